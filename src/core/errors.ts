@@ -1,0 +1,23 @@
+/** An operation was given tensors whose shapes do not fit. The message names the operation, the shapes and the mend. */
+export class ShapeError extends Error {
+  override name = 'ShapeError';
+}
+
+/** A data or model file is not what it should be. The message starts with the file (and line or entry). */
+export class DataError extends Error {
+  override name = 'DataError';
+}
+
+/** An option or setting that cannot be. The message lists what is valid. */
+export class ConfigError extends Error {
+  override name = 'ConfigError';
+}
+
+/** The GPU, its driver or a shader failed. The message names the adapter and, for shaders, the WGSL lines. */
+export class GpuError extends Error {
+  override name = 'GpuError';
+}
+
+/** True for the errors a user can mend: the command line prints their one line and exits with 2. */
+export const isUserError = (error: unknown): error is Error =>
+  error instanceof ShapeError || error instanceof DataError || error instanceof ConfigError;
