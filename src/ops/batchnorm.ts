@@ -85,9 +85,9 @@ export function batchNorm(
       partial.free('batchNorm');
       if (!needs[0]) return [null, dgamma, dbeta];
       const dx = x.emptyLike();
-      const [sums, beta] = training ? [dgamma, dbeta] : [];
+      const [sums, shift] = training ? [dgamma, dbeta] : [];
       const consts = { RELU: relu, TRAINING: training };
-      gradientInput(consts, { x, dy, stats, gamma, out: dx, y: mask, sums, beta }, params, x.size);
+      gradientInput(consts, { x, dy, stats, gamma, out: dx, y: mask, sums, beta: shift }, params, x.size);
       return [dx, dgamma, dbeta];
     },
     [stats],
