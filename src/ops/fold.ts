@@ -9,8 +9,11 @@ const CHUNK = 64;
 
 export type FoldOp = 'SUM' | 'MAX' | 'MIN';
 
-/** Folds `axes` of x to extent 1, run by run of neighbouring axes. No tape. `scale` multiplies a sum. */
-export function fold(OP: FoldOp, x: Tensor, axes: readonly number[], scale = 1): Tensor {
+/**
+ * Folds `axes` of x to extent 1, run by run of neighbouring axes. No tape. `scale` multiplies a sum; the result goes to `into`
+ * where there is one, and keeps its shape.
+ */
+export function fold(OP: FoldOp, x: Tensor, axes: readonly number[], scale = 1, into?: Tensor): Tensor {
   const shape = [...x.shape];
   let result = x;
   for (let last = shape.length - 1; last >= 0; last--) {
@@ -24,7 +27,7 @@ export function fold(OP: FoldOp, x: Tensor, axes: readonly number[], scale = 1):
     const final = !axes.some((axis) => axis < first);
     do {
       const parts = Math.ceil(length / CHUNK);
-      const out = Tensor.empty(parts === 1 ? shape : [outer, parts, inner]);
+      const out = parts > 1 ? Tensor.empty([outer, parts, inner]) : final && into ? into : Tensor.empty(shape);
       const params = { n: out.size, parts, length, inner, scale: final && parts === 1 ? scale : 1 };
       stage({ OP, CHUNK }, { x: result, out }, params, out.size);
       if (result !== x) result.free('the reduction');
@@ -46,3 +49,6 @@ export function reduceTo(x: Tensor, shape: Shape): Tensor {
   reduced.free('the reduction');
   return result;
 }
+
+/** Sums x over `axes` into `out`, which has the size that is left; returns `out`. No tape. */
+export const foldInto = (out: Tensor, x: Tensor, axes: readonly number[]): Tensor => fold('SUM', x, axes, 1, out);
