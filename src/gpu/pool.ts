@@ -20,12 +20,12 @@ export interface PoolStats {
 }
 
 /**
- * Rounds a size up to its class: multiples of 256 bytes up to 4 KiB, then eight steps to each power of two, so that at most
- * an eighth is wasted and buffers of nearly equal size can stand in for each other.
+ * Rounds a size up to its class: multiples of 256 bytes up to 4 KiB, then eight steps to each power of two, of 1 MiB at most, so that
+ * at most an eighth is wasted and buffers of nearly equal size can stand in for each other.
  */
 export function sizeClass(sizeBytes: number): number {
   if (sizeBytes <= 4096) return Math.max(256, Math.ceil(sizeBytes / 256) * 256);
-  const stepBytes = 2 ** (Math.floor(Math.log2(sizeBytes - 1)) - 3);
+  const stepBytes = Math.min(2 ** (Math.floor(Math.log2(sizeBytes - 1)) - 3), 2 ** 20);
   return Math.ceil(sizeBytes / stepBytes) * stepBytes;
 }
 
