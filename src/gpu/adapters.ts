@@ -145,29 +145,22 @@ export function explain(chosen: Candidate, wish: string, notes: readonly string[
  */
 export function refusal(wish: string, here: readonly string[], notes: readonly string[]): ConfigError | GpuError {
   const why = notes.length > 0 ? ` (${notes.join('; ')})` : '';
+  const there = here.length > 0 ? here.join(', ') : 'none';
   if (!adapterWords.includes(wish)) {
-    const kinds = here.map(kindOfName);
-    const valid = [
-      ...adapterWords.filter(
-        (word) => !preference.includes(word as AdapterKind) || kinds.includes(word as AdapterKind),
-      ),
-      ...here,
-    ];
     const [nearest] = byDistance(wish, [...adapterWords, ...here]);
     const hint = nearest ? ` Did you mean "${nearest}"?` : '';
-    return new ConfigError(
-      `adapter: none is called "${wish}".${hint} Valid here: ${valid.join(', ')}, or part of a name.`,
-    );
+    const valid = `${adapterWords.join(', ')} or part of the name of one`;
+    return new ConfigError(`adapter: none is called "${wish}".${hint} Valid: ${valid}; here: ${there}.`);
   }
   if (here.length > 0 && wish !== 'auto') {
-    return new ConfigError(`adapter: there is no ${wish} adapter here${why}. There are: ${here.join(', ')}.`);
+    return new ConfigError(`adapter: there is no ${wish} adapter here${why}. Here: ${there}.`);
   }
   return new GpuError(`No adapter: nothing that Dawn can use was found${why}. ${mend()}`);
 }
 
 function mend(): string {
   const user = chosenDrivers();
-  if (user) return `Correct ${user}=${process.env[user]} or unset it.`;
+  if (user) return `Correct or unset ${user}, or ask for the adapter "software".`;
   if (process.platform !== 'linux') return "Install or update the graphics card's driver.";
   const driver =
     'install a Vulkan driver: "apt install libvulkan1 mesa-vulkan-drivers", Mesa 25 or later (Debian 12: from bookworm-backports)';

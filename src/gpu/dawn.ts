@@ -102,7 +102,7 @@ export type LimitName = (typeof usefulLimits)[number];
  */
 const toggles: Record<DawnFlags, { on: readonly string[]; off: readonly string[] }> = {
   checked: {
-    on: ['allow_unsafe_apis', 'vulkan_enable_f16_on_nvidia', 'vulkan_use_cooperative_matrix_robust_access'],
+    on: ['allow_unsafe_apis', 'vulkan_enable_f16_on_nvidia'],
     off: ['timestamp_quantization'],
   },
   fast: {
@@ -146,7 +146,8 @@ export async function openDevice(options: OpenOptions = {}): Promise<OpenedDevic
       }
     }
   }
-  const here = wish === 'auto' ? [] : (await listAdapters()).map(({ name }) => name);
+  const here =
+    wish === 'auto' ? [] : (await listAdapters()).filter(({ kind }) => kind !== 'null').map(({ name }) => name);
   throw refusal(wish, here, notes);
 }
 
@@ -194,7 +195,7 @@ async function open(
     requiredFeatures: usefulFeatures.filter((feature) => adapter.features.has(feature)) as GPUFeatureName[],
     requiredLimits: Object.fromEntries(usefulLimits.map((limit) => [limit, wholeLimit(adapter.limits[limit])])),
   });
-  const driver = info.description || (await loadDawn()).version;
+  const driver = info.description || 'Dawn';
   return {
     device,
     kind,
