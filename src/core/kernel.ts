@@ -12,14 +12,14 @@ export type Operand = Tensor | BufferRange;
  * Records one run of a compute shader.
  *
  * @param consts   values for the shader's `const NAME: T` lines: what changes the code
- * @param operands tensors by the names that the shader's bindings have, exactly those that the entry point uses; undefined ones
- *                 are left out
+ * @param operands tensors by the names that the shader's bindings have: exactly those that the entry point mentions, also where
+ *                 a constant keeps it from reading them (any tensor stands in there)
  * @param params   values for the fields of `struct Params`: what changes only numbers
  * @param threads  invocations wanted, spread over a one-dimensional grid; or the grid itself in workgroups
  */
 export type Kernel = (
   consts: Consts,
-  operands: Readonly<Record<string, Operand | undefined>>,
+  operands: Readonly<Record<string, Operand>>,
   params: Readonly<Record<string, number>>,
   threads: number | Grid,
 ) => void;
@@ -50,13 +50,12 @@ export function spread(threads: number, groupSize: number): Grid {
 
 const isTensor = (operand: Operand): operand is Tensor => 'dtype' in operand;
 
-function bind(pipeline: Pipeline, operands: Readonly<Record<string, Operand | undefined>>): Binding[] {
+function bind(pipeline: Pipeline, operands: Readonly<Record<string, Operand>>): Binding[] {
   const { shader, label } = pipeline;
   const bound: Binding[] = [];
   const access = new Map<number, string>();
   for (const name in operands) {
-    const operand = operands[name];
-    if (!operand) continue;
+    const operand = operands[name]!;
     const declared = shader.bindings.get(name);
     if (!declared) {
       throw new GpuError(

@@ -36,7 +36,8 @@ export function keep<T extends Tensor>(tensor: T): T {
  */
 export async function step<T>(fn: () => T): Promise<T> {
   if (members) throw new GpuError('step: steps do not nest; call it after the running one has ended.');
-  const { stream } = currentGpu();
+  const gpu = currentGpu();
+  const { stream } = gpu;
   if (stream.pending > 0) await stream.flush();
   members = new Set();
   let result: T;
@@ -57,6 +58,7 @@ export async function step<T>(fn: () => T): Promise<T> {
   await stream.flush();
   endStep();
   await stream.throttle();
+  gpu.check();
   return result;
 }
 

@@ -177,6 +177,8 @@ export class Tensor {
 
   private async readBytes(): Promise<ArrayBuffer> {
     const { gpu, sizeBytes, offsetBytes, pool } = this.storage;
-    return gpu.stream.read({ pool, offsetBytes, sizeBytes: Math.min(sizeBytes, 4 * this.size) });
+    const bytes = await gpu.stream.read({ pool, offsetBytes, sizeBytes: Math.min(sizeBytes, 4 * this.size) });
+    gpu.check();
+    return bytes;
   }
 }

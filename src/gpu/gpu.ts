@@ -1,20 +1,21 @@
 import { GpuError } from '../core/errors.ts';
+import type { AdapterKind } from './adapters.ts';
 import { PipelineCache } from './pipeline.ts';
 import { BufferPool } from './pool.ts';
 import type { ShaderSource } from './shader.ts';
 import { CommandStream } from './stream.ts';
 
 /** What the engine needs to know of the adapter behind a device. */
-export interface AdapterFacts {
-  kind: 'hardware' | 'lavapipe' | 'swiftshader' | 'null';
-  name: string;
-  driver: string;
+export interface Adapter {
+  readonly kind: AdapterKind;
+  readonly name: string;
+  readonly driver: string;
   /** True where the "GPU" is the CPU. */
-  software: boolean;
+  readonly software: boolean;
   /** Adapter, driver and Dawn in one string: the key of what was tuned or promised for them. */
-  fingerprint: string;
+  readonly fingerprint: string;
   /** One line: what was chosen and why. */
-  why: string;
+  readonly why: string;
 }
 
 /** A device with its pool, pipelines and command stream. */
@@ -23,9 +24,12 @@ export class Gpu {
   readonly pipelines: PipelineCache;
   readonly stream: CommandStream;
   readonly device: GPUDevice;
-  readonly adapter: AdapterFacts;
+  readonly adapter: Adapter;
 
-  constructor(device: GPUDevice, adapter: AdapterFacts, source: ShaderSource) {
+  private readonly onClose: () => void;
+
+  constructor(device: GPUDevice, adapter: Adapter, source: ShaderSource, onClose: () => void = () => device.destroy()) {
+    this.onClose = onClose;
     this.device = device;
     this.adapter = adapter;
     this.pool = new BufferPool(device);
@@ -44,8 +48,22 @@ export class Gpu {
     this.pool.trim();
   }
 
+  /** Errors that no call could report; `fail` adds one, `check` throws the first. */
+  private failure: GpuError | null = null;
+
+  fail(error: GpuError): void {
+    this.failure ??= error;
+  }
+
+  /** Throws what went wrong on the device since the last call, such as a lost device or memory that ran out. */
+  check(): void {
+    const { failure } = this;
+    this.failure = null;
+    if (failure) throw failure;
+  }
+
   close(): void {
-    this.device.destroy();
+    this.onClose();
     if (current === this) current = null;
   }
 }

@@ -76,7 +76,7 @@ export function batchNorm(
     y,
     [x, gamma, beta],
     (dy, needs) => {
-      const mask = relu ? y : undefined;
+      const mask = relu ? y : x;
       const partial = Tensor.empty([chunks, c, 2]);
       gradientSums({ RELU: relu }, { x, dy, stats, out: partial, y: mask }, params, chunks * c);
       const dgamma = needs[1] ? gradientFor(gamma) : gamma.emptyLike();
@@ -85,9 +85,8 @@ export function batchNorm(
       partial.free('batchNorm');
       if (!needs[0]) return [null, dgamma, dbeta];
       const dx = x.emptyLike();
-      const [sums, shift] = training ? [dgamma, dbeta] : [];
       const consts = { RELU: relu, TRAINING: training };
-      gradientInput(consts, { x, dy, stats, gamma, out: dx, y: mask, sums, beta: shift }, params, x.size);
+      gradientInput(consts, { x, dy, stats, gamma, out: dx, y: mask, sums: dgamma, beta: dbeta }, params, x.size);
       return [dx, dgamma, dbeta];
     },
     [stats],

@@ -52,7 +52,7 @@ export function conv2d(
   const params = { N, H, W, C, K, P, Q };
   const consts = { R, S, STRIDE_H, STRIDE_W, PAD_H, PAD_W };
   const y = Tensor.empty([N, P, Q, K]);
-  plainForward({ ...consts, HAS_BIAS: b !== null }, { x, w, bias: b ?? undefined, out: y }, params, y.size);
+  plainForward({ ...consts, HAS_BIAS: b !== null }, { x, w, bias: b ?? w, out: y }, params, y.size);
   return record(y, [x, w, b], (dy, needs) => {
     const dx = needs[0] ? x.emptyLike() : null;
     if (dx) plainDgrad(consts, { dy, w, out: dx }, params, dx.size);

@@ -31,7 +31,7 @@ function multiply(
   { M, N, K, transposeA, transposeB }: Product,
 ): Tensor {
   const consts = { TRANSPOSE_A: transposeA, TRANSPOSE_B: transposeB, HAS_BIAS: bias !== null };
-  plain(consts, { a, b, bias: bias ?? undefined, c }, { M, N, K }, M * N);
+  plain(consts, { a, b, bias: bias ?? b, c }, { M, N, K }, M * N);
   return c;
 }
 

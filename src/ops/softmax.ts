@@ -68,7 +68,7 @@ export function crossEntropy(
   const WEIGHTED = weight !== undefined;
   const rows = Tensor.empty([n]);
   const rowWeight = Tensor.empty([n]);
-  lossForward({ WEIGHTED }, { x, labels, out: rows, row_weight: rowWeight, weight }, params, n);
+  lossForward({ WEIGHTED }, { x, labels, out: rows, row_weight: rowWeight, weight: weight ?? x }, params, n);
 
   let loss = rows;
   let divisor: Tensor | undefined;
@@ -85,7 +85,7 @@ export function crossEntropy(
     (dy) => {
       const dx = x.emptyLike();
       const ROW_GRADIENT = reduction === 'none';
-      const operands = { x, labels, dy, out: dx, weight, divisor };
+      const operands = { x, labels, dy, out: dx, weight: weight ?? x, divisor: divisor ?? x };
       lossBackward({ WEIGHTED, ROW_GRADIENT }, operands, params, n);
       return [dx];
     },
