@@ -1,7 +1,7 @@
-import { readFileSync } from 'node:fs';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { gradient } from './check.ts';
+import { fixture } from './fixtures/vgg.ts';
 import { scaled } from './fixtures/weights.ts';
 import type { Values } from './reference.ts';
 import * as ref from './reference.ts';
@@ -18,10 +18,7 @@ interface Pinned {
   runningVar?: number[];
 }
 
-const read = <T>(name: string): T =>
-  JSON.parse(readFileSync(new URL(`fixtures/${name}`, import.meta.url), 'utf8')) as T;
-
-const { cases } = read<{ cases: Pinned[] }>('reference.json');
+const { cases } = fixture<{ cases: Pinned[] }>('reference.json');
 
 const DY = 99;
 
