@@ -5,16 +5,20 @@ import { uniform } from '../check.ts';
 import * as ref from '../reference.ts';
 import { type OperationCase, operationCase } from './case.ts';
 
-/** The mask of dropout, drawn on the CPU: 1/(1 − p) where an element is kept, else 0. */
-export const maskOf = (
-  shape: readonly number[],
-  p: number,
-  key: { seed: number; step: number; draw: number },
-): ref.Values =>
-  ref.map(ref.values(shape), (_, i) => {
-    const uniform01 = (pcg4d(key.seed, key.step, key.draw, i)[0] >>> 8) / 2 ** 24;
-    return uniform01 >= Math.fround(p) ? 1 / (1 - p) : 0;
-  });
+interface MaskKey {
+  seed: number;
+  step: number;
+  draw: number;
+}
+
+/** Element `i` of dropout's mask, drawn on the CPU: 1/(1 − p) where it is kept, else 0. */
+export function maskAt(i: number, p: number, { seed, step, draw }: MaskKey): number {
+  const uniform01 = (pcg4d(seed, step, draw, i)[0] >>> 8) / 2 ** 24;
+  return uniform01 >= Math.fround(p) ? 1 / (1 - p) : 0;
+}
+
+export const maskOf = (shape: readonly number[], p: number, key: MaskKey): ref.Values =>
+  ref.map(ref.values(shape), (_, i) => maskAt(i, p, key));
 
 export const SEED = 0;
 
