@@ -1,0 +1,39 @@
+// One stage of a reduction of x[outer, length, inner] over its middle: each invocation folds CHUNK neighbours of one
+// (outer, inner) into one. Stages follow each other until one is left, so a sum of n terms is a tree: its error grows with
+// log n, and the order is fixed. `scale` multiplies the results of a sum (1/n for a mean, in the last stage).
+//#include "lib/grid.wgsl"
+
+const OP: u32 = SUM;
+const SUM: u32 = 0u;
+const MAX: u32 = 1u;
+const MIN: u32 = 2u;
+const CHUNK: u32 = 64u;
+
+struct Params { n: u32, parts: u32, length: u32, inner: u32, scale: f32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(2) var<storage, read_write> out: array<f32>;
+
+// out[outer, part, inner]
+@compute @workgroup_size(GROUP)
+fn fold(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
+  let i = rank(group, local, groups);
+  if (i >= params.n) { return; }
+  let inner = i % params.inner;
+  let part = (i / params.inner) % params.parts;
+  let outer = i / params.inner / params.parts;
+  let first = part * CHUNK;
+  let last = min(first + CHUNK, params.length);
+  var at = (outer * params.length + first) * params.inner + inner;
+  var result = x[at];
+  for (var j = first + 1u; j < last; j++) {
+    at += params.inner;
+    let v = x[at];
+    switch OP {
+      case SUM: { result += v; }
+      case MAX: { result = select(result, v, v > result || v != v); }
+      default: { result = select(result, v, v < result || v != v); }
+    }
+  }
+  out[i] = select(result, result * params.scale, OP == SUM);
+}

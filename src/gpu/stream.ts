@@ -1,0 +1,223 @@
+import type { Pipeline } from './pipeline.ts';
+import type { PoolBuffer } from './pool.ts';
+import type { Profile } from './profile.ts';
+import { UniformCache, type UniformSlot } from './uniforms.ts';
+import { MAP_READ_MODE, USAGE } from './usage.ts';
+
+/** A range of a storage buffer. Offset and size are multiples of 4; the offset of a bound range is a multiple of 256. */
+export interface BufferRange {
+  readonly pool: PoolBuffer;
+  readonly offsetBytes: number;
+  readonly sizeBytes: number;
+}
+
+export interface Binding {
+  readonly binding: number;
+  readonly range: BufferRange;
+}
+
+export type Grid = readonly [number, number, number];
+
+type Command =
+  | { kind: 'dispatch'; pipeline: Pipeline; group: () => GPUBindGroup; grid: Grid }
+  | { kind: 'copy'; from: BufferRange; to: BufferRange }
+  | { kind: 'clear'; range: BufferRange }
+  | { kind: 'write'; range: BufferRange; data: Uint8Array }
+  | { kind: 'fetch'; from: BufferRange; to: GPUBuffer };
+
+const MAX_IN_FLIGHT = 2;
+const MAX_BIND_GROUPS = 20_000;
+
+/**
+ * The one queue of GPU work. Commands are recorded as plain objects and encoded at `flush`: by then their pipelines have been
+ * compiled side by side, and a whole training step becomes one pass in one submit. Order is the order of the calls.
+ */
+export class CommandStream {
+  private commands: Command[] = [];
+  private readonly groups = new Map<string, GPUBindGroup>();
+  private readonly staging: GPUBuffer[] = [];
+  private readonly inFlight: Promise<unknown>[] = [];
+  private tail: Promise<void> | null = null;
+  private readonly device: GPUDevice;
+  readonly uniforms: UniformCache;
+  /** Submits are cut after this many dispatches; `step` lowers it where steps are long and a display may be waiting. */
+  dispatchesPerSubmit = Number.POSITIVE_INFINITY;
+  /** Set to time each dispatch (`DEBUG=2`, `npm run bench`). */
+  profile: Profile | null = null;
+
+  constructor(device: GPUDevice) {
+    this.device = device;
+    this.uniforms = new UniformCache(device);
+  }
+
+  get pending(): number {
+    return this.commands.length;
+  }
+
+  dispatch(pipeline: Pipeline, bindings: readonly Binding[], params: Uint8Array | null, grid: Grid): void {
+    const slot = params && this.uniforms.slot(params);
+    this.commands.push({ kind: 'dispatch', pipeline, group: this.bindGroup(pipeline, bindings, slot), grid });
+  }
+
+  copy(from: BufferRange, to: BufferRange): void {
+    this.commands.push({ kind: 'copy', from, to });
+  }
+
+  clear(range: BufferRange): void {
+    this.commands.push({ kind: 'clear', range });
+  }
+
+  /** Writes `data` when its turn comes. The array is not copied: it must not change before the next flush. */
+  write(range: BufferRange, data: Uint8Array): void {
+    this.commands.push({ kind: 'write', range, data });
+  }
+
+  /** The bytes of a range, after all that was recorded before has run. */
+  async read(from: BufferRange): Promise<ArrayBuffer> {
+    const to = this.takeStaging(from.sizeBytes);
+    this.commands.push({ kind: 'fetch', from, to });
+    await this.flush();
+    await to.mapAsync(MAP_READ_MODE, 0, from.sizeBytes);
+    const bytes = to.getMappedRange(0, from.sizeBytes).slice(0);
+    to.unmap();
+    this.staging.push(to);
+    return bytes;
+  }
+
+  /** Submits what was recorded. Resolves when it is submitted, not when it has run. */
+  flush(): Promise<void> {
+    const commands = this.commands;
+    this.commands = [];
+    const compiling = new Set<Promise<void>>();
+    for (const c of commands) if (c.kind === 'dispatch' && !c.pipeline.handle) compiling.add(c.pipeline.compiled);
+    if (!this.tail && compiling.size === 0 && !this.profile) {
+      this.encode(commands);
+      return Promise.resolve();
+    }
+    const before = this.tail ?? Promise.resolve();
+    const tail = before
+      .then(() => Promise.all(compiling))
+      .then(() => (this.profile ? this.encodeProfiled(commands, this.profile) : this.encode(commands)))
+      .finally(() => {
+        if (this.tail === tail) this.tail = null;
+      });
+    this.tail = tail;
+    return tail;
+  }
+
+  /** Waits until at most two earlier calls' work is still running, so that the host does not run ahead of the GPU. */
+  async throttle(): Promise<void> {
+    this.inFlight.push(this.device.queue.onSubmittedWorkDone());
+    if (this.inFlight.length >= MAX_IN_FLIGHT) await this.inFlight.shift();
+  }
+
+  /** Waits until all work has run. */
+  async finish(): Promise<void> {
+    await this.flush();
+    await this.device.queue.onSubmittedWorkDone();
+    this.inFlight.length = 0;
+  }
+
+  /** Forgets bind groups; called when pool buffers are destroyed. */
+  forget(): void {
+    this.groups.clear();
+  }
+
+  private bindGroup(pipeline: Pipeline, bindings: readonly Binding[], slot: UniformSlot | null): () => GPUBindGroup {
+    let key = String(pipeline.id);
+    for (const { binding, range } of bindings) {
+      key += `|${binding}:${range.pool.id}:${range.offsetBytes}:${range.sizeBytes}`;
+    }
+    if (slot) key += `|${slot.id}`;
+    return () => {
+      const cached = this.groups.get(key);
+      if (cached) return cached;
+      if (this.groups.size >= MAX_BIND_GROUPS) this.groups.clear();
+      const entries: GPUBindGroupEntry[] = bindings.map(({ binding, range }) => ({
+        binding,
+        resource: { buffer: range.pool.buffer, offset: range.offsetBytes, size: range.sizeBytes },
+      }));
+      if (slot) {
+        const { buffer, offsetBytes: offset, sizeBytes: size } = slot;
+        entries.push({ binding: pipeline.shader.paramsBinding, resource: { buffer, offset, size } });
+      }
+      const layout = pipeline.handle!.getBindGroupLayout(0);
+      const group = this.device.createBindGroup({ label: pipeline.label, layout, entries });
+      this.groups.set(key, group);
+      return group;
+    };
+  }
+
+  private encode(commands: readonly Command[]): void {
+    if (commands.length === 0) return;
+    let encoder: GPUCommandEncoder | null = null;
+    let pass: GPUComputePassEncoder | null = null;
+    let dispatches = 0;
+    const endPass = () => {
+      pass?.end();
+      pass = null;
+    };
+    const submit = () => {
+      endPass();
+      if (encoder) this.device.queue.submit([encoder.finish()]);
+      encoder = null;
+      dispatches = 0;
+    };
+    for (const command of commands) {
+      if (command.kind === 'write') {
+        // queue.writeBuffer overtakes commands that are only encoded, so what came before goes first.
+        submit();
+        this.device.queue.writeBuffer(
+          command.range.pool.buffer,
+          command.range.offsetBytes,
+          command.data as Uint8Array<ArrayBuffer>,
+        );
+        continue;
+      }
+      encoder ??= this.device.createCommandEncoder();
+      if (command.kind === 'dispatch') {
+        pass ??= encoder.beginComputePass();
+        pass.setPipeline(command.pipeline.handle!);
+        pass.setBindGroup(0, command.group());
+        pass.dispatchWorkgroups(...command.grid);
+        if (++dispatches >= this.dispatchesPerSubmit) submit();
+      } else {
+        endPass();
+        this.encodeCopy(encoder, command);
+      }
+    }
+    submit();
+  }
+
+  private encodeCopy(encoder: GPUCommandEncoder, command: Exclude<Command, { kind: 'dispatch' | 'write' }>): void {
+    if (command.kind === 'clear') {
+      const { pool, offsetBytes, sizeBytes } = command.range;
+      encoder.clearBuffer(pool.buffer, offsetBytes, sizeBytes);
+      return;
+    }
+    const { pool, offsetBytes, sizeBytes } = command.from;
+    const [to, at] = command.kind === 'copy' ? [command.to.pool.buffer, command.to.offsetBytes] : [command.to, 0];
+    encoder.copyBufferToBuffer(pool.buffer, offsetBytes, to, at, sizeBytes);
+  }
+
+  /** One submit a dispatch, each timed by itself. */
+  private async encodeProfiled(commands: readonly Command[], profile: Profile): Promise<void> {
+    for (const command of commands) {
+      if (command.kind !== 'dispatch') {
+        this.encode([command]);
+        continue;
+      }
+      await this.device.queue.onSubmittedWorkDone();
+      const started = performance.now();
+      this.encode([command]);
+      await this.device.queue.onSubmittedWorkDone();
+      profile.add(command.pipeline.label, command.grid, performance.now() - started);
+    }
+  }
+
+  private takeStaging(sizeBytes: number): GPUBuffer {
+    const at = this.staging.findIndex((buffer) => buffer.size >= sizeBytes && buffer.size <= 4 * sizeBytes + 4096);
+    if (at >= 0) return this.staging.splice(at, 1)[0]!;
+    return this.device.createBuffer({ label: 'staging', size: sizeBytes, usage: USAGE.MAP_READ | USAGE.COPY_DST });
+  }
+}
