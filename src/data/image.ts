@@ -61,7 +61,8 @@ function decodePng(bytes: Uint8Array, name: string): Rgba {
   if (buffer.length < 24) throw new DataError(`${name}: a truncated PNG. Get the file again.`);
   checkArea(buffer.readUInt32BE(16), buffer.readUInt32BE(20), name);
   // pngjs reads what is there of a file cut off after its last whole chunk; the end chunk says whether all of it is.
-  if (buffer.indexOf('IEND', 0, 'latin1') < 0) throw new DataError(`${name}: a truncated PNG (its end is missing). Get the file again.`);
+  if (buffer.indexOf('IEND', 0, 'latin1') < 0)
+    throw new DataError(`${name}: a truncated PNG (its end is missing). Get the file again.`);
   try {
     return PNG.sync.read(buffer);
   } catch (error) {
@@ -102,7 +103,9 @@ async function decodeJpeg(bytes: Uint8Array, name: string): Promise<Rgba> {
   }
   const complaint = jpegComplaints[0];
   if (image === null || complaint !== undefined) {
-    throw new DataError(`${name}: a damaged JPEG (${complaint ?? 'nothing decoded'}). Get the file again or remove it.`);
+    throw new DataError(
+      `${name}: a damaged JPEG (${complaint ?? 'nothing decoded'}). Get the file again or remove it.`,
+    );
   }
   return image;
 }
@@ -132,12 +135,14 @@ function scanJpeg(bytes: Uint8Array, name: string): { width: number; height: num
     }
     at += size;
   }
-  if (frame === null) throw new DataError(`${name}: a damaged JPEG (no frame header). Get the file again or remove it.`);
+  if (frame === null)
+    throw new DataError(`${name}: a damaged JPEG (no frame header). Get the file again or remove it.`);
   return frame;
 }
 
 function checkArea(width: number, height: number, name: string): void {
-  if (width === 0 || height === 0) throw new DataError(`${name}: a damaged image (${width}×${height} pixels). Get the file again.`);
+  if (width === 0 || height === 0)
+    throw new DataError(`${name}: a damaged image (${width}×${height} pixels). Get the file again.`);
   if (width * height > largestArea) {
     throw new DataError(`${name}: ${width}×${height} pixels; expected at most 64 megapixels. Make it smaller.`);
   }

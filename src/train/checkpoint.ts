@@ -44,7 +44,9 @@ export async function saveCheckpoint(
 /** Puts a checkpoint into a trainer that was built from the same options, and returns what the run had found. */
 export function loadCheckpoint(path: string, trainer: Trainer): CheckpointFacts {
   if (!existsSync(path)) {
-    throw new ConfigError(`--resume: there is no checkpoint ${path}. Start the run again with --out and without --resume.`);
+    throw new ConfigError(
+      `--resume: there is no checkpoint ${path}. Start the run again with --out and without --resume.`,
+    );
   }
   const { tensors, metadata } = readSafetensors(path);
   const facts = parse(metadata.checkpoint, path);
@@ -55,7 +57,10 @@ export function loadCheckpoint(path: string, trainer: Trainer): CheckpointFacts 
   for (const [k, state] of optimizer.state().entries()) {
     for (const [i, tensor] of state.entries()) {
       const saved: FileTensor | undefined = tensors.get(stateName(k, names[i]!));
-      if (!saved) throw new DataError(`${path}: tensor '${stateName(k, names[i]!)}' is missing. It is the checkpoint of another optimizer.`);
+      if (!saved)
+        throw new DataError(
+          `${path}: tensor '${stateName(k, names[i]!)}' is missing. It is the checkpoint of another optimizer.`,
+        );
       tensor.write(toF32(saved));
     }
   }
