@@ -57,7 +57,7 @@ export function topLossesPng(items: readonly TopLoss[]): Uint8Array {
     const left = margin + (index % columns) * (imageSide + gap);
     const top = margin + heading + Math.floor(index / columns) * (cellHeight + gap);
     drawImage(png, item, left, top);
-    const percent = ` ${(100 * item.probability).toFixed(0)}%`;
+    const percent = ` ${(100 * item.probability).toFixed(0)} %`;
     const room = imageSide / dot;
     const colour = item.prediction === item.truth ? right : wrong;
     const below = top + imageSide + 8;
