@@ -150,7 +150,8 @@ function explain({ code, message }: CommanderError, argv: readonly string[], com
   const [, what = message, suggestion = ''] = /^error: ([^\n]*?)\.?(?:\n\((.*)\))?$/.exec(message) ?? [];
   const named = /'(?:-\w, )?([^' ]+)[^']*'/.exec(what)?.[1] ?? '';
   if (code === 'commander.help') return `unknown command '${argv.at(-1)}'. Expected ${listOf(names)}.`;
-  if (code === 'commander.unknownCommand') return `${what}. Expected ${listOf(names)}. ${suggestion}`;
+  if (code === 'commander.unknownCommand')
+    return `${what}. Expected ${listOf(names)}.${suggestion && ` ${suggestion}`}`;
   if (code === 'commander.optionMissingArgument' && command) {
     const entry = Object.entries(command.options).find(([key, entry]) => flagOf(key, entry) === named)?.[1];
     if (entry) return `${named}: expected ${entry.kind.expected}, got nothing.`;
