@@ -34,7 +34,7 @@ export async function info({ adapter, json }: { adapter?: string | undefined; js
   };
   if (json) {
     const facts = chosen && { ...plain(chosen), flags: chosen.flags, why: chosen.why };
-    const summaries = adapters.map((one) => ({ ...plain(one), origin: one.origin, auto: one.auto }));
+    const summaries = adapters.map((one) => ({ ...plain(one), origin: one.origin, auto: one.auto, why: one.why }));
     console.log(JSON.stringify({ chosen: facts, adapters: summaries, notes, ...machine }, null, 2));
   } else {
     console.log(report(adapters, chosen, notes, machine));
@@ -67,7 +67,7 @@ function report(
   lines.push('Adapters, best first');
   for (const one of adapters) {
     const mark = one.name === chosen?.name ? '*' : ' ';
-    lines.push(`${mark} ${one.name}`, `    ${one.kind}, ${one.origin}${one.auto ? '; auto takes this one' : ''}`);
+    lines.push(`${mark} ${one.name}`, ...entry('', `${one.kind}, ${one.origin}: ${one.why}`, 4));
   }
   for (const note of notes) lines.push(...entry('', note));
   if (chosen) {
@@ -96,8 +96,7 @@ function report(
 const columns = 80;
 
 /** A label and its text, wrapped at words and indented. */
-function entry(label: string, text: string): string[] {
-  const indent = label ? 14 : 2;
+function entry(label: string, text: string, indent = label ? 14 : 2): string[] {
   const lines = [''];
   for (const word of text.split(' ')) {
     const line = lines[lines.length - 1]!;
