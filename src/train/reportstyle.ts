@@ -46,7 +46,8 @@ tbody th{font-weight:600}
 background:linear-gradient(to right,var(--bar) var(--share),transparent var(--share))}
 .pairs{margin:0;padding-left:1.4rem}
 .pairs b{font-weight:600}
-@media (max-width:520px){.matrix svg{min-width:440px}th,td{padding:.3rem .3rem}}
+@media (max-width:520px){.matrix svg{min-width:440px}table{font-size:.8rem}th,td{padding:.3rem .25rem}
+.bar{min-width:0}}
 details{margin-top:.75rem}
 summary{color:var(--accent);cursor:pointer}
 .losses{display:grid;grid-template-columns:repeat(auto-fill,minmax(96px,1fr));gap:.9rem}
