@@ -27,7 +27,7 @@ export const evaluate: Manual<typeof evaluateOptions> = {
   name: 'evaluate',
   summary: 'measures a trained network: accuracy, precision and recall of each class',
   options: evaluateOptions,
-  examples: ['--model runs/NAME/model.safetensors --data fer2013.csv --split test'],
+  examples: ['--model model.safetensors --data fer2013.csv --split test'],
 };
 
 /** `predict`. */
@@ -35,7 +35,7 @@ export const predict: Manual<typeof predictOptions> = {
   name: 'predict',
   summary: 'gives the class probabilities of images',
   options: predictOptions,
-  examples: ['--model runs/NAME/model.safetensors face.png more-faces/'],
+  examples: ['--model model.safetensors face.png more-faces/'],
 };
 
 /** `info`. */

@@ -1,6 +1,6 @@
 import { type Command as Built, CommanderError, Option as Flag, Command as Program } from 'commander';
 import { ConfigError } from '../core/errors.ts';
-import { listOf } from '../core/nearest.ts';
+import { didYouMean, listOf } from '../core/nearest.ts';
 import type { Command } from './command.ts';
 import { flagOf, type Option } from './option.ts';
 import { readValue } from './value.ts';
@@ -18,8 +18,7 @@ export interface Call {
  * Throws ConfigError, one line with the nearest valid names, for what is not valid.
  */
 export function readCommandLine(argv: readonly string[], commands: readonly Command[], version: string): Call | null {
-  const names = commands.map(({ name }) => name);
-  if (argv.length === 0) throw new ConfigError(`no command. Expected ${listOf(names)}; --help says more.`);
+  checkCommand(argv, commands);
   let call: Call | null = null;
   const program = new Program('dawngrad')
     .description('Trains convolutional networks on any GPU, or none, through WebGPU.')
@@ -47,6 +46,15 @@ export function readCommandLine(argv: readonly string[], commands: readonly Comm
     if (error.exitCode !== 0) throw new ConfigError(explain(error, argv, commands));
   }
   return call;
+}
+
+/** `train …`, `help train`, `--help`: throws ConfigError for a command that there is not, or none. */
+function checkCommand(argv: readonly string[], commands: readonly Command[]): void {
+  const names = commands.map(({ name }) => name);
+  if (argv.length === 0) throw new ConfigError(`no command. Expected ${listOf(names)}; --help says more.`);
+  const called = argv[0] === 'help' ? argv[1] : argv[0];
+  if (called === undefined || called.startsWith('-') || names.includes(called)) return;
+  throw new ConfigError(`unknown command '${called}'. Expected ${listOf(names)}.${didYouMean(called, names)}`);
 }
 
 function describe(built: Built, command: Command): void {
@@ -144,14 +152,10 @@ const calledByNpm = (name: string): boolean => process.env.npm_lifecycle_event =
 
 /** commander's message as one line of ours: what is wrong, and the nearest valid name or where to find them all. */
 function explain({ code, message }: CommanderError, argv: readonly string[], commands: readonly Command[]): string {
-  const names = commands.map(({ name }) => name);
   const command = commands.find(({ name }) => name === argv[0]);
   // `error: unknown option '--epoch'\n(Did you mean --epochs?)`
   const [, what = message, suggestion = ''] = /^error: ([^\n]*?)\.?(?:\n\((.*)\))?$/.exec(message) ?? [];
   const named = /'(?:-\w, )?([^' ]+)[^']*'/.exec(what)?.[1] ?? '';
-  if (code === 'commander.help') return `unknown command '${argv.at(-1)}'. Expected ${listOf(names)}.`;
-  if (code === 'commander.unknownCommand')
-    return `${what}. Expected ${listOf(names)}.${suggestion && ` ${suggestion}`}`;
   if (code === 'commander.optionMissingArgument' && command) {
     const entry = Object.entries(command.options).find(([key, entry]) => flagOf(key, entry) === named)?.[1];
     if (entry) return `${named}: expected ${entry.kind.expected}, got nothing.`;

@@ -1,18 +1,15 @@
 /**
- * The valid names that `name` was probably meant to be, nearest first and at most three.
+ * The valid name that `name` was probably meant to be; up to three where several are equally near, none where none is.
  *
  * A name is near where one is part of the other, or where at most two fifths of its letters (one at least) are wrong:
  * optimal string alignment distance, case aside. So `vgg16` finds `vgg16_bn`, and `adma` finds `adam`.
  */
 export function nearest(name: string, valid: readonly string[]): string[] {
   const wanted = name.toLowerCase();
-  const tolerance = Math.max(1, Math.floor(wanted.length * 0.4));
-  return valid
-    .map((candidate) => ({ candidate, distance: distanceTo(wanted, candidate.toLowerCase()) }))
-    .filter(({ distance }) => distance <= tolerance)
-    .sort((a, b) => a.distance - b.distance)
-    .slice(0, 3)
-    .map(({ candidate }) => candidate);
+  const distances = valid.map((candidate) => distanceTo(wanted, candidate.toLowerCase()));
+  const least = Math.min(...distances);
+  if (least > Math.max(1, Math.floor(wanted.length * 0.4))) return [];
+  return valid.filter((_, index) => distances[index] === least).slice(0, 3);
 }
 
 /** ` Did you mean a or b?` for the names nearest to `name`, to end an error's line with; empty where none is near. */
