@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -59,17 +59,24 @@ test('no command and an unknown one are refused', () => {
 });
 
 test('bad usage is one line on stderr, exit code 2, and nothing on disk', () => {
-  const cases: [args: string[], pattern: RegExp][] = [
-    [['train', '--epoch', '3'], /unknown option '--epoch'\. Did you mean --epochs\?/],
-    [['train', '--arch', 'vgg16'], /Did you mean vgg16_bn\?/],
-    [['train', '--lr', 'fast'], /--lr: expected a number \(above 0\), got 'fast'/],
-    [['train', '--resume', 'runs/a', '--lr', '1'], /Leave out --lr/],
-    [['train', '--head', 'fastai', '--pool', '7'], /--pool is for --head vgg/],
-    [['train', 'faces\n.csv'], /unexpected argument 'faces \.csv'/],
-    [['evaluate', '--data', 'toyfaces'], /--model FILE is missing/],
-    [['predict', '--model', 'm.safetensors'], /IMAGE_OR_FOLDER is missing/],
+  const cases: [program: string, args: string[], pattern: RegExp][] = [
+    [bin, ['train', '--epoch', '3'], /unknown option '--epoch'\. Did you mean --epochs\?/],
+    [bin, ['train', '--arch', 'vgg16'], /Did you mean vgg16_bn\?/],
+    [bin, ['train', '--resume', 'runs/a', '--lr', '1'], /Leave out --lr/],
+    [bin, ['train', '--resume', 'runs/a'], /--resume runs\/a: no such folder/],
+    [bin, ['train', 'faces\n.csv'], /unexpected argument 'faces \.csv'/],
+    [rehearsal, ['evaluate', '--data', 'toyfaces'], /--model FILE is missing/],
+    [rehearsal, ['predict', '--model', 'm.safetensors'], /IMAGE_OR_FOLDER is missing/],
   ];
-  for (const [args, pattern] of cases) assert.match(failure(2, rehearsal, args), pattern);
+  for (const [program, args, pattern] of cases) assert.match(failure(2, program, args), pattern);
+});
+
+test('--out with a run in it is refused, and the run is left as it is', () => {
+  writeFileSync(join(folder, 'run.json'), '{}');
+  const run = spawn(bin, ['train', '--out', '.']);
+  assert.is(run.status, 2);
+  assert.match(run.stderr, /^dawngrad: --out \.: already holds run\.json\. Choose another folder, or .*\n$/);
+  assert.equal(readdirSync(folder), ['run.json']);
 });
 
 test('what a command throws is one line; 2 for what the user can mend, 1 for the rest', () => {
@@ -94,7 +101,9 @@ test('DEBUG shows where it was thrown, and changes no exit code', () => {
   assert.match(failure(2, rehearsal, ['fail', '--how', 'data'], { DEBUG: '0' }), /^dawngrad: /);
 });
 
-test('a reader that stops reading ends the program quietly', () => {
+// Windows has neither bash nor EPIPE.
+const unix = process.platform === 'win32' ? test.skip : test;
+unix('a reader that stops reading ends the program quietly', () => {
   const { DEBUG, ...env } = process.env;
   const command = `"${process.execPath}" --import "${tsx}" "${rehearsal}" fail --how flood | head -n 1`;
   const run = spawnSync('bash', ['-c', `set -o pipefail; ${command}`], { cwd: folder, env, encoding: 'utf8' });

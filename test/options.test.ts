@@ -4,10 +4,11 @@ import { type Command, command } from '../src/cli/command.ts';
 import { checkGiven, presets, resolveDefaults, resumeOptions } from '../src/cli/defaults.ts';
 import * as manuals from '../src/cli/manuals.ts';
 import { flagOf, readOptions, type Table, withDefaults } from '../src/cli/option.ts';
-import { archNames, evaluateOptions, trainOptions } from '../src/cli/options.ts';
+import { archNames, augmentNames, evaluateOptions, trainOptions } from '../src/cli/options.ts';
 import { readCommandLine } from '../src/cli/usage.ts';
 import { ConfigError, DataError } from '../src/core/errors.ts';
 import { listOf, nearest } from '../src/core/nearest.ts';
+import { AUGMENTATIONS } from '../src/data/batches.ts';
 import { MODEL_NAMES } from '../src/models/index.ts';
 
 const commands: readonly Command[] = [
@@ -66,8 +67,10 @@ test('every entry of every table has a valid default, a sentence and a flag of i
   }
 });
 
-test('the architectures that are offered are those that can be built', () => {
+// The table names them itself, so that `--help` need not load the engine.
+test('the architectures and augmentations that are offered are those that there are', () => {
   assert.equal([...archNames].sort(), [...MODEL_NAMES].sort());
+  assert.equal([...augmentNames].sort(), Object.keys(AUGMENTATIONS).sort());
 });
 
 test('what is given is read with its type, and nothing else is in it', () => {
