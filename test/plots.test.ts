@@ -38,7 +38,7 @@ test('curves show both series, the learning rate and the best epoch', async () =
   for (const text of ['Loss', 'Accuracy', 'Learning rate', '● train', '● valid', 'epoch', '70.8 % in epoch 12']) {
     assert.ok(texts(svg).includes(text), text);
   }
-  assert.ok(texts(svg).includes('40%'), 'accuracy is labelled in per cent');
+  assert.ok(texts(svg).includes('40 %'), 'accuracy is labelled in per cent');
   assert.match(svg, themes.light.train);
   assert.match(svg, themes.light.valid);
 });

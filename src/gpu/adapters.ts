@@ -85,8 +85,7 @@ export function* sources(wish: string, notes: string[]): Generator<Source> {
 function* vulkanSource(notes: string[]): Generator<Source> {
   const chosen = chosenDrivers();
   const drivers = installedDrivers();
-  const hasLoader = hasVulkanLoader();
-  if (!hasLoader) {
+  if (!hasVulkanLoader()) {
     // A GPU driver without a loader is what a container with a GPU often has. Without either there is nothing to try,
     // and Dawn would fill the terminal with warnings.
     if (!chosen && drivers.length === 0) {
@@ -134,7 +133,7 @@ export function explain(chosen: Candidate, wish: string, notes: readonly string[
   if (user && source.origin === 'bundled') reasons.push(`so ${user} is set aside`);
   else if (user && wish === 'auto') reasons.push('only the drivers named there are looked at');
   if (wish === 'auto') reasons.push(...notes);
-  return `${name} (${source.origin}): ${reasons.join('; ')}`;
+  return `${name}, ${source.origin}: ${reasons.join('; ')}`;
 }
 
 /**
@@ -163,8 +162,8 @@ function mend(): string {
   if (user) return `Correct or unset ${user}, or ask for the adapter "software".`;
   if (process.platform !== 'linux') return "Install or update the graphics card's driver.";
   const driver =
-    'install a Vulkan driver: "apt install libvulkan1 mesa-vulkan-drivers", Mesa 25 or later (Debian 12: from bookworm-backports)';
-  return process.arch === 'x64' ? `Run "npm install @sparticuz/chromium", or ${driver}.` : `Please ${driver}.`;
+    'a Vulkan driver: "apt install libvulkan1 mesa-vulkan-drivers", Mesa 25 or later (on Debian 12 from bookworm-backports)';
+  return process.arch === 'x64' ? `Run "npm install @sparticuz/chromium", or install ${driver}.` : `Install ${driver}.`;
 }
 
 /** Those of `words` that `typed` may have been meant for, nearest first. */

@@ -69,6 +69,8 @@ export interface AdapterSummary extends AdapterFacts {
   readonly origin: string;
   /** True for the one that `auto` takes. */
   readonly auto: boolean;
+  /** Why `auto` takes it, or does not. */
+  readonly why: string;
 }
 
 /** Features that kernels have a use for. */
@@ -162,10 +164,15 @@ export async function listAdapters(notes: string[] = []): Promise<AdapterSummary
   for (const source of [...sources('', notes), nullSource]) {
     for (const candidate of candidates(source, await namesIn(source, notes), '')) {
       try {
-        const { device, flags, why, onError, close, ...facts } = await open(candidate, 'checked', () => '');
+        const { device, flags, onError, close, ...facts } = await open(candidate, 'checked', () => '');
         close();
-        const skipped = facts.kind === 'null' || (source.origin === 'bundled' && chosenDrivers() !== undefined);
-        found.push({ ...facts, origin: source.origin, auto: found.length === 0 && !skipped });
+        const best = found.find(({ auto }) => auto);
+        const user = source.origin === 'bundled' && chosenDrivers();
+        let why = 'auto takes this one';
+        if (facts.kind === 'null') why = 'compiles, but computes nothing';
+        else if (user) why = `auto keeps to ${user}`;
+        else if (best) why = `auto prefers ${best.name}`;
+        found.push({ ...facts, origin: source.origin, auto: facts.kind !== 'null' && !user && !best, why });
       } catch (error) {
         notes.push(`${candidate.name} refused: ${firstLine(error)}`);
       }

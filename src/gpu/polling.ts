@@ -12,9 +12,9 @@ const starters = [
 ] as const;
 
 /** How long to spin before the first sleep: a small readback is done by then, and a timer would cost it a millisecond. */
-const spinMs = 0.3;
+const spinMs = 0.5;
 
-let calmed = false;
+const calmed = new WeakSet<Classes>();
 
 /**
  * Lets Dawn sleep between two looks at a pending promise, for adapters that compute on this machine's own cores.
@@ -26,8 +26,8 @@ let calmed = false;
  * Source: dawn/src/dawn/node/binding/AsyncRunner.cpp.
  */
 export function calmPolling(classes: Classes): void {
-  if (calmed) return;
-  calmed = true;
+  if (calmed.has(classes)) return;
+  calmed.add(classes);
   const spin = globalThis.setImmediate;
   const sleep = globalThis.setTimeout;
   let sinceMs = 0;

@@ -143,8 +143,14 @@ export function readTar(tar: Buffer, names: ReadonlySet<string>): Map<string, Bu
   }
 }
 
-/** True when the dynamic linker finds `libvulkan.so.1`, without which Dawn has no Vulkan at all. */
-export const hasVulkanLoader = (): boolean => loadLibrary(loaderName, constants.dlopen.RTLD_LAZY) === '';
+let installedLoader: boolean | undefined;
+
+/** True when `libvulkan.so.1`, without which Dawn has no Vulkan, is installed. */
+export function hasVulkanLoader(): boolean {
+  // Asked once: later on, the one that loadVulkanLoader loaded would be found.
+  installedLoader ??= loadLibrary(loaderName, constants.dlopen.RTLD_LAZY) === '';
+  return installedLoader;
+}
 
 /**
  * Loads a Vulkan loader by path, for good, so that Dawn's own `dlopen("libvulkan.so.1")` finds it by its SONAME.

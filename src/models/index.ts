@@ -1,19 +1,34 @@
 import { ConfigError } from '../core/errors.ts';
 import type { Module } from '../nn/index.ts';
-import { type ModelOptions, VGG_NAMES, Vgg, type VggName } from './vgg.ts';
+import { type ModelOptions, VGG_NAMES, Vgg, vggActivationBytes } from './vgg.ts';
 
 export { type ModelOptions, scaled, Vgg } from './vgg.ts';
 
-const builders: Readonly<Record<string, (options: ModelOptions) => Module>> = Object.fromEntries(
-  VGG_NAMES.map((name: VggName) => [name, (options: ModelOptions) => new Vgg(name, options)]),
+interface Architecture {
+  build(options: ModelOptions): Module;
+  /** Bytes of the largest activation of one image. */
+  activationBytes(options: ModelOptions): number;
+}
+
+const architectures: Readonly<Record<string, Architecture>> = Object.fromEntries(
+  VGG_NAMES.map((name) => [
+    name,
+    { build: (options: ModelOptions) => new Vgg(name, options), activationBytes: vggActivationBytes },
+  ]),
 );
 
 /** The architectures that `createModel` knows. */
-export const MODEL_NAMES: readonly string[] = Object.keys(builders);
+export const MODEL_NAMES: readonly string[] = Object.keys(architectures);
+
+function architecture(name: string): Architecture {
+  const found = architectures[name];
+  if (!found) throw new ConfigError(`unknown architecture '${name}'; there are ${MODEL_NAMES.join(', ')}.`);
+  return found;
+}
 
 /** Builds a network by name with fresh weights. Throws ConfigError for an unknown name or sizes that do not fit. */
-export function createModel(name: string, options: ModelOptions): Module {
-  const build = builders[name];
-  if (!build) throw new ConfigError(`unknown architecture '${name}'; there are ${MODEL_NAMES.join(', ')}.`);
-  return build(options);
-}
+export const createModel = (name: string, options: ModelOptions): Module => architecture(name).build(options);
+
+/** Bytes of the largest activation that one image makes in the network. */
+export const activationBytes = (name: string, options: ModelOptions): number =>
+  architecture(name).activationBytes(options);

@@ -123,3 +123,6 @@ function fastaiHead(channels: number, { classes, dropout = 0.5 }: ModelOptions, 
     linear(512, classes),
   ]);
 }
+
+/** Bytes of the largest activation of one image: the first block's maps, at full size. */
+export const vggActivationBytes = ({ size, width }: ModelOptions): number => 4 * size * size * scaled(64, width);

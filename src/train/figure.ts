@@ -74,10 +74,10 @@ export async function render(spec: Spec, options: PlotOptions): Promise<string> 
   // Without this, sizes would depend on whether a canvas package happens to be installed.
   (vega as unknown as { textMetrics: { canvas(use: boolean): void } }).textMetrics.canvas(false);
   const full = {
-    ...spec,
     background: options.transparent ? 'transparent' : theme.ground,
     padding: options.transparent ? 4 : 20,
     config: config(theme),
+    ...spec,
   };
   const compiled = compile(full as unknown as TopLevelSpec, { logger: quiet });
   const view: VegaView = new vega.View(vega.parse(compiled.spec), { renderer: 'none', logger: quiet });

@@ -1,6 +1,8 @@
 import { haloed, type PlotOptions, readableOn, render, type Spec, shareColour, type Theme, themes } from './figure.ts';
 import { type Confusion, type EpochRow, scores } from './metrics.ts';
 
+const percentLabel = "format(100 * datum.value, '~g') + ' %'";
+
 /** One step of the learning-rate range test. */
 export interface LrPoint {
   lr: number;
@@ -23,7 +25,9 @@ export function curvesSvg(rows: readonly EpochRow[], options: PlotOptions = {}):
 
 /** One panel of the curves, for pages that lay panels out by themselves. */
 export function curveSvg(name: CurvePanel, rows: readonly EpochRow[], options: PlotOptions = {}): Promise<string> {
-  return render(panel(name, rows, themes[options.theme ?? 'light']), options);
+  // A fixed frame, so that panels of one page have one size whatever their labels.
+  const frame = { autosize: { type: 'none' }, padding: { left: 58, right: 14, top: 52, bottom: 44 } };
+  return render({ ...panel(name, rows, themes[options.theme ?? 'light']), ...frame }, options);
 }
 
 /**
@@ -105,7 +109,7 @@ export function confusionSvg(
             scale: { domain: [0, 0.5, 1], range: theme.shares, interpolate: 'rgb' },
             legend: {
               title: null,
-              format: '.0%',
+              labelExpr: percentLabel,
               values: [0, 0.5, 1],
               gradientLength: Math.min(160, side * confusion.length),
               gradientThickness: 10,
@@ -240,7 +244,7 @@ function panel(name: CurvePanel, rows: readonly EpochRow[], theme: Theme): Spec 
     type: 'quantitative',
     title: null,
     scale: values.length ? valueScale(name, values) : { domain: [0, 1] },
-    axis: { format: name === 'accuracy' ? '.0%' : '~g', tickCount: 5 },
+    axis: { labelExpr: name === 'accuracy' ? percentLabel : "format(datum.value, '~g')", tickCount: 5 },
   };
   const colour = {
     field: 'series',
