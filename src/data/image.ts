@@ -82,7 +82,10 @@ function startJpegCodec(): Promise<void> {
     jpegCodec = new WebAssembly.Module(readFileSync(path));
   }
   const note = (text: string) => jpegComplaints.push(text);
-  return (initMozjpeg as (codec: WebAssembly.Module, options: object) => Promise<void>)(jpegCodec, { print: note, printErr: note });
+  return (initMozjpeg as (codec: WebAssembly.Module, options: object) => Promise<void>)(jpegCodec, {
+    print: note,
+    printErr: note,
+  });
 }
 
 async function decodeJpeg(bytes: Uint8Array, name: string): Promise<Rgba> {

@@ -12,6 +12,10 @@ export interface Adapter {
   readonly driver: string;
   /** True where the "GPU" is the CPU. */
   readonly software: boolean;
+  /** Granted features, such as `subgroups` and `shader-f16`. */
+  readonly features: ReadonlySet<string>;
+  /** Invocations in a subgroup; 0 where unknown. */
+  readonly subgroupSizes: { readonly min: number; readonly max: number };
   /** Adapter, driver and Dawn in one string: the key of what was tuned or promised for them. */
   readonly fingerprint: string;
   /** One line: what was chosen and why. */

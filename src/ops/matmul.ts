@@ -1,38 +1,15 @@
 import { ShapeError } from '../core/errors.ts';
-import { kernel } from '../core/kernel.ts';
 import { showShape } from '../core/shape.ts';
 import { gradientFor, record } from '../core/tape.ts';
 import { Tensor } from '../core/tensor.ts';
 import { foldInto } from './fold.ts';
-
-const plain = kernel('matmul_plain', 'multiply');
+import { multiply } from './multiply.ts';
 
 export interface MatmulOptions {
   /** a lies in memory as [K,M]. */
   transposeA?: boolean;
   /** b lies in memory as [N,K]. */
   transposeB?: boolean;
-}
-
-interface Product {
-  M: number;
-  N: number;
-  K: number;
-  transposeA: boolean;
-  transposeB: boolean;
-}
-
-/** c = op(a)·op(b) (+ bias), written to `c`. No tape. */
-function multiply(
-  a: Tensor,
-  b: Tensor,
-  bias: Tensor | null,
-  c: Tensor,
-  { M, N, K, transposeA, transposeB }: Product,
-): Tensor {
-  const consts = { TRANSPOSE_A: transposeA, TRANSPOSE_B: transposeB, HAS_BIAS: bias !== null };
-  plain(consts, { a, b, bias: bias ?? b, c }, { M, N, K }, M * N);
-  return c;
 }
 
 /**
