@@ -29,7 +29,10 @@ const square = ({ strideH, strideW }: ConvShape): boolean => strideH === strideW
 
 /** y = x ⋆ w (+ bias). No tape. */
 export function convForward(x: Tensor, w: Tensor, bias: Tensor | null, y: Tensor, shape: ConvShape): void {
-  if (!square(shape)) return plainForward(x, w, bias, y, shape);
+  if (!square(shape)) {
+    plainForward(x, w, bias, y, shape);
+    return;
+  }
   const { N, H, W, C, K, R, S, P, Q, strideH: stride, padH, padW } = shape;
   const team = teamOf(y);
   const vectors = C % 4 === 0;
@@ -49,7 +52,10 @@ export function convForward(x: Tensor, w: Tensor, bias: Tensor | null, y: Tensor
 
 /** dx from dy and w. No tape. */
 export function convDgrad(dy: Tensor, w: Tensor, dx: Tensor, shape: ConvShape): void {
-  if (!square(shape)) return plainDgrad(dy, w, dx, shape);
+  if (!square(shape)) {
+    plainDgrad(dy, w, dx, shape);
+    return;
+  }
   const { N, H, W, C, K, R, S, P, Q, strideH: stride, padH, padW } = shape;
   const team = teamOf(dx);
   const [VEC_X, VEC_W] = [K % 4 === 0, C % 4 === 0];
@@ -72,7 +78,10 @@ const BUSY = { software: 16, hardware: 1024 };
 
 /** dw from x and dy. Few weights sum over many pixels: then the pixels are split and the parts summed in fixed order. No tape. */
 export function convWgrad(x: Tensor, dy: Tensor, dw: Tensor, shape: ConvShape): void {
-  if (!square(shape)) return plainWgrad(x, dy, dw, shape);
+  if (!square(shape)) {
+    plainWgrad(x, dy, dw, shape);
+    return;
+  }
   const { N, H, W, C, K, R, S, P, Q, strideH: stride, padH, padW } = shape;
   const team = teamOf(dw);
   const [VEC_X, VEC_DY] = [C % 4 === 0, K % 4 === 0];
