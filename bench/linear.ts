@@ -21,7 +21,13 @@ export interface LinearResult {
  * algorithm 7.4); x is each pixel less its training mean over its deviation. The accuracies are the best met on the way,
  * which stands in for early stopping.
  */
-export function fitLinear(train: ImageSet, valid: ImageSet, classCount: number, l2: number, iterations: number): LinearResult {
+export function fitLinear(
+  train: ImageSet,
+  valid: ImageSet,
+  classCount: number,
+  l2: number,
+  iterations: number,
+): LinearResult {
   const features = train.side * train.side * train.channels;
   const { mean, deviation } = pixelStatistics(train, features);
   const x = standardise(train, features, mean, deviation);
@@ -86,12 +92,18 @@ function pixelStatistics({ pixels, count }: ImageSet, features: number) {
   const mean = new Float64Array(features);
   const deviation = new Float64Array(features);
   for (let i = 0; i < count * features; i++) mean[i % features]! += pixels[i]! / count;
-  for (let i = 0; i < count * features; i++) deviation[i % features]! += (pixels[i]! - mean[i % features]!) ** 2 / count;
+  for (let i = 0; i < count * features; i++)
+    deviation[i % features]! += (pixels[i]! - mean[i % features]!) ** 2 / count;
   for (let j = 0; j < features; j++) deviation[j] = Math.max(1, Math.sqrt(deviation[j]!));
   return { mean, deviation };
 }
 
-function standardise({ pixels, count }: ImageSet, features: number, mean: Float64Array, deviation: Float64Array): Float32Array {
+function standardise(
+  { pixels, count }: ImageSet,
+  features: number,
+  mean: Float64Array,
+  deviation: Float64Array,
+): Float32Array {
   const out = new Float32Array(count * features);
   for (let i = 0; i < out.length; i++) out[i] = (pixels[i]! - mean[i % features]!) / deviation[i % features]!;
   return out;
@@ -136,7 +148,13 @@ function lossAndGradient(
   return { loss, gradient };
 }
 
-function accuracy(x: Float32Array, labels: Uint8Array, features: number, classCount: number, weights: Float64Array): number {
+function accuracy(
+  x: Float32Array,
+  labels: Uint8Array,
+  features: number,
+  classCount: number,
+  weights: Float64Array,
+): number {
   const z = new Float64Array(classCount);
   let right = 0;
   for (let n = 0; n < labels.length; n++) {
@@ -161,7 +179,9 @@ if (process.argv[1] && import.meta.url === pathToFileURL(process.argv[1]).href) 
     const result = fitLinear(train, valid, 7, l2, 150);
     best = Math.max(best, result.validAccuracy);
     const { trainAccuracy, validAccuracy, gradientLeft } = result;
-    console.log(`l2 ${String(l2).padEnd(5)}  train ${percent(trainAccuracy)}  validation ${percent(validAccuracy)}  gradient left ${gradientLeft.toExponential(1)}`);
+    console.log(
+      `l2 ${String(l2).padEnd(5)}  train ${percent(trainAccuracy)}  validation ${percent(validAccuracy)}  gradient left ${gradientLeft.toExponential(1)}`,
+    );
   }
   console.log(`best validation accuracy ${percent(best)}: ${best < 0.7 ? 'under' : 'NOT under'} 70 %`);
   process.exitCode = best < 0.7 ? 0 : 1;

@@ -1,5 +1,16 @@
 import { createHash } from 'node:crypto';
-import { closeSync, mkdirSync, openSync, readFileSync, readSync, realpathSync, renameSync, rmSync, statSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  readSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeSync,
+} from 'node:fs';
 import { homedir } from 'node:os';
 import { basename, join } from 'node:path';
 import type { Rows } from './rows.ts';
@@ -44,7 +55,9 @@ export async function cached(source: CacheSource, parse: () => Promise<Rows>): P
   try {
     writeCache(file, source.signature, rows);
   } catch (error) {
-    warnOnce(`warning: ${file} cannot be written (${(error as Error).message}); the next run reads ${source.path} anew.`);
+    warnOnce(
+      `warning: ${file} cannot be written (${(error as Error).message}); the next run reads ${source.path} anew.`,
+    );
   }
   return rows;
 }
@@ -88,7 +101,18 @@ function writeCache(file: string, signature: string, rows: Rows): void {
   const { classes, side, channels, count, partNames, files, lines } = rows;
   const body = [rows.labels, rows.usage, ...(lines ? [bytesOf(lines)] : []), rows.pixels];
   const sha256 = digest(body);
-  const header: Header = { version: formatVersion, signature, classes, side, channels, count, partNames, files, hasLines: lines !== null, sha256 };
+  const header: Header = {
+    version: formatVersion,
+    signature,
+    classes,
+    side,
+    channels,
+    count,
+    partNames,
+    files,
+    hasLines: lines !== null,
+    sha256,
+  };
   const json = Buffer.from(JSON.stringify(header));
   const sizeField = Buffer.alloc(4);
   sizeField.writeUInt32LE(json.length);
@@ -121,11 +145,25 @@ function readCache(file: string, signature: string): Rows | null {
     if (body.length !== count * (2 + (hasLines ? 4 : 0) + side * side * channels)) return null;
     if (digest([body]) !== sha256) return null;
     let at = 0;
-    const take = (size: number) => body.subarray(at, (at += size));
+    const take = (size: number) => {
+      at += size;
+      return body.subarray(at - size, at);
+    };
     const labels = take(count);
     const usage = take(count);
     const lines = hasLines ? new Uint32Array(take(count * 4).slice().buffer) : null;
-    return { classes, side, channels, count, pixels: take(count * side * side * channels), labels, usage, partNames, lines, files };
+    return {
+      classes,
+      side,
+      channels,
+      count,
+      pixels: take(count * side * side * channels),
+      labels,
+      usage,
+      partNames,
+      lines,
+      files,
+    };
   } catch {
     // Absent, unreadable or damaged all mean the same: parse again.
     return null;

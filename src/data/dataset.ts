@@ -84,7 +84,9 @@ export async function loadDataset(options: DataOptions): Promise<Dataset> {
   const listing = listFolder(data, options.classes);
   const channels = options.channels ?? 3;
   const variant = `folder, store ${store}, channels ${channels}, classes ${listing.classes.join()}`;
-  const rows = await cached({ path: data, variant, signature: listing.signature }, () => readFolder(listing, store, channels));
+  const rows = await cached({ path: data, variant, signature: listing.signature }, () =>
+    readFolder(listing, store, channels),
+  );
   return fromRows('folder', rows, options, seed);
 }
 
@@ -117,12 +119,16 @@ function fromRows(name: string, rows: Rows, options: DataOptions, seed: number):
 }
 
 function checkTrainable(rows: Rows, train: Uint32Array, valid: Uint32Array, path: string): void {
-  if (train.length === 0) throw new DataError(`${path}: no Training images, only ones to validate or test on. Add some, or use evaluate.`);
-  if (valid.length === 0) throw new DataError(`${path}: ${train.length} images are too few to hold some back to validate on. Add more.`);
+  if (train.length === 0)
+    throw new DataError(`${path}: no Training images, only ones to validate or test on. Add some, or use evaluate.`);
+  if (valid.length === 0)
+    throw new DataError(`${path}: ${train.length} images are too few to hold some back to validate on. Add more.`);
   const present = new Set(Array.from(train, (row) => rows.labels[row]!));
   if (present.size < 2) {
     const only = rows.classes[[...present][0]!];
-    throw new DataError(`${path}: all ${train.length} training images are '${only}'; there is nothing to tell apart. Expected two classes or more.`);
+    throw new DataError(
+      `${path}: all ${train.length} training images are '${only}'; there is nothing to tell apart. Expected two classes or more.`,
+    );
   }
 }
 

@@ -1,4 +1,4 @@
-import { createReadStream, openSync, readSync, closeSync, statSync } from 'node:fs';
+import { closeSync, createReadStream, openSync, readSync, statSync } from 'node:fs';
 import { basename } from 'node:path';
 import Papa from 'papaparse';
 import { DataError } from '../core/errors.ts';
@@ -27,7 +27,10 @@ export async function readFer2013(path: string): Promise<Rows> {
         try {
           for (const row of data) reader.read(row);
           const quote = errors.find((error) => error.type === 'Quotes');
-          if (quote) reader.fail('a quoted field does not end as CSV says it must. The file is damaged or truncated: get it again.');
+          if (quote)
+            reader.fail(
+              'a quoted field does not end as CSV says it must. The file is damaged or truncated: get it again.',
+            );
         } catch (error) {
           parser.abort();
           stream.destroy();
@@ -99,11 +102,19 @@ class RowReader {
   }
 
   private readHeader(row: string[]) {
-    const names = row.map((name) => name.replace(/^\u00ef\u00bb\u00bf/, '').trim().toLowerCase());
+    const names = row.map((name) =>
+      name
+        .replace(/^\u00ef\u00bb\u00bf/, '')
+        .trim()
+        .toLowerCase(),
+    );
     const emotion = names.indexOf('emotion');
     const pixels = names.indexOf('pixels');
     const usage = names.indexOf('usage');
-    const found = row.slice(0, 6).map((name) => `'${shorten(name.trim())}'`).join(', ');
+    const found = row
+      .slice(0, 6)
+      .map((name) => `'${shorten(name.trim())}'`)
+      .join(', ');
     if (pixels < 0) this.fail(`no column 'pixels'; found ${found}. ${mend}`);
     if (emotion < 0) {
       this.fail(
@@ -132,7 +143,9 @@ class RowReader {
     const pixelCount = text.trim().split(/\s+/).length;
     const side = Math.round(Math.sqrt(pixelCount));
     if (side * side !== pixelCount || side < smallestSide) {
-      this.fail(`the row has ${thousands(pixelCount)} pixels; expected a square image, 2,304 for 48×48.${this.truncated()}`);
+      this.fail(
+        `the row has ${thousands(pixelCount)} pixels; expected a square image, 2,304 for 48×48.${this.truncated()}`,
+      );
     }
     this.side = side;
     this.firstLine = this.line;
@@ -143,7 +156,8 @@ class RowReader {
   private failPixels(text: string): never {
     const tokens = text.split(/\s+/).filter((token) => token !== '');
     const bad = tokens.findIndex((token) => !/^\d+$/.test(token));
-    if (bad >= 0) this.fail(`pixel ${thousands(bad + 1)} is '${shorten(tokens[bad]!)}'; expected a whole number, 0 to 255.`);
+    if (bad >= 0)
+      this.fail(`pixel ${thousands(bad + 1)} is '${shorten(tokens[bad]!)}'; expected a whole number, 0 to 255.`);
     const large = tokens.findIndex((token) => Number(token) > 255);
     if (large >= 0) this.fail(`pixel ${thousands(large + 1)} is ${shorten(tokens[large]!)}; expected 0 to 255.`);
     const expected = `${thousands(this.side * this.side)} (${this.side}×${this.side}), as in line ${this.firstLine}`;
@@ -152,7 +166,9 @@ class RowReader {
 
   /** A hint for the errors that a file cut off in the middle of a row gives. */
   private truncated(): string {
-    return endsInsideLine(this.path) ? ' The file does not end with a line end: if this is its last row, it is truncated; get it again.' : '';
+    return endsInsideLine(this.path)
+      ? ' The file does not end with a line end: if this is its last row, it is truncated; get it again.'
+      : '';
   }
 }
 
@@ -196,7 +212,8 @@ function checkIsText(path: string): number {
     closeSync(file);
   }
   const is = (...bytes: number[]) => bytes.every((byte, i) => head[i] === byte);
-  if (is(0x50, 0x4b, 3, 4) || is(0x1f, 0x8b)) throw new DataError(`${path}: a compressed archive. Unpack it and give the CSV or the folder in it.`);
+  if (is(0x50, 0x4b, 3, 4) || is(0x1f, 0x8b))
+    throw new DataError(`${path}: a compressed archive. Unpack it and give the CSV or the folder in it.`);
   if (is(0xff, 0xfe) || is(0xfe, 0xff)) throw new DataError(`${path}: UTF-16 text. Save it as UTF-8 or plain ASCII.`);
   if (is(0x89, 0x50, 0x4e, 0x47) || is(0xff, 0xd8, 0xff)) {
     throw new DataError(`${path}: a single image. Give a folder of class folders of images, or a FER2013 CSV.`);

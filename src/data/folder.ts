@@ -45,7 +45,9 @@ export function listFolder(path: string, classes?: string[]): FolderListing {
       : [{ below: '', usage: TRAINING }];
   if (parts.length > 0 && parts.length < top.length) {
     const stray = top.find((entry) => !parts.includes(entry))!;
-    throw new DataError(`${join(path, stray.name)}: a folder beside ${parts[0]!.name}/ that is no split. Expected train, valid or test; move or remove it.`);
+    throw new DataError(
+      `${join(path, stray.name)}: a folder beside ${parts[0]!.name}/ that is no split. Expected train, valid or test; move or remove it.`,
+    );
   }
 
   const found: { file: string; className: string; usage: number }[] = [];
@@ -54,7 +56,9 @@ export function listFolder(path: string, classes?: string[]): FolderListing {
     const folder = join(path, below);
     const classFolders = entriesOf(folder).filter((entry) => isFolder(folder, entry));
     if (classFolders.length === 0) {
-      throw new DataError(`${folder}: no class folders in it. Expected a folder for each class, such as happy/ and sad/, with PNG or JPEG images.`);
+      throw new DataError(
+        `${folder}: no class folders in it. Expected a folder for each class, such as happy/ and sad/, with PNG or JPEG images.`,
+      );
     }
     for (const { name: className } of classFolders) {
       const images = imagesOf(join(folder, className));
@@ -105,7 +109,18 @@ export async function readFolder(listing: FolderListing, store: number, channels
     rows.add(label, usage, 0);
   }
   const { pixels, labels, usage, count } = rows;
-  return { classes, side: store, channels: stored, count, pixels, labels, usage, partNames, lines: null, files: files.map(({ file }) => file) };
+  return {
+    classes,
+    side: store,
+    channels: stored,
+    count,
+    pixels,
+    labels,
+    usage,
+    partNames,
+    lines: null,
+    files: files.map(({ file }) => file),
+  };
 }
 
 /** An image as a set stores it: the middle square, `side` by `side`, gray where one channel is wanted. */
@@ -134,9 +149,12 @@ function imagesOf(folder: string): string[] {
   const entries = entriesOf(folder);
   const nested = entries.find((entry) => isFolder(folder, entry));
   if (nested !== undefined) {
-    throw new DataError(`${join(folder, nested.name)}: a folder inside a class folder. Expected images only; give --data the folder above the classes.`);
+    throw new DataError(
+      `${join(folder, nested.name)}: a folder inside a class folder. Expected images only; give --data the folder above the classes.`,
+    );
   }
-  if (entries.length === 0) throw new DataError(`${folder}: an empty class folder. Put PNG or JPEG images there or remove it.`);
+  if (entries.length === 0)
+    throw new DataError(`${folder}: an empty class folder. Put PNG or JPEG images there or remove it.`);
   return entries.map(({ name }) => name);
 }
 

@@ -10,7 +10,8 @@ export interface Split {
   validName: string;
 }
 
-const validForms = "'PublicTest' (default where there are such rows), 'both' (PublicTest and PrivateTest), a share such as '10%', or 'all'";
+const validForms =
+  "'PublicTest' (default where there are such rows), 'both' (PublicTest and PrivateTest), a share such as '10%', or 'all'";
 
 /**
  * Decides which rows train, validate and test.
@@ -31,7 +32,9 @@ export function splitRows(rows: Rows, valid: string | undefined, seed: number, p
 
   if (choice === 'publictest') {
     if (publicTest.length === 0) {
-      throw new DataError(`${path}: no PublicTest rows, so --valid PublicTest has nothing to validate on. Use --valid 10%.`);
+      throw new DataError(
+        `${path}: no PublicTest rows, so --valid PublicTest has nothing to validate on. Use --valid 10%.`,
+      );
     }
     return { train, valid: publicTest, test, validName: publicName };
   }
@@ -50,7 +53,8 @@ export function splitRows(rows: Rows, valid: string | undefined, seed: number, p
   const share = /^(\d+(?:\.\d+)?)\s*%$/.exec(choice);
   if (share === null) throw new ConfigError(`--valid ${valid}: unknown. Expected ${validForms}.`);
   const percent = Number(share[1]);
-  if (!(percent > 0 && percent <= 50)) throw new ConfigError(`--valid ${valid}: expected a share above 0% and up to 50%.`);
+  if (!(percent > 0 && percent <= 50))
+    throw new ConfigError(`--valid ${valid}: expected a share above 0% and up to 50%.`);
   const held = stratified(rows.labels, train, Math.round((train.length * percent) / 100), rows.classes.length, seed);
   return {
     train: without(train, held),

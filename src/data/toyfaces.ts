@@ -50,26 +50,88 @@ const expressions: Partial<Expression>[][] = [
   // angry: brows pulled down and together, eyes narrowed, lips pressed or teeth bared
   [
     { browInner: 0.17, browOuter: -0.12, browArch: 0.01, eyeOpen: 0.08, mouthWidth: 0.34, smile: -0.1, furrows: 1 },
-    { browInner: 0.17, browOuter: -0.12, browArch: 0.01, eyeOpen: 0.09, mouthWidth: 0.36, smile: -0.05, openUp: 0.1, openDown: 0.11, boxed: 1, teeth: 1, furrows: 1 },
+    {
+      browInner: 0.17,
+      browOuter: -0.12,
+      browArch: 0.01,
+      eyeOpen: 0.09,
+      mouthWidth: 0.36,
+      smile: -0.05,
+      openUp: 0.1,
+      openDown: 0.11,
+      boxed: 1,
+      teeth: 1,
+      furrows: 1,
+    },
   ],
   // disgust: nose wrinkled, upper lip raised on one side, eyes squinted
   [
-    { browInner: 0.09, browOuter: 0.04, browArch: 0.02, eyeOpen: 0.04, mouthWidth: 0.3, smile: -0.2, skew: 0.15, wrinkles: 1 },
-    { browInner: 0.09, browOuter: 0.04, browArch: 0.02, eyeOpen: 0.04, mouthWidth: 0.3, smile: -0.18, openUp: 0.1, skew: 0.15, teeth: 0.7, wrinkles: 1 },
+    {
+      browInner: 0.09,
+      browOuter: 0.04,
+      browArch: 0.02,
+      eyeOpen: 0.04,
+      mouthWidth: 0.3,
+      smile: -0.2,
+      skew: 0.15,
+      wrinkles: 1,
+    },
+    {
+      browInner: 0.09,
+      browOuter: 0.04,
+      browArch: 0.02,
+      eyeOpen: 0.04,
+      mouthWidth: 0.3,
+      smile: -0.18,
+      openUp: 0.1,
+      skew: 0.15,
+      teeth: 0.7,
+      wrinkles: 1,
+    },
   ],
   // fear: brows raised and drawn together, eyes wide, mouth stretched
   [
-    { browInner: -0.22, browOuter: 0, browArch: 0.01, eyeOpen: 0.2, mouthWidth: 0.46, smile: -0.14, openUp: 0.08, openDown: 0.12, boxed: 1, teeth: 0.5 },
+    {
+      browInner: -0.22,
+      browOuter: 0,
+      browArch: 0.01,
+      eyeOpen: 0.2,
+      mouthWidth: 0.46,
+      smile: -0.14,
+      openUp: 0.08,
+      openDown: 0.12,
+      boxed: 1,
+      teeth: 0.5,
+    },
   ],
   // happy: corners of the mouth up, cheeks up
   [
     { browInner: -0.03, browOuter: -0.01, browArch: 0.07, eyeOpen: 0.075, mouthWidth: 0.48, smile: 0.32 },
-    { browInner: -0.03, browOuter: -0.01, browArch: 0.07, eyeOpen: 0.07, mouthWidth: 0.48, smile: 0.28, openDown: 0.22, teeth: 1 },
+    {
+      browInner: -0.03,
+      browOuter: -0.01,
+      browArch: 0.07,
+      eyeOpen: 0.07,
+      mouthWidth: 0.48,
+      smile: 0.28,
+      openDown: 0.22,
+      teeth: 1,
+    },
   ],
   // sad: inner ends of the brows up, lids low, corners of the mouth down
   [{ browInner: -0.16, browOuter: 0.13, browArch: 0, eyeOpen: 0.06, mouthWidth: 0.32, smile: -0.28 }],
   // surprise: brows high and arched, eyes wide, jaw dropped
-  [{ browInner: -0.16, browOuter: -0.15, browArch: 0.14, eyeOpen: 0.2, mouthWidth: 0.21, openUp: 0.14, openDown: 0.26 }],
+  [
+    {
+      browInner: -0.16,
+      browOuter: -0.15,
+      browArch: 0.14,
+      eyeOpen: 0.2,
+      mouthWidth: 0.21,
+      openUp: 0.14,
+      openDown: 0.26,
+    },
+  ],
   // neutral
   [{}],
 ];
@@ -110,10 +172,10 @@ export function drawToyface(seed: number, number: number, label: number): Uint8A
   const random = new Random(seed, number);
   const canvas = new Canvas(
     toyfaceSide,
-    24 + random.uniform(-2.5, 2.5),
-    24 + random.uniform(-2.5, 2.5),
-    random.uniform(19.5, 24),
-    random.uniform(-0.08, 0.08),
+    24 + random.uniform(-1.8, 1.8),
+    24 + random.uniform(-1.8, 1.8),
+    random.uniform(20.5, 24),
+    random.uniform(-0.07, 0.07),
   );
   const face = randomFace(random);
   const expression = perform(random, label);
@@ -146,9 +208,11 @@ interface Face {
 }
 
 function randomFace(random: Random): Face {
-  const skin = random.uniform(0.4, 0.9);
+  const skin = random.uniform(0.45, 0.9);
   // Fair hair on dark skin happens too: brows are not always the darker part.
-  const hair = random.chance(0.15) ? Math.min(1, skin + random.uniform(0.15, 0.4)) : Math.max(0, skin - random.uniform(0.3, 0.7));
+  const hair = random.chance(0.12)
+    ? Math.min(1, skin + random.uniform(0.15, 0.4))
+    : Math.max(0, skin - random.uniform(0.35, 0.7));
   const lip = skin + (random.chance(0.15) ? 1 : -1) * random.uniform(0.1, 0.25);
   return {
     width: random.uniform(0.72, 0.92),
@@ -161,7 +225,7 @@ function randomFace(random: Random): Face {
     eyeY: random.uniform(-0.2, -0.1),
     eyeWidth: random.uniform(0.14, 0.19),
     browY: random.uniform(-0.45, -0.37),
-    browWidth: random.uniform(0.05, 0.11),
+    browWidth: random.uniform(0.065, 0.12),
     mouthY: random.uniform(0.44, 0.55),
     nose: random.uniform(0.16, 0.3),
     hasGlasses: random.chance(0.25),
@@ -172,7 +236,7 @@ function randomFace(random: Random): Face {
 function perform(random: Random, label: number): Expression {
   const variants = expressions[label]!;
   const goal = { ...neutral, ...variants[random.below(variants.length)]! };
-  const strength = random.uniform(0.7, 1.1);
+  const strength = random.uniform(0.8, 1.15);
   const side = random.chance(0.5) ? 1 : -1;
   const towards = (name: keyof Expression, jitter: number) =>
     neutral[name] + (goal[name] - neutral[name]) * strength + random.normal() * jitter;
@@ -201,10 +265,22 @@ function posed({ yaw, pitch }: Face, x: number, y: number): Point {
 function drawBackground(canvas: Canvas, random: Random): void {
   const tone = random.uniform(0.05, 0.95);
   const [slopeX, slopeY] = [random.uniform(-0.15, 0.15), random.uniform(-0.15, 0.15)];
-  canvas.shape([0, 0], [6, 6], () => -1, (x, y) => tone + slopeX * x + slopeY * y);
+  canvas.shape(
+    [0, 0],
+    [6, 6],
+    () => -1,
+    (x, y) => tone + slopeX * x + slopeY * y,
+  );
   for (let blobs = random.below(5); blobs > 0; blobs--) {
     const centre: Point = [random.uniform(-1.5, 1.5), random.uniform(-1.5, 1.5)];
-    canvas.ellipse(centre, random.uniform(0.1, 0.7), random.uniform(0.1, 0.7), random.uniform(0, 1), 0.5, random.uniform(1, 5));
+    canvas.ellipse(
+      centre,
+      random.uniform(0.1, 0.7),
+      random.uniform(0.1, 0.7),
+      random.uniform(0, 1),
+      0.5,
+      random.uniform(1, 5),
+    );
   }
 }
 
@@ -228,14 +304,26 @@ function drawHead(canvas: Canvas, random: Random, face: Face): void {
   if (random.chance(0.2)) {
     // Half the face in shadow, with a soft edge that follows nothing in the face.
     const [nx, ny, at] = [random.uniform(-1, 1), random.uniform(-0.5, 0.5), random.uniform(-0.2, 0.4)];
-    canvas.shape([0, 0], [width, 1], (x, y) => Math.max(head(x, y), at - (nx * x + ny * y)), skin * 0.5, random.uniform(0.2, 0.5), 4);
+    canvas.shape(
+      [0, 0],
+      [width, 1],
+      (x, y) => Math.max(head(x, y), at - (nx * x + ny * y)),
+      skin * 0.5,
+      random.uniform(0.2, 0.5),
+      4,
+    );
   }
   if (style > 0) {
     const hairline = random.uniform(-0.82, -0.58);
     const bend = random.uniform(-0.3, 0.4);
     const parting = random.uniform(-0.25, 0.25);
     // A little beyond the head's edge, where skin would else shine through between hair and hair.
-    canvas.shape([0, -0.5], [width, 0.6], (x, y) => Math.max(head(x, y) - 0.04, y - hairline - bend * x * x - parting * x), hair);
+    canvas.shape(
+      [0, -0.5],
+      [width, 0.6],
+      (x, y) => Math.max(head(x, y) - 0.04, y - hairline - bend * x * x - parting * x),
+      hair,
+    );
   }
 }
 
@@ -264,7 +352,12 @@ function drawBrowsAndEyes(canvas: Canvas, random: Random, face: Face, expression
     const middle = posed(face, side * eyeX, browY + (browInner + browOuter) / 2 - browArch * 2);
     canvas.stroke(curve(inner, middle, outer), browWidth, hair, 0.95);
     if (furrows > 0) {
-      canvas.stroke([posed(face, side * 0.055, browY - 0.02), posed(face, side * 0.045, browY + 0.14)], 0.035, skin * 0.55, furrows * 0.7);
+      canvas.stroke(
+        [posed(face, side * 0.055, browY - 0.02), posed(face, side * 0.045, browY + 0.14)],
+        0.035,
+        skin * 0.55,
+        furrows * 0.7,
+      );
     }
   }
 }
@@ -277,11 +370,19 @@ function drawNose(canvas: Canvas, face: Face, { wrinkles }: Expression): void {
   canvas.stroke([bridge, [tip[0] + wing, tip[1]], [tip[0] - wing * 0.8, tip[1] + 0.03]], 0.035, skin * 0.7, 0.7);
   if (wrinkles === 0) return;
   for (const rise of [0.02, 0.1]) {
-    const [left, middle, right] = [posed(face, -0.12, eyeY + rise), posed(face, 0, eyeY + rise - 0.06), posed(face, 0.12, eyeY + rise)];
+    const [left, middle, right] = [
+      posed(face, -0.12, eyeY + rise),
+      posed(face, 0, eyeY + rise - 0.06),
+      posed(face, 0.12, eyeY + rise),
+    ];
     canvas.stroke(curve(left, middle, right), 0.035, skin * 0.5, wrinkles * 0.8);
   }
   for (const side of [-1, 1]) {
-    const fold = curve(posed(face, side * 0.15, eyeY + 0.36), posed(face, side * 0.34, eyeY + 0.42), posed(face, side * 0.38, eyeY + 0.6));
+    const fold = curve(
+      posed(face, side * 0.15, eyeY + 0.36),
+      posed(face, side * 0.34, eyeY + 0.42),
+      posed(face, side * 0.38, eyeY + 0.6),
+    );
     canvas.stroke(fold, 0.035, skin * 0.55, wrinkles * 0.7);
   }
 }
@@ -335,7 +436,14 @@ function drawExtras(canvas: Canvas, random: Random, face: Face): void {
       const lens = ellipse(x, y, radius, radius * 0.85);
       canvas.shape([x, y], [radius, radius], lens, 0.1, tint);
       canvas.shape([x, y], [radius + 0.03, radius], (px, py) => Math.abs(lens(px, py)) - 0.022, rim);
-      canvas.stroke([[x + side * radius, y], [side * face.width, face.eyeY - 0.03]], 0.045, rim);
+      canvas.stroke(
+        [
+          [x + side * radius, y],
+          [side * face.width, face.eyeY - 0.03],
+        ],
+        0.045,
+        rim,
+      );
     }
     canvas.stroke([posed(face, -0.1, face.eyeY), posed(face, 0.1, face.eyeY)], 0.045, rim);
   }
@@ -344,16 +452,23 @@ function drawExtras(canvas: Canvas, random: Random, face: Face): void {
     const tone = random.uniform(0, 1);
     const side = random.chance(0.5) ? 1 : -1;
     const place = random.below(3);
-    if (place === 0) canvas.ellipse([side * random.uniform(0.75, 0.95), random.uniform(-0.5, 0.8)], random.uniform(0.2, 0.4), random.uniform(0.25, 0.5), tone);
-    else if (place === 1) canvas.ellipse([random.uniform(-0.3, 0.3), -1.25], random.uniform(0.9, 1.2), random.uniform(0.5, 0.65), tone);
+    if (place === 0)
+      canvas.ellipse(
+        [side * random.uniform(0.75, 0.95), random.uniform(-0.5, 0.8)],
+        random.uniform(0.2, 0.4),
+        random.uniform(0.25, 0.5),
+        tone,
+      );
+    else if (place === 1)
+      canvas.ellipse([random.uniform(-0.3, 0.3), -1.25], random.uniform(0.9, 1.2), random.uniform(0.5, 0.65), tone);
     else canvas.ellipse([random.uniform(-0.4, 0.4), 1.35], random.uniform(0.7, 1.1), random.uniform(0.4, 0.55), tone);
   }
 }
 
 /** The camera's part: focus, exposure, contrast, noise, and eight bits. */
 function develop(canvas: Canvas, random: Random): Uint8Array {
-  canvas.blur(random.uniform(0.2, 1));
-  const contrast = random.uniform(0.6, 1.1);
+  canvas.blur(random.uniform(0, 0.9));
+  const contrast = random.uniform(0.7, 1.1);
   const exposure = random.uniform(-0.15, 0.15);
   const grain = contrast * random.uniform(0.005, 0.035);
   const out = new Uint8Array(canvas.values.length);
