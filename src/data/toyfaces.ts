@@ -172,10 +172,10 @@ export function drawToyface(seed: number, number: number, label: number): Uint8A
   const random = new Random(seed, number);
   const canvas = new Canvas(
     toyfaceSide,
-    24 + random.uniform(-2.5, 2.5),
-    24 + random.uniform(-2.5, 2.5),
-    random.uniform(19.5, 24),
-    random.uniform(-0.08, 0.08),
+    24 + random.uniform(-1.8, 1.8),
+    24 + random.uniform(-1.8, 1.8),
+    random.uniform(20.5, 24),
+    random.uniform(-0.07, 0.07),
   );
   const face = randomFace(random);
   const expression = perform(random, label);
@@ -208,11 +208,11 @@ interface Face {
 }
 
 function randomFace(random: Random): Face {
-  const skin = random.uniform(0.4, 0.9);
+  const skin = random.uniform(0.45, 0.9);
   // Fair hair on dark skin happens too: brows are not always the darker part.
-  const hair = random.chance(0.15)
+  const hair = random.chance(0.12)
     ? Math.min(1, skin + random.uniform(0.15, 0.4))
-    : Math.max(0, skin - random.uniform(0.3, 0.7));
+    : Math.max(0, skin - random.uniform(0.35, 0.7));
   const lip = skin + (random.chance(0.15) ? 1 : -1) * random.uniform(0.1, 0.25);
   return {
     width: random.uniform(0.72, 0.92),
@@ -225,7 +225,7 @@ function randomFace(random: Random): Face {
     eyeY: random.uniform(-0.2, -0.1),
     eyeWidth: random.uniform(0.14, 0.19),
     browY: random.uniform(-0.45, -0.37),
-    browWidth: random.uniform(0.05, 0.11),
+    browWidth: random.uniform(0.065, 0.12),
     mouthY: random.uniform(0.44, 0.55),
     nose: random.uniform(0.16, 0.3),
     hasGlasses: random.chance(0.25),
@@ -236,7 +236,7 @@ function randomFace(random: Random): Face {
 function perform(random: Random, label: number): Expression {
   const variants = expressions[label]!;
   const goal = { ...neutral, ...variants[random.below(variants.length)]! };
-  const strength = random.uniform(0.7, 1.1);
+  const strength = random.uniform(0.8, 1.15);
   const side = random.chance(0.5) ? 1 : -1;
   const towards = (name: keyof Expression, jitter: number) =>
     neutral[name] + (goal[name] - neutral[name]) * strength + random.normal() * jitter;
@@ -467,8 +467,8 @@ function drawExtras(canvas: Canvas, random: Random, face: Face): void {
 
 /** The camera's part: focus, exposure, contrast, noise, and eight bits. */
 function develop(canvas: Canvas, random: Random): Uint8Array {
-  canvas.blur(random.uniform(0.2, 1));
-  const contrast = random.uniform(0.6, 1.1);
+  canvas.blur(random.uniform(0, 0.9));
+  const contrast = random.uniform(0.7, 1.1);
   const exposure = random.uniform(-0.15, 0.15);
   const grain = contrast * random.uniform(0.005, 0.035);
   const out = new Uint8Array(canvas.values.length);
