@@ -88,7 +88,12 @@ test('decodes a view into a larger buffer', async () => {
   const larger = new Uint8Array(bytes.length + 20).fill(7);
   larger.set(bytes, 10);
   const view = larger.subarray(10, 10 + bytes.length);
-  assert.equal((await decodeImage(view, 'a')).pixels, (await decodeImage(bytes, 'b')).pixels);
+  const { pixels } = await decodeImage(bytes, 'a');
+  assert.equal((await decodeImage(view, 'b')).pixels, pixels);
+  // What readFile gives of small files is a view into Node's pool, too.
+  const pooled = Buffer.from(bytes);
+  assert.is.not(pooled.buffer.byteLength, bytes.length, 'the fixture is pooled');
+  assert.equal((await decodeImage(pooled, 'c')).pixels, pixels);
 });
 
 test('refuses what is damaged, truncated or no image', async () => {

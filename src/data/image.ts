@@ -103,8 +103,8 @@ async function decodeJpeg(bytes: Uint8Array, name: string): Promise<Rgba> {
   jpegComplaints = [];
   let image: Rgba | null = null;
   try {
-    // A copy, as the decoder takes all of the ArrayBuffer and `bytes` may be a part of one.
-    image = await jpegCodec.default(bytes.slice().buffer, { preserveOrientation: true });
+    // A copy, as the decoder takes all of an ArrayBuffer and `bytes` may be part of one. Not slice(): a Buffer's is a view.
+    image = await jpegCodec.default(new Uint8Array(bytes).buffer, { preserveOrientation: true });
   } catch (error) {
     // The codec has left its own program by exit(): the next picture gets a new instance.
     jpegReady = null;
