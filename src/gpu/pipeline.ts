@@ -1,4 +1,5 @@
 import { GpuError } from '../core/errors.ts';
+import { debug } from './debug.ts';
 import { type Consts, loadShader, type Shader, type ShaderSource, workgroupSize } from './shader.ts';
 
 /** A compute pipeline, compiled in the background: `handle` is null until `compiled` settles. */
@@ -35,6 +36,7 @@ export class PipelineCache {
     const cached = this.pipelines.get(label);
     if (cached) return cached;
     const shader = loadShader(name, consts, this.source);
+    debug(4, () => `// ${label}\n${shader.code}`);
     const pipeline: Pipeline = {
       id: this.pipelines.size,
       label,
