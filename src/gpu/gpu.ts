@@ -1,7 +1,8 @@
 import { GpuError } from '../core/errors.ts';
 import type { AdapterKind } from './adapters.ts';
+import { debug } from './debug.ts';
 import { PipelineCache } from './pipeline.ts';
-import { BufferPool } from './pool.ts';
+import { BufferPool, mebibytes } from './pool.ts';
 import type { ShaderSource } from './shader.ts';
 import { CommandStream } from './stream.ts';
 
@@ -66,7 +67,16 @@ export class Gpu {
     if (failure) throw failure;
   }
 
+  /** One line: memory, and what was made so far. */
+  private memory(): string {
+    const { liveBytes, allocatedBytes, peakBytes, created } = this.pool.stats;
+    const { dispatches, submits } = this.stream.stats;
+    const held = `${mebibytes(liveBytes)} in use, ${mebibytes(allocatedBytes)} allocated, ${mebibytes(peakBytes)} at most`;
+    return `memory: ${held}; ${created} buffers and ${this.pipelines.size} pipelines made, ${dispatches} dispatches in ${submits} submits`;
+  }
+
   close(): void {
+    debug(1, () => this.memory());
     this.onClose();
     if (current === this) current = null;
   }
