@@ -50,11 +50,12 @@ fn adam(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
   let correction1 = hyper(own, 4u); // 1 − β₁ᵗ
   let correction2 = hyper(own, 5u); // 1 − β₂ᵗ
   let eps = hyper(own, 6u);
+  let share2 = hyper(own, 7u); // 1 − β₂, which an f32 β₂ near 1 would give to four digits only
   var g = gradient[i];
   var value = p[i];
   if (DECOUPLED) { value -= lr * decay * value; } else { g += decay * value; }
   let mean = beta1 * m[i] + (1.0 - beta1) * g;
-  let square = beta2 * v[i] + (1.0 - beta2) * g * g;
+  let square = beta2 * v[i] + share2 * g * g;
   m[i] = mean;
   v[i] = square;
   p[i] = value - lr / correction1 * mean / (sqrt(square / correction2) + eps);

@@ -2,6 +2,7 @@
 // ⌊p·H/P⌋ up to ⌈(p+1)·H/P⌉. Backward gathers: an invocation owns one input element and visits the windows that cover it, so
 // nothing is added by two invocations at once and the order is fixed.
 //#include "lib/grid.wgsl"
+//#include "lib/nan.wgsl"
 
 const ADAPTIVE: bool = false;
 const K: u32 = 2u;
@@ -52,12 +53,12 @@ fn max_forward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id
   let n = i / params.c / params.q / params.p;
   let rows = window(p, params.h, params.p, K, STRIDE_H, PAD_H);
   let columns = window(q, params.w, params.q, L, STRIDE_W, PAD_W);
-  var best = -0x1.fffffep127f;
   var best_at = rows.x * params.w + columns.x;
+  var best = x[((n * params.h + rows.x) * params.w + columns.x) * params.c + channel];
   for (var h = rows.x; h < rows.y; h++) {
     for (var w = columns.x; w < columns.y; w++) {
       let v = x[((n * params.h + h) * params.w + w) * params.c + channel];
-      if (!(v <= best)) { // true for a NaN, which must win
+      if (v > best || is_nan(v)) { // nothing is greater than a NaN, so it stays
         best = v;
         best_at = h * params.w + w;
       }

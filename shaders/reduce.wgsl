@@ -2,6 +2,7 @@
 // (outer, inner) into one. Stages follow each other until one is left, so a sum of n terms is a tree: its error grows with
 // log n, and the order is fixed. `scale` multiplies the results of a sum (1/n for a mean, in the last stage).
 //#include "lib/grid.wgsl"
+//#include "lib/nan.wgsl"
 
 const OP: u32 = SUM;
 const SUM: u32 = 0u;
@@ -31,8 +32,8 @@ fn fold(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
     let v = x[at];
     switch OP {
       case SUM: { result += v; }
-      case MAX: { result = select(result, v, v > result || v != v); }
-      default: { result = select(result, v, v < result || v != v); }
+      case MAX: { result = select(result, v, v > result || is_nan(v)); }
+      default: { result = select(result, v, v < result || is_nan(v)); }
     }
   }
   out[i] = select(result, result * params.scale, OP == SUM);

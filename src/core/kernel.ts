@@ -31,10 +31,14 @@ export type Kernel = (
 
 const MAX_GROUPS = 65_535;
 
-/** A compute shader as a function: `shaders/NAME.wgsl`, entry point `entry`. The shader's own text declares the interface. */
-export function kernel(name: string, entry: string): Kernel {
+/**
+ * A compute shader as a function: `shaders/NAME.wgsl`, or the WGSL text `code` under a name of its own; entry point `entry`. The
+ * text declares the interface: `@group(0) @binding(0) var<uniform> params: Params`, storage bindings, and `const`s to specialise.
+ */
+export function kernel(name: string, entry: string, code?: string): Kernel {
   return (consts, operands, params, threads, flops = 0) => {
     const gpu = currentGpu();
+    if (code !== undefined) gpu.pipelines.define(name, code);
     const pipeline = gpu.pipelines.get(name, entry, consts);
     const bindings = bind(pipeline, operands);
     const grid = typeof threads === 'number' ? spread(threads, pipeline.workgroup[0]) : threads;

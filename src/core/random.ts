@@ -4,21 +4,36 @@
  * for GPU Rendering", JCGT 9(3), 2020.
  */
 export function pcg4d(seed: number, step: number, draw: number, index: number): [number, number, number, number] {
-  const scramble = (word: number) => (Math.imul(word, 1664525) + 1013904223) | 0;
-  let [x, y, z, w] = [scramble(seed), scramble(step), scramble(draw), scramble(index)];
-  const mix = () => {
-    x = (x + Math.imul(y, w)) | 0;
-    y = (y + Math.imul(z, x)) | 0;
-    z = (z + Math.imul(x, y)) | 0;
-    w = (w + Math.imul(y, z)) | 0;
-  };
-  mix();
+  hash(seed, step, draw, index);
+  return [words[0]!, words[1]!, words[2]!, words[3]!];
+}
+
+/** Where `hash` leaves its result: a network's first weights are many million draws, and an array for each would make it ten times as slow. */
+const words = new Uint32Array(4);
+
+const scramble = (word: number): number => (Math.imul(word, 1664525) + 1013904223) | 0;
+
+function hash(seed: number, step: number, draw: number, index: number): void {
+  let x = scramble(seed);
+  let y = scramble(step);
+  let z = scramble(draw);
+  let w = scramble(index);
+  x = (x + Math.imul(y, w)) | 0;
+  y = (y + Math.imul(z, x)) | 0;
+  z = (z + Math.imul(x, y)) | 0;
+  w = (w + Math.imul(y, z)) | 0;
   x ^= x >>> 16;
   y ^= y >>> 16;
   z ^= z >>> 16;
   w ^= w >>> 16;
-  mix();
-  return [x >>> 0, y >>> 0, z >>> 0, w >>> 0];
+  x = (x + Math.imul(y, w)) | 0;
+  y = (y + Math.imul(z, x)) | 0;
+  z = (z + Math.imul(x, y)) | 0;
+  w = (w + Math.imul(y, z)) | 0;
+  words[0] = x;
+  words[1] = y;
+  words[2] = z;
+  words[3] = w;
 }
 
 /** Random numbers in sequence, from a seed and the number of a stream. */
@@ -26,6 +41,8 @@ export class Random {
   private index = 0;
   private readonly seed: number;
   private readonly stream: number;
+  /** Normal numbers of the last hash that are still to be given out. */
+  private readonly normals: number[] = [];
 
   constructor(seed: number, stream = 0) {
     this.seed = seed;
@@ -42,11 +59,18 @@ export class Random {
     return Math.floor((pcg4d(this.seed, 0, this.stream, this.index++)[0] / 2 ** 32) * limit);
   }
 
-  /** A normally distributed number, mean 0 and standard deviation 1 (Box–Muller). */
+  /** A normally distributed number, mean 0 and standard deviation 1 (Box–Muller; four to a hash). */
   normal(): number {
-    const [a, b] = pcg4d(this.seed, 0, this.stream, this.index++);
-    const radius = Math.sqrt(-2 * Math.log((a + 1) / 2 ** 32));
-    return radius * Math.cos((2 * Math.PI * b) / 2 ** 32);
+    const { normals } = this;
+    if (normals.length === 0) {
+      hash(this.seed, 0, this.stream, this.index++);
+      for (let pair = 0; pair < 4; pair += 2) {
+        const radius = Math.sqrt(-2 * Math.log((words[pair]! + 1) / 2 ** 32));
+        const angleRad = (2 * Math.PI * words[pair + 1]!) / 2 ** 32;
+        normals.push(radius * Math.sin(angleRad), radius * Math.cos(angleRad));
+      }
+    }
+    return normals.pop()!;
   }
 
   /** The numbers 0 … n−1 in random order (Fisher–Yates). */

@@ -23,11 +23,17 @@ export function excuse(tensor: Tensor): void {
   collected.unregister(tensor);
 }
 
-/** Lets a tensor outlive its step: from now on it is freed when it is collected. */
+const kept = new WeakSet<Tensor>();
+
+/** Lets a tensor outlive its step and any `backward` through it: from now on it is freed when it is collected. */
 export function keep<T extends Tensor>(tensor: T): T {
+  kept.add(tensor);
   if (members?.delete(tensor)) collected.register(tensor, tensor.storage, tensor);
   return tensor;
 }
+
+/** True for a tensor that `keep` was called with. */
+export const isKept = (tensor: Tensor): boolean => kept.has(tensor);
 
 /**
  * Runs one training or evaluation step: records all GPU work of `fn`, submits it once and gives back the memory of every tensor

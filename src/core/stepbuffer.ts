@@ -114,12 +114,18 @@ export const nextDraw = (): number => stepBuffer().draws++;
 
 /** Sets the seed of everything random on the GPU. */
 export function setSeed(seed: number): void {
-  stepBuffer().words[SEED] = seed >>> 0;
+  setWord(SEED, seed >>> 0);
 }
 
 /** Steps begun so far; saved and restored so that a resumed run draws the same random numbers. */
 export const stepCounter = (): number => stepBuffer().words[COUNTER]!;
 
 export function setStepCounter(steps: number): void {
-  stepBuffer().words[COUNTER] = steps;
+  setWord(COUNTER, steps);
+}
+
+function setWord(at: number, value: number): void {
+  const buffer = stepBuffer();
+  buffer.words[at] = value;
+  if (!buffer.running) buffer.send();
 }

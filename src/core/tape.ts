@@ -1,7 +1,7 @@
 import { addInto, sumOf } from './accumulate.ts';
 import { GpuError, ShapeError } from './errors.ts';
 import { sameShape, showShape } from './shape.ts';
-import { keep } from './step.ts';
+import { isKept, keep } from './step.ts';
 import type { Tensor } from './tensor.ts';
 
 /**
@@ -141,7 +141,8 @@ export function backward(root: Tensor, dy: Tensor): void {
       gradients.drop(gradient);
     }
     for (const tensor of node.saved) tensor.free('backward()');
-    if (!spared.has(node.output) && !node.output.requiresGrad) node.output.free('backward()');
+    const { output } = node;
+    if (!spared.has(output) && !output.requiresGrad && !isKept(output)) output.free('backward()');
     node.saved = [];
     node.backward = null;
   }

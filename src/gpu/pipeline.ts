@@ -16,6 +16,7 @@ export interface Pipeline {
 /** Pipelines by shader, entry point and constants; each is compiled once, on Dawn's worker threads. */
 export class PipelineCache {
   private readonly pipelines = new Map<string, Pipeline>();
+  private readonly defined = new Map<string, string>();
   private readonly device: GPUDevice;
   private readonly source: ShaderSource;
   private readonly adapterName: string;
@@ -30,12 +31,28 @@ export class PipelineCache {
     return this.pipelines.size;
   }
 
+  /**
+   * Adds a shader that the source does not have: its text under the name that `get` takes; it may `//#include` the source's own.
+   * Throws GpuError when the name has another text already.
+   */
+  define(name: string, code: string): void {
+    const before = this.defined.get(name);
+    if (before === code) return;
+    if (before !== undefined || this.has(name)) {
+      throw new GpuError(`there is another shader named '${name}' already; give yours a name of its own.`);
+    }
+    this.defined.set(name, code);
+  }
+
   get(name: string, entry: string, consts: Consts): Pipeline {
     let label = `${name}.${entry}`;
     for (const key in consts) label += ` ${key}=${consts[key]}`;
     const cached = this.pipelines.get(label);
     if (cached) return cached;
-    const shader = loadShader(name, consts, this.source);
+    const own = this.defined.get(name);
+    const shader = loadShader(name, consts, (path) =>
+      own !== undefined && path === `${name}.wgsl` ? own : this.source(path),
+    );
     debug(4, () => `// ${label}\n${shader.code}`);
     const pipeline: Pipeline = {
       id: this.pipelines.size,
@@ -53,8 +70,20 @@ export class PipelineCache {
     return pipeline;
   }
 
+  private has(name: string): boolean {
+    try {
+      this.source(`${name}.wgsl`);
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
   private async compile(shader: Shader, entryPoint: string, label: string): Promise<GPUComputePipeline> {
+    // The scope takes the error that is thrown below, which would come up once more as one of the device.
+    this.device.pushErrorScope('validation');
     const module = this.device.createShaderModule({ label, code: shader.code });
+    void this.device.popErrorScope();
     try {
       return await this.device.createComputePipelineAsync({ label, layout: 'auto', compute: { module, entryPoint } });
     } catch (error) {

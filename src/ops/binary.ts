@@ -9,10 +9,12 @@ const forward = kernel('binary', 'forward');
 const backward = kernel('binary', 'backward');
 
 function layout(op: string, a: Tensor, b: Tensor, shape: Shape) {
+  const ofA = broadcastStrides(op, a.shape, shape);
+  const ofB = broadcastStrides(op, b.shape, shape);
   const [, d1, d2, d3, d4, d5] = padExtents(shape);
   const params: Record<string, number> = { n: sizeOf(shape), d1: d1!, d2: d2!, d3: d3!, d4: d4!, d5: d5! };
-  for (const [i, stride] of broadcastStrides(op, a.shape, shape).entries()) params[`a${i}`] = stride;
-  for (const [i, stride] of broadcastStrides(op, b.shape, shape).entries()) params[`b${i}`] = stride;
+  for (const [i, stride] of ofA.entries()) params[`a${i}`] = stride;
+  for (const [i, stride] of ofB.entries()) params[`b${i}`] = stride;
   return { params, SAME: sameShape(a.shape, shape) && sameShape(b.shape, shape) };
 }
 

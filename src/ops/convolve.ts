@@ -1,9 +1,10 @@
+import { kernel } from '../core/kernel.ts';
 import { Tensor } from '../core/tensor.ts';
 import { plainDgrad, plainForward, plainWgrad } from './plain.ts';
 import { elementOf, storing, sumSplits, type Team, teamFor, tileCount, tileGrid } from './team.ts';
 
-const convolution = storing('conv2d');
-const weightGradient = storing('conv2d_wgrad');
+const convolution = storing(kernel('conv2d', 'main'), kernel('conv2d', 'ragged'));
+const weightGradient = storing(kernel('conv2d_wgrad', 'main'), kernel('conv2d_wgrad', 'ragged'));
 
 /** Extents of a convolution: x [N,H,W,C], w [K,R,S,C], y [N,P,Q,K]. */
 export interface ConvShape {

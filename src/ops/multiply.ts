@@ -1,7 +1,8 @@
+import { kernel } from '../core/kernel.ts';
 import type { Tensor } from '../core/tensor.ts';
 import { elementOf, storing, teamFor, tileGrid } from './team.ts';
 
-const matmul = storing('matmul');
+const matmul = storing(kernel('matmul', 'main'), kernel('matmul', 'ragged'));
 
 /** What is multiplied: c [M,N] = op(a)·op(b) over K terms. */
 export interface Product {

@@ -38,17 +38,16 @@ export function tileGrid({ lanes, teams, rows }: Team, height: number, width: nu
 export const tileCount = ({ lanes, teams, rows }: Omit<Team, 'include'>, height: number, width: number): number =>
   Math.ceil(height / (rows * teams)) * Math.ceil(width / (4 * lanes));
 
-/** Both entry points of a matrix kernel: `main` stores four values at once, where the extent allows it. */
-export function storing(name: string): (extent: number) => Kernel {
-  const main = kernel(name, 'main');
-  const ragged = kernel(name, 'ragged');
-  return (extent) => (extent % 4 === 0 ? main : ragged);
-}
+/** The entry point of a matrix kernel that fits the results' extent: one stores four values at once, the other any number. */
+export const storing =
+  (main: Kernel, ragged: Kernel) =>
+  (extent: number): Kernel =>
+    extent % 4 === 0 ? main : ragged;
 
 /** The element type that an operand is read as. */
 export const elementOf = (vectors: boolean): string => (vectors ? 'vec4f' : 'f32');
 
-const sum = storing('splits');
+const sum = storing(kernel('splits', 'main'), kernel('splits', 'ragged'));
 
 /** y = Σ over the parts of a split reduction, in order. */
 export function sumSplits(part: Tensor, y: Tensor, splits: number): void {

@@ -24,7 +24,7 @@ export const relu = unary('RELU');
 export const sigmoid = unary('SIGMOID');
 export const tanh = unary('TANH');
 export const exp = unary('EXP');
-/** Natural logarithm; NaN below 0. */
+/** Natural logarithm of x > 0; drivers differ in what they give elsewhere (SwiftShader: a finite number). */
 export const log = unary('LOG');
 export const sqrt = unary('SQRT');
 /** |x|; the gradient at 0 is 0. */

@@ -33,7 +33,7 @@ export class Adam extends Optimizer {
   }
 
   protected override extraHyper({ momentum }: StepValues): number[] {
-    return [this.beta2, 1 - momentum ** this.steps, 1 - this.beta2 ** this.steps, this.eps];
+    return [this.beta2, 1 - momentum ** this.steps, 1 - this.beta2 ** this.steps, this.eps, 1 - this.beta2];
   }
 
   protected override update({ parameters, gradients, state, firstBlock, count }: UpdateRange): void {

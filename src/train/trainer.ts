@@ -252,10 +252,13 @@ export class Trainer {
   }
 }
 
+/** The momentum at one-cycle's peak: 0.1 below the start, as fast.ai's 0.95 and 0.85. */
+const lowered = (momentum: number): number => Math.max(0, Number((momentum - 0.1).toFixed(6)));
+
 function scheduleOf(config: TrainConfig, stepsPerEpoch: number): Schedule {
   const { lr, momentum, epochs } = config;
   const schedules: Record<TrainConfig['schedule'], () => Schedule> = {
-    'one-cycle': () => oneCycle(lr),
+    'one-cycle': () => oneCycle(lr, { momentums: [momentum, lowered(momentum), momentum] }),
     cosine: () => cosine(lr, momentum),
     step: () => stepDecay(lr, momentum, Math.max(1, Math.round(epochs / 3)) * stepsPerEpoch),
     plateau: () => constantRate(lr, momentum),
