@@ -28,6 +28,9 @@ const teamOf = (result: Tensor): Team => teamFor(result.storage.gpu.adapter);
 /** The fast kernels know one stride for both directions. */
 const square = ({ strideH, strideW }: ConvShape): boolean => strideH === strideW;
 
+/** Multiplications and additions of each of the three kernels, padding counted. */
+const flopsOf = ({ N, P, Q, K, R, S, C }: ConvShape): number => 2 * N * P * Q * K * R * S * C;
+
 /** y = x ⋆ w (+ bias). No tape. */
 export function convForward(x: Tensor, w: Tensor, bias: Tensor | null, y: Tensor, shape: ConvShape): void {
   if (!square(shape)) {
@@ -48,7 +51,7 @@ export function convForward(x: Tensor, w: Tensor, bias: Tensor | null, y: Tensor
     ...{ batch: N, inH: H, inW: W, inC: C, outH: P, outW: Q, outC: K, r: R, s: S, stride, padH, padW, up: 1 },
     ...{ tapsPerSplit: R * S, hasBias: bias ? 1 : 0 },
   };
-  convolution(K)(consts, { x, w, bias: bias ?? w, y }, params, tileGrid(team, K, N * P * Q, 1));
+  convolution(K)(consts, { x, w, bias: bias ?? w, y }, params, tileGrid(team, K, N * P * Q, 1), flopsOf(shape));
 }
 
 /** dx from dy and w. No tape. */
@@ -69,7 +72,7 @@ export function convDgrad(dy: Tensor, w: Tensor, dx: Tensor, shape: ConvShape): 
     // Padding beyond the kernel makes these negative, which wraps and is meant to.
     ...{ padH: (R - 1 - padH) >>> 0, padW: (S - 1 - padW) >>> 0, up: stride, tapsPerSplit: R * S, hasBias: 0 },
   };
-  convolution(C)(consts, { x: dy, w, bias: w, y: dx }, params, tileGrid(team, C, N * H * W, 1));
+  convolution(C)(consts, { x: dy, w, bias: w, y: dx }, params, tileGrid(team, C, N * H * W, 1), flopsOf(shape));
 }
 
 /** Pixels that one part of a split weight gradient sums at least. */
@@ -109,7 +112,7 @@ export function convWgrad(x: Tensor, dy: Tensor, dw: Tensor, shape: ConvShape): 
     perSplit,
   };
   const part = splits > 1 ? Tensor.empty([splits, dw.size]) : dw;
-  weightGradient(C)(consts, { x, dy, dw: part }, params, tileGrid(team, K, R * S * C, splits));
+  weightGradient(C)(consts, { x, dy, dw: part }, params, tileGrid(team, K, R * S * C, splits), flopsOf(shape));
   if (splits > 1) {
     sumSplits(part, dw, splits);
     part.free('conv2d');

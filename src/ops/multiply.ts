@@ -38,6 +38,6 @@ export function multiply(a: Tensor, b: Tensor, bias: Tensor | null, c: Tensor, p
     BElem: elementOf(VEC_B),
   };
   const params = { m: M, n: N, k: K, kSplit: K, hasBias: bias ? 1 : 0 };
-  matmul(N)(consts, { a, b, bias: bias ?? a, c }, params, tileGrid(team, M, N, 1));
+  matmul(N)(consts, { a, b, bias: bias ?? a, c }, params, tileGrid(team, M, N, 1), 2 * M * N * K);
   return c;
 }
