@@ -51,7 +51,7 @@ interface Work {
 
 function workFor(kind: AdapterKind, quick: boolean): Work {
   // Ceilings count by their fastest batch: many short ones.
-  const ceilings = { batchMs: 10, caseMs: quick ? 100 : 250 };
+  const ceilings = { batchMs: 10, caseMs: quick ? 50 : 250 };
   if (kind === 'hardware') {
     const kernels = { batchMs: 20, caseMs: quick ? 80 : 250 };
     const steps = { batchMs: 300, caseMs: quick ? 600 : 3000 };

@@ -46,7 +46,7 @@ export function stepLines(step: StepResult): string[] {
     field('first step', `${digits(step.firstMs)} ms, compilation included`),
     field('GPU memory', `${digits(step.peakGpuBytes / 1e6)} MB at most`),
     field('a step', `${digits(step.ms)} ms, ${step.dispatches} dispatches in ${count(step.submits, 'submit')}`),
-    ...parts.map((line, i) => field(i === 0 ? 'of it' : '', line)),
+    ...parts.map((line, i) => field(i === 0 ? 'kernels' : '', line)),
     ...(step.wrong ? [`  WRONG: ${step.wrong}`] : []),
   ];
 }
