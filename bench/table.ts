@@ -16,6 +16,12 @@ const sizeOf = (bytes: number): string => (bytes >= 2 ** 20 ? `${bytes / 2 ** 20
 const field = (label: string, text: string): string => `  ${label.padEnd(14)}${text}`;
 const count = (n: number, noun: string): string => `${n.toLocaleString('en')} ${noun}${n === 1 ? '' : 's'}`;
 
+/** A warning where other programs take the cores that a software adapter computes on. */
+export const busyLines = ({ cores, load }: BenchResult['machine']): string[] =>
+  load < cores / 2
+    ? []
+    : [`The machine is busy (load ${load.toFixed(1)} on ${cores} cores): expect slow and uneven times.`];
+
 export function ceilingLines({ gflops, gflopsBy, gbps, gbpsBy, copies }: Ceilings): string[] {
   const bySize = copies.map((copy) => `${digits(copy.gbps)} at ${sizeOf(copy.bytes)}`);
   const lines = bySize.flatMap((_, i) => (i % 4 === 0 ? [bySize.slice(i, i + 4).join(', ')] : []));
