@@ -150,7 +150,7 @@ export const evaluateOptions = {
   },
   seed: { ...seed, help: 'seed that the share, or toyfaces, was drawn with' },
   limit,
-  store,
+  store: { ...store, initial: null, otherwise: 'as in training' },
   batch: { ...batch, initial: 64 },
   adapter,
   json,
