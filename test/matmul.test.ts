@@ -2,6 +2,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Tensor } from '../src/core/tensor.ts';
 import * as ops from '../src/ops/index.ts';
+import { linearWithin } from '../src/ops/linear.ts';
 import { linearCases, matmulCases } from './cases/matmul.ts';
 import { exactOnIntegers } from './exact.ts';
 import { gpuTest, gradcheckAll, messageOf } from './gpu.ts';
@@ -29,6 +30,14 @@ for (const [M, N, K] of [
     );
   });
 }
+
+gpuTest('a linear layer too large for one binding is worked through in slices', () =>
+  exactOnIntegers(
+    ([x, w, b]) => linearWithin(x!, w!, b!, 64 * 4 * 8),
+    ([x, w, b]) => ref.linear(x!, w!, b!),
+    [[3, 8], [150, 8], [150]],
+  ),
+);
 
 gpuTest('a matrix times itself gets both gradients', () =>
   exactOnIntegers(

@@ -75,14 +75,13 @@ test('the architectures and augmentations that are offered are those that there 
 
 test('what is given is read with its type, and nothing else is in it', () => {
   assert.equal(given('train'), {});
-  assert.equal(given('train --epochs 3 --lr=1e6 --arch vgg11_bn --channels 1 --nesterov --no-tune --data a.csv'), {
+  assert.equal(given('train --epochs 3 --lr=1e6 --arch vgg11_bn --channels 1 --nesterov --data a.csv'), {
     data: 'a.csv',
     channels: 1,
     arch: 'vgg11_bn',
     epochs: 3,
     nesterov: true,
     lr: 1e6,
-    tune: false,
   });
   assert.equal(given('train --weight-decay .5 --label-smoothing 0 --max-minutes 0.1 --checkpoint-every 5'), {
     weightDecay: 0.5,
@@ -152,7 +151,7 @@ test('an unknown name is refused with the valid ones and the nearest', () => {
     ['evaluate --model m --data d --split vaild', /^--split: .* Did you mean valid\?$/],
     ['train --epoch 3', /^train: unknown option '--epoch'\. Did you mean --epochs\?$/],
     ['train --json', /^train: unknown option '--json'\. dawngrad train --help lists/],
-    ['train --no-tune=1', /^train: unknown option '--no-tune=1'/],
+    ['train --nesterov=1', /^train: unknown option '--nesterov=1'/],
     ['train --nesterov=yes', /^train: unknown option '--nesterov=yes'/],
     ['trian', /^unknown command 'trian'\. Expected train, .* or info\. Did you mean train\?$/],
     ['help trian', /^unknown command 'trian'.* Did you mean train\?$/],
@@ -181,7 +180,7 @@ test('options that contradict each other are refused', () => {
     ['--warmup 1 --schedule one-cycle', /^--warmup is for other schedules/],
     ['--warmup 5 --epochs 5 --schedule cosine', /^--warmup 5 leaves nothing of 5 epochs/],
     ['--resume runs/a --lr 1', /^--resume runs\/a .* Leave out --lr, or start/],
-    ['--resume runs/a --epochs 9 --no-tune --out b', /Leave out --epochs, --no-tune and --out, or start/],
+    ['--resume runs/a --epochs 9 --nesterov --out b', /Leave out --epochs, --nesterov and --out, or start/],
   ];
   for (const [line, pattern] of cases) refuses(() => checkGiven(given(`train ${line}`)), pattern);
   refuses(() => trainOptionsOf('--warmup 1'), /^--warmup is for other schedules/);

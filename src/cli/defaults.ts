@@ -30,7 +30,7 @@ export const presets: readonly Preset[] = [
   {
     label: `with ${TOYFACES} on a software adapter`,
     holds: (_, { software, data }) => software && data === TOYFACES,
-    values: { width: 0.125, epochs: 6, batch: 32 },
+    values: { width: 0.125, epochs: 6, batch: 32, augment: 'flip' },
   },
   {
     label: `with ${TOYFACES} on a software adapter`,
@@ -46,6 +46,11 @@ export const presets: readonly Preset[] = [
     label: 'with adam or adamw',
     holds: ({ optimizer }) => optimizer !== 'sgd',
     values: { lr: 2e-3 },
+  },
+  {
+    label: `with ${TOYFACES} on a software adapter`,
+    holds: ({ optimizer }, { software, data }) => software && data === TOYFACES && optimizer === 'adamw',
+    values: { lr: 5e-3 },
   },
   { label: 'with adamw', holds: ({ optimizer }) => optimizer === 'adamw', values: { weightDecay: 0.01 } },
   { label: 'with one-cycle', holds: ({ schedule }) => schedule === 'one-cycle', values: { momentum: 0.95 } },

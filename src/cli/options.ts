@@ -109,7 +109,6 @@ export const trainOptions = {
     { env: 'DAWNGRAD_ADAPTER', resumable: true },
   ),
   precision: option('Machine', choice('NAME', precisionNames), 'f32', 'storage and arithmetic'),
-  tune: option('Machine', toggle, true, 'takes fixed kernels rather than the ones measured fastest here'),
 
   out: option('Run folder', text('DIR'), null, 'where the run is written', { otherwise: 'runs/TIME-ARCH' }),
   resume: option('Run folder', text('DIR'), null, 'continues the run in DIR exactly where its last checkpoint is', {
@@ -126,12 +125,12 @@ export const trainOptions = {
 export interface TrainOptions extends Values<typeof trainOptions> {}
 
 const { data, valid, limit, store, size, channels, augment, arch, width, head, pool, dropout } = trainOptions;
-const { batch, optimizer, momentum, weightDecay, labelSmoothing, seed, adapter, precision, tune } = trainOptions;
+const { batch, optimizer, momentum, weightDecay, labelSmoothing, seed, adapter, precision } = trainOptions;
 
 /** The options of `lr-find`: what `train` would run, and the range to sweep. */
 export const lrFindOptions = {
   ...{ data, valid, limit, store, size, channels, augment, arch, width, head, pool, dropout },
-  ...{ batch, optimizer, momentum, weightDecay, labelSmoothing, seed, adapter, precision, tune },
+  ...{ batch, optimizer, momentum, weightDecay, labelSmoothing, seed, adapter, precision },
   startLr: option('Sweep', number('F', { above: 0 }), 1e-7, 'first learning rate'),
   endLr: option('Sweep', number('F', { above: 0 }), 10, 'last learning rate'),
   steps: option('Sweep', whole('N', { from: 20, to: 100_000 }), 100, 'learning rates tried, evenly spaced in log'),
@@ -151,7 +150,7 @@ export const evaluateOptions = {
   },
   seed: { ...seed, help: 'seed that the share, or toyfaces, was drawn with' },
   limit,
-  store,
+  store: { ...store, initial: null, otherwise: 'as in training' },
   batch: { ...batch, initial: 64 },
   adapter,
   json,

@@ -107,8 +107,19 @@ function otherDefaults({ options, presets = [] }: Command): string {
       .map(([key, value]) => `${flagOf(key, options[key]!)}${typeof value === 'boolean' ? '' : ` ${value}`}`);
     if (flags.length > 0) cases.set(label, [...(cases.get(label) ?? []), ...flags]);
   }
-  const lines = [...cases].map(([label, flags]) => `  ${label}:\n    ${flags.join(' ')}`);
+  const lines = [...cases].map(([label, flags]) => `  ${label}:\n${wrapped(flags, 76).join('\n')}`);
   return lines.length > 0 ? `\nOther defaults, each overridden by what is given:\n${lines.join('\n')}\n` : '';
+}
+
+/** Words in lines of at most `width` characters, indented by four. */
+function wrapped(words: readonly string[], width: number): string[] {
+  const lines: string[] = [];
+  for (const word of words) {
+    const last = lines.at(-1);
+    if (last !== undefined && last.length + 1 + word.length <= width) lines[lines.length - 1] = `${last} ${word}`;
+    else lines.push(`    ${word}`);
+  }
+  return lines;
 }
 
 function examples({ name, examples }: Command): string {

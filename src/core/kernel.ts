@@ -1,8 +1,11 @@
+import { debugLevel } from '../gpu/debug.ts';
 import { currentGpu } from '../gpu/gpu.ts';
 import type { Pipeline } from '../gpu/pipeline.ts';
+import type { Work } from '../gpu/profile.ts';
 import type { Consts } from '../gpu/shader.ts';
 import type { Binding, BufferRange, Grid } from '../gpu/stream.ts';
 import { GpuError } from './errors.ts';
+import { showShape } from './shape.ts';
 import type { Tensor } from './tensor.ts';
 
 /** What a kernel binds: a tensor, or a bare range of memory such as the step buffer. */
@@ -16,12 +19,14 @@ export type Operand = Tensor | BufferRange;
  *                 a constant keeps it from reading them (any tensor stands in there)
  * @param params   values for the fields of `struct Params`: what changes only numbers
  * @param threads  invocations wanted, spread over a one-dimensional grid; or the grid itself in workgroups
+ * @param flops    multiplications and additions, for profiles; where it is not given they show bytes alone
  */
 export type Kernel = (
   consts: Consts,
   operands: Readonly<Record<string, Operand>>,
   params: Readonly<Record<string, number>>,
   threads: number | Grid,
+  flops?: number,
 ) => void;
 
 const MAX_GROUPS = 65_535;
@@ -31,7 +36,7 @@ const MAX_GROUPS = 65_535;
  * text declares the interface: `@group(0) @binding(0) var<uniform> params: Params`, storage bindings, and `const`s to specialise.
  */
 export function kernel(name: string, entry: string, code?: string): Kernel {
-  return (consts, operands, params, threads) => {
+  return (consts, operands, params, threads, flops = 0) => {
     const gpu = currentGpu();
     if (code !== undefined) gpu.pipelines.define(name, code);
     const pipeline = gpu.pipelines.get(name, entry, consts);
@@ -40,9 +45,22 @@ export function kernel(name: string, entry: string, code?: string): Kernel {
     if (grid.some((groups) => groups > MAX_GROUPS || groups < 1)) {
       throw new GpuError(`${pipeline.label}: a grid of ${grid.join('×')} workgroups; each side is 1 to ${MAX_GROUPS}.`);
     }
-    gpu.stream.dispatch(pipeline, bindings, pack(pipeline, params), grid);
+    const work = gpu.stream.profile && workOf(operands, bindings, flops);
+    gpu.stream.dispatch(pipeline, bindings, pack(pipeline, params), grid, work);
   };
 }
+
+/** What a profile is told of a dispatch. An operand that stands in for another is counted once. */
+function workOf(operands: Readonly<Record<string, Operand>>, bindings: readonly Binding[], flops: number): Work {
+  const ranges = new Map(bindings.map(({ range }) => [`${range.pool.id} ${range.offsetBytes}`, range.sizeBytes]));
+  const bytes = [...ranges.values()].reduce((sum, sizeBytes) => sum + sizeBytes, 0);
+  if (debugLevel < 3) return { bytes, flops, shapes: '' };
+  const named = Object.entries(operands).map(([name, operand]) => `${name}${shapeOf(operand)}`);
+  return { bytes, flops, shapes: named.join(' ') };
+}
+
+const shapeOf = (operand: Operand): string =>
+  isTensor(operand) ? showShape(operand.shape) : `[${operand.sizeBytes} B]`;
 
 /** Workgroups for `threads` invocations: along x, spilling into y above the limit of a side. */
 export function spread(threads: number, groupSize: number): Grid {

@@ -1,4 +1,6 @@
+import { debugLevel } from '../gpu/debug.ts';
 import { currentGpu } from '../gpu/gpu.ts';
+import { Profile } from '../gpu/profile.ts';
 import { GpuError } from './errors.ts';
 import { beginStep, endStep } from './stepbuffer.ts';
 import type { Storage } from './storage.ts';
@@ -45,6 +47,7 @@ export async function step<T>(fn: () => T): Promise<T> {
   const gpu = currentGpu();
   const { stream } = gpu;
   if (stream.pending > 0) await stream.flush();
+  if (debugLevel >= 2) stream.profile = new Profile();
   members = new Set();
   let result: T;
   try {
@@ -63,6 +66,7 @@ export async function step<T>(fn: () => T): Promise<T> {
   }
   await stream.flush();
   endStep();
+  if (debugLevel >= 2) console.error(`step: ${stream.profile}`);
   await stream.throttle();
   gpu.check();
   return result;

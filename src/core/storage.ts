@@ -19,7 +19,8 @@ export class Storage implements BufferRange {
     this.gpu = gpu;
     this.pool = pool;
     this.offsetBytes = offsetBytes;
-    this.sizeBytes = sizeBytes;
+    // Whole vec4s, so that kernels which read four values at once can bind any tensor.
+    this.sizeBytes = Math.ceil(sizeBytes / 16) * 16;
     this.pooled = pooled;
   }
 

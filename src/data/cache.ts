@@ -145,7 +145,10 @@ function readCache(file: string, signature: string): Rows | null {
     if (body.length !== count * (2 + (hasLines ? 4 : 0) + side * side * channels)) return null;
     if (digest([body]) !== sha256) return null;
     let at = 0;
-    const take = (size: number) => body.subarray(at, (at += size));
+    const take = (size: number) => {
+      at += size;
+      return body.subarray(at - size, at);
+    };
     const labels = take(count);
     const usage = take(count);
     const lines = hasLines ? new Uint32Array(take(count * 4).slice().buffer) : null;

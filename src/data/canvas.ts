@@ -76,7 +76,7 @@ export class Canvas {
         const [px, py] = [x - xs[i - 1]!, y - ys[i - 1]!];
         const [dx, dy] = [xs[i]! - xs[i - 1]!, ys[i]! - ys[i - 1]!];
         const along = (px * dx + py * dy) / (dx * dx + dy * dy + 1e-12);
-        const t = along < 0 ? 0 : along > 1 ? 1 : along;
+        const t = Math.min(1, Math.max(0, along));
         const [ex, ey] = [px - t * dx, py - t * dy];
         const square = ex * ex + ey * ey;
         if (square < nearest) nearest = square;

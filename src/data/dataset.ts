@@ -61,7 +61,7 @@ export interface DataOptions {
  * Throws DataError, beginning with `file:line` or the path, where the data is not right; ConfigError for a wrong option.
  */
 export async function loadDataset(options: DataOptions): Promise<Dataset> {
-  const { data, seed, limit, store = 48 } = options;
+  const { data, limit, store = 48 } = options;
   if (limit !== undefined && !(Number.isInteger(limit) && limit > 0)) {
     throw new ConfigError(`--limit ${limit}: expected a whole number of images, 1 or more.`);
   }
@@ -69,7 +69,18 @@ export async function loadDataset(options: DataOptions): Promise<Dataset> {
     throw new ConfigError(`--store ${store}: expected a side in pixels, 8 to 1024.`);
   }
   if (data === 'toyfaces') return toyfaces(options);
+  try {
+    return await loadPath(options, store);
+  } catch (error) {
+    // What the system says of a file (no permission, a dangling link) is the user's to mend, like any other bad input.
+    if (!(error instanceof Error && 'syscall' in error)) throw error;
+    const file = 'path' in error ? String(error.path) : data;
+    throw new DataError(`${file}: cannot be read (${error.message}). Check that it exists and may be read.`);
+  }
+}
 
+async function loadPath(options: DataOptions, store: number): Promise<Dataset> {
+  const { data, seed } = options;
   const stats = statSync(data, { throwIfNoEntry: false });
   if (stats === undefined) {
     throw new DataError(
@@ -106,9 +117,9 @@ function fromRows(name: string, rows: Rows, options: DataOptions, seed: number):
   return assemble({
     name,
     classes: rows.classes,
-    train: imageSet(rows, indices.train),
-    valid: imageSet(rows, indices.valid),
-    test: indices.test && imageSet(rows, indices.test),
+    train: selectImages(rows, indices.train),
+    valid: selectImages(rows, indices.valid),
+    test: indices.test && selectImages(rows, indices.test),
     validName: split.validName,
     source(part, index) {
       const row = indices[part]?.[index];
@@ -122,7 +133,7 @@ function checkTrainable(rows: Rows, train: Uint32Array, valid: Uint32Array, path
   if (train.length === 0)
     throw new DataError(`${path}: no Training images, only ones to validate or test on. Add some, or use evaluate.`);
   if (valid.length === 0)
-    throw new DataError(`${path}: ${train.length} images are too few to hold some back to validate on. Add more.`);
+    throw new DataError(`${path}: too few images to hold some back for validation (${train.length} in all). Add more.`);
   const present = new Set(Array.from(train, (row) => rows.labels[row]!));
   if (present.size < 2) {
     const only = rows.classes[[...present][0]!];
@@ -144,27 +155,28 @@ export function assemble(set: Omit<Dataset, 'fingerprint'>): Dataset {
   return { ...set, fingerprint: hash.digest('hex') };
 }
 
-/** The given rows as a set of their own: a view where they lie side by side (FER2013's splits do), else a copy. */
-function imageSet(rows: Rows, indices: Uint32Array): ImageSet {
-  const { side, channels } = rows;
+/** The images at the given ascending places: a view where they lie side by side (FER2013's splits do), else a copy. */
+export function selectImages(from: Omit<ImageSet, 'count'>, indices: Uint32Array): ImageSet {
+  const { side, channels } = from;
   const size = side * side * channels;
   const count = indices.length;
   const first = indices[0] ?? 0;
-  // Ascending and distinct: side by side exactly when the last is count - 1 after the first.
+  // Distinct and ascending: side by side exactly when the last is count - 1 after the first.
   if (count === 0 || indices[count - 1]! === first + count - 1) {
-    const pixels = rows.pixels.subarray(first * size, (first + count) * size);
-    return { pixels, labels: rows.labels.subarray(first, first + count), count, side, channels };
+    const pixels = from.pixels.subarray(first * size, (first + count) * size);
+    return { pixels, labels: from.labels.subarray(first, first + count), count, side, channels };
   }
   const pixels = new Uint8Array(count * size);
-  const labels = new Uint8Array(count);
-  indices.forEach((row, i) => {
-    pixels.set(rows.pixels.subarray(row * size, (row + 1) * size), i * size);
-    labels[i] = rows.labels[row]!;
+  indices.forEach((place, i) => {
+    pixels.set(from.pixels.subarray(place * size, (place + 1) * size), i * size);
   });
-  return { pixels, labels, count, side, channels };
+  return { pixels, labels: Uint8Array.from(indices, (place) => from.labels[place]!), count, side, channels };
 }
 
-function toyfaces({ limit }: DataOptions): Dataset {
+function toyfaces({ limit, valid: validName }: DataOptions): Dataset {
+  if (validName !== undefined) {
+    throw new ConfigError(`--valid ${validName}: toyfaces have a validation set of their own. Leave the option out.`);
+  }
   const { train, valid, test, firstNumber } = drawToyfaces(limit);
   return assemble({
     name: 'toyfaces',

@@ -32,9 +32,10 @@ export async function readFer2013(path: string): Promise<Rows> {
               'a quoted field does not end as CSV says it must. The file is damaged or truncated: get it again.',
             );
         } catch (error) {
+          // First: abort() itself calls `complete`, which would resolve.
+          reject(error);
           parser.abort();
           stream.destroy();
-          reject(error);
         }
       },
       error: reject,

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import decodeWithMozjpeg, { init as initMozjpeg } from '@jsquash/jpeg/decode.js';
+import * as jsquash from '@jsquash/jpeg/decode.js';
 import { PNG } from 'pngjs';
 import { DataError } from '../core/errors.ts';
 
@@ -70,19 +70,28 @@ function decodePng(bytes: Uint8Array, name: string): Rgba {
   }
 }
 
+interface JpegCodec {
+  init(wasm: object, options: { print(text: string): void; printErr(text: string): void }): Promise<void>;
+  default(bytes: ArrayBuffer, options: { preserveOrientation: boolean }): Promise<Rgba>;
+}
+
+// The package's own types leave out `init`'s two-argument form, and WebAssembly's types are the browser's.
+const jpegCodec = jsquash as unknown as JpegCodec;
+const { WebAssembly } = globalThis as unknown as { WebAssembly: { Module: new (bytes: Uint8Array) => object } };
+
 /** What the decoder complains about while it goes on: libjpeg fills what it cannot read with gray. */
 let jpegComplaints: string[] = [];
-let jpegCodec: WebAssembly.Module | null = null;
+let jpegProgram: object | null = null;
 let jpegReady: Promise<void> | null = null;
 
 function startJpegCodec(): Promise<void> {
-  if (jpegCodec === null) {
+  if (jpegProgram === null) {
     // Node's fetch knows no file: URLs, hence the module is compiled here.
     const path = createRequire(import.meta.url).resolve('@jsquash/jpeg/codec/dec/mozjpeg_dec.wasm');
-    jpegCodec = new WebAssembly.Module(readFileSync(path));
+    jpegProgram = new WebAssembly.Module(readFileSync(path));
   }
   const note = (text: string) => jpegComplaints.push(text);
-  return (initMozjpeg as (codec: WebAssembly.Module, options: object) => Promise<void>)(jpegCodec, { print: note, printErr: note });
+  return jpegCodec.init(jpegProgram, { print: note, printErr: note });
 }
 
 async function decodeJpeg(bytes: Uint8Array, name: string): Promise<Rgba> {
@@ -94,8 +103,8 @@ async function decodeJpeg(bytes: Uint8Array, name: string): Promise<Rgba> {
   jpegComplaints = [];
   let image: Rgba | null = null;
   try {
-    // A copy, as the decoder takes all of the ArrayBuffer and `bytes` may be a part of one.
-    image = await decodeWithMozjpeg(bytes.slice().buffer, { preserveOrientation: true });
+    // A copy, as the decoder takes all of an ArrayBuffer and `bytes` may be part of one. Not slice(): a Buffer's is a view.
+    image = await jpegCodec.default(new Uint8Array(bytes).buffer, { preserveOrientation: true });
   } catch (error) {
     // The codec has left its own program by exit(): the next picture gets a new instance.
     jpegReady = null;

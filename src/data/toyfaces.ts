@@ -1,140 +1,11 @@
 import { Canvas, curve, ellipse, type Point } from './canvas.ts';
 import type { ImageSet } from './dataset.ts';
+import { type Expression, perform } from './expressions.ts';
 import { Random } from './random.ts';
 import { emotions } from './rows.ts';
 
 /** Side of a toyface in pixels: FER2013's. */
 export const toyfaceSide = 48;
-
-/** How an expression moves the face. Distances in face units: the head is about 2 high; y points down. */
-interface Expression {
-  /** Brow ends, up when negative, and how far the middle arches above them. */
-  browInner: number;
-  browOuter: number;
-  browArch: number;
-  /** Half the height of the open eye. */
-  eyeOpen: number;
-  /** Half the width of the mouth; corners up when `smile` is positive. */
-  mouthWidth: number;
-  smile: number;
-  /** How far the lips part above and below the mouth's line, and whether they part as an arc (0) or a box (1). */
-  openUp: number;
-  openDown: number;
-  boxed: number;
-  /** One corner higher than the other. */
-  skew: number;
-  /** Strength of teeth, of wrinkles on the nose, of furrows between the brows. */
-  teeth: number;
-  wrinkles: number;
-  furrows: number;
-}
-
-const neutral: Expression = {
-  browInner: 0,
-  browOuter: 0.02,
-  browArch: 0.05,
-  eyeOpen: 0.1,
-  mouthWidth: 0.34,
-  smile: 0,
-  openUp: 0,
-  openDown: 0,
-  boxed: 0,
-  skew: 0,
-  teeth: 0,
-  wrinkles: 0,
-  furrows: 0,
-};
-
-/** By label; what an expression does not name is as in the neutral face. Two entries of one emotion are drawn equally often. */
-const expressions: Partial<Expression>[][] = [
-  // angry: brows pulled down and together, eyes narrowed, lips pressed or teeth bared
-  [
-    { browInner: 0.17, browOuter: -0.12, browArch: 0.01, eyeOpen: 0.08, mouthWidth: 0.34, smile: -0.1, furrows: 1 },
-    {
-      browInner: 0.17,
-      browOuter: -0.12,
-      browArch: 0.01,
-      eyeOpen: 0.09,
-      mouthWidth: 0.36,
-      smile: -0.05,
-      openUp: 0.1,
-      openDown: 0.11,
-      boxed: 1,
-      teeth: 1,
-      furrows: 1,
-    },
-  ],
-  // disgust: nose wrinkled, upper lip raised on one side, eyes squinted
-  [
-    {
-      browInner: 0.09,
-      browOuter: 0.04,
-      browArch: 0.02,
-      eyeOpen: 0.04,
-      mouthWidth: 0.3,
-      smile: -0.2,
-      skew: 0.15,
-      wrinkles: 1,
-    },
-    {
-      browInner: 0.09,
-      browOuter: 0.04,
-      browArch: 0.02,
-      eyeOpen: 0.04,
-      mouthWidth: 0.3,
-      smile: -0.18,
-      openUp: 0.1,
-      skew: 0.15,
-      teeth: 0.7,
-      wrinkles: 1,
-    },
-  ],
-  // fear: brows raised and drawn together, eyes wide, mouth stretched
-  [
-    {
-      browInner: -0.22,
-      browOuter: 0,
-      browArch: 0.01,
-      eyeOpen: 0.2,
-      mouthWidth: 0.46,
-      smile: -0.14,
-      openUp: 0.08,
-      openDown: 0.12,
-      boxed: 1,
-      teeth: 0.5,
-    },
-  ],
-  // happy: corners of the mouth up, cheeks up
-  [
-    { browInner: -0.03, browOuter: -0.01, browArch: 0.07, eyeOpen: 0.075, mouthWidth: 0.48, smile: 0.32 },
-    {
-      browInner: -0.03,
-      browOuter: -0.01,
-      browArch: 0.07,
-      eyeOpen: 0.07,
-      mouthWidth: 0.48,
-      smile: 0.28,
-      openDown: 0.22,
-      teeth: 1,
-    },
-  ],
-  // sad: inner ends of the brows up, lids low, corners of the mouth down
-  [{ browInner: -0.16, browOuter: 0.13, browArch: 0, eyeOpen: 0.06, mouthWidth: 0.32, smile: -0.28 }],
-  // surprise: brows high and arched, eyes wide, jaw dropped
-  [
-    {
-      browInner: -0.16,
-      browOuter: -0.15,
-      browArch: 0.14,
-      eyeOpen: 0.2,
-      mouthWidth: 0.21,
-      openUp: 0.14,
-      openDown: 0.26,
-    },
-  ],
-  // neutral
-  [{}],
-];
 
 /** Which numbers the splits' images have. They never change, so that `toyfaces #12` is the same face in every run. */
 const numbers = { train: [0, 2100], valid: [2100, 2800], test: [2800, 3500] } as const;
@@ -172,10 +43,10 @@ export function drawToyface(seed: number, number: number, label: number): Uint8A
   const random = new Random(seed, number);
   const canvas = new Canvas(
     toyfaceSide,
-    24 + random.uniform(-2.5, 2.5),
-    24 + random.uniform(-2.5, 2.5),
-    random.uniform(19.5, 24),
-    random.uniform(-0.08, 0.08),
+    24 + random.uniform(-1.8, 1.8),
+    24 + random.uniform(-1.8, 1.8),
+    random.uniform(20.5, 24),
+    random.uniform(-0.07, 0.07),
   );
   const face = randomFace(random);
   const expression = perform(random, label);
@@ -208,11 +79,11 @@ interface Face {
 }
 
 function randomFace(random: Random): Face {
-  const skin = random.uniform(0.4, 0.9);
+  const skin = random.uniform(0.45, 0.9);
   // Fair hair on dark skin happens too: brows are not always the darker part.
-  const hair = random.chance(0.15)
+  const hair = random.chance(0.12)
     ? Math.min(1, skin + random.uniform(0.15, 0.4))
-    : Math.max(0, skin - random.uniform(0.3, 0.7));
+    : Math.max(0, skin - random.uniform(0.35, 0.7));
   const lip = skin + (random.chance(0.15) ? 1 : -1) * random.uniform(0.1, 0.25);
   return {
     width: random.uniform(0.72, 0.92),
@@ -225,35 +96,10 @@ function randomFace(random: Random): Face {
     eyeY: random.uniform(-0.2, -0.1),
     eyeWidth: random.uniform(0.14, 0.19),
     browY: random.uniform(-0.45, -0.37),
-    browWidth: random.uniform(0.05, 0.11),
+    browWidth: random.uniform(0.065, 0.12),
     mouthY: random.uniform(0.44, 0.55),
     nose: random.uniform(0.16, 0.3),
     hasGlasses: random.chance(0.25),
-  };
-}
-
-/** An expression of a class, weaker or stronger, and each part of it a little off. */
-function perform(random: Random, label: number): Expression {
-  const variants = expressions[label]!;
-  const goal = { ...neutral, ...variants[random.below(variants.length)]! };
-  const strength = random.uniform(0.7, 1.1);
-  const side = random.chance(0.5) ? 1 : -1;
-  const towards = (name: keyof Expression, jitter: number) =>
-    neutral[name] + (goal[name] - neutral[name]) * strength + random.normal() * jitter;
-  return {
-    browInner: towards('browInner', 0.018),
-    browOuter: towards('browOuter', 0.018),
-    browArch: towards('browArch', 0.015),
-    eyeOpen: Math.max(0.02, towards('eyeOpen', 0.012)),
-    mouthWidth: towards('mouthWidth', 0.025),
-    smile: towards('smile', 0.02),
-    openUp: goal.openUp === 0 ? 0 : towards('openUp', 0.012),
-    openDown: goal.openDown === 0 ? 0 : towards('openDown', 0.02),
-    boxed: goal.boxed,
-    skew: side * towards('skew', 0.015),
-    teeth: goal.teeth * random.uniform(0.6, 1),
-    wrinkles: goal.wrinkles * random.uniform(0.6, 1),
-    furrows: goal.furrows * random.uniform(0.5, 1),
   };
 }
 
@@ -467,8 +313,8 @@ function drawExtras(canvas: Canvas, random: Random, face: Face): void {
 
 /** The camera's part: focus, exposure, contrast, noise, and eight bits. */
 function develop(canvas: Canvas, random: Random): Uint8Array {
-  canvas.blur(random.uniform(0.2, 1));
-  const contrast = random.uniform(0.6, 1.1);
+  canvas.blur(random.uniform(0, 0.9));
+  const contrast = random.uniform(0.7, 1.1);
   const exposure = random.uniform(-0.15, 0.15);
   const grain = contrast * random.uniform(0.005, 0.035);
   const out = new Uint8Array(canvas.values.length);

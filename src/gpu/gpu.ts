@@ -1,7 +1,8 @@
 import { GpuError } from '../core/errors.ts';
 import type { AdapterKind } from './adapters.ts';
+import { debug } from './debug.ts';
 import { PipelineCache } from './pipeline.ts';
-import { BufferPool } from './pool.ts';
+import { BufferPool, mebibytes } from './pool.ts';
 import type { ShaderSource } from './shader.ts';
 import { CommandStream } from './stream.ts';
 
@@ -12,6 +13,10 @@ export interface Adapter {
   readonly driver: string;
   /** True where the "GPU" is the CPU. */
   readonly software: boolean;
+  /** Granted features, such as `subgroups` and `shader-f16`. */
+  readonly features: ReadonlySet<string>;
+  /** Invocations in a subgroup; 0 where unknown. */
+  readonly subgroupSizes: { readonly min: number; readonly max: number };
   /** Adapter, driver and Dawn in one string: the key of what was tuned or promised for them. */
   readonly fingerprint: string;
   /** One line: what was chosen and why. */
@@ -35,6 +40,7 @@ export class Gpu {
     this.pool = new BufferPool(device);
     this.pipelines = new PipelineCache(device, source, adapter.name);
     this.stream = new CommandStream(device);
+    this.stream.cutsLongSteps = !adapter.software;
   }
 
   get limits(): GPUSupportedLimits {
@@ -62,7 +68,16 @@ export class Gpu {
     if (failure) throw failure;
   }
 
+  /** One line: memory, and what was made so far. */
+  private memory(): string {
+    const { liveBytes, allocatedBytes, peakBytes, created } = this.pool.stats;
+    const { dispatches, submits } = this.stream.stats;
+    const held = `${mebibytes(liveBytes)} in use, ${mebibytes(allocatedBytes)} allocated, ${mebibytes(peakBytes)} at most`;
+    return `memory: ${held}; ${created} buffers and ${this.pipelines.size} pipelines made, ${dispatches} dispatches in ${submits} submits`;
+  }
+
   close(): void {
+    debug(1, () => this.memory());
     this.onClose();
     if (current === this) current = null;
   }

@@ -1,4 +1,5 @@
 import { GpuError } from '../core/errors.ts';
+import { debug } from './debug.ts';
 import { type Consts, loadShader, type Shader, type ShaderSource, workgroupSize } from './shader.ts';
 
 /** A compute pipeline, compiled in the background: `handle` is null until `compiled` settles. */
@@ -52,6 +53,7 @@ export class PipelineCache {
     const shader = loadShader(name, consts, (path) =>
       own !== undefined && path === `${name}.wgsl` ? own : this.source(path),
     );
+    debug(4, () => `// ${label}\n${shader.code}`);
     const pipeline: Pipeline = {
       id: this.pipelines.size,
       label,

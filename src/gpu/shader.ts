@@ -23,18 +23,24 @@ export interface Shader {
 /** Where shader text comes from: the file system in Node, a bundler's import in a browser. */
 export type ShaderSource = (path: string) => string;
 
-const INCLUDE = /^\/\/#include "([^"]+)"$/gm;
+const INCLUDE = /^\/\/#include (?:(\w+) )?"([^"]+)"$/gm;
 const CONST = /^const (\w+): (u32|i32|f32|bool) = ([^;]+);/gm;
 const ALIAS = /^alias (\w+) = (\w+);/gm;
 const BINDING = /@group\(0\) @binding\((\d+)\) var<(storage, read|storage, read_write|uniform)> (\w+): ([^;]+);/g;
 const PARAMS = /struct Params \{([^}]*)\}/;
 
-function splice(path: string, source: ShaderSource, seen: Set<string>): string {
-  return source(path).replace(INCLUDE, (_, included: string) => {
-    if (seen.has(included)) return '';
-    seen.add(included);
-    return splice(included, source, seen);
-  });
+/** Puts files in place of their include lines, each once; a named include may be given another file. */
+function splice(path: string, source: ShaderSource, consts: Consts, known: string[]): string {
+  const seen = new Set<string>();
+  const read = (file: string): string =>
+    source(file).replace(INCLUDE, (_, name: string | undefined, usual: string) => {
+      if (name) known.push(name);
+      const included = String((name && consts[name]) ?? usual);
+      if (seen.has(included)) return '';
+      seen.add(included);
+      return read(included);
+    });
+  return read(path);
 }
 
 /** A string is the name of another constant: `OP: 'RELU'`. */
@@ -46,12 +52,12 @@ function literal(type: string, value: ConstValue): string {
 }
 
 /**
- * Loads `NAME.wgsl`, splices its `//#include "…"` lines, rewrites `const X: T = …;` and `alias X = …;` lines to the given values
+ * Loads `NAME.wgsl`, splices its `//#include "…"` lines (`//#include NAME "…"` can be given another file), rewrites `const X: T = …;` and `alias X = …;` lines to the given values
  * and reads the interface: bindings and `struct Params`. Throws GpuError for a constant that the shader does not have.
  */
 export function loadShader(name: string, consts: Consts, source: ShaderSource): Shader {
-  let code = splice(`${name}.wgsl`, source, new Set());
   const known: string[] = [];
+  let code = splice(`${name}.wgsl`, source, consts, known);
   const set = (text: string, key: string, render: (value: ConstValue) => string): string => {
     known.push(key);
     const value = consts[key];
@@ -66,16 +72,19 @@ export function loadShader(name: string, consts: Consts, source: ShaderSource): 
     throw new GpuError(`${name}.wgsl has no constant ${unknown.join(', ')}; it has ${known.join(', ')}.`);
   }
   if (/\bf16\b/.test(code)) code = `enable f16;\n${code}`;
+  if (/\b(subgroup|quad)[A-Z]\w*\(/.test(code)) code = `enable subgroups;\n${code}`;
 
+  const aliases = new Map([...code.matchAll(ALIAS)].map(([, alias, type]) => [alias!, type!]));
   const bindings = new Map<string, ShaderBinding>();
   let paramsBinding = -1;
   for (const [, binding, kind, variable, type] of code.matchAll(BINDING)) {
     if (kind === 'uniform') paramsBinding = Number(binding);
     else {
+      const element = /^array<(.+)>$/.exec(type!.trim())?.[1]?.split(',')[0]?.trim() ?? type!.trim();
       bindings.set(variable!, {
         binding: Number(binding),
         access: kind === 'storage, read' ? 'read' : 'read_write',
-        element: /^array<(.+)>$/.exec(type!.trim())?.[1]?.split(',')[0]?.trim() ?? type!.trim(),
+        element: aliases.get(element) ?? element,
       });
     }
   }
@@ -101,7 +110,10 @@ export function workgroupSize(shader: Shader, entry: string): [number, number, n
   return [sizes[0] ?? 1, sizes[1] ?? 1, sizes[2] ?? 1];
 }
 
+/** A number, a constant's name, or a product of those. */
 function resolve(shader: Shader, word: string): number {
+  if (word.includes('*'))
+    return word.split('*').reduce((product, factor) => product * resolve(shader, factor.trim()), 1);
   if (/^\d+u?$/.test(word)) return Number.parseInt(word, 10);
   const value = new RegExp(`^const ${word}: u32 = ([^;]+);`, 'm').exec(shader.code)?.[1];
   if (!value) throw new GpuError(`${shader.name}.wgsl: cannot resolve '${word}' in a @workgroup_size.`);

@@ -1,6 +1,7 @@
+import { PassClock } from './passclock.ts';
 import type { Pipeline } from './pipeline.ts';
 import type { PoolBuffer } from './pool.ts';
-import type { Profile } from './profile.ts';
+import type { Profile, Work } from './profile.ts';
 import { UniformCache, type UniformSlot } from './uniforms.ts';
 import { MAP_READ_MODE, USAGE } from './usage.ts';
 
@@ -19,13 +20,29 @@ export interface Binding {
 export type Grid = readonly [number, number, number];
 
 type Command =
-  | { kind: 'dispatch'; pipeline: Pipeline; group: () => GPUBindGroup; grid: Grid }
+  | { kind: 'dispatch'; pipeline: Pipeline; group: () => GPUBindGroup; grid: Grid; work: Work | null }
   | { kind: 'copy'; from: BufferRange; to: BufferRange }
   | { kind: 'clear'; range: BufferRange }
   | { kind: 'write'; range: BufferRange; data: Uint8Array }
   | { kind: 'fetch'; from: BufferRange; to: GPUBuffer };
 
+type DispatchCommand = Extract<Command, { kind: 'dispatch' }>;
+type WriteCommand = Extract<Command, { kind: 'write' }>;
+
+/** Commands taken out of the stream by `capture`, to be run with `replay`. */
+export type Recording = readonly Command[];
+
+export interface StreamStats {
+  /** Dispatches encoded so far. */
+  dispatches: number;
+  /** Command buffers submitted so far. */
+  submits: number;
+}
+
 const MAX_IN_FLIGHT = 2;
+/** A step that takes longer is cut into submits of about `SUBMIT_MS`. */
+const LONG_STEP_MS = 500;
+const SUBMIT_MS = 250;
 const MAX_BIND_GROUPS = 20_000;
 
 /**
@@ -40,10 +57,16 @@ export class CommandStream {
   private tail: Promise<void> | null = null;
   private readonly device: GPUDevice;
   readonly uniforms: UniformCache;
-  /** Submits are cut after this many dispatches; `step` lowers it where steps are long and a display may be waiting. */
+  /** Submits are cut after this many dispatches; `throttle` lowers it where steps are long and a display may be waiting. */
   dispatchesPerSubmit = Number.POSITIVE_INFINITY;
+  /** Set on hardware, where desktop drivers reset a GPU that is busy for seconds. */
+  cutsLongSteps = false;
+  private throttledMs = performance.now();
+  private encoded = 0;
   /** Set to time each dispatch (`DEBUG=2`, `npm run bench`). */
   profile: Profile | null = null;
+  private clock: PassClock | null = null;
+  readonly stats: StreamStats = { dispatches: 0, submits: 0 };
 
   constructor(device: GPUDevice) {
     this.device = device;
@@ -54,9 +77,36 @@ export class CommandStream {
     return this.commands.length;
   }
 
-  dispatch(pipeline: Pipeline, bindings: readonly Binding[], params: Uint8Array | null, grid: Grid): void {
+  /** `work` is what the profile is told of the dispatch. */
+  dispatch(
+    pipeline: Pipeline,
+    bindings: readonly Binding[],
+    params: Uint8Array | null,
+    grid: Grid,
+    work: Work | null = null,
+  ): void {
     const slot = params && this.uniforms.slot(params);
-    this.commands.push({ kind: 'dispatch', pipeline, group: this.bindGroup(pipeline, bindings, slot), grid });
+    this.commands.push({ kind: 'dispatch', pipeline, group: this.bindGroup(pipeline, bindings, slot), grid, work });
+  }
+
+  /**
+   * Takes what `fn` records out of the stream. The buffers that it names must not be given to anybody else, nor destroyed by
+   * `trim`, until the last `replay` has run.
+   */
+  capture(fn: () => void): Recording {
+    const before = this.commands;
+    this.commands = [];
+    try {
+      fn();
+      return this.commands;
+    } finally {
+      this.commands = before;
+    }
+  }
+
+  /** Records the commands of a `capture` again. */
+  replay(recording: Recording): void {
+    for (const command of recording) this.commands.push(command);
   }
 
   copy(from: BufferRange, to: BufferRange): void {
@@ -109,6 +159,17 @@ export class CommandStream {
   async throttle(): Promise<void> {
     this.inFlight.push(this.device.queue.onSubmittedWorkDone());
     if (this.inFlight.length >= MAX_IN_FLIGHT) await this.inFlight.shift();
+    if (this.cutsLongSteps) this.chooseCut(performance.now());
+  }
+
+  /** Cuts submits so that none takes much longer than a display driver puts up with, and undoes that when steps are short. */
+  private chooseCut(nowMs: number): void {
+    const elapsedMs = nowMs - this.throttledMs;
+    this.throttledMs = nowMs;
+    const long = elapsedMs > LONG_STEP_MS;
+    const share = SUBMIT_MS / elapsedMs;
+    this.dispatchesPerSubmit = long ? Math.max(1, Math.floor(this.encoded * share)) : Number.POSITIVE_INFINITY;
+    this.encoded = 0;
   }
 
   /** Waits until all work has run. */
@@ -159,7 +220,7 @@ export class CommandStream {
     };
     const submit = () => {
       endPass();
-      if (encoder) this.device.queue.submit([encoder.finish()]);
+      if (encoder) this.submit(encoder);
       encoder = null;
       dispatches = 0;
     };
@@ -167,19 +228,14 @@ export class CommandStream {
       if (command.kind === 'write') {
         // queue.writeBuffer overtakes commands that are only encoded, so what came before goes first.
         submit();
-        this.device.queue.writeBuffer(
-          command.range.pool.buffer,
-          command.range.offsetBytes,
-          command.data as Uint8Array<ArrayBuffer>,
-        );
+        this.encodeWrite(command);
         continue;
       }
       encoder ??= this.device.createCommandEncoder();
       if (command.kind === 'dispatch') {
         pass ??= encoder.beginComputePass();
-        pass.setPipeline(command.pipeline.handle!);
-        pass.setBindGroup(0, command.group());
-        pass.dispatchWorkgroups(...command.grid);
+        this.encodeDispatch(pass, command);
+        this.encoded++;
         if (++dispatches >= this.dispatchesPerSubmit) submit();
       } else {
         endPass();
@@ -189,7 +245,23 @@ export class CommandStream {
     submit();
   }
 
-  private encodeCopy(encoder: GPUCommandEncoder, command: Exclude<Command, { kind: 'dispatch' | 'write' }>): void {
+  private submit(encoder: GPUCommandEncoder): void {
+    this.device.queue.submit([encoder.finish()]);
+    this.stats.submits++;
+  }
+
+  private encodeDispatch(pass: GPUComputePassEncoder, command: DispatchCommand): void {
+    pass.setPipeline(command.pipeline.handle!);
+    pass.setBindGroup(0, command.group());
+    pass.dispatchWorkgroups(...command.grid);
+    this.stats.dispatches++;
+  }
+
+  private encodeWrite({ range, data }: WriteCommand): void {
+    this.device.queue.writeBuffer(range.pool.buffer, range.offsetBytes, data as Uint8Array<ArrayBuffer>);
+  }
+
+  private encodeCopy(encoder: GPUCommandEncoder, command: Exclude<Command, DispatchCommand | WriteCommand>): void {
     if (command.kind === 'clear') {
       const { pool, offsetBytes, sizeBytes } = command.range;
       encoder.clearBuffer(pool.buffer, offsetBytes, sizeBytes);
@@ -200,19 +272,50 @@ export class CommandStream {
     encoder.copyBufferToBuffer(pool.buffer, offsetBytes, to, at, sizeBytes);
   }
 
-  /** One submit a dispatch, each timed by itself. */
+  /** Times each dispatch: by a pass of its own with time stamps, or where the adapter has none, by a submit of its own. */
   private async encodeProfiled(commands: readonly Command[], profile: Profile): Promise<void> {
+    if (this.device.features.has('timestamp-query')) this.clock ??= new PassClock(this.device);
+    const { clock } = this;
+    let timed: DispatchCommand[] = [];
+    let encoder = this.device.createCommandEncoder();
+    const submit = () => {
+      this.submit(encoder);
+      encoder = this.device.createCommandEncoder();
+    };
+    const settle = async (clock: PassClock) => {
+      clock.resolve(encoder, timed.length);
+      submit();
+      const elapsedMs = await clock.read(timed.length);
+      for (const [i, { pipeline, grid, work }] of timed.entries())
+        profile.add(pipeline.label, grid, elapsedMs[i]!, work);
+      timed = [];
+    };
     for (const command of commands) {
-      if (command.kind !== 'dispatch') {
-        this.encode([command]);
-        continue;
+      if (command.kind === 'write') {
+        submit();
+        this.encodeWrite(command);
+      } else if (command.kind !== 'dispatch') {
+        this.encodeCopy(encoder, command);
+      } else if (clock) {
+        const pass = encoder.beginComputePass({ timestampWrites: clock.writes(timed.length) });
+        this.encodeDispatch(pass, command);
+        pass.end();
+        timed.push(command);
+        if (timed.length === clock.capacity) await settle(clock);
+      } else {
+        submit();
+        await this.device.queue.onSubmittedWorkDone();
+        const started = performance.now();
+        const pass = encoder.beginComputePass();
+        this.encodeDispatch(pass, command);
+        pass.end();
+        submit();
+        await this.device.queue.onSubmittedWorkDone();
+        profile.add(command.pipeline.label, command.grid, performance.now() - started, command.work);
       }
-      await this.device.queue.onSubmittedWorkDone();
-      const started = performance.now();
-      this.encode([command]);
-      await this.device.queue.onSubmittedWorkDone();
-      profile.add(command.pipeline.label, command.grid, performance.now() - started);
     }
+    if (clock && timed.length > 0) await settle(clock);
+    else submit();
   }
 
   private takeStaging(sizeBytes: number): GPUBuffer {

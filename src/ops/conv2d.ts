@@ -1,13 +1,9 @@
 import { ShapeError } from '../core/errors.ts';
-import { kernel } from '../core/kernel.ts';
 import { expectPositive, type Pair, pair, showShape, windowOutput } from '../core/shape.ts';
 import { gradientFor, record } from '../core/tape.ts';
 import { Tensor } from '../core/tensor.ts';
+import { type ConvShape, convDgrad, convForward, convWgrad } from './convolve.ts';
 import { foldInto } from './fold.ts';
-
-const plainForward = kernel('conv2d_plain', 'forward');
-const plainDgrad = kernel('conv2d_plain', 'dgrad');
-const plainWgrad = kernel('conv2d_plain', 'wgrad');
 
 export interface Conv2dOptions {
   stride?: Pair;
@@ -42,22 +38,21 @@ export function conv2d(
   }
   if (b && b.size !== K)
     throw new ShapeError(`conv2d: w ${showShape(w.shape)} gives ${K} channels but b is ${showShape(b.shape)}.`);
-  const [STRIDE_H, STRIDE_W] = pair(stride);
-  const [PAD_H, PAD_W] = pair(padding);
-  expectPositive('conv2d', 'strides', [STRIDE_H, STRIDE_W]);
-  expectPositive('conv2d', 'paddings', [PAD_H, PAD_W], 0);
-  const P = windowOutput('conv2d', H, R, STRIDE_H, PAD_H);
-  const Q = windowOutput('conv2d', W, S, STRIDE_W, PAD_W);
+  const [strideH, strideW] = pair(stride);
+  const [padH, padW] = pair(padding);
+  expectPositive('conv2d', 'strides', [strideH, strideW]);
+  expectPositive('conv2d', 'paddings', [padH, padW], 0);
+  const P = windowOutput('conv2d', H, R, strideH, padH);
+  const Q = windowOutput('conv2d', W, S, strideW, padW);
 
-  const params = { N, H, W, C, K, P, Q };
-  const consts = { R, S, STRIDE_H, STRIDE_W, PAD_H, PAD_W };
+  const shape: ConvShape = { N, H, W, C, K, R, S, P, Q, strideH, strideW, padH, padW };
   const y = Tensor.empty([N, P, Q, K]);
-  plainForward({ ...consts, HAS_BIAS: b !== null }, { x, w, bias: b ?? w, out: y }, params, y.size);
+  convForward(x, w, b, y, shape);
   return record(y, [x, w, b], (dy, needs) => {
     const dx = needs[0] ? x.emptyLike() : null;
-    if (dx) plainDgrad(consts, { dy, w, out: dx }, params, dx.size);
+    if (dx) convDgrad(dy, w, dx, shape);
     const dw = needs[1] ? gradientFor(w) : null;
-    if (dw) plainWgrad(consts, { dy, x, out: dw }, params, dw.size);
+    if (dw) convWgrad(x, dy, dw, shape);
     const db = b && needs[2] ? foldInto(gradientFor(b), dy, [0, 1, 2]) : null;
     return [dx, dw, db];
   });

@@ -2,7 +2,8 @@ export { type BatchNormOptions, batchNorm } from './batchnorm.ts';
 export { add, div, maximum, minimum, mul, sub } from './binary.ts';
 export { type Conv2dOptions, conv2d } from './conv2d.ts';
 export { dropout } from './dropout.ts';
-export { linear, type MatmulOptions, matmul } from './matmul.ts';
+export { linear } from './linear.ts';
+export { type MatmulOptions, matmul } from './matmul.ts';
 export {
   type AveragePoolOptions,
   adaptiveAvgPool2d,

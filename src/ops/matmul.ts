@@ -1,38 +1,14 @@
 import { ShapeError } from '../core/errors.ts';
-import { kernel } from '../core/kernel.ts';
 import { showShape } from '../core/shape.ts';
-import { gradientFor, record } from '../core/tape.ts';
+import { record } from '../core/tape.ts';
 import { Tensor } from '../core/tensor.ts';
-import { foldInto } from './fold.ts';
-
-const plain = kernel('matmul_plain', 'multiply');
+import { multiply } from './multiply.ts';
 
 export interface MatmulOptions {
   /** a lies in memory as [K,M]. */
   transposeA?: boolean;
   /** b lies in memory as [N,K]. */
   transposeB?: boolean;
-}
-
-interface Product {
-  M: number;
-  N: number;
-  K: number;
-  transposeA: boolean;
-  transposeB: boolean;
-}
-
-/** c = op(a)·op(b) (+ bias), written to `c`. No tape. */
-function multiply(
-  a: Tensor,
-  b: Tensor,
-  bias: Tensor | null,
-  c: Tensor,
-  { M, N, K, transposeA, transposeB }: Product,
-): Tensor {
-  const consts = { TRANSPOSE_A: transposeA, TRANSPOSE_B: transposeB, HAS_BIAS: bias !== null };
-  plain(consts, { a, b, bias: bias ?? b, c }, { M, N, K }, M * N);
-  return c;
 }
 
 /**
@@ -63,28 +39,5 @@ export function matmul(a: Tensor, b: Tensor, { transposeA = false, transposeB = 
         ? multiply(dc, a, null, b.emptyLike(), { M: N, N: K, K: M, transposeA: true, transposeB: transposeA })
         : multiply(a, dc, null, b.emptyLike(), { M: K, N, K: M, transposeA: !transposeA, transposeB: false })
       : null,
-  ]);
-}
-
-/**
- * y = x·wᵀ + b.
- *
- * x [N,in], w [out,in], b [out] or null → y [N,out]. Saves x and w. Throws ShapeError when the features differ.
- */
-export function linear(x: Tensor, w: Tensor, b: Tensor | null): Tensor {
-  const [N, I] = x.shape as [number, number];
-  const [O, wI] = w.shape as [number, number];
-  if (x.shape.length !== 2 || w.shape.length !== 2 || I !== wI) {
-    throw new ShapeError(
-      `linear: w ${showShape(w.shape)} takes [N,${wI}] but x is ${showShape(x.shape)}. Flatten x, or build the layer with inFeatures: ${x.size / N}.`,
-    );
-  }
-  if (b && b.size !== O)
-    throw new ShapeError(`linear: w ${showShape(w.shape)} gives ${O} features but b is ${showShape(b.shape)}.`);
-  const y = multiply(x, w, b, Tensor.empty([N, O]), { M: N, N: O, K: I, transposeA: false, transposeB: true });
-  return record(y, [x, w, b], (dy, needs) => [
-    needs[0] ? multiply(dy, w, null, x.emptyLike(), { M: N, N: I, K: O, transposeA: false, transposeB: false }) : null,
-    needs[1] ? multiply(dy, x, null, gradientFor(w), { M: O, N: I, K: N, transposeA: true, transposeB: false }) : null,
-    b && needs[2] ? foldInto(gradientFor(b), dy, [0]) : null,
   ]);
 }

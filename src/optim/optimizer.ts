@@ -1,4 +1,4 @@
-import { Arena, type ArenaChunk, BLOCK_BYTES, paddedBytes } from '../core/arena.ts';
+import { Arena, BLOCK_BYTES, paddedBytes } from '../core/arena.ts';
 import { ConfigError } from '../core/errors.ts';
 import { reserveStepWords, type StepSlot } from '../core/stepbuffer.ts';
 import { type GradientSlot, setGradientSlot } from '../core/tape.ts';
@@ -29,6 +29,7 @@ export interface UpdateRange {
   gradients: BufferRange;
   state: readonly BufferRange[];
   firstBlock: number;
+  /** Values in fours. */
   count: number;
 }
 
@@ -116,16 +117,22 @@ export abstract class Optimizer {
 
   protected abstract update(range: UpdateRange): void;
 
+  /** The chunks, cut where a parameter alone is larger than the adapter can bind. */
   private *ranges(): Generator<UpdateRange> {
-    const range = ({ pool, sizeBytes }: ArenaChunk): BufferRange => ({ pool, offsetBytes: 0, sizeBytes });
-    for (const [c, chunk] of this.arenas.parameters.chunks.entries()) {
-      yield {
-        parameters: range(chunk),
-        gradients: range(this.arenas.gradients.chunks[c]!),
-        state: this.arenas.state.map((arena) => range(arena.chunks[c]!)),
-        firstBlock: this.firstBlocks[c]!,
-        count: chunk.sizeBytes / 4,
-      };
+    const { gpu } = this.parameters[0]!.storage;
+    const most = Math.floor(gpu.limits.maxStorageBufferBindingSize / BLOCK_BYTES) * BLOCK_BYTES;
+    for (const [c, { sizeBytes: all }] of this.arenas.parameters.chunks.entries()) {
+      for (let offsetBytes = 0; offsetBytes < all; offsetBytes += most) {
+        const sizeBytes = Math.min(most, all - offsetBytes);
+        const range = (arena: Arena): BufferRange => ({ pool: arena.chunks[c]!.pool, offsetBytes, sizeBytes });
+        yield {
+          parameters: range(this.arenas.parameters),
+          gradients: range(this.arenas.gradients),
+          state: this.arenas.state.map(range),
+          firstBlock: this.firstBlocks[c]! + offsetBytes / BLOCK_BYTES,
+          count: sizeBytes / 16,
+        };
+      }
     }
   }
 

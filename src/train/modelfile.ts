@@ -10,6 +10,8 @@ export interface ModelFacts {
   options: ModelOptions;
   classes: string[];
   normalisation: Normalisation;
+  /** Side that images were stored at before they were resized to the input's. */
+  storedSide: number;
 }
 
 const RUNNING_MEAN = /running_mean$/;
@@ -67,7 +69,7 @@ function parseFacts(text: string | undefined, path: string): ModelFacts {
   if (!MODEL_NAMES.includes(facts.arch)) {
     throw new DataError(`${path}: holds a '${facts.arch}'; this version knows ${MODEL_NAMES.join(', ')}.`);
   }
-  if (!facts.options || !Array.isArray(facts.classes) || !facts.normalisation) {
+  if (!facts.options || !Array.isArray(facts.classes) || !facts.normalisation || !facts.storedSide) {
     throw new DataError(`${path}: its metadata is incomplete. Give the model.safetensors of a run.`);
   }
   return facts;

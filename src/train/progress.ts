@@ -1,7 +1,11 @@
 import cliProgress from 'cli-progress';
 
 /** Where progress is shown: process.stderr, or what a test puts in its place. */
-export type ProgressStream = NodeJS.WritableStream & { isTTY?: boolean; columns?: number };
+export interface ProgressStream {
+  write(text: string): unknown;
+  isTTY?: boolean;
+  columns?: number;
+}
 
 /** What the display has to know beforehand. */
 export interface ProgressOptions {
@@ -64,7 +68,8 @@ function terminalProgress(stream: ProgressStream, options: ProgressOptions): Pro
   let running = false;
   let tableOpen = false;
   const bar = new cliProgress.SingleBar({
-    stream,
+    // The bar asks for all of Node's interface, and uses of it what is there.
+    stream: stream as NodeJS.WriteStream,
     format: (_, { progress }) => barLine(shown, progress, timeLeft.seconds(), options, (stream.columns || 80) - 1),
     clearOnComplete: true,
     // Neither cursor nor line wrapping is switched off: a killed run leaves the terminal as it was.

@@ -76,7 +76,7 @@ export class Run {
     gpu.pool.resetPeak();
     const model = createModel(config.arch, options);
     const normalisation = normalisationOf(data.train, config.channels);
-    this.facts = { arch: config.arch, options, classes: data.classes, normalisation };
+    this.facts = { arch: config.arch, options, classes: data.classes, normalisation, storedSide: data.train.side };
     this.trainer = new Trainer(
       { model, config, train: data.train, valid: data.valid, normalisation },
       data.classes.length,

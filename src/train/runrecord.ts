@@ -6,6 +6,9 @@ import type { Adapter } from '../gpu/gpu.ts';
 /** Which reader understands a run.json; raised when a field changes its meaning or goes away. */
 const VERSION = 1;
 
+/** The adapter of a run. */
+export type AdapterRecord = Pick<Adapter, 'kind' | 'name' | 'driver' | 'software' | 'fingerprint' | 'why'>;
+
 /** What run.json holds: all that it takes to say what a run was, and to continue it. */
 export interface RunRecord {
   version: typeof VERSION;
@@ -18,7 +21,7 @@ export interface RunRecord {
   seed: number;
   versions: { dawngrad: string; node: string; webgpu: string };
   /** Bits are promised for the same adapter, driver and plan only. */
-  adapter: Adapter;
+  adapter: AdapterRecord;
   /** Which variant each kernel uses for each shape; obeyed on resume. */
   kernelPlan: Record<string, unknown>;
   data: DataRecord;

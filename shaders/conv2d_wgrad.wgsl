@@ -1,0 +1,204 @@
+// conv2d_wgrad: dw[K,R,S,C] = Σ over n,p,q of dy[n,p,q,k] · x[n, p·stride−padH+r, q·stride−padW+s, c]; f32, plain tier.
+//
+// A GEMM with a small result and a long reduction: rows are output channels k, columns are (r,s,c), the reduction runs over
+// all output pixels, four a step, and is split over the grid's z where the result alone would not fill the machine. A team of
+// LANES invocations makes ROWS by 4·LANES of dw in registers (lib/lanes*.wgsl says how). Both operands are contiguous along
+// the tile's sides, so every load is a vec4 of channels. Pixels are walked by counting, never by dividing.
+//
+// host: bindings  params, x, dy, dw.
+//       VEC_X: C is a multiple of 4, and XElem = vec4f; else false and f32. VEC_DY, DyElem the same for K.
+//       entry     `main` where C is a multiple of 4 (dw as vec4f), `ragged` for any C (as f32).
+//       columns = R·S·C
+//       tiles   = ceil(K / (ROWS·TEAMS)) · ceil(columns / (4·LANES))
+//       grid    = [min(tiles, 65535), ceil(tiles / 65535), splits]
+//       splits  > 1: perSplit = 4·ceil(N·P·Q / (4·splits)), splits = ceil(N·P·Q / perSplit); dw is a partial
+//                 [splits,K,R,S,C], and splits.wgsl makes the sum. splits = 1: perSplit = N·P·Q.
+const VEC_X: bool = true;
+const VEC_DY: bool = true;
+alias XElem = vec4f;
+alias DyElem = vec4f;
+
+struct Params {
+  batch: u32,
+  inH: u32,
+  inW: u32,
+  inC: u32,
+  outH: u32,
+  outW: u32,
+  outC: u32,
+  r: u32,
+  s: u32,
+  stride: u32,
+  padH: u32,
+  padW: u32,
+  perSplit: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<XElem>;
+@group(0) @binding(2) var<storage, read> dy: array<DyElem>;
+@group(0) @binding(3) var<storage, read_write> dw: array<vec4f>;
+@group(0) @binding(3) var<storage, read_write> dwScalar: array<f32>;
+
+//#include TEAM "lib/lanes8.wgsl"
+
+// dy of channels k…k+3 at `pixel`, which may lie past the last one: x is zero there.
+fn rowsAt(pixel: u32, k: u32, pixels: u32) -> vec4f {
+  let at = min(pixel, pixels - 1u) * params.outC + k;
+  if (VEC_DY) {
+    return vec4f(dy[at / 4u]);
+  }
+  let last = params.outC - 1u - k;
+  return vec4f(vec4f(dy[at]).x, vec4f(dy[at + min(1u, last)]).x, vec4f(dy[at + min(2u, last)]).x,
+    vec4f(dy[at + min(3u, last)]).x);
+}
+
+// What a lane's columns read: input row and column under output pixel (0,0), modulo 2³², and channel.
+struct Columns { top: vec4u, left: vec4u, channel: vec4u }
+
+// x under the lane's four columns at output pixel (q, p, n).
+fn columnsAt(columns: Columns, pixel: vec3u) -> vec4f {
+  let iy = columns.top + pixel.y * params.stride;
+  let ix = columns.left + pixel.x * params.stride;
+  let base = pixel.z * params.inH;
+  if (VEC_X) {
+    let inside = iy.x < params.inH && ix.x < params.inW && pixel.z < params.batch;
+    let at = select(0u, ((base + iy.x) * params.inW + ix.x) * params.inC + columns.channel.x, inside);
+    return select(vec4f(), vec4f(x[at / 4u]), inside);
+  }
+  let inside = (iy < vec4u(params.inH)) & (ix < vec4u(params.inW)) & vec4<bool>(pixel.z < params.batch);
+  let at = select(vec4u(), ((base + iy) * params.inW + ix) * params.inC + columns.channel, inside);
+  return select(vec4f(), vec4f(vec4f(x[at.x]).x, vec4f(x[at.y]).x, vec4f(x[at.z]).x, vec4f(x[at.w]).x), inside);
+}
+
+// An output pixel (q, p, n), and the one after it.
+fn nextPixel(at: vec3u) -> vec3u {
+  let rowEnds = at.x + 1u == params.outW;
+  let imageEnds = rowEnds && at.y + 1u == params.outH;
+  return vec3u(select(at.x + 1u, 0u, rowEnds), select(select(at.y, at.y + 1u, rowEnds), 0u, imageEnds),
+    select(at.z, at.z + 1u, imageEnds));
+}
+
+// The tile with output channels from k0 on and this lane's four columns from `column` on, over the split's pixels.
+fn tileAt(k0: u32, column: u32, lane: u32, split: u32) -> Tile {
+  let pixels = params.batch * params.outH * params.outW;
+  let rowQuad = min(k0 + 4u * fragQuad(lane), params.outC - select(1u, 4u, VEC_DY));
+  let j = min(vec4u(column) + vec4u(0u, 1u, 2u, 3u), vec4u(params.r * params.s * params.inC - 1u));
+  let tap = j / params.inC;
+  let r = tap / params.s;
+  let columns = Columns(r - params.padH, tap - r * params.s - params.padW, j - tap * params.inC);
+  let first = split * params.perSplit;
+  let end = min(pixels, first + params.perSplit);
+  let line = first / params.outW;
+  let image = line / params.outH;
+  var pixel = vec3u(first - line * params.outW, line - image * params.outH, image);
+  var tile: Tile;
+  for (var at = first; at < end; at += 4u) {
+    // Every load of a step comes before its arithmetic: loads are branches on these drivers, and what lives across spills.
+    let p1 = nextPixel(pixel);
+    let p2 = nextPixel(p1);
+    let p3 = nextPixel(p2);
+    var f: Frag;
+    f.v0 = rowsAt(at + fragStep(0u, lane), rowQuad, pixels);
+    f.v1 = rowsAt(at + fragStep(1u, lane), rowQuad, pixels);
+    if (FRAGS_M > 2u) {
+      f.v2 = rowsAt(at + fragStep(2u, lane), rowQuad, pixels);
+      f.v3 = rowsAt(at + fragStep(3u, lane), rowQuad, pixels);
+    }
+    let b = mat4x4f(columnsAt(columns, pixel), columnsAt(columns, p1), columnsAt(columns, p2), columnsAt(columns, p3));
+    macM(&tile, f, b);
+    pixel = nextPixel(p3);
+  }
+  return finishM(tile, lane);
+}
+
+// The workgroup's first output channel and first column. Channels run fastest, so that neighbours share columns.
+fn tileOrigin(workgroup: vec3u, grid: vec3u) -> vec2u {
+  let tilesK = (params.outC + ROWS * TEAMS - 1u) / (ROWS * TEAMS);
+  let index = workgroup.x + workgroup.y * grid.x;
+  return vec2u(index % tilesK * (ROWS * TEAMS), index / tilesK * (4u * LANES));
+}
+
+fn put(k: u32, column: u32, split: u32, v: vec4f) {
+  let columns = params.r * params.s * params.inC;
+  if (k < params.outC && column < columns) {
+    dw[((split * params.outC + k) * columns + column) / 4u] = v;
+  }
+}
+
+fn putScalar(k: u32, column: u32, split: u32, v: vec4f) {
+  let columns = params.r * params.s * params.inC;
+  if (k < params.outC) {
+    for (var i = 0u; i < 4u; i++) {
+      if (column + i < columns) {
+        dwScalar[(split * params.outC + k) * columns + column + i] = v[i];
+      }
+    }
+  }
+}
+
+@compute @workgroup_size(LANES * TEAMS)
+fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) grid: vec3u,
+  @builtin(local_invocation_index) local: u32) {
+  let origin = tileOrigin(workgroup, grid);
+  if (origin.y >= params.r * params.s * params.inC) {
+    return;
+  }
+  let lane = local % LANES;
+  let k = origin.x + local / LANES * ROWS;
+  let column = origin.y + 4u * lane;
+  let t = tileAt(k, column, lane, workgroup.z);
+  put(k + 0u, column, workgroup.z, t.r0);
+  put(k + 1u, column, workgroup.z, t.r1);
+  put(k + 2u, column, workgroup.z, t.r2);
+  put(k + 3u, column, workgroup.z, t.r3);
+  if (ROWS > 4u) {
+    put(k + 4u, column, workgroup.z, t.r4);
+    put(k + 5u, column, workgroup.z, t.r5);
+    put(k + 6u, column, workgroup.z, t.r6);
+    put(k + 7u, column, workgroup.z, t.r7);
+  }
+  if (ROWS > 8u) {
+    put(k + 8u, column, workgroup.z, t.r8);
+    put(k + 9u, column, workgroup.z, t.r9);
+    put(k + 10u, column, workgroup.z, t.r10);
+    put(k + 11u, column, workgroup.z, t.r11);
+    put(k + 12u, column, workgroup.z, t.r12);
+    put(k + 13u, column, workgroup.z, t.r13);
+    put(k + 14u, column, workgroup.z, t.r14);
+    put(k + 15u, column, workgroup.z, t.r15);
+  }
+}
+
+@compute @workgroup_size(LANES * TEAMS)
+fn ragged(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) grid: vec3u,
+  @builtin(local_invocation_index) local: u32) {
+  let origin = tileOrigin(workgroup, grid);
+  if (origin.y >= params.r * params.s * params.inC) {
+    return;
+  }
+  let lane = local % LANES;
+  let k = origin.x + local / LANES * ROWS;
+  let column = origin.y + 4u * lane;
+  let t = tileAt(k, column, lane, workgroup.z);
+  putScalar(k + 0u, column, workgroup.z, t.r0);
+  putScalar(k + 1u, column, workgroup.z, t.r1);
+  putScalar(k + 2u, column, workgroup.z, t.r2);
+  putScalar(k + 3u, column, workgroup.z, t.r3);
+  if (ROWS > 4u) {
+    putScalar(k + 4u, column, workgroup.z, t.r4);
+    putScalar(k + 5u, column, workgroup.z, t.r5);
+    putScalar(k + 6u, column, workgroup.z, t.r6);
+    putScalar(k + 7u, column, workgroup.z, t.r7);
+  }
+  if (ROWS > 8u) {
+    putScalar(k + 8u, column, workgroup.z, t.r8);
+    putScalar(k + 9u, column, workgroup.z, t.r9);
+    putScalar(k + 10u, column, workgroup.z, t.r10);
+    putScalar(k + 11u, column, workgroup.z, t.r11);
+    putScalar(k + 12u, column, workgroup.z, t.r12);
+    putScalar(k + 13u, column, workgroup.z, t.r13);
+    putScalar(k + 14u, column, workgroup.z, t.r14);
+    putScalar(k + 15u, column, workgroup.z, t.r15);
+  }
+}

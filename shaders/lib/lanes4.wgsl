@@ -1,0 +1,103 @@
+// Four reduction steps of `ROWS` rows against this lane's four columns: the inner step of every matrix kernel of the
+// plain tier. This variant is for drivers that run a
+// workgroup as one 4-wide vector (SwiftShader, lavapipe with SSE). There every storage load is a scalar load per lane, a
+// broadcast takes eight instructions, and a swap within the quad takes one. So lanes load different rows and pass them round
+// by swaps: accumulator d of lane l belongs to row l ^ d, which the finish functions undo.
+//
+// A lane holds `Tile`: ROWS rows by its own four columns. A step needs `rows[ROWS][4]` (shared by all lanes of a team) and
+// `columns[4][4]` (the lane's own), as b[k] = the four columns at step k. The rows come as a `Frag`, in one of two forms:
+//   K form, reduction contiguous in memory: vector i is row `fragRow(i)` at steps 0…3;
+//   M form, rows contiguous in memory:      vector i is rows 4·`fragQuad()`…+3 at step `fragStep(i)`.
+// After the last step `finishK` or `finishM` puts the rows into natural order.
+const LANES: u32 = 4u;
+const TEAMS: u32 = 1u;
+const ROWS: u32 = 16u; // 8 or 16
+const FRAGS_K: u32 = ROWS / 4u;
+const FRAGS_M: u32 = 4u;
+
+fn fragRow(i: u32, lane: u32) -> u32 { return i * 4u + lane; }
+fn fragQuad(lane: u32) -> u32 { return lane; }
+fn fragStep(i: u32, lane: u32) -> u32 { return i; }
+
+struct Frag { v0: vec4f, v1: vec4f, v2: vec4f, v3: vec4f }
+struct Tile {
+  r0: vec4f, r1: vec4f, r2: vec4f, r3: vec4f,
+  r4: vec4f, r5: vec4f, r6: vec4f, r7: vec4f,
+  r8: vec4f, r9: vec4f, r10: vec4f, r11: vec4f,
+  r12: vec4f, r13: vec4f, r14: vec4f, r15: vec4f,
+}
+
+fn mac(c: vec4f, x: vec4f, b: mat4x4f) -> vec4f {
+  return fma(b[3], vec4f(x.w), fma(b[2], vec4f(x.z), fma(b[1], vec4f(x.y), fma(b[0], vec4f(x.x), c))));
+}
+
+fn macK(t: ptr<function, Tile>, f: Frag, b: mat4x4f) {
+  (*t).r0 = mac((*t).r0, f.v0, b);
+  (*t).r1 = mac((*t).r1, quadSwapX(f.v0), b);
+  (*t).r2 = mac((*t).r2, quadSwapY(f.v0), b);
+  (*t).r3 = mac((*t).r3, quadSwapDiagonal(f.v0), b);
+  (*t).r4 = mac((*t).r4, f.v1, b);
+  (*t).r5 = mac((*t).r5, quadSwapX(f.v1), b);
+  (*t).r6 = mac((*t).r6, quadSwapY(f.v1), b);
+  (*t).r7 = mac((*t).r7, quadSwapDiagonal(f.v1), b);
+  if (ROWS > 8u) {
+    (*t).r8 = mac((*t).r8, f.v2, b);
+    (*t).r9 = mac((*t).r9, quadSwapX(f.v2), b);
+    (*t).r10 = mac((*t).r10, quadSwapY(f.v2), b);
+    (*t).r11 = mac((*t).r11, quadSwapDiagonal(f.v2), b);
+    (*t).r12 = mac((*t).r12, f.v3, b);
+    (*t).r13 = mac((*t).r13, quadSwapX(f.v3), b);
+    (*t).r14 = mac((*t).r14, quadSwapY(f.v3), b);
+    (*t).r15 = mac((*t).r15, quadSwapDiagonal(f.v3), b);
+  }
+}
+
+fn macM(t: ptr<function, Tile>, f: Frag, b: mat4x4f) {
+  let q0 = transpose(mat4x4f(f.v0, f.v1, f.v2, f.v3));
+  (*t).r0 = mac((*t).r0, q0[0], b);
+  (*t).r1 = mac((*t).r1, q0[1], b);
+  (*t).r2 = mac((*t).r2, q0[2], b);
+  (*t).r3 = mac((*t).r3, q0[3], b);
+  let q1 = transpose(mat4x4f(quadSwapX(f.v0), quadSwapX(f.v1), quadSwapX(f.v2), quadSwapX(f.v3)));
+  (*t).r4 = mac((*t).r4, q1[0], b);
+  (*t).r5 = mac((*t).r5, q1[1], b);
+  (*t).r6 = mac((*t).r6, q1[2], b);
+  (*t).r7 = mac((*t).r7, q1[3], b);
+  let q2 = transpose(mat4x4f(quadSwapY(f.v0), quadSwapY(f.v1), quadSwapY(f.v2), quadSwapY(f.v3)));
+  (*t).r8 = mac((*t).r8, q2[0], b);
+  (*t).r9 = mac((*t).r9, q2[1], b);
+  (*t).r10 = mac((*t).r10, q2[2], b);
+  (*t).r11 = mac((*t).r11, q2[3], b);
+  let q3 = transpose(mat4x4f(quadSwapDiagonal(f.v0), quadSwapDiagonal(f.v1), quadSwapDiagonal(f.v2), quadSwapDiagonal(f.v3)));
+  (*t).r12 = mac((*t).r12, q3[0], b);
+  (*t).r13 = mac((*t).r13, q3[1], b);
+  (*t).r14 = mac((*t).r14, q3[2], b);
+  (*t).r15 = mac((*t).r15, q3[3], b);
+}
+
+// Row d of a quad of rows moves to row lane ^ d.
+fn unswap(r0: vec4f, r1: vec4f, r2: vec4f, r3: vec4f, lane: u32) -> mat4x4f {
+  let odd = (lane & 1u) != 0u;
+  let high = (lane & 2u) != 0u;
+  let a0 = select(r0, r1, odd);
+  let a1 = select(r1, r0, odd);
+  let a2 = select(r2, r3, odd);
+  let a3 = select(r3, r2, odd);
+  return mat4x4f(select(a0, a2, high), select(a1, a3, high), select(a2, a0, high), select(a3, a1, high));
+}
+
+fn finishK(t: Tile, lane: u32) -> Tile {
+  let q0 = unswap(t.r0, t.r1, t.r2, t.r3, lane);
+  let q1 = unswap(t.r4, t.r5, t.r6, t.r7, lane);
+  let q2 = unswap(t.r8, t.r9, t.r10, t.r11, lane);
+  let q3 = unswap(t.r12, t.r13, t.r14, t.r15, lane);
+  return Tile(q0[0], q0[1], q0[2], q0[3], q1[0], q1[1], q1[2], q1[3], q2[0], q2[1], q2[2], q2[3], q3[0], q3[1], q3[2], q3[3]);
+}
+
+fn finishM(t: Tile, lane: u32) -> Tile {
+  let j0 = unswap(t.r0, t.r4, t.r8, t.r12, lane);
+  let j1 = unswap(t.r1, t.r5, t.r9, t.r13, lane);
+  let j2 = unswap(t.r2, t.r6, t.r10, t.r14, lane);
+  let j3 = unswap(t.r3, t.r7, t.r11, t.r15, lane);
+  return Tile(j0[0], j1[0], j2[0], j3[0], j0[1], j1[1], j2[1], j3[1], j0[2], j1[2], j2[2], j3[2], j0[3], j1[3], j2[3], j3[3]);
+}

@@ -1,0 +1,228 @@
+// matmul: c[M,N] = op(a)·op(b) (+ bias[N]), f32, plain tier: no shared memory, no barriers, no atomics.
+//
+// A team of LANES invocations makes a tile of ROWS rows by 4·LANES columns in registers; lanes lie along the columns, four
+// columns each, and share the rows (lib/lanes*.wgsl says how). A step takes four values of the reduction, so that whichever
+// way an operand is stored it is read as vec4 along its contiguous dimension. Indices past an edge are clamped, not masked:
+// what they compute is never stored.
+//
+// host: bindings  params, a, b, bias, c. Without a bias any read-only tensor stands in (hasBias 0), so that one pipeline serves.
+//       a is [M,K] or, TRANSPOSE_A, [K,M]; b is [K,N] or, TRANSPOSE_B, [N,K] (a Linear layer's [out,in]).
+//       VEC_A: a's contiguous extent is a multiple of 4, and AElem = vec4f; else false and f32. VEC_B, BElem likewise.
+//       RAGGED_K: K is no multiple of 4.
+//       entry     `main` where N is a multiple of 4 (c, bias as vec4f), `ragged` for any N (as f32).
+//       tiles   = ceil(M / (ROWS·TEAMS)) · ceil(N / (4·LANES))
+//       grid    = [min(tiles, 65535), ceil(tiles / 65535), splits]
+//       splits  > 1: kSplit = 4·ceil(K / (4·splits)), splits = ceil(K / kSplit); c is a partial [splits,M,N], hasBias 0,
+//       and splits.wgsl makes the sum. splits = 1: kSplit = K.
+const TRANSPOSE_A: bool = false;
+const TRANSPOSE_B: bool = true;
+const VEC_A: bool = true;
+const VEC_B: bool = true;
+const RAGGED_K: bool = false;
+alias AElem = vec4f;
+alias BElem = vec4f;
+
+struct Params { m: u32, n: u32, k: u32, kSplit: u32, hasBias: u32 }
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> a: array<AElem>;
+@group(0) @binding(2) var<storage, read> b: array<BElem>;
+@group(0) @binding(3) var<storage, read> bias: array<vec4f>;
+@group(0) @binding(4) var<storage, read_write> c: array<vec4f>;
+@group(0) @binding(3) var<storage, read> biasScalar: array<f32>;
+@group(0) @binding(4) var<storage, read_write> cScalar: array<f32>;
+
+//#include TEAM "lib/lanes8.wgsl"
+
+// Four elements from `at` on, zero from the `count`-th on (count ≥ 1). `vec4f(a[…])` reads the same for both element types.
+fn loadA(at: u32, count: u32) -> vec4f {
+  if (VEC_A) {
+    return vec4f(a[at / 4u]);
+  }
+  let v = vec4f(vec4f(a[at]).x, vec4f(a[at + min(1u, count - 1u)]).x, vec4f(a[at + min(2u, count - 1u)]).x,
+    vec4f(a[at + min(3u, count - 1u)]).x);
+  return select(vec4f(), v, vec4u(0u, 1u, 2u, 3u) < vec4u(count));
+}
+
+fn loadB(at: u32, count: u32) -> vec4f {
+  if (VEC_B) {
+    return vec4f(b[at / 4u]);
+  }
+  let v = vec4f(vec4f(b[at]).x, vec4f(b[at + min(1u, count - 1u)]).x, vec4f(b[at + min(2u, count - 1u)]).x,
+    vec4f(b[at + min(3u, count - 1u)]).x);
+  return select(vec4f(), v, vec4u(0u, 1u, 2u, 3u) < vec4u(count));
+}
+
+// Row operand stored [K,M]: rows `m`…m+3 at step `k`.
+fn rowsAt(k: u32, m: u32) -> vec4f {
+  if (RAGGED_K) {
+    return select(vec4f(), loadA(min(k, params.k - 1u) * params.m + m, params.m - m), k < params.k);
+  }
+  return loadA(k * params.m + m, params.m - m);
+}
+
+// Column operand stored [K,N]: columns `n`…n+3 at step `k`.
+fn columnsAt(k: u32, n: u32) -> vec4f {
+  if (RAGGED_K) {
+    return select(vec4f(), loadB(min(k, params.k - 1u) * params.n + n, params.n - n), k < params.k);
+  }
+  return loadB(k * params.n + n, params.n - n);
+}
+
+// The tile with rows from m0 on and this lane's columns from n0 on, over the split's share of the reduction.
+fn tileAt(m0: u32, n0: u32, lane: u32, split: u32) -> Tile {
+  let k = params.k;
+  let lastM = params.m - 1u;
+  let lastN = params.n - 1u;
+  // K form: offsets of this lane's rows and columns. M form: where its four rows and columns start.
+  let row0 = min(m0 + fragRow(0u, lane), lastM) * k;
+  let row1 = min(m0 + fragRow(1u, lane), lastM) * k;
+  let row2 = min(m0 + fragRow(2u, lane), lastM) * k;
+  let row3 = min(m0 + fragRow(3u, lane), lastM) * k;
+  let column0 = min(n0, lastN) * k;
+  let column1 = min(n0 + 1u, lastN) * k;
+  let column2 = min(n0 + 2u, lastN) * k;
+  let column3 = min(n0 + 3u, lastN) * k;
+  let rowQuad = min(m0 + 4u * fragQuad(lane), params.m - select(1u, 4u, VEC_A && TRANSPOSE_A));
+  let columnQuad = min(n0, params.n - select(1u, 4u, VEC_B && !TRANSPOSE_B));
+  var tile: Tile;
+  let end = min(k, (split + 1u) * params.kSplit);
+  for (var at = split * params.kSplit; at < end; at += 4u) {
+    // Every load of a step comes before its arithmetic: loads are branches on these drivers, and what lives across spills.
+    var f: Frag;
+    if (TRANSPOSE_A) {
+      f.v0 = rowsAt(at + fragStep(0u, lane), rowQuad);
+      f.v1 = rowsAt(at + fragStep(1u, lane), rowQuad);
+      if (FRAGS_M > 2u) {
+        f.v2 = rowsAt(at + fragStep(2u, lane), rowQuad);
+        f.v3 = rowsAt(at + fragStep(3u, lane), rowQuad);
+      }
+    } else {
+      f.v0 = loadA(row0 + at, k - at);
+      if (FRAGS_K > 1u) {
+        f.v1 = loadA(row1 + at, k - at);
+      }
+      if (FRAGS_K > 2u) {
+        f.v2 = loadA(row2 + at, k - at);
+        f.v3 = loadA(row3 + at, k - at);
+      }
+    }
+    var columns: mat4x4f;
+    if (TRANSPOSE_B) {
+      columns = transpose(mat4x4f(loadB(column0 + at, k - at), loadB(column1 + at, k - at), loadB(column2 + at, k - at),
+        loadB(column3 + at, k - at)));
+    } else {
+      columns = mat4x4f(columnsAt(at, columnQuad), columnsAt(at + 1u, columnQuad), columnsAt(at + 2u, columnQuad),
+        columnsAt(at + 3u, columnQuad));
+    }
+    if (TRANSPOSE_A) {
+      macM(&tile, f, columns);
+    } else {
+      macK(&tile, f, columns);
+    }
+  }
+  if (TRANSPOSE_A) {
+    return finishM(tile, lane);
+  }
+  return finishK(tile, lane);
+}
+
+// The workgroup's first row and column. Rows run fastest, so that neighbours share columns.
+fn tileOrigin(workgroup: vec3u, grid: vec3u) -> vec2u {
+  let tilesM = (params.m + ROWS * TEAMS - 1u) / (ROWS * TEAMS);
+  let index = workgroup.x + workgroup.y * grid.x;
+  return vec2u(index % tilesM * (ROWS * TEAMS), index / tilesM * (4u * LANES));
+}
+
+fn put(row: u32, n: u32, split: u32, v: vec4f) {
+  if (row < params.m && n < params.n) {
+    c[((split * params.m + row) * params.n + n) / 4u] = v;
+  }
+}
+
+fn putScalar(row: u32, n: u32, split: u32, v: vec4f) {
+  if (row < params.m) {
+    let at = (split * params.m + row) * params.n + n;
+    for (var i = 0u; i < 4u; i++) {
+      if (n + i < params.n) {
+        cScalar[at + i] = v[i];
+      }
+    }
+  }
+}
+
+@compute @workgroup_size(LANES * TEAMS)
+fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) grid: vec3u,
+  @builtin(local_invocation_index) local: u32) {
+  let origin = tileOrigin(workgroup, grid);
+  if (origin.y >= params.n) {
+    return;
+  }
+  let lane = local % LANES;
+  let m = origin.x + local / LANES * ROWS;
+  let n = origin.y + 4u * lane;
+  let t = tileAt(m, n, lane, workgroup.z);
+  var add = vec4f();
+  if (params.hasBias != 0u) {
+    add = bias[min(n, params.n - 4u) / 4u];
+  }
+  put(m + 0u, n, workgroup.z, t.r0 + add);
+  put(m + 1u, n, workgroup.z, t.r1 + add);
+  put(m + 2u, n, workgroup.z, t.r2 + add);
+  put(m + 3u, n, workgroup.z, t.r3 + add);
+  if (ROWS > 4u) {
+    put(m + 4u, n, workgroup.z, t.r4 + add);
+    put(m + 5u, n, workgroup.z, t.r5 + add);
+    put(m + 6u, n, workgroup.z, t.r6 + add);
+    put(m + 7u, n, workgroup.z, t.r7 + add);
+  }
+  if (ROWS > 8u) {
+    put(m + 8u, n, workgroup.z, t.r8 + add);
+    put(m + 9u, n, workgroup.z, t.r9 + add);
+    put(m + 10u, n, workgroup.z, t.r10 + add);
+    put(m + 11u, n, workgroup.z, t.r11 + add);
+    put(m + 12u, n, workgroup.z, t.r12 + add);
+    put(m + 13u, n, workgroup.z, t.r13 + add);
+    put(m + 14u, n, workgroup.z, t.r14 + add);
+    put(m + 15u, n, workgroup.z, t.r15 + add);
+  }
+}
+
+@compute @workgroup_size(LANES * TEAMS)
+fn ragged(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) grid: vec3u,
+  @builtin(local_invocation_index) local: u32) {
+  let origin = tileOrigin(workgroup, grid);
+  if (origin.y >= params.n) {
+    return;
+  }
+  let lane = local % LANES;
+  let m = origin.x + local / LANES * ROWS;
+  let n = origin.y + 4u * lane;
+  let t = tileAt(m, n, lane, workgroup.z);
+  var add = vec4f();
+  if (params.hasBias != 0u) {
+    let last = params.n - 1u;
+    add = vec4f(biasScalar[min(n, last)], biasScalar[min(n + 1u, last)], biasScalar[min(n + 2u, last)],
+      biasScalar[min(n + 3u, last)]);
+  }
+  putScalar(m + 0u, n, workgroup.z, t.r0 + add);
+  putScalar(m + 1u, n, workgroup.z, t.r1 + add);
+  putScalar(m + 2u, n, workgroup.z, t.r2 + add);
+  putScalar(m + 3u, n, workgroup.z, t.r3 + add);
+  if (ROWS > 4u) {
+    putScalar(m + 4u, n, workgroup.z, t.r4 + add);
+    putScalar(m + 5u, n, workgroup.z, t.r5 + add);
+    putScalar(m + 6u, n, workgroup.z, t.r6 + add);
+    putScalar(m + 7u, n, workgroup.z, t.r7 + add);
+  }
+  if (ROWS > 8u) {
+    putScalar(m + 8u, n, workgroup.z, t.r8 + add);
+    putScalar(m + 9u, n, workgroup.z, t.r9 + add);
+    putScalar(m + 10u, n, workgroup.z, t.r10 + add);
+    putScalar(m + 11u, n, workgroup.z, t.r11 + add);
+    putScalar(m + 12u, n, workgroup.z, t.r12 + add);
+    putScalar(m + 13u, n, workgroup.z, t.r13 + add);
+    putScalar(m + 14u, n, workgroup.z, t.r14 + add);
+    putScalar(m + 15u, n, workgroup.z, t.r15 + add);
+  }
+}
