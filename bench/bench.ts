@@ -4,7 +4,7 @@
  *     npm run bench -- --filter conv --json results.json
  */
 import { existsSync, writeFileSync } from 'node:fs';
-import { cpus } from 'node:os';
+import { cpus, loadavg } from 'node:os';
 import { dirname, resolve } from 'node:path';
 import { command } from '../src/cli/command.ts';
 import { main } from '../src/cli/main.ts';
@@ -24,7 +24,16 @@ import { measureHost } from './host.ts';
 import { kernelCases, type Scale } from './kernels.ts';
 import { type BenchResult, readResult, toJson } from './result.ts';
 import { measureStep } from './step.ts';
-import { caseFoot, caseHead, caseLine, ceilingLines, comparisonLines, hostLines, stepLines } from './table.ts';
+import {
+  busyLines,
+  caseFoot,
+  caseHead,
+  caseLine,
+  ceilingLines,
+  comparisonLines,
+  hostLines,
+  stepLines,
+} from './table.ts';
 
 const options = {
   filter: option('Run', text('NAME'), null, 'runs only what has NAME in its name: conv, wgrad, fc1, step, host …', {
@@ -51,7 +60,7 @@ interface Work {
 
 function workFor(kind: AdapterKind, quick: boolean): Work {
   // Ceilings count by their fastest batch: many short ones.
-  const ceilings = { batchMs: 10, caseMs: quick ? 100 : 250 };
+  const ceilings = { batchMs: 10, caseMs: quick ? 50 : 250 };
   if (kind === 'hardware') {
     const kernels = { batchMs: 20, caseMs: quick ? 80 : 250 };
     const steps = { batchMs: 300, caseMs: quick ? 600 : 3000 };
@@ -104,9 +113,11 @@ async function measure(gpu: Gpu, opened: OpenedDevice, filter: string | null, qu
       platform: `${process.platform}-${process.arch}`,
       cpu: cpus()[0]?.model.trim() ?? 'unknown',
       cores: cpus().length,
+      load: loadavg()[0]!,
     },
     ...{ quick, filter, ceilings: null, step: null, cases: [], host: null },
   };
+  if (gpu.adapter.software) print(...busyLines(result.machine));
   if (withStep) {
     result.step = await measureStep(gpu, work.scale, work.steps);
     print('', ...stepLines(result.step));
@@ -130,7 +141,7 @@ async function measure(gpu: Gpu, opened: OpenedDevice, filter: string | null, qu
 }
 
 function print(...lines: readonly string[]): void {
-  console.log(lines.join('\n'));
+  if (lines.length > 0) console.log(lines.join('\n'));
 }
 
 await main(

@@ -33,7 +33,8 @@ export interface BenchResult {
   flags: string;
   date: string;
   versions: { dawngrad: string; node: string; webgpu: string };
-  machine: { platform: string; cpu: string; cores: number };
+  /** `load` is the mean number of processes that wanted a core in the minute before. */
+  machine: { platform: string; cpu: string; cores: number; load: number };
   /** What was left out: `--quick` and `--filter`. */
   quick: boolean;
   filter: string | null;

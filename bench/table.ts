@@ -16,6 +16,12 @@ const sizeOf = (bytes: number): string => (bytes >= 2 ** 20 ? `${bytes / 2 ** 20
 const field = (label: string, text: string): string => `  ${label.padEnd(14)}${text}`;
 const count = (n: number, noun: string): string => `${n.toLocaleString('en')} ${noun}${n === 1 ? '' : 's'}`;
 
+/** A warning where other programs take the cores that a software adapter computes on. */
+export const busyLines = ({ cores, load }: BenchResult['machine']): string[] =>
+  load < cores / 2
+    ? []
+    : [`The machine is busy (load ${load.toFixed(1)} on ${cores} cores): expect slow and uneven times.`];
+
 export function ceilingLines({ gflops, gflopsBy, gbps, gbpsBy, copies }: Ceilings): string[] {
   const bySize = copies.map((copy) => `${digits(copy.gbps)} at ${sizeOf(copy.bytes)}`);
   const lines = bySize.flatMap((_, i) => (i % 4 === 0 ? [bySize.slice(i, i + 4).join(', ')] : []));
@@ -46,7 +52,7 @@ export function stepLines(step: StepResult): string[] {
     field('first step', `${digits(step.firstMs)} ms, compilation included`),
     field('GPU memory', `${digits(step.peakGpuBytes / 1e6)} MB at most`),
     field('a step', `${digits(step.ms)} ms, ${step.dispatches} dispatches in ${count(step.submits, 'submit')}`),
-    ...parts.map((line, i) => field(i === 0 ? 'of it' : '', line)),
+    ...parts.map((line, i) => field(i === 0 ? 'kernels' : '', line)),
     ...(step.wrong ? [`  WRONG: ${step.wrong}`] : []),
   ];
 }

@@ -8,16 +8,14 @@ export function pcg4d(seed: number, step: number, draw: number, index: number): 
   return [words[0]!, words[1]!, words[2]!, words[3]!];
 }
 
-/** Where `hash` leaves its result: a network's first weights are many million draws, and an array for each would make it ten times as slow. */
+/** What `hash` found last. One array for all calls: networks draw millions of weights, and arrays cost more than the hash. */
 const words = new Uint32Array(4);
 
-const scramble = (word: number): number => (Math.imul(word, 1664525) + 1013904223) | 0;
-
 function hash(seed: number, step: number, draw: number, index: number): void {
-  let x = scramble(seed);
-  let y = scramble(step);
-  let z = scramble(draw);
-  let w = scramble(index);
+  let x = (Math.imul(seed, 1664525) + 1013904223) | 0;
+  let y = (Math.imul(step, 1664525) + 1013904223) | 0;
+  let z = (Math.imul(draw, 1664525) + 1013904223) | 0;
+  let w = (Math.imul(index, 1664525) + 1013904223) | 0;
   x = (x + Math.imul(y, w)) | 0;
   y = (y + Math.imul(z, x)) | 0;
   z = (z + Math.imul(x, y)) | 0;
@@ -51,12 +49,14 @@ export class Random {
 
   /** Uniform in [0, 1), 24 bits. */
   uniform(): number {
-    return (pcg4d(this.seed, 0, this.stream, this.index++)[0] >>> 8) / 2 ** 24;
+    hash(this.seed, 0, this.stream, this.index++);
+    return (words[0]! >>> 8) / 2 ** 24;
   }
 
   /** A whole number from 0 up to, not including, `limit`. */
   integer(limit: number): number {
-    return Math.floor((pcg4d(this.seed, 0, this.stream, this.index++)[0] / 2 ** 32) * limit);
+    hash(this.seed, 0, this.stream, this.index++);
+    return Math.floor((words[0]! / 2 ** 32) * limit);
   }
 
   /** A normally distributed number, mean 0 and standard deviation 1 (Box–Muller; four to a hash). */

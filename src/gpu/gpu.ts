@@ -40,6 +40,7 @@ export class Gpu {
     this.pool = new BufferPool(device);
     this.pipelines = new PipelineCache(device, source, adapter.name);
     this.stream = new CommandStream(device);
+    this.stream.cutsLongSteps = !adapter.software;
   }
 
   get limits(): GPUSupportedLimits {

@@ -40,6 +40,9 @@ export interface StreamStats {
 }
 
 const MAX_IN_FLIGHT = 2;
+/** A step that takes longer is cut into submits of about `SUBMIT_MS`. */
+const LONG_STEP_MS = 500;
+const SUBMIT_MS = 250;
 const MAX_BIND_GROUPS = 20_000;
 
 /**
@@ -54,8 +57,12 @@ export class CommandStream {
   private tail: Promise<void> | null = null;
   private readonly device: GPUDevice;
   readonly uniforms: UniformCache;
-  /** Submits are cut after this many dispatches; `step` lowers it where steps are long and a display may be waiting. */
+  /** Submits are cut after this many dispatches; `throttle` lowers it where steps are long and a display may be waiting. */
   dispatchesPerSubmit = Number.POSITIVE_INFINITY;
+  /** Set on hardware, where desktop drivers reset a GPU that is busy for seconds. */
+  cutsLongSteps = false;
+  private throttledMs = performance.now();
+  private encoded = 0;
   /** Set to time each dispatch (`DEBUG=2`, `npm run bench`). */
   profile: Profile | null = null;
   private clock: PassClock | null = null;
@@ -152,6 +159,17 @@ export class CommandStream {
   async throttle(): Promise<void> {
     this.inFlight.push(this.device.queue.onSubmittedWorkDone());
     if (this.inFlight.length >= MAX_IN_FLIGHT) await this.inFlight.shift();
+    if (this.cutsLongSteps) this.chooseCut(performance.now());
+  }
+
+  /** Cuts submits so that none takes much longer than a display driver puts up with, and undoes that when steps are short. */
+  private chooseCut(nowMs: number): void {
+    const elapsedMs = nowMs - this.throttledMs;
+    this.throttledMs = nowMs;
+    const long = elapsedMs > LONG_STEP_MS;
+    const share = SUBMIT_MS / elapsedMs;
+    this.dispatchesPerSubmit = long ? Math.max(1, Math.floor(this.encoded * share)) : Number.POSITIVE_INFINITY;
+    this.encoded = 0;
   }
 
   /** Waits until all work has run. */
@@ -217,6 +235,7 @@ export class CommandStream {
       if (command.kind === 'dispatch') {
         pass ??= encoder.beginComputePass();
         this.encodeDispatch(pass, command);
+        this.encoded++;
         if (++dispatches >= this.dispatchesPerSubmit) submit();
       } else {
         endPass();

@@ -2,8 +2,11 @@ import type { Random } from '../core/random.ts';
 import { type Shape, sizeOf } from '../core/shape.ts';
 import { Tensor } from '../core/tensor.ts';
 
-const parameter = (shape: Shape, value: () => number): Tensor =>
-  Tensor.from(Float32Array.from({ length: sizeOf(shape) }, value), shape, { requiresGrad: true });
+function parameter(shape: Shape, value: () => number): Tensor {
+  const values = new Float32Array(sizeOf(shape));
+  for (let i = 0; i < values.length; i++) values[i] = value();
+  return Tensor.from(values, shape, { requiresGrad: true });
+}
 
 /** A parameter drawn from N(0, std²). */
 export const normal = (shape: Shape, std: number, random: Random): Tensor =>
