@@ -21,7 +21,7 @@ export interface ModelOptions {
 }
 
 /** Convolutions by output channels, 'M' for a 2×2 max pool: torchvision's configurations A, B, D and E. */
-const PLANS = {
+export const PLANS = {
   vgg11_bn: [64, 'M', 128, 'M', 256, 256, 'M', 512, 512, 'M', 512, 512, 'M'],
   vgg13_bn: [64, 64, 'M', 128, 128, 'M', 256, 256, 'M', 512, 512, 'M', 512, 512, 'M'],
   vgg16_bn: [64, 64, 'M', 128, 128, 'M', 256, 256, 256, 'M', 512, 512, 512, 'M', 512, 512, 512, 'M'],

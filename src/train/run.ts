@@ -126,6 +126,7 @@ export class Run {
         folder: this.folder,
         record: this.record,
         result,
+        options: this.facts.options,
         rows: this.rows,
         verdicts,
         data: this.request.data,
