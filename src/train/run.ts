@@ -76,7 +76,8 @@ export class Run {
     gpu.pool.resetPeak();
     const model = createModel(config.arch, options);
     const normalisation = normalisationOf(data.train, config.channels);
-    this.facts = { arch: config.arch, options, classes: data.classes, normalisation, storedSide: data.train.side };
+    const { side: storedSide, channels: storedChannels } = data.train;
+    this.facts = { arch: config.arch, options, classes: data.classes, normalisation, storedSide, storedChannels };
     this.trainer = new Trainer(
       { model, config, train: data.train, valid: data.valid, normalisation },
       data.classes.length,
