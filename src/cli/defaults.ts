@@ -74,11 +74,11 @@ export function resolveDefaults(given: Partial<TrainOptions>, situation: Situati
 /**
  * The options of a run that is continued: those it was started with, and of those given the ones that leave it the same run.
  *
- * `recorded` is what run.json says. Throws ConfigError where a given option would change the run.
+ * `recorded` is what run.json says; its limit of time was used up, and does not come again. Throws ConfigError where a given option would change the run.
  */
 export function resumeOptions(recorded: TrainOptions, given: Partial<TrainOptions>): TrainOptions {
   checkGiven(given);
-  return { ...recorded, ...given };
+  return { ...recorded, maxMinutes: null, ...given };
 }
 
 /** What contradicts what; every rule is silent about options that are not there. */

@@ -2,7 +2,7 @@ import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ConfigError } from '../core/errors.ts';
 import { setSeed } from '../core/stepbuffer.ts';
-import { writeFileAtomic } from '../data/atomic.ts';
+import { removeLeftovers, writeFileAtomic } from '../data/atomic.ts';
 import { normalisationOf } from '../data/batches.ts';
 import type { Dataset } from '../data/dataset.ts';
 import type { Gpu } from '../gpu/gpu.ts';
@@ -186,7 +186,8 @@ export class Run {
     const { seconds, best } = loadCheckpoint(this.checkpointPath, this.trainer);
     this.secondsBefore = seconds;
     this.best = best;
-    const { metrics } = this.folder;
+    const { dir, last, metrics } = this.folder;
+    for (const folder of [dir, last]) removeLeftovers(folder);
     const { epoch } = this.trainer.position;
     if (existsSync(metrics)) {
       this.rows = parseMetricsCsv(readFileSync(metrics, 'utf8'), metrics).filter((row) => row.epoch <= epoch);
