@@ -58,6 +58,7 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> yScalar: array<f32>;
 
 //#include "lib/lanes8.wgsl"
+//#include "lib/tiles.wgsl"
 
 // Four channels from `at` on, zero from the `count`-th on (count ≥ 1). `vec4f(x[…])` reads the same for both element types.
 fn loadX(at: u32, count: u32, inside: bool) -> vec4f {
@@ -175,13 +176,6 @@ fn tileAt(k0: u32, pixel: u32, lane: u32, split: u32) -> Tile {
   return finishK(tile, lane);
 }
 
-// The workgroup's first output channel and first pixel. Channels run fastest, so that neighbours share pixels.
-fn tileOrigin(workgroup: vec3u, grid: vec3u) -> vec2u {
-  let tilesK = (params.outC + ROWS * TEAMS - 1u) / (ROWS * TEAMS);
-  let index = workgroup.x + workgroup.y * grid.x;
-  return vec2u(index % tilesK * (ROWS * TEAMS), index / tilesK * (4u * LANES));
-}
-
 // Four channels from k on of the lane's four pixels.
 fn put(k: u32, pixel: u32, split: u32, rows: mat4x4f) {
   let channels = params.outC;
@@ -229,8 +223,8 @@ fn putScalar(k: u32, pixel: u32, split: u32, rows: mat4x4f) {
 @compute @workgroup_size(LANES * TEAMS)
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) grid: vec3u,
   @builtin(local_invocation_index) local: u32) {
-  let origin = tileOrigin(workgroup, grid);
-  if (origin.y >= params.batch * params.outH * params.outW) {
+  let origin = tileOrigin(workgroup, grid, params.outC, params.batch * params.outH * params.outW);
+  if (origin.x >= params.outC || origin.y >= params.batch * params.outH * params.outW) {
     return;
   }
   let lane = local % LANES;
@@ -245,13 +239,19 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) grid: 
     put(k + 8u, pixel, workgroup.z, mat4x4f(t.r8, t.r9, t.r10, t.r11));
     put(k + 12u, pixel, workgroup.z, mat4x4f(t.r12, t.r13, t.r14, t.r15));
   }
+  if (ROWS > 16u) {
+    put(k + 16u, pixel, workgroup.z, mat4x4f(t.r16, t.r17, t.r18, t.r19));
+    put(k + 20u, pixel, workgroup.z, mat4x4f(t.r20, t.r21, t.r22, t.r23));
+    put(k + 24u, pixel, workgroup.z, mat4x4f(t.r24, t.r25, t.r26, t.r27));
+    put(k + 28u, pixel, workgroup.z, mat4x4f(t.r28, t.r29, t.r30, t.r31));
+  }
 }
 
 @compute @workgroup_size(LANES * TEAMS)
 fn ragged(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) grid: vec3u,
   @builtin(local_invocation_index) local: u32) {
-  let origin = tileOrigin(workgroup, grid);
-  if (origin.y >= params.batch * params.outH * params.outW) {
+  let origin = tileOrigin(workgroup, grid, params.outC, params.batch * params.outH * params.outW);
+  if (origin.x >= params.outC || origin.y >= params.batch * params.outH * params.outW) {
     return;
   }
   let lane = local % LANES;
@@ -265,5 +265,11 @@ fn ragged(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) grid
   if (ROWS > 8u) {
     putScalar(k + 8u, pixel, workgroup.z, mat4x4f(t.r8, t.r9, t.r10, t.r11));
     putScalar(k + 12u, pixel, workgroup.z, mat4x4f(t.r12, t.r13, t.r14, t.r15));
+  }
+  if (ROWS > 16u) {
+    putScalar(k + 16u, pixel, workgroup.z, mat4x4f(t.r16, t.r17, t.r18, t.r19));
+    putScalar(k + 20u, pixel, workgroup.z, mat4x4f(t.r20, t.r21, t.r22, t.r23));
+    putScalar(k + 24u, pixel, workgroup.z, mat4x4f(t.r24, t.r25, t.r26, t.r27));
+    putScalar(k + 28u, pixel, workgroup.z, mat4x4f(t.r28, t.r29, t.r30, t.r31));
   }
 }

@@ -41,6 +41,7 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> dwScalar: array<f32>;
 
 //#include "lib/lanes8.wgsl"
+//#include "lib/tiles.wgsl"
 
 // dy of channels k…k+3 at `pixel`, which may lie past the last one: x is zero there.
 fn rowsAt(pixel: u32, k: u32, pixels: u32) -> vec4f {
@@ -112,13 +113,6 @@ fn tileAt(k0: u32, column: u32, lane: u32, split: u32) -> Tile {
   return finishM(tile, lane);
 }
 
-// The workgroup's first output channel and first column. Channels run fastest, so that neighbours share columns.
-fn tileOrigin(workgroup: vec3u, grid: vec3u) -> vec2u {
-  let tilesK = (params.outC + ROWS * TEAMS - 1u) / (ROWS * TEAMS);
-  let index = workgroup.x + workgroup.y * grid.x;
-  return vec2u(index % tilesK * (ROWS * TEAMS), index / tilesK * (4u * LANES));
-}
-
 fn put(k: u32, column: u32, split: u32, v: vec4f) {
   let columns = params.r * params.s * params.inC;
   if (k < params.outC && column < columns) {
@@ -140,8 +134,8 @@ fn putScalar(k: u32, column: u32, split: u32, v: vec4f) {
 @compute @workgroup_size(LANES * TEAMS)
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) grid: vec3u,
   @builtin(local_invocation_index) local: u32) {
-  let origin = tileOrigin(workgroup, grid);
-  if (origin.y >= params.r * params.s * params.inC) {
+  let origin = tileOrigin(workgroup, grid, params.outC, params.r * params.s * params.inC);
+  if (origin.x >= params.outC || origin.y >= params.r * params.s * params.inC) {
     return;
   }
   let lane = local % LANES;
@@ -168,13 +162,31 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) grid: 
     put(k + 14u, column, workgroup.z, t.r14);
     put(k + 15u, column, workgroup.z, t.r15);
   }
+  if (ROWS > 16u) {
+    put(k + 16u, column, workgroup.z, t.r16);
+    put(k + 17u, column, workgroup.z, t.r17);
+    put(k + 18u, column, workgroup.z, t.r18);
+    put(k + 19u, column, workgroup.z, t.r19);
+    put(k + 20u, column, workgroup.z, t.r20);
+    put(k + 21u, column, workgroup.z, t.r21);
+    put(k + 22u, column, workgroup.z, t.r22);
+    put(k + 23u, column, workgroup.z, t.r23);
+    put(k + 24u, column, workgroup.z, t.r24);
+    put(k + 25u, column, workgroup.z, t.r25);
+    put(k + 26u, column, workgroup.z, t.r26);
+    put(k + 27u, column, workgroup.z, t.r27);
+    put(k + 28u, column, workgroup.z, t.r28);
+    put(k + 29u, column, workgroup.z, t.r29);
+    put(k + 30u, column, workgroup.z, t.r30);
+    put(k + 31u, column, workgroup.z, t.r31);
+  }
 }
 
 @compute @workgroup_size(LANES * TEAMS)
 fn ragged(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) grid: vec3u,
   @builtin(local_invocation_index) local: u32) {
-  let origin = tileOrigin(workgroup, grid);
-  if (origin.y >= params.r * params.s * params.inC) {
+  let origin = tileOrigin(workgroup, grid, params.outC, params.r * params.s * params.inC);
+  if (origin.x >= params.outC || origin.y >= params.r * params.s * params.inC) {
     return;
   }
   let lane = local % LANES;
@@ -200,5 +212,23 @@ fn ragged(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) grid
     putScalar(k + 13u, column, workgroup.z, t.r13);
     putScalar(k + 14u, column, workgroup.z, t.r14);
     putScalar(k + 15u, column, workgroup.z, t.r15);
+  }
+  if (ROWS > 16u) {
+    putScalar(k + 16u, column, workgroup.z, t.r16);
+    putScalar(k + 17u, column, workgroup.z, t.r17);
+    putScalar(k + 18u, column, workgroup.z, t.r18);
+    putScalar(k + 19u, column, workgroup.z, t.r19);
+    putScalar(k + 20u, column, workgroup.z, t.r20);
+    putScalar(k + 21u, column, workgroup.z, t.r21);
+    putScalar(k + 22u, column, workgroup.z, t.r22);
+    putScalar(k + 23u, column, workgroup.z, t.r23);
+    putScalar(k + 24u, column, workgroup.z, t.r24);
+    putScalar(k + 25u, column, workgroup.z, t.r25);
+    putScalar(k + 26u, column, workgroup.z, t.r26);
+    putScalar(k + 27u, column, workgroup.z, t.r27);
+    putScalar(k + 28u, column, workgroup.z, t.r28);
+    putScalar(k + 29u, column, workgroup.z, t.r29);
+    putScalar(k + 30u, column, workgroup.z, t.r30);
+    putScalar(k + 31u, column, workgroup.z, t.r31);
   }
 }

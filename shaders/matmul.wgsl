@@ -33,6 +33,7 @@ struct Params { m: u32, n: u32, k: u32, kSplit: u32, hasBias: u32 }
 @group(0) @binding(4) var<storage, read_write> cScalar: array<f32>;
 
 //#include "lib/lanes8.wgsl"
+//#include "lib/tiles.wgsl"
 
 // Four elements from `at` on, zero from the `count`-th on (count ≥ 1). `vec4f(a[…])` reads the same for both element types.
 fn loadA(at: u32, count: u32) -> vec4f {
@@ -127,13 +128,6 @@ fn tileAt(m0: u32, n0: u32, lane: u32, split: u32) -> Tile {
   return finishK(tile, lane);
 }
 
-// The workgroup's first row and column. Rows run fastest, so that neighbours share columns.
-fn tileOrigin(workgroup: vec3u, grid: vec3u) -> vec2u {
-  let tilesM = (params.m + ROWS * TEAMS - 1u) / (ROWS * TEAMS);
-  let index = workgroup.x + workgroup.y * grid.x;
-  return vec2u(index % tilesM * (ROWS * TEAMS), index / tilesM * (4u * LANES));
-}
-
 fn put(row: u32, n: u32, split: u32, v: vec4f) {
   if (row < params.m && n < params.n) {
     c[((split * params.m + row) * params.n + n) / 4u] = v;
@@ -154,8 +148,8 @@ fn putScalar(row: u32, n: u32, split: u32, v: vec4f) {
 @compute @workgroup_size(LANES * TEAMS)
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) grid: vec3u,
   @builtin(local_invocation_index) local: u32) {
-  let origin = tileOrigin(workgroup, grid);
-  if (origin.y >= params.n) {
+  let origin = tileOrigin(workgroup, grid, params.m, params.n);
+  if (origin.x >= params.m || origin.y >= params.n) {
     return;
   }
   let lane = local % LANES;
@@ -186,13 +180,31 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) grid: 
     put(m + 14u, n, workgroup.z, t.r14 + add);
     put(m + 15u, n, workgroup.z, t.r15 + add);
   }
+  if (ROWS > 16u) {
+    put(m + 16u, n, workgroup.z, t.r16 + add);
+    put(m + 17u, n, workgroup.z, t.r17 + add);
+    put(m + 18u, n, workgroup.z, t.r18 + add);
+    put(m + 19u, n, workgroup.z, t.r19 + add);
+    put(m + 20u, n, workgroup.z, t.r20 + add);
+    put(m + 21u, n, workgroup.z, t.r21 + add);
+    put(m + 22u, n, workgroup.z, t.r22 + add);
+    put(m + 23u, n, workgroup.z, t.r23 + add);
+    put(m + 24u, n, workgroup.z, t.r24 + add);
+    put(m + 25u, n, workgroup.z, t.r25 + add);
+    put(m + 26u, n, workgroup.z, t.r26 + add);
+    put(m + 27u, n, workgroup.z, t.r27 + add);
+    put(m + 28u, n, workgroup.z, t.r28 + add);
+    put(m + 29u, n, workgroup.z, t.r29 + add);
+    put(m + 30u, n, workgroup.z, t.r30 + add);
+    put(m + 31u, n, workgroup.z, t.r31 + add);
+  }
 }
 
 @compute @workgroup_size(LANES * TEAMS)
 fn ragged(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) grid: vec3u,
   @builtin(local_invocation_index) local: u32) {
-  let origin = tileOrigin(workgroup, grid);
-  if (origin.y >= params.n) {
+  let origin = tileOrigin(workgroup, grid, params.m, params.n);
+  if (origin.x >= params.m || origin.y >= params.n) {
     return;
   }
   let lane = local % LANES;
@@ -224,5 +236,23 @@ fn ragged(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) grid
     putScalar(m + 13u, n, workgroup.z, t.r13 + add);
     putScalar(m + 14u, n, workgroup.z, t.r14 + add);
     putScalar(m + 15u, n, workgroup.z, t.r15 + add);
+  }
+  if (ROWS > 16u) {
+    putScalar(m + 16u, n, workgroup.z, t.r16 + add);
+    putScalar(m + 17u, n, workgroup.z, t.r17 + add);
+    putScalar(m + 18u, n, workgroup.z, t.r18 + add);
+    putScalar(m + 19u, n, workgroup.z, t.r19 + add);
+    putScalar(m + 20u, n, workgroup.z, t.r20 + add);
+    putScalar(m + 21u, n, workgroup.z, t.r21 + add);
+    putScalar(m + 22u, n, workgroup.z, t.r22 + add);
+    putScalar(m + 23u, n, workgroup.z, t.r23 + add);
+    putScalar(m + 24u, n, workgroup.z, t.r24 + add);
+    putScalar(m + 25u, n, workgroup.z, t.r25 + add);
+    putScalar(m + 26u, n, workgroup.z, t.r26 + add);
+    putScalar(m + 27u, n, workgroup.z, t.r27 + add);
+    putScalar(m + 28u, n, workgroup.z, t.r28 + add);
+    putScalar(m + 29u, n, workgroup.z, t.r29 + add);
+    putScalar(m + 30u, n, workgroup.z, t.r30 + add);
+    putScalar(m + 31u, n, workgroup.z, t.r31 + add);
   }
 }
