@@ -180,25 +180,23 @@ fn tileAt(k0: u32, pixel: u32, lane: u32, split: u32) -> Tile {
 fn put(k: u32, pixel: u32, split: u32, rows: mat4x4f) {
   let channels = params.outC;
   let pixels = params.batch * params.outH * params.outW;
-  if (k < channels) {
-    var add = vec4f();
-    if (params.hasBias != 0u) {
-      add = bias[k / 4u];
-    }
-    let v = transpose(rows);
-    let at = ((split * pixels + pixel) * channels + k) / 4u;
-    if (pixel < pixels) {
-      y[at] = v[0] + add;
-    }
-    if (pixel + 1u < pixels) {
-      y[at + channels / 4u] = v[1] + add;
-    }
-    if (pixel + 2u < pixels) {
-      y[at + channels / 2u] = v[2] + add;
-    }
-    if (pixel + 3u < pixels) {
-      y[at + channels / 4u * 3u] = v[3] + add;
-    }
+  var add = vec4f();
+  if (params.hasBias != 0u) {
+    add = bias[k / 4u];
+  }
+  let v = transpose(rows);
+  let at = ((split * pixels + pixel) * channels + k) / 4u;
+  if (pixel < pixels) {
+    y[at] = v[0] + add;
+  }
+  if (pixel + 1u < pixels) {
+    y[at + channels / 4u] = v[1] + add;
+  }
+  if (pixel + 2u < pixels) {
+    y[at + channels / 2u] = v[2] + add;
+  }
+  if (pixel + 3u < pixels) {
+    y[at + channels / 4u * 3u] = v[3] + add;
   }
 }
 
@@ -230,20 +228,10 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) grid: 
   let lane = local % LANES;
   let k = origin.x + local / LANES * ROWS;
   let pixel = origin.y + 4u * lane;
-  let t = tileAt(k, pixel, lane, workgroup.z);
-  put(k, pixel, workgroup.z, mat4x4f(t.r0, t.r1, t.r2, t.r3));
-  if (ROWS > 4u) {
-    put(k + 4u, pixel, workgroup.z, mat4x4f(t.r4, t.r5, t.r6, t.r7));
-  }
-  if (ROWS > 8u) {
-    put(k + 8u, pixel, workgroup.z, mat4x4f(t.r8, t.r9, t.r10, t.r11));
-    put(k + 12u, pixel, workgroup.z, mat4x4f(t.r12, t.r13, t.r14, t.r15));
-  }
-  if (ROWS > 16u) {
-    put(k + 16u, pixel, workgroup.z, mat4x4f(t.r16, t.r17, t.r18, t.r19));
-    put(k + 20u, pixel, workgroup.z, mat4x4f(t.r20, t.r21, t.r22, t.r23));
-    put(k + 24u, pixel, workgroup.z, mat4x4f(t.r24, t.r25, t.r26, t.r27));
-    put(k + 28u, pixel, workgroup.z, mat4x4f(t.r28, t.r29, t.r30, t.r31));
+  var t = tileAt(k, pixel, lane, workgroup.z);
+  for (var row = k; row < min(k + ROWS, params.outC); row += 4u) {
+    put(row, pixel, workgroup.z, mat4x4f(t.r0, t.r1, t.r2, t.r3));
+    dropFourRows(&t);
   }
 }
 
@@ -257,19 +245,9 @@ fn ragged(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) grid
   let lane = local % LANES;
   let k = origin.x + local / LANES * ROWS;
   let pixel = origin.y + 4u * lane;
-  let t = tileAt(k, pixel, lane, workgroup.z);
-  putScalar(k, pixel, workgroup.z, mat4x4f(t.r0, t.r1, t.r2, t.r3));
-  if (ROWS > 4u) {
-    putScalar(k + 4u, pixel, workgroup.z, mat4x4f(t.r4, t.r5, t.r6, t.r7));
-  }
-  if (ROWS > 8u) {
-    putScalar(k + 8u, pixel, workgroup.z, mat4x4f(t.r8, t.r9, t.r10, t.r11));
-    putScalar(k + 12u, pixel, workgroup.z, mat4x4f(t.r12, t.r13, t.r14, t.r15));
-  }
-  if (ROWS > 16u) {
-    putScalar(k + 16u, pixel, workgroup.z, mat4x4f(t.r16, t.r17, t.r18, t.r19));
-    putScalar(k + 20u, pixel, workgroup.z, mat4x4f(t.r20, t.r21, t.r22, t.r23));
-    putScalar(k + 24u, pixel, workgroup.z, mat4x4f(t.r24, t.r25, t.r26, t.r27));
-    putScalar(k + 28u, pixel, workgroup.z, mat4x4f(t.r28, t.r29, t.r30, t.r31));
+  var t = tileAt(k, pixel, lane, workgroup.z);
+  for (var row = k; row < min(k + ROWS, params.outC); row += 4u) {
+    putScalar(row, pixel, workgroup.z, mat4x4f(t.r0, t.r1, t.r2, t.r3));
+    dropFourRows(&t);
   }
 }

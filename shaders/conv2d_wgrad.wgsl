@@ -141,44 +141,13 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) grid: 
   let lane = local % LANES;
   let k = origin.x + local / LANES * ROWS;
   let column = origin.y + 4u * lane;
-  let t = tileAt(k, column, lane, workgroup.z);
-  put(k + 0u, column, workgroup.z, t.r0);
-  put(k + 1u, column, workgroup.z, t.r1);
-  put(k + 2u, column, workgroup.z, t.r2);
-  put(k + 3u, column, workgroup.z, t.r3);
-  if (ROWS > 4u) {
-    put(k + 4u, column, workgroup.z, t.r4);
-    put(k + 5u, column, workgroup.z, t.r5);
-    put(k + 6u, column, workgroup.z, t.r6);
-    put(k + 7u, column, workgroup.z, t.r7);
-  }
-  if (ROWS > 8u) {
-    put(k + 8u, column, workgroup.z, t.r8);
-    put(k + 9u, column, workgroup.z, t.r9);
-    put(k + 10u, column, workgroup.z, t.r10);
-    put(k + 11u, column, workgroup.z, t.r11);
-    put(k + 12u, column, workgroup.z, t.r12);
-    put(k + 13u, column, workgroup.z, t.r13);
-    put(k + 14u, column, workgroup.z, t.r14);
-    put(k + 15u, column, workgroup.z, t.r15);
-  }
-  if (ROWS > 16u) {
-    put(k + 16u, column, workgroup.z, t.r16);
-    put(k + 17u, column, workgroup.z, t.r17);
-    put(k + 18u, column, workgroup.z, t.r18);
-    put(k + 19u, column, workgroup.z, t.r19);
-    put(k + 20u, column, workgroup.z, t.r20);
-    put(k + 21u, column, workgroup.z, t.r21);
-    put(k + 22u, column, workgroup.z, t.r22);
-    put(k + 23u, column, workgroup.z, t.r23);
-    put(k + 24u, column, workgroup.z, t.r24);
-    put(k + 25u, column, workgroup.z, t.r25);
-    put(k + 26u, column, workgroup.z, t.r26);
-    put(k + 27u, column, workgroup.z, t.r27);
-    put(k + 28u, column, workgroup.z, t.r28);
-    put(k + 29u, column, workgroup.z, t.r29);
-    put(k + 30u, column, workgroup.z, t.r30);
-    put(k + 31u, column, workgroup.z, t.r31);
+  var t = tileAt(k, column, lane, workgroup.z);
+  for (var row = k; row < min(k + ROWS, params.outC); row += 4u) {
+    put(row, column, workgroup.z, t.r0);
+    put(row + 1u, column, workgroup.z, t.r1);
+    put(row + 2u, column, workgroup.z, t.r2);
+    put(row + 3u, column, workgroup.z, t.r3);
+    dropFourRows(&t);
   }
 }
 
@@ -192,43 +161,12 @@ fn ragged(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) grid
   let lane = local % LANES;
   let k = origin.x + local / LANES * ROWS;
   let column = origin.y + 4u * lane;
-  let t = tileAt(k, column, lane, workgroup.z);
-  putScalar(k + 0u, column, workgroup.z, t.r0);
-  putScalar(k + 1u, column, workgroup.z, t.r1);
-  putScalar(k + 2u, column, workgroup.z, t.r2);
-  putScalar(k + 3u, column, workgroup.z, t.r3);
-  if (ROWS > 4u) {
-    putScalar(k + 4u, column, workgroup.z, t.r4);
-    putScalar(k + 5u, column, workgroup.z, t.r5);
-    putScalar(k + 6u, column, workgroup.z, t.r6);
-    putScalar(k + 7u, column, workgroup.z, t.r7);
-  }
-  if (ROWS > 8u) {
-    putScalar(k + 8u, column, workgroup.z, t.r8);
-    putScalar(k + 9u, column, workgroup.z, t.r9);
-    putScalar(k + 10u, column, workgroup.z, t.r10);
-    putScalar(k + 11u, column, workgroup.z, t.r11);
-    putScalar(k + 12u, column, workgroup.z, t.r12);
-    putScalar(k + 13u, column, workgroup.z, t.r13);
-    putScalar(k + 14u, column, workgroup.z, t.r14);
-    putScalar(k + 15u, column, workgroup.z, t.r15);
-  }
-  if (ROWS > 16u) {
-    putScalar(k + 16u, column, workgroup.z, t.r16);
-    putScalar(k + 17u, column, workgroup.z, t.r17);
-    putScalar(k + 18u, column, workgroup.z, t.r18);
-    putScalar(k + 19u, column, workgroup.z, t.r19);
-    putScalar(k + 20u, column, workgroup.z, t.r20);
-    putScalar(k + 21u, column, workgroup.z, t.r21);
-    putScalar(k + 22u, column, workgroup.z, t.r22);
-    putScalar(k + 23u, column, workgroup.z, t.r23);
-    putScalar(k + 24u, column, workgroup.z, t.r24);
-    putScalar(k + 25u, column, workgroup.z, t.r25);
-    putScalar(k + 26u, column, workgroup.z, t.r26);
-    putScalar(k + 27u, column, workgroup.z, t.r27);
-    putScalar(k + 28u, column, workgroup.z, t.r28);
-    putScalar(k + 29u, column, workgroup.z, t.r29);
-    putScalar(k + 30u, column, workgroup.z, t.r30);
-    putScalar(k + 31u, column, workgroup.z, t.r31);
+  var t = tileAt(k, column, lane, workgroup.z);
+  for (var row = k; row < min(k + ROWS, params.outC); row += 4u) {
+    putScalar(row, column, workgroup.z, t.r0);
+    putScalar(row + 1u, column, workgroup.z, t.r1);
+    putScalar(row + 2u, column, workgroup.z, t.r2);
+    putScalar(row + 3u, column, workgroup.z, t.r3);
+    dropFourRows(&t);
   }
 }

@@ -155,48 +155,17 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) grid: 
   let lane = local % LANES;
   let m = origin.x + local / LANES * ROWS;
   let n = origin.y + 4u * lane;
-  let t = tileAt(m, n, lane, workgroup.z);
+  var t = tileAt(m, n, lane, workgroup.z);
   var add = vec4f();
   if (params.hasBias != 0u) {
     add = bias[min(n, params.n - 4u) / 4u];
   }
-  put(m + 0u, n, workgroup.z, t.r0 + add);
-  put(m + 1u, n, workgroup.z, t.r1 + add);
-  put(m + 2u, n, workgroup.z, t.r2 + add);
-  put(m + 3u, n, workgroup.z, t.r3 + add);
-  if (ROWS > 4u) {
-    put(m + 4u, n, workgroup.z, t.r4 + add);
-    put(m + 5u, n, workgroup.z, t.r5 + add);
-    put(m + 6u, n, workgroup.z, t.r6 + add);
-    put(m + 7u, n, workgroup.z, t.r7 + add);
-  }
-  if (ROWS > 8u) {
-    put(m + 8u, n, workgroup.z, t.r8 + add);
-    put(m + 9u, n, workgroup.z, t.r9 + add);
-    put(m + 10u, n, workgroup.z, t.r10 + add);
-    put(m + 11u, n, workgroup.z, t.r11 + add);
-    put(m + 12u, n, workgroup.z, t.r12 + add);
-    put(m + 13u, n, workgroup.z, t.r13 + add);
-    put(m + 14u, n, workgroup.z, t.r14 + add);
-    put(m + 15u, n, workgroup.z, t.r15 + add);
-  }
-  if (ROWS > 16u) {
-    put(m + 16u, n, workgroup.z, t.r16 + add);
-    put(m + 17u, n, workgroup.z, t.r17 + add);
-    put(m + 18u, n, workgroup.z, t.r18 + add);
-    put(m + 19u, n, workgroup.z, t.r19 + add);
-    put(m + 20u, n, workgroup.z, t.r20 + add);
-    put(m + 21u, n, workgroup.z, t.r21 + add);
-    put(m + 22u, n, workgroup.z, t.r22 + add);
-    put(m + 23u, n, workgroup.z, t.r23 + add);
-    put(m + 24u, n, workgroup.z, t.r24 + add);
-    put(m + 25u, n, workgroup.z, t.r25 + add);
-    put(m + 26u, n, workgroup.z, t.r26 + add);
-    put(m + 27u, n, workgroup.z, t.r27 + add);
-    put(m + 28u, n, workgroup.z, t.r28 + add);
-    put(m + 29u, n, workgroup.z, t.r29 + add);
-    put(m + 30u, n, workgroup.z, t.r30 + add);
-    put(m + 31u, n, workgroup.z, t.r31 + add);
+  for (var row = m; row < min(m + ROWS, params.m); row += 4u) {
+    put(row, n, workgroup.z, t.r0 + add);
+    put(row + 1u, n, workgroup.z, t.r1 + add);
+    put(row + 2u, n, workgroup.z, t.r2 + add);
+    put(row + 3u, n, workgroup.z, t.r3 + add);
+    dropFourRows(&t);
   }
 }
 
@@ -210,49 +179,18 @@ fn ragged(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) grid
   let lane = local % LANES;
   let m = origin.x + local / LANES * ROWS;
   let n = origin.y + 4u * lane;
-  let t = tileAt(m, n, lane, workgroup.z);
+  var t = tileAt(m, n, lane, workgroup.z);
   var add = vec4f();
   if (params.hasBias != 0u) {
     let last = params.n - 1u;
     add = vec4f(biasScalar[min(n, last)], biasScalar[min(n + 1u, last)], biasScalar[min(n + 2u, last)],
       biasScalar[min(n + 3u, last)]);
   }
-  putScalar(m + 0u, n, workgroup.z, t.r0 + add);
-  putScalar(m + 1u, n, workgroup.z, t.r1 + add);
-  putScalar(m + 2u, n, workgroup.z, t.r2 + add);
-  putScalar(m + 3u, n, workgroup.z, t.r3 + add);
-  if (ROWS > 4u) {
-    putScalar(m + 4u, n, workgroup.z, t.r4 + add);
-    putScalar(m + 5u, n, workgroup.z, t.r5 + add);
-    putScalar(m + 6u, n, workgroup.z, t.r6 + add);
-    putScalar(m + 7u, n, workgroup.z, t.r7 + add);
-  }
-  if (ROWS > 8u) {
-    putScalar(m + 8u, n, workgroup.z, t.r8 + add);
-    putScalar(m + 9u, n, workgroup.z, t.r9 + add);
-    putScalar(m + 10u, n, workgroup.z, t.r10 + add);
-    putScalar(m + 11u, n, workgroup.z, t.r11 + add);
-    putScalar(m + 12u, n, workgroup.z, t.r12 + add);
-    putScalar(m + 13u, n, workgroup.z, t.r13 + add);
-    putScalar(m + 14u, n, workgroup.z, t.r14 + add);
-    putScalar(m + 15u, n, workgroup.z, t.r15 + add);
-  }
-  if (ROWS > 16u) {
-    putScalar(m + 16u, n, workgroup.z, t.r16 + add);
-    putScalar(m + 17u, n, workgroup.z, t.r17 + add);
-    putScalar(m + 18u, n, workgroup.z, t.r18 + add);
-    putScalar(m + 19u, n, workgroup.z, t.r19 + add);
-    putScalar(m + 20u, n, workgroup.z, t.r20 + add);
-    putScalar(m + 21u, n, workgroup.z, t.r21 + add);
-    putScalar(m + 22u, n, workgroup.z, t.r22 + add);
-    putScalar(m + 23u, n, workgroup.z, t.r23 + add);
-    putScalar(m + 24u, n, workgroup.z, t.r24 + add);
-    putScalar(m + 25u, n, workgroup.z, t.r25 + add);
-    putScalar(m + 26u, n, workgroup.z, t.r26 + add);
-    putScalar(m + 27u, n, workgroup.z, t.r27 + add);
-    putScalar(m + 28u, n, workgroup.z, t.r28 + add);
-    putScalar(m + 29u, n, workgroup.z, t.r29 + add);
-    putScalar(m + 30u, n, workgroup.z, t.r30 + add);
-    putScalar(m + 31u, n, workgroup.z, t.r31 + add);
+  for (var row = m; row < min(m + ROWS, params.m); row += 4u) {
+    putScalar(row, n, workgroup.z, t.r0 + add);
+    putScalar(row + 1u, n, workgroup.z, t.r1 + add);
+    putScalar(row + 2u, n, workgroup.z, t.r2 + add);
+    putScalar(row + 3u, n, workgroup.z, t.r3 + add);
+    dropFourRows(&t);
   }
 }
