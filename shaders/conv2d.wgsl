@@ -57,7 +57,7 @@ struct Params {
 @group(0) @binding(3) var<storage, read> biasScalar: array<f32>;
 @group(0) @binding(4) var<storage, read_write> yScalar: array<f32>;
 
-//#include "lib/lanes8.wgsl"
+//#include TEAM "lib/lanes8.wgsl"
 //#include "lib/tiles.wgsl"
 
 // Four channels from `at` on, zero from the `count`-th on (count ≥ 1). `vec4f(x[…])` reads the same for both element types.

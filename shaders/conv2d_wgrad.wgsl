@@ -40,7 +40,7 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> dw: array<vec4f>;
 @group(0) @binding(3) var<storage, read_write> dwScalar: array<f32>;
 
-//#include "lib/lanes8.wgsl"
+//#include TEAM "lib/lanes8.wgsl"
 //#include "lib/tiles.wgsl"
 
 // dy of channels k…k+3 at `pixel`, which may lie past the last one: x is zero there.
