@@ -20,7 +20,8 @@ function outputOf(name: string): string {
 test('loop.ts trains', () => {
   const losses = [...outputOf('loop').matchAll(/^epoch \d: loss ([\d.]+)$/gm)].map(([, loss]) => Number(loss));
   assert.is(losses.length, 4);
-  assert.ok(losses[0]! > 1.5 && losses[3]! < losses[0]! - 0.3, `${losses}`);
+  // Guessing has a loss of ln 7 = 1.95.
+  assert.ok(losses[0]! > 1.95 && losses[3]! < 1.7, `${losses}`);
 });
 
 test('operation.ts computes x / (1 + |x|) and its gradient', () => {
