@@ -30,7 +30,7 @@ export const presets: readonly Preset[] = [
   {
     label: `with ${TOYFACES} on a software adapter`,
     holds: (_, { software, data }) => software && data === TOYFACES,
-    values: { width: 0.125, epochs: 6, batch: 32, augment: 'flip' },
+    values: { width: 0.125, epochs: 8, batch: 32, augment: 'flip' },
   },
   {
     label: `with ${TOYFACES} on a software adapter`,

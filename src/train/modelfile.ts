@@ -10,8 +10,17 @@ export interface ModelFacts {
   options: ModelOptions;
   classes: string[];
   normalisation: Normalisation;
-  /** Side that images were stored at before they were resized to the input's. */
+  /** Side that images were stored at before the GPU resized them to the input's. */
   storedSide: number;
+  /** 1 where the network was trained on gray images, 3 where some had colour: what it is shown must be made the same. */
+  storedChannels: 1 | 3;
+}
+
+/** A model file before its network is built; reading one needs no GPU. */
+export interface ModelFile {
+  path: string;
+  facts: ModelFacts;
+  tensors: ReadonlyMap<string, FileTensor>;
 }
 
 const RUNNING_MEAN = /running_mean$/;
@@ -47,30 +56,82 @@ export async function saveModel(path: string, model: Module, facts: ModelFacts, 
   writeSafetensors(path, await stateTensors(model, steps), metadata);
 }
 
-/** Reads a model file and builds its network, in evaluation mode. Throws DataError when it is not one of ours. */
-export function loadModel(path: string): { model: Module; facts: ModelFacts } {
+/** Reads a model file. Throws DataError when it is not one of ours, or damaged. */
+export function readModelFile(path: string): ModelFile {
   const { tensors, metadata } = readSafetensors(path);
-  const facts = parseFacts(metadata.dawngrad, path);
-  const model = createModel(facts.arch, facts.options).eval();
-  loadTensors(model, tensors, path);
-  return { model, facts };
+  return { path, facts: parseFacts(metadata.dawngrad, path), tensors };
 }
 
+/** Builds the network of a model file on the open GPU, in evaluation mode. Throws DataError when its tensors do not fit it. */
+export function buildModel({ path, facts, tensors }: ModelFile): Module {
+  const model = createModel(facts.arch, facts.options).eval();
+  loadTensors(model, tensors, path);
+  return model;
+}
+
+/** Reads a model file and builds its network, in evaluation mode. Throws DataError as the two above do. */
+export function loadModel(path: string): { model: Module; facts: ModelFacts } {
+  const file = readModelFile(path);
+  return { model: buildModel(file), facts: file.facts };
+}
+
+type Check = (value: unknown) => boolean;
+
+const whole: Check = (value) => Number.isInteger(value) && (value as number) >= 1;
+const above0: Check = (value) => Number.isFinite(value) && (value as number) > 0;
+const oneOf =
+  (...values: unknown[]): Check =>
+  (value) =>
+    values.includes(value);
+
+const optionChecks: Readonly<Record<keyof ModelOptions, Check>> = {
+  classes: whole,
+  channels: oneOf(1, 3),
+  size: whole,
+  width: above0,
+  head: oneOf('vgg', 'fastai'),
+  pool: whole,
+  dropout: (value) =>
+    value === undefined || (Number.isFinite(value) && (value as number) >= 0 && (value as number) < 1),
+  seed: Number.isInteger,
+};
+
+/** The metadata as facts. Where images were not stored in a form of their own, they are the network's input. */
 function parseFacts(text: string | undefined, path: string): ModelFacts {
-  if (!text) {
-    throw new DataError(`${path}: its metadata does not say which network it is. Give the model.safetensors of a run.`);
-  }
-  let facts: ModelFacts;
+  const mend = 'Give the model.safetensors of a run.';
+  if (!text) throw new DataError(`${path}: its metadata does not say which network it is. ${mend}`);
+  let json: unknown;
   try {
-    facts = JSON.parse(text) as ModelFacts;
+    json = JSON.parse(text);
   } catch {
-    throw new DataError(`${path}: its metadata 'dawngrad' is not JSON. Give the model.safetensors of a run.`);
+    throw new DataError(`${path}: its metadata 'dawngrad' is not JSON. ${mend}`);
   }
-  if (!MODEL_NAMES.includes(facts.arch)) {
+  const facts = (json && typeof json === 'object' ? json : {}) as Partial<ModelFacts>;
+  if (typeof facts.arch === 'string' && !MODEL_NAMES.includes(facts.arch)) {
     throw new DataError(`${path}: holds a '${facts.arch}'; this version knows ${MODEL_NAMES.join(', ')}.`);
   }
-  if (!facts.options || !Array.isArray(facts.classes) || !facts.normalisation || !facts.storedSide) {
-    throw new DataError(`${path}: its metadata is incomplete. Give the model.safetensors of a run.`);
-  }
-  return facts;
+  const { classes, normalisation, options } = facts;
+  const { size, channels } = options ?? {};
+  const { storedSide = size, storedChannels = channels } = facts;
+  const numbers = (values: unknown, check: Check) =>
+    Array.isArray(values) && values.length === channels && values.every(check);
+  const checks: readonly [name: string, holds: boolean][] = [
+    ['arch', typeof facts.arch === 'string'],
+    ...Object.entries(optionChecks).map(
+      ([key, check]) => [`options.${key}`, check(options?.[key as keyof ModelOptions])] as [string, boolean],
+    ),
+    [
+      'classes',
+      Array.isArray(classes) &&
+        classes.length === options?.classes &&
+        classes.every((name) => typeof name === 'string'),
+    ],
+    ['normalisation.mean', numbers(normalisation?.mean, Number.isFinite)],
+    ['normalisation.std', numbers(normalisation?.std, above0)],
+    ['storedSide', whole(storedSide)],
+    ['storedChannels', oneOf(1, 3)(storedChannels)],
+  ];
+  const wrong = checks.find(([, holds]) => !holds);
+  if (wrong) throw new DataError(`${path}: its metadata has no valid ${wrong[0]}. ${mend}`);
+  return { ...(facts as ModelFacts), storedSide: storedSide!, storedChannels: storedChannels! };
 }

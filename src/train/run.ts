@@ -8,6 +8,7 @@ import type { Dataset } from '../data/dataset.ts';
 import type { Gpu } from '../gpu/gpu.ts';
 import { mebibytes } from '../gpu/pool.ts';
 import { activationBytes, createModel, type ModelOptions } from '../models/index.ts';
+import { teamFor } from '../ops/team.ts';
 import { writeArtifacts } from './artifacts.ts';
 import { type CheckpointFacts, loadCheckpoint, saveCheckpoint } from './checkpoint.ts';
 import type { TrainConfig } from './config.ts';
@@ -76,14 +77,15 @@ export class Run {
     gpu.pool.resetPeak();
     const model = createModel(config.arch, options);
     const normalisation = normalisationOf(data.train, config.channels);
-    this.facts = { arch: config.arch, options, classes: data.classes, normalisation, storedSide: data.train.side };
+    const { side: storedSide, channels: storedChannels } = data.train;
+    this.facts = { arch: config.arch, options, classes: data.classes, normalisation, storedSide, storedChannels };
     this.trainer = new Trainer(
       { model, config, train: data.train, valid: data.valid, normalisation },
       data.classes.length,
     );
     this.record = {
       ...origin,
-      kernelPlan: {},
+      kernelPlan: { matrices: teamFor(gpu.adapter) },
       model: { ...options, pool: config.pool, arch: config.arch, parameters: model.parameterCount() },
       result: null,
     };
@@ -96,7 +98,6 @@ export class Run {
 
   /** Trains to the end, or until it is stopped or diverges, and writes everything that there is to write. */
   async train(): Promise<RunResult> {
-    const { config } = this.request;
     mkdirSync(this.folder.last, { recursive: true });
     writeRecord(this.folder.record, this.record);
     if (!this.request.resume) await this.checkpoint();
@@ -106,7 +107,6 @@ export class Run {
         afterStep: ({ step }) => this.afterStep(step),
         progress: ({ epoch, step, loss, accuracy }) =>
           this.progress.step({ epoch, step, loss, accuracy, imagesPerSecond: this.imagesPerSecond() }),
-        validating: () => {},
         epochEnd: (result) => this.epochEnd(result),
       });
       if (!done) status = 'stopped';
@@ -132,7 +132,6 @@ export class Run {
         data: this.request.data,
       });
     }
-    if (status === 'stopped' && config.maxMinutes !== null) this.request.gpu.check();
     return result;
   }
 
