@@ -74,7 +74,6 @@ export class Run {
     };
     checkFits(gpu, config, options);
     setSeed(config.seed);
-    gpu.pool.resetPeak();
     const model = createModel(config.arch, options);
     const normalisation = normalisationOf(data.train, config.channels);
     const { side: storedSide, channels: storedChannels } = data.train;
@@ -98,6 +97,10 @@ export class Run {
 
   /** Trains to the end, or until it is stopped or diverges, and writes everything that there is to write. */
   async train(): Promise<RunResult> {
+    const { gpu } = this.request;
+    // Parameters have moved into the optimizer's arena: what they were made in is free, and counts for nothing.
+    await gpu.trim();
+    gpu.pool.resetPeak();
     mkdirSync(this.folder.last, { recursive: true });
     writeRecord(this.folder.record, this.record);
     if (!this.request.resume) await this.checkpoint();
