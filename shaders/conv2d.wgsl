@@ -22,7 +22,7 @@
 //       tiles   = ceil(outC / (ROWS·TEAMS)) · ceil(N·outH·outW / (4·LANES))
 //       grid    = [min(tiles, 65535), ceil(tiles / 65535), splits]
 //       splits  > 1 (≤ R·S): tapsPerSplit = ceil(R·S / splits), splits = ceil(R·S / tapsPerSplit); y is a partial
-//                 [splits,N,P,Q,K], hasBias 0, and reduce.wgsl makes the sum. splits = 1: tapsPerSplit = R·S.
+//                 [splits,N,P,Q,K], hasBias 0, and splits.wgsl makes the sum. splits = 1: tapsPerSplit = R·S.
 const DGRAD: bool = false;
 const UPSAMPLE: bool = false;
 const RAGGED: bool = false;
@@ -57,7 +57,7 @@ struct Params {
 @group(0) @binding(3) var<storage, read> biasScalar: array<f32>;
 @group(0) @binding(4) var<storage, read_write> yScalar: array<f32>;
 
-//#include "lib/lanes8.wgsl"
+//#include TEAM "lib/lanes8.wgsl"
 //#include "lib/tiles.wgsl"
 
 // Four channels from `at` on, zero from the `count`-th on (count ≥ 1). `vec4f(x[…])` reads the same for both element types.

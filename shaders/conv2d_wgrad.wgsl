@@ -12,7 +12,7 @@
 //       tiles   = ceil(K / (ROWS·TEAMS)) · ceil(columns / (4·LANES))
 //       grid    = [min(tiles, 65535), ceil(tiles / 65535), splits]
 //       splits  > 1: perSplit = 4·ceil(N·P·Q / (4·splits)), splits = ceil(N·P·Q / perSplit); dw is a partial
-//                 [splits,K,R,S,C], and reduce.wgsl makes the sum. splits = 1: perSplit = N·P·Q.
+//                 [splits,K,R,S,C], and splits.wgsl makes the sum. splits = 1: perSplit = N·P·Q.
 const VEC_X: bool = true;
 const VEC_DY: bool = true;
 alias XElem = vec4f;
@@ -40,7 +40,7 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> dw: array<vec4f>;
 @group(0) @binding(3) var<storage, read_write> dwScalar: array<f32>;
 
-//#include "lib/lanes8.wgsl"
+//#include TEAM "lib/lanes8.wgsl"
 //#include "lib/tiles.wgsl"
 
 // dy of channels k…k+3 at `pixel`, which may lie past the last one: x is zero there.

@@ -13,7 +13,7 @@
 //       tiles   = ceil(M / (ROWS·TEAMS)) · ceil(N / (4·LANES))
 //       grid    = [min(tiles, 65535), ceil(tiles / 65535), splits]
 //       splits  > 1: kSplit = 4·ceil(K / (4·splits)), splits = ceil(K / kSplit); c is a partial [splits,M,N], hasBias 0,
-//       and reduce.wgsl makes the sum. splits = 1: kSplit = K.
+//       and splits.wgsl makes the sum. splits = 1: kSplit = K.
 const TRANSPOSE_A: bool = false;
 const TRANSPOSE_B: bool = true;
 const VEC_A: bool = true;
@@ -32,7 +32,7 @@ struct Params { m: u32, n: u32, k: u32, kSplit: u32, hasBias: u32 }
 @group(0) @binding(3) var<storage, read> biasScalar: array<f32>;
 @group(0) @binding(4) var<storage, read_write> cScalar: array<f32>;
 
-//#include "lib/lanes8.wgsl"
+//#include TEAM "lib/lanes8.wgsl"
 //#include "lib/tiles.wgsl"
 
 // Four elements from `at` on, zero from the `count`-th on (count ≥ 1). `vec4f(a[…])` reads the same for both element types.

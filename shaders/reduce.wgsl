@@ -1,48 +1,47 @@
-// reduce: y[i] = Σ over splits of part[split, i] (+ bias[i mod period]), in the order of the splits: the second stage of every
-// kernel that splits its reduction, so that the sum is the same at every run.
+// One stage of a reduction of x[outer, length, inner] over its middle: each invocation folds CHUNK neighbours of one
+// (outer, inner) into one. Stages follow each other until one is left, so a sum of n terms is a tree: its error grows with
+// log n, and the order is fixed. `scale` multiplies the results of a sum (1/n for a mean, in the last stage).
 //
-// host: bindings params, part [splits, size], bias (or, with hasBias 0, part again), y [size]; size in elements.
-//       entry `main` where size (and period) are multiples of 4, `ragged` for any.
-//       grid  = [min(g, 65535), ceil(g / 65535)], g = ceil(size / 4 / 64) for `main`, ceil(size / 64) for `ragged`.
-struct Params { size: u32, splits: u32, period: u32, hasBias: u32 }
+// Elem is four neighbours of `inner` where its extent allows it (`inner` then counts fours), else one.
+//#include "lib/grid.wgsl"
 
+alias Elem = vec4f;
+alias Bits = vec4u;
+
+const OP: u32 = SUM;
+const SUM: u32 = 0u;
+const MAX: u32 = 1u;
+const MIN: u32 = 2u;
+const CHUNK: u32 = 64u;
+
+struct Params { n: u32, parts: u32, length: u32, inner: u32, scale: f32 }
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> part: array<vec4f>;
-@group(0) @binding(2) var<storage, read> bias: array<vec4f>;
-@group(0) @binding(3) var<storage, read_write> y: array<vec4f>;
-@group(0) @binding(1) var<storage, read> partScalar: array<f32>;
-@group(0) @binding(2) var<storage, read> biasScalar: array<f32>;
-@group(0) @binding(3) var<storage, read_write> yScalar: array<f32>;
+@group(0) @binding(1) var<storage, read> x: array<Elem>;
+@group(0) @binding(2) var<storage, read_write> out: array<Elem>;
 
-@compute @workgroup_size(64)
-fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) grid: vec3u) {
-  let i = id.x + id.y * grid.x * 64u;
-  let size = params.size / 4u;
-  if (i >= size) {
-    return;
+// out[outer, part, inner]
+@compute @workgroup_size(GROUP)
+fn fold(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
+  let i = rank(group, local, groups);
+  if (i >= params.n) { return; }
+  let inner = i % params.inner;
+  let part = (i / params.inner) % params.parts;
+  let outer = i / params.inner / params.parts;
+  let first = part * CHUNK;
+  let last = min(first + CHUNK, params.length);
+  var at = (outer * params.length + first) * params.inner + inner;
+  var result = x[at];
+  for (var j = first + 1u; j < last; j++) {
+    at += params.inner;
+    let v = x[at];
+    // By its bits, since a shader compiler may take v != v for an ordered comparison, or fold it away.
+    let nan = (bitcast<Bits>(v) & Bits(0x7fffffffu)) > Bits(0x7f800000u);
+    switch OP {
+      case SUM: { result += v; }
+      case MAX: { result = select(result, v, (v > result) | nan); }
+      default: { result = select(result, v, (v < result) | nan); }
+    }
   }
-  var sum = part[i];
-  for (var split = 1u; split < params.splits; split++) {
-    sum += part[split * size + i];
-  }
-  if (params.hasBias != 0u) {
-    sum += bias[i % (params.period / 4u)];
-  }
-  y[i] = sum;
-}
-
-@compute @workgroup_size(64)
-fn ragged(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) grid: vec3u) {
-  let i = id.x + id.y * grid.x * 64u;
-  if (i >= params.size) {
-    return;
-  }
-  var sum = partScalar[i];
-  for (var split = 1u; split < params.splits; split++) {
-    sum += partScalar[split * params.size + i];
-  }
-  if (params.hasBias != 0u) {
-    sum += biasScalar[i % params.period];
-  }
-  yScalar[i] = sum;
+  if (OP == SUM) { result *= params.scale; }
+  out[i] = result;
 }

@@ -1,0 +1,94 @@
+import { kernel } from '../src/core/kernel.ts';
+import { Tensor } from '../src/core/tensor.ts';
+import type { Gpu } from '../src/gpu/gpu.ts';
+import type { Recording } from '../src/gpu/stream.ts';
+import { type Pace, timeRecording } from './harness.ts';
+
+/** What an adapter can do at most, measured: no kernel of ours is faster than its roofline. */
+export interface Ceilings {
+  /** Multiplications and additions, 10⁹ a second. */
+  gflops: number;
+  /** The sweep's winner: `4 chains, 64 invocations`. */
+  gflopsBy: string;
+  /** Bytes read and written, 10⁹ a second, by the largest copy: main memory. */
+  gbps: number;
+  gbpsBy: string;
+  /** The same by bytes moved, from the smallest copy to the largest: small ones may fit into caches. */
+  copies: { bytes: number; gbps: number }[];
+}
+
+const CHAINS = [4, 8, 16] as const;
+const GROUPS = [64, 256] as const;
+const COPIED_BY_EACH = [1, 4, 16] as const;
+const OPERATIONS_A_ROUND = 256;
+const ROUNDS = 64;
+/** Invocations: enough to fill the adapter, few enough for some milliseconds. */
+const INVOCATIONS = { software: 2 ** 14, hardware: 2 ** 20 };
+/** Sizes of what is copied; twice that is moved. */
+const COPY_BYTES = { software: [18, 20, 22, 24, 26], hardware: [18, 20, 22, 24, 26, 28] };
+
+/**
+ * Measures the multiply-add peak as the best of a fixed sweep (4, 8, 16 chains of vec4 × 64, 256 invocations a workgroup) and the
+ * bandwidth of a copy of vec4s, by size. These are ceilings, so the fastest batch counts, not the median one.
+ */
+export async function measureCeilings(gpu: Gpu, pace: Pace): Promise<Ceilings> {
+  const kind = gpu.adapter.software ? 'software' : 'hardware';
+  const rate = async (amount: number, recording: Recording) =>
+    amount / (await timeRecording(gpu, recording, pace)).bestMs / 1e6;
+
+  const n = INVOCATIONS[kind];
+  const out = Tensor.empty([n]);
+  let peak = { gflops: 0, gflopsBy: '' };
+  for (const chains of CHAINS) {
+    const run = kernel('bench/peak', `chains${chains}`);
+    for (const GROUP of GROUPS) {
+      const params = { n, rounds: ROUNDS, scale: 0.999, shift: 0.001 };
+      const recording = gpu.stream.capture(() => run({ GROUP }, { out }, params, n));
+      const gflops = await rate(n * ROUNDS * OPERATIONS_A_ROUND, recording);
+      if (gflops > peak.gflops) peak = { gflops, gflopsBy: `${chains} vec4 chains, ${GROUP} invocations` };
+    }
+  }
+  out.free('the benchmark');
+
+  const copies: Ceilings['copies'] = [];
+  let best = { gbps: 0, each: 1, group: 64 };
+  for (const exponent of COPY_BYTES[kind].toReversed()) {
+    const sizeBytes = 2 ** exponent;
+    if (sizeBytes > gpu.limits.maxStorageBufferBindingSize) continue;
+    const [x, y] = [Tensor.zeros([sizeBytes / 4]), Tensor.empty([sizeBytes / 4])];
+    // The sweep is run on the largest copy; its winner makes the others.
+    const variants =
+      best.gbps > 0 ? [best] : COPIED_BY_EACH.flatMap((each) => GROUPS.map((group) => ({ each, group, gbps: 0 })));
+    let fastest = 0;
+    for (const { each, group } of variants) {
+      const gbps = await rate(2 * sizeBytes, captureCopy(gpu, x, y, each, group));
+      fastest = Math.max(fastest, gbps);
+      if (variants.length > 1 && gbps > best.gbps) best = { gbps, each, group };
+    }
+    copies.unshift({ bytes: 2 * sizeBytes, gbps: fastest });
+    for (const tensor of [x, y]) tensor.free('the benchmark');
+    await gpu.trim();
+  }
+  const gbpsBy = `${best.each} vec4 by each of ${best.group} invocations`;
+  return { ...peak, gbps: best.gbps, gbpsBy, copies };
+}
+
+function captureCopy(gpu: Gpu, x: Tensor, out: Tensor, EACH: number, GROUP: number): Recording {
+  const n = x.size / 4;
+  const invocations = Math.ceil(n / EACH / GROUP) * GROUP;
+  return gpu.stream.capture(() => kernel('bench/copy', 'copy')({ EACH, GROUP }, { x, out }, { n }, invocations));
+}
+
+/** Bandwidth for work that moves `bytes` in all, between the two measured copies nearest in size. */
+export function bandwidthFor({ copies }: Ceilings, bytes: number): number {
+  const after = copies.findIndex((copy) => copy.bytes >= bytes);
+  if (after < 0) return copies.at(-1)!.gbps;
+  if (after === 0) return copies[0]!.gbps;
+  const [low, high] = [copies[after - 1]!, copies[after]!];
+  const position = Math.log(bytes / low.bytes) / Math.log(high.bytes / low.bytes);
+  return low.gbps + position * (high.gbps - low.gbps);
+}
+
+/** The least time that this much arithmetic and these many bytes take: the roofline. */
+export const leastMs = (ceilings: Ceilings, flops: number, bytes: number): number =>
+  Math.max(flops / ceilings.gflops, bytes / bandwidthFor(ceilings, bytes)) / 1e6;

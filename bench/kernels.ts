@@ -1,0 +1,302 @@
+import { step } from '../src/core/step.ts';
+import { Tensor } from '../src/core/tensor.ts';
+import { Batches } from '../src/data/batches.ts';
+import type { Recording } from '../src/gpu/stream.ts';
+import { scaled } from '../src/models/index.ts';
+import * as ops from '../src/ops/index.ts';
+import { AdamW, type Optimizer, SGD } from '../src/optim/index.ts';
+import { backwardCase, type Case, type Facts, forwardCase } from './cases.ts';
+import {
+  BatchNormExpected,
+  convDgrad,
+  convForward,
+  convWgrad,
+  dot,
+  type Expected,
+  softmaxRow,
+  windowMaximum,
+  windowOf,
+} from './expected.ts';
+import { noise } from './harness.ts';
+
+/** How large the network is that the shapes are taken from: VGG16_bn at 48 px. */
+export interface Scale {
+  batch: number;
+  width: number;
+}
+
+const SIDE = 48;
+const CLASSES = 7;
+/** Sums of products of zero-mean numbers stay within 8 u·S, as the tests have it. */
+const SUM = 8;
+/** What batch norm is allowed by `test/bounds.ts`. */
+const NORM = 16;
+
+const exactly = (value: number): Expected => ({ value, size: 0 });
+
+/** The convolutions of VGG16_bn that stand for their blocks: side of the image and channels in and out at full width. */
+const LAYERS: readonly { layer: string; side: number; channels: number; quick: boolean }[] = [
+  { layer: 'conv1_2', side: 48, channels: 64, quick: false }, // the largest activation
+  { layer: 'conv2_2', side: 24, channels: 128, quick: true },
+  { layer: 'conv3_2', side: 12, channels: 256, quick: false },
+  { layer: 'conv4_2', side: 6, channels: 512, quick: true }, // the largest weight
+  { layer: 'conv5_2', side: 3, channels: 512, quick: false }, // the same with few pixels
+];
+
+function convolutions(scale: Scale): Case[] {
+  return LAYERS.flatMap(({ layer, side, channels, quick }) => {
+    const N = scale.batch;
+    const C = scaled(channels, scale.width);
+    const extents = { N, side, C, K: C };
+    const facts = (pass: string): Facts => ({
+      name: `${layer} ${pass}`,
+      shape: `${N}×${side}×${side}×${C} → ${C}`,
+      flops: 2 * N * side * side * C * C * 9,
+      bytes: 4 * (2 * N * side * side * C + 9 * C * C),
+      quick,
+    });
+    const operation = {
+      inputs: { x: [N, side, side, C], w: [C, 3, 3, C] },
+      run: ({ x, w }: Record<'x' | 'w', Tensor>) => ops.conv2d(x, w, null, { padding: 1 }),
+    };
+    return [
+      forwardCase(facts('forward'), operation, SUM, ({ x, w }, i) => convForward(extents, x, w, i)),
+      backwardCase(facts('dgrad'), operation, SUM, { x: ({ dy, w }, i) => convDgrad(extents, dy, w, i) }),
+      backwardCase(facts('wgrad'), operation, SUM, { w: ({ x, dy }, i) => convWgrad(extents, x, dy, i) }),
+    ];
+  });
+}
+
+function square(side: number): Case {
+  const facts = {
+    name: `matmul ${side}`,
+    shape: `${side}×${side} · ${side}×${side}`,
+    flops: 2 * side ** 3,
+    bytes: 12 * side * side,
+    quick: true,
+  };
+  const operation = {
+    inputs: { a: [side, side], b: [side, side] },
+    run: ({ a, b }: Record<'a' | 'b', Tensor>) => ops.matmul(a, b),
+  };
+  return forwardCase(facts, operation, SUM, ({ a, b }, i) =>
+    dot(side, a, [Math.floor(i / side) * side, 1], b, [i % side, side]),
+  );
+}
+
+/** A fully connected layer: y[n,o] = Σᵢ x[n,i]·w[o,i]. */
+function linears(layer: string, inputs: number, outputs: number, { batch: N, width }: Scale, quick: boolean): Case[] {
+  const [I, O] = [scaled(inputs, width), scaled(outputs, width)];
+  const facts = (pass: string): Facts => ({
+    name: `${layer} ${pass}`,
+    shape: `${N}×${I} → ${O}`,
+    flops: 2 * N * I * O,
+    bytes: 4 * (N * I + N * O + I * O),
+    quick,
+  });
+  const operation = {
+    inputs: { x: [N, I], w: [O, I] },
+    run: ({ x, w }: Record<'x' | 'w', Tensor>) => ops.linear(x, w, null),
+  };
+  return [
+    forwardCase(facts('forward'), operation, SUM, ({ x, w }, i) =>
+      dot(I, x, [Math.floor(i / O) * I, 1], w, [(i % O) * I, 1]),
+    ),
+    backwardCase(facts('dx'), operation, SUM, {
+      x: ({ dy, w }, i) => dot(O, dy, [Math.floor(i / I) * O, 1], w, [i % I, I]),
+    }),
+    backwardCase(facts('dw'), operation, SUM, {
+      w: ({ dy, x }, i) => dot(N, dy, [Math.floor(i / I), O], x, [i % I, I]),
+    }),
+  ];
+}
+
+/** Batch norm with ReLU. The input is read twice, since its statistics come first; so are x and dy on the way back. */
+function batchNorms(layer: string, side: number, channels: number, { batch: N, width }: Scale, quick: boolean): Case[] {
+  const C = scaled(channels, width);
+  const size = N * side * side * C;
+  const facts = (pass: string, passes: number, flops: number): Facts => ({
+    name: `${layer} ${pass}`,
+    shape: `${N}×${side}×${side}×${C}`,
+    flops: flops * size,
+    bytes: 4 * passes * size,
+    quick,
+  });
+  const operation = {
+    inputs: { x: [N, side, side, C], gamma: [C], beta: [C], mean: [C], variance: [C] },
+    run: (t: Record<'x' | 'gamma' | 'beta' | 'mean' | 'variance', Tensor>) =>
+      ops.batchNorm(t.x, t.gamma, t.beta, t.mean, t.variance, { training: true, relu: true }),
+  };
+  let made: { x: Float32Array; expected: BatchNormExpected } | undefined;
+  const expected = ({ x, gamma, beta }: Record<'x' | 'gamma' | 'beta', Float32Array>): BatchNormExpected => {
+    if (made?.x !== x) made = { x, expected: new BatchNormExpected(x, gamma, beta) };
+    return made.expected;
+  };
+  return [
+    forwardCase(facts('forward', 3, 10), operation, NORM, (data, i) => expected(data).forward(i)),
+    backwardCase(facts('backward', 5, 16), operation, NORM, {
+      x: (data, i, y) => expected(data).input(data.dy, y, i),
+      gamma: (data, c, y) => expected(data).parameters(data.dy, y, c).dgamma,
+      beta: (data, c, y) => expected(data).parameters(data.dy, y, c).dbeta,
+    }),
+  ];
+}
+
+/** What only moves bytes. */
+function pointwise({ batch: N, width }: Scale): Case[] {
+  const C = scaled(64, width);
+  const size = N * SIDE * SIDE * C;
+  const shape = `${N}×${SIDE}×${SIDE}×${C}`;
+  const inputs = { x: [N, SIDE, SIDE, C] };
+  const relu = { inputs, run: ({ x }: { x: Tensor }) => ops.relu(x) };
+  const pool = { inputs, run: ({ x }: { x: Tensor }) => ops.maxPool2d(x, { kernel: 2 }) };
+  const facts = (name: string, floats: number): Facts => ({
+    ...{ name, shape, flops: size, bytes: 4 * floats, quick: true },
+  });
+  return [
+    forwardCase(facts('relu forward', 2 * size), relu, 0, ({ x }, i) => exactly(Math.max(0, x[i]!))),
+    backwardCase(facts('relu backward', 3 * size), relu, 0, {
+      x: ({ x, dy }, i) => exactly(x[i]! > 0 ? dy[i]! : 0),
+    }),
+    // The winner of each window is written, too, and read on the way back.
+    forwardCase(facts('max pool forward', 1.5 * size), pool, 0, ({ x }, i) =>
+      exactly(windowMaximum(SIDE, C, x, i).value),
+    ),
+    backwardCase(facts('max pool backward', 1.5 * size), pool, 0, {
+      x: ({ x, dy }, i) => {
+        const window = windowOf(SIDE, C, i);
+        return exactly(windowMaximum(SIDE, C, x, window).at === i ? dy[window]! : 0);
+      },
+    }),
+  ];
+}
+
+function crossEntropies({ batch: N }: Scale): Case[] {
+  const label = (n: number) => n % CLASSES;
+  const facts = (pass: string, copies: number): Facts => ({
+    name: `cross-entropy ${pass}`,
+    shape: `${N}×${CLASSES}`,
+    flops: 4 * N * CLASSES,
+    bytes: 4 * (copies * N * CLASSES + N),
+    quick: true,
+  });
+  const operation = {
+    inputs: { x: [N, CLASSES] },
+    labels: () => Tensor.from(Uint32Array.from({ length: N }, (_, n) => label(n))),
+    run: ({ x }: { x: Tensor }, labels: Tensor | null) => ops.crossEntropy(x, labels!),
+  };
+  const loss = (x: Float32Array): Expected => {
+    const terms = Array.from({ length: N }, (_, n) => softmaxRow(x, CLASSES, n).logSum - x[n * CLASSES + label(n)]!);
+    const value = terms.reduce((sum, term) => sum + term, 0) / N;
+    return { value, size: 1 + value };
+  };
+  return [
+    forwardCase(facts('forward', 1), operation, 32, ({ x }) => loss(x)),
+    backwardCase(facts('backward', 2), operation, 32, {
+      x: ({ x, dy }, i) => {
+        const [n, c] = [Math.floor(i / CLASSES), i % CLASSES];
+        const scale = dy[0]! / N;
+        const p = softmaxRow(x, CLASSES, n).p[c]!;
+        return { value: scale * (p - (label(n) === c ? 1 : 0)), size: Math.abs(scale) };
+      },
+    }),
+  ];
+}
+
+const RATES = { lr: 1e-4, momentum: 0.9 };
+const DECAY = 0.01;
+
+/** An update of all parameters at once. `moved` gives a parameter after the first one, from its value and gradient. */
+function update(
+  name: string,
+  size: number,
+  copies: number,
+  build: (parameters: Tensor[]) => Optimizer,
+  moved: (p: number, g: number) => number,
+): Case {
+  return {
+    name: `${name} update`,
+    shape: `${size.toLocaleString('en')} weights`,
+    flops: 2 * copies * size,
+    bytes: 4 * copies * size,
+    quick: true,
+    prepare: async (gpu) => {
+      const [p, g] = [noise(size, 1), noise(size, 2)];
+      const parameter = Tensor.from(p, [size], { requiresGrad: true });
+      const gradient = Tensor.from(g);
+      const optimizer = build([parameter]);
+      let recording: Recording = [];
+      await step(() => {
+        ops.mul(parameter, gradient).backward(Tensor.full([size], 1));
+        recording = gpu.stream.capture(() => optimizer.step(RATES));
+      });
+      const expected = (i: number) => ({ value: moved(p[i]!, g[i]!), size: 1 });
+      return { recording, checks: [{ name: 'p', tensor: parameter, expected, ulps: 4 }], tensors: [gradient] };
+    },
+  };
+}
+
+/** Makes a batch of the data set's bytes, not augmented: that is what can be said of it in one line. */
+function gather({ batch: N }: Scale): Case {
+  const count = 4 * N;
+  const [mean, std] = [0.5, 0.25];
+  return {
+    name: 'gather',
+    shape: `${N}×${SIDE}×${SIDE}×1 → 3`,
+    flops: 2 * N * SIDE * SIDE * 3,
+    bytes: N * SIDE * SIDE * (1 + 4 * 3),
+    quick: true,
+    prepare: async (gpu) => {
+      const pixels = Uint8Array.from(noise(count * SIDE * SIDE, 1), (value) => 127.5 * (value + 1));
+      const labels = Uint8Array.from({ length: count }, (_, i) => i % CLASSES);
+      const batches = new Batches(
+        { pixels, labels, count, side: SIDE, channels: 1 },
+        { batch: N, size: SIDE, channels: 3, normalisation: { mean: [mean], std: [std] } },
+      );
+      const order = Uint32Array.from({ length: N }, (_, i) => (7 * i + 3) % count);
+      let recording: Recording = [];
+      const x = await step(() => {
+        let x: Tensor | undefined;
+        recording = gpu.stream.capture(() => {
+          ({ x } = batches.take(order));
+        });
+        return x!;
+      });
+      const expected = (i: number) => {
+        const [n, pixel] = [Math.floor(i / 3 / SIDE / SIDE), Math.floor(i / 3) % (SIDE * SIDE)];
+        return { value: (pixels[order[n]! * SIDE * SIDE + pixel]! / 255 - mean) / std, size: 1 / std };
+      };
+      // Where a pixel is sampled is computed too, and a neighbour's share grows with that error.
+      return { recording, checks: [{ name: 'x', tensor: x, expected, ulps: 256 }], tensors: [x] };
+    },
+  };
+}
+
+/** Every case, in the order of a training step. */
+export function kernelCases(scale: Scale, weights: number): Case[] {
+  return [
+    square(512),
+    ...convolutions(scale),
+    ...linears('fc1', 512, 4096, scale, true),
+    ...linears('fc2', 4096, 4096, scale, false),
+    ...batchNorms('bn1_2', SIDE, 64, scale, true),
+    ...batchNorms('bn4_2', 6, 512, scale, false),
+    ...pointwise(scale),
+    ...crossEntropies(scale),
+    update(
+      'sgd',
+      weights,
+      5,
+      (p) => new SGD(p, { weightDecay: DECAY }),
+      (p, g) => p - RATES.lr * (g + DECAY * p),
+    ),
+    update(
+      'adamw',
+      weights,
+      7,
+      (p) => new AdamW(p, { weightDecay: DECAY }),
+      (p, g) => p * (1 - RATES.lr * DECAY) - RATES.lr * Math.sign(g),
+    ),
+    gather(scale),
+  ];
+}

@@ -1,0 +1,66 @@
+import { step } from '../src/core/step.ts';
+import { noGrad } from '../src/core/tape.ts';
+import type { Tensor } from '../src/core/tensor.ts';
+import { AUGMENTATIONS, Batches } from '../src/data/batches.ts';
+import { createModel } from '../src/models/index.ts';
+import type { Module } from '../src/nn/index.ts';
+import * as ops from '../src/ops/index.ts';
+import { SGD } from '../src/optim/index.ts';
+import { noise } from './harness.ts';
+import type { Scale } from './kernels.ts';
+
+const SIDE = 48;
+const CLASSES = 7;
+
+/** VGG16_bn as `train` runs it (gray 48 px images to 3 channels, augmented; SGD with momentum), on images of noise. */
+export class Network {
+  readonly model: Module;
+  private readonly batches: Batches;
+  private readonly optimizer: SGD;
+  private readonly scale: Scale;
+  private first = 0;
+
+  constructor(scale: Scale) {
+    this.scale = scale;
+    const shared = { classes: CLASSES, channels: 3, size: SIDE, head: 'vgg', pool: 1, seed: 1 } as const;
+    this.model = createModel('vgg16_bn', { ...shared, width: scale.width });
+    const count = 4 * scale.batch;
+    const pixels = Uint8Array.from(noise(count * SIDE * SIDE, 1), (value) => 127.5 * (value + 1));
+    const labels = Uint8Array.from({ length: count }, (_, i) => i % CLASSES);
+    const normalisation = { mean: [0.5], std: [0.25] };
+    this.batches = new Batches(
+      { pixels, labels, count, side: SIDE, channels: 1 },
+      { batch: scale.batch, size: SIDE, channels: 3, normalisation, augmentation: AUGMENTATIONS.crop! },
+    );
+    this.optimizer = new SGD(this.model.parameters().values(), { weightDecay: 1e-4 });
+  }
+
+  /** Records forward, backward and update on one batch, to be run within a step; returns the loss. */
+  record(): Tensor {
+    const { x, labels } = this.batches.take(this.next());
+    const loss = ops.crossEntropy(this.model.forward(x), labels);
+    loss.backward();
+    this.optimizer.step({ lr: 0.01, momentum: 0.9 });
+    return loss;
+  }
+
+  /** Trains one step; resolves to the loss when it is submitted. */
+  train(): Promise<Tensor> {
+    this.model.train();
+    return step(() => this.record());
+  }
+
+  /** Runs one batch forward, as an evaluation does. */
+  async evaluate(): Promise<void> {
+    this.model.eval();
+    await step(() => {
+      noGrad(() => this.model.forward(this.batches.take(this.next()).x));
+    });
+  }
+
+  private next(): Uint32Array {
+    const { batch } = this.scale;
+    this.first = (this.first + batch) % (4 * batch);
+    return Uint32Array.from({ length: batch }, (_, i) => this.first + i);
+  }
+}

@@ -1,0 +1,97 @@
+import type { Gpu } from '../src/gpu/gpu.ts';
+import { Profile } from '../src/gpu/profile.ts';
+import { type Pace, timeRepeats } from './harness.ts';
+import type { Scale } from './kernels.ts';
+import { Network } from './network.ts';
+
+/** A whole training step, measured. */
+export interface StepResult {
+  /** `vgg16_bn width 0.25 batch 4, 48 px` */
+  name: string;
+  batch: number;
+  width: number;
+  parameters: number;
+  /** Median of whole steps, two in flight as in training. */
+  ms: number;
+  spread: number;
+  msPerImage: number;
+  imagesPerSecond: number;
+  /** The first step, the compilation of its kernels included. */
+  firstMs: number;
+  /** Forward passes alone, per image, and their share of a training step's time. */
+  evaluationMsPerImage: number;
+  evaluationShare: number;
+  /** The most memory in use for parameters, state and activations together. */
+  peakGpuBytes: number;
+  dispatches: number;
+  submits: number;
+  /** Where one step's time goes, by entry point, the slowest first. */
+  kernels: { name: string; calls: number; ms: number }[];
+  /** Why the figures mean nothing, where they do. */
+  wrong?: string;
+}
+
+/** Times training and evaluation of VGG16_bn. Run it first on a device, so that the first step compiles everything. */
+export async function measureStep(gpu: Gpu, scale: Scale, pace: Pace): Promise<StepResult> {
+  const { batch, width } = scale;
+  await gpu.trim();
+  const { pool, stream } = gpu;
+  const heldBytes = pool.stats.allocatedBytes;
+  pool.resetPeak();
+  const network = new Network(scale);
+  await stream.finish();
+
+  const started = performance.now();
+  await network.train();
+  await stream.finish();
+  const firstMs = performance.now() - started;
+
+  await network.train();
+  await stream.finish();
+  const before = { ...stream.stats };
+  await network.train();
+  await stream.finish();
+  const dispatches = stream.stats.dispatches - before.dispatches;
+  const submits = stream.stats.submits - before.submits;
+
+  const timing = await timeRepeats(async (repeats) => {
+    for (let i = 0; i < repeats; i++) await network.train();
+    await stream.finish();
+    gpu.check();
+  }, pace);
+  const peakGpuBytes = pool.stats.peakBytes - heldBytes;
+
+  stream.profile = new Profile();
+  const loss = await network.train();
+  await stream.finish();
+  const kernels = stream.profile
+    .kernels()
+    .map(({ label, calls, elapsedMs }) => ({ name: label, calls, ms: elapsedMs }));
+  stream.profile = null;
+
+  const evaluation = await timeRepeats(async (repeats) => {
+    for (let i = 0; i < repeats; i++) await network.evaluate();
+    await stream.finish();
+    gpu.check();
+  }, pace);
+
+  const value = await loss.item();
+  return {
+    name: `vgg16_bn width ${width} batch ${batch}, 48 px`,
+    batch,
+    width,
+    parameters: network.model.parameterCount(),
+    ms: timing.ms,
+    spread: timing.spread,
+    msPerImage: timing.ms / batch,
+    imagesPerSecond: (1000 * batch) / timing.ms,
+    firstMs,
+    evaluationMsPerImage: evaluation.ms / batch,
+    evaluationShare: evaluation.ms / timing.ms,
+    peakGpuBytes,
+    dispatches,
+    submits,
+    kernels,
+    ...(Number.isFinite(value) ? {} : { wrong: `the loss is ${value}` }),
+  };
+}

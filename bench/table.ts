@@ -1,0 +1,98 @@
+import type { Ceilings } from './ceilings.ts';
+import type { HostResult } from './host.ts';
+import { type BenchResult, type CaseResult, timesOf, type WrongCase } from './result.ts';
+import type { StepResult } from './step.ts';
+
+// Everything fits into 80 columns.
+
+/** A number with three digits that count: 1234, 123, 12.3, 1.23, 0.123. */
+export function digits(value: number): string {
+  if (value >= 100) return value.toFixed(0);
+  return value >= 10 ? value.toFixed(1) : value >= 1 ? value.toFixed(2) : value.toFixed(3);
+}
+
+const percent = (share: number): string => `${(100 * share).toFixed(0)} %`;
+const sizeOf = (bytes: number): string => (bytes >= 2 ** 20 ? `${bytes / 2 ** 20} MiB` : `${bytes / 2 ** 10} KiB`);
+const field = (label: string, text: string): string => `  ${label.padEnd(14)}${text}`;
+const count = (n: number, noun: string): string => `${n.toLocaleString('en')} ${noun}${n === 1 ? '' : 's'}`;
+
+/** A warning where other programs take the cores that a software adapter computes on. */
+export const busyLines = ({ cores, load }: BenchResult['machine']): string[] =>
+  load < cores / 2
+    ? []
+    : [`The machine is busy (load ${load.toFixed(1)} on ${cores} cores): expect slow and uneven times.`];
+
+export function ceilingLines({ gflops, gflopsBy, gbps, gbpsBy, copies }: Ceilings): string[] {
+  const bySize = copies.map((copy) => `${digits(copy.gbps)} at ${sizeOf(copy.bytes)}`);
+  const lines = bySize.flatMap((_, i) => (i % 4 === 0 ? [bySize.slice(i, i + 4).join(', ')] : []));
+  return [
+    'Ceilings of this adapter, as measured',
+    field('multiply-add', `${digits(gflops)} GFLOP/s (${gflopsBy})`),
+    field('copy', `${digits(gbps)} GB/s (${gbpsBy})`),
+    ...lines.map((line, i) => field(i === 0 ? 'by bytes' : '', line)),
+  ];
+}
+
+export function stepLines(step: StepResult): string[] {
+  const total = step.kernels.reduce((sum, { ms }) => sum + ms, 0);
+  const parts = step.kernels.slice(0, 8).map(({ name, calls, ms }) => {
+    const time = `${digits(ms).padStart(7)} ms ${percent(ms / total).padStart(5)} ${`${calls}×`.padStart(4)}`;
+    return `${time}  ${name}`;
+  });
+  return [
+    `Training step: ${step.name}, ${count(step.parameters, 'parameter')}`,
+    field(
+      'training',
+      `${digits(step.imagesPerSecond)} images/s, ${digits(step.msPerImage)} ms an image${noise(step.spread)}`,
+    ),
+    field(
+      'evaluation',
+      `${digits(step.evaluationMsPerImage)} ms an image, ${digits(step.evaluationShare)} of training`,
+    ),
+    field('first step', `${digits(step.firstMs)} ms, compilation included`),
+    field('GPU memory', `${digits(step.peakGpuBytes / 1e6)} MB at most`),
+    field('a step', `${digits(step.ms)} ms, ${step.dispatches} dispatches in ${count(step.submits, 'submit')}`),
+    ...parts.map((line, i) => field(i === 0 ? 'kernels' : '', line)),
+    ...(step.wrong ? [`  WRONG: ${step.wrong}`] : []),
+  ];
+}
+
+const row = (name: string, shape: string, ms: string, rate: string, share: string): string =>
+  `${name.padEnd(23)}${shape.padEnd(19)}${ms.padStart(8)}${rate.padStart(14)}${share.padStart(7)}`;
+
+export const caseHead = (): string => row('Kernel', 'shape', 'ms', 'rate', 'share');
+
+export function caseLine(result: CaseResult | WrongCase): string {
+  const { name, shape } = result;
+  if ('wrong' in result) return `${name.padEnd(23)}${shape}\n  WRONG, not timed: ${result.wrong}`;
+  const { ms, gflops, gbps, share, spread } = result;
+  const rate = gflops === undefined ? `${digits(gbps ?? 0)} GB/s   ` : `${digits(gflops)} GFLOP/s`;
+  return row(name, shape, digits(ms), rate, percent(share)) + noise(spread);
+}
+
+export const caseFoot = (): string => 'share: the least time that arithmetic and bytes take at the ceilings ÷ the time';
+
+export function hostLines({ msPerStep, dispatches, usPerDispatch, encodeUsPerDispatch }: HostResult): string[] {
+  return [
+    'Host, on the null backend',
+    field('a step', `${digits(msPerStep)} ms for ${dispatches} dispatches`),
+    field('a dispatch', `${digits(usPerDispatch)} µs, ${digits(encodeUsPerDispatch)} of them to encode and submit`),
+  ];
+}
+
+/** Old and new times of what both runs measured at the same shape. */
+export function comparisonLines(before: BenchResult, now: BenchResult, path: string): string[] {
+  const lines = [`Against ${path} of ${before.date.slice(0, 10)}: times in ms, and how many times faster`];
+  if (before.adapter.fingerprint !== now.adapter.fingerprint) lines.push(`  that was on ${before.adapter.fingerprint}`);
+  const old = timesOf(before);
+  for (const [name, { shape, ms }] of timesOf(now)) {
+    const was = old.get(name);
+    if (!was) continue;
+    const ratio = was.shape === shape ? `${digits(was.ms / ms)}×` : `was ${was.shape}`;
+    lines.push(`${name.padEnd(23)}${digits(was.ms).padStart(10)} → ${digits(ms).padStart(8)}   ${ratio}`);
+  }
+  return lines;
+}
+
+/** Said where repetitions differ so much that small differences mean nothing. */
+const noise = (spread: number): string => (spread >= 0.1 ? ` ±${percent(spread)}` : '');

@@ -1,0 +1,30 @@
+// c[M,N] = Σ_k a[M,K]·b[K,N] (+ bias[N]), one invocation an element: the readable twin of matmul.wgsl. A transposed operand lies
+// in memory as [K,M] or [N,K].
+//#include "lib/grid.wgsl"
+
+const TRANSPOSE_A: bool = false;
+const TRANSPOSE_B: bool = false;
+const HAS_BIAS: bool = false;
+
+struct Params { M: u32, N: u32, K: u32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> a: array<f32>;
+@group(0) @binding(2) var<storage, read> b: array<f32>;
+@group(0) @binding(3) var<storage, read> bias: array<f32>;
+@group(0) @binding(4) var<storage, read_write> c: array<f32>;
+
+@compute @workgroup_size(GROUP)
+fn multiply(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
+  let i = rank(group, local, groups);
+  if (i >= params.M * params.N) { return; }
+  let n = i % params.N;
+  let m = i / params.N;
+  var sum = 0.0;
+  for (var k = 0u; k < params.K; k++) {
+    let from_a = select(m * params.K + k, k * params.M + m, TRANSPOSE_A);
+    let from_b = select(k * params.N + n, n * params.K + k, TRANSPOSE_B);
+    sum += a[from_a] * b[from_b];
+  }
+  if (HAS_BIAS) { sum += bias[n]; }
+  c[i] = sum;
+}

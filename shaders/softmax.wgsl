@@ -1,0 +1,120 @@
+// Softmax, log-softmax and cross-entropy over the rows of x[N, C]; one invocation a row, for C is the number of classes. The
+// maximum is taken off first, so nothing overflows.
+//
+// Cross-entropy of a row with label t, smoothing e and class weights w:
+//   loss = −Σ_c a_c·log p_c,   a_c = (1 − e)·w_t·[c = t] + e/C·w_c,   ∂loss/∂x_c = p_c·Σa − a_c
+// which is PyTorch's definition. A row's label beyond C (padding of a last batch) counts nothing.
+//#include "lib/grid.wgsl"
+
+const LOG: bool = false;
+const WEIGHTED: bool = false;
+
+struct Params { n: u32, c: u32, smoothing: f32, scale: f32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(2) var<storage, read> y: array<f32>;
+@group(0) @binding(3) var<storage, read> dy: array<f32>;
+@group(0) @binding(4) var<storage, read> labels: array<u32>;
+@group(0) @binding(5) var<storage, read> weight: array<f32>;
+// What the sum of the losses is divided by, for a weighted mean.
+@group(0) @binding(6) var<storage, read> divisor: array<f32>;
+@group(0) @binding(7) var<storage, read_write> out: array<f32>;
+@group(0) @binding(8) var<storage, read_write> row_weight: array<f32>;
+
+fn maximum(first: u32) -> f32 {
+  var m = x[first];
+  for (var c = 1u; c < params.c; c++) { m = max(m, x[first + c]); }
+  return m;
+}
+
+fn exp_sum(first: u32, m: f32) -> f32 {
+  var s = 0.0;
+  for (var c = 0u; c < params.c; c++) { s += exp(x[first + c] - m); }
+  return s;
+}
+
+fn class_weight(c: u32) -> f32 {
+  if (WEIGHTED) { return weight[c]; }
+  return 1.0;
+}
+
+@compute @workgroup_size(GROUP)
+fn forward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
+  let row = rank(group, local, groups);
+  if (row >= params.n) { return; }
+  let first = row * params.c;
+  let m = maximum(first);
+  let s = exp_sum(first, m);
+  let log_s = log(s);
+  for (var c = 0u; c < params.c; c++) {
+    let d = x[first + c] - m;
+    out[first + c] = select(exp(d) / s, d - log_s, LOG);
+  }
+}
+
+// dx = y·(dy − Σ dy·y), or dy − softmax·Σ dy for log-softmax; y is the forward's result.
+@compute @workgroup_size(GROUP)
+fn backward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
+  let row = rank(group, local, groups);
+  if (row >= params.n) { return; }
+  let first = row * params.c;
+  var s = 0.0;
+  for (var c = 0u; c < params.c; c++) {
+    s += select(dy[first + c] * y[first + c], dy[first + c], LOG);
+  }
+  for (var c = 0u; c < params.c; c++) {
+    let i = first + c;
+    out[i] = select(y[i] * (dy[i] - s), dy[i] - exp(y[i]) * s, LOG);
+  }
+}
+
+// out[row] = the row's loss, row_weight[row] = w_t.
+@compute @workgroup_size(GROUP)
+fn cross_entropy(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
+  let row = rank(group, local, groups);
+  if (row >= params.n) { return; }
+  let label = labels[row];
+  if (label >= params.c) {
+    out[row] = 0.0;
+    row_weight[row] = 0.0;
+    return;
+  }
+  let first = row * params.c;
+  let m = maximum(first);
+  let log_s = log(exp_sum(first, m));
+  var smooth_loss = 0.0;
+  if (params.smoothing > 0.0) {
+    for (var c = 0u; c < params.c; c++) { smooth_loss += class_weight(c) * (log_s - (x[first + c] - m)); }
+  }
+  let w = class_weight(label);
+  let nll = w * (log_s - (x[first + label] - m));
+  out[row] = (1.0 - params.smoothing) * nll + params.smoothing / f32(params.c) * smooth_loss;
+  row_weight[row] = w;
+}
+
+// out = dx. `dy` holds one value, or one a row; `scale` (1/N of a mean) and the divisor (of a weighted one) apply to it.
+const ROW_GRADIENT: bool = false;
+@compute @workgroup_size(GROUP)
+fn cross_entropy_backward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
+  let row = rank(group, local, groups);
+  if (row >= params.n) { return; }
+  let label = labels[row];
+  let first = row * params.c;
+  if (label >= params.c) {
+    for (var c = 0u; c < params.c; c++) { out[first + c] = 0.0; }
+    return;
+  }
+  var g = params.scale;
+  if (ROW_GRADIENT) { g *= dy[row]; } else { g *= dy[0]; }
+  if (WEIGHTED && !ROW_GRADIENT) { g /= divisor[0]; }
+  let m = maximum(first);
+  let s = exp_sum(first, m);
+  let e = params.smoothing / f32(params.c);
+  let on_label = (1.0 - params.smoothing) * class_weight(label);
+  var total = on_label;
+  for (var c = 0u; c < params.c; c++) { total += e * class_weight(c); }
+  for (var c = 0u; c < params.c; c++) {
+    let a = select(0.0, on_label, c == label) + e * class_weight(c);
+    out[first + c] = g * (exp(x[first + c] - m) / s * total - a);
+  }
+}

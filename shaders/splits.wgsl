@@ -1,0 +1,48 @@
+// reduce: y[i] = Σ over splits of part[split, i] (+ bias[i mod period]), in the order of the splits: the second stage of every
+// kernel that splits its reduction, so that the sum is the same at every run.
+//
+// host: bindings params, part [splits, size], bias (or, with hasBias 0, part again), y [size]; size in elements.
+//       entry `main` where size (and period) are multiples of 4, `ragged` for any.
+//       grid  = [min(g, 65535), ceil(g / 65535)], g = ceil(size / 4 / 64) for `main`, ceil(size / 64) for `ragged`.
+struct Params { size: u32, splits: u32, period: u32, hasBias: u32 }
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> part: array<vec4f>;
+@group(0) @binding(2) var<storage, read> bias: array<vec4f>;
+@group(0) @binding(3) var<storage, read_write> y: array<vec4f>;
+@group(0) @binding(1) var<storage, read> partScalar: array<f32>;
+@group(0) @binding(2) var<storage, read> biasScalar: array<f32>;
+@group(0) @binding(3) var<storage, read_write> yScalar: array<f32>;
+
+@compute @workgroup_size(64)
+fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) grid: vec3u) {
+  let i = id.x + id.y * grid.x * 64u;
+  let size = params.size / 4u;
+  if (i >= size) {
+    return;
+  }
+  var sum = part[i];
+  for (var split = 1u; split < params.splits; split++) {
+    sum += part[split * size + i];
+  }
+  if (params.hasBias != 0u) {
+    sum += bias[i % (params.period / 4u)];
+  }
+  y[i] = sum;
+}
+
+@compute @workgroup_size(64)
+fn ragged(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) grid: vec3u) {
+  let i = id.x + id.y * grid.x * 64u;
+  if (i >= params.size) {
+    return;
+  }
+  var sum = partScalar[i];
+  for (var split = 1u; split < params.splits; split++) {
+    sum += partScalar[split * params.size + i];
+  }
+  if (params.hasBias != 0u) {
+    sum += biasScalar[i % params.period];
+  }
+  yScalar[i] = sum;
+}

@@ -1,0 +1,39 @@
+// Keeps what a report needs of each image of a batch, without stopping the GPU: rows[at + n] = (loss, prediction, probability of
+// the prediction, label), read back many steps later. The loss is the training loss of the row, label smoothing included.
+// An image that is not one (label beyond C) leaves a label of −1.
+//#include "lib/grid.wgsl"
+
+struct Params { n: u32, c: u32, at: u32, smoothing: f32 }
+@group(0) @binding(0) var<uniform> params: Params;
+// step[at] is the first row.
+@group(0) @binding(1) var<storage, read> step: array<u32>;
+@group(0) @binding(2) var<storage, read> logits: array<f32>;
+@group(0) @binding(3) var<storage, read> labels: array<u32>;
+@group(0) @binding(4) var<storage, read_write> rows: array<vec4f>;
+
+@compute @workgroup_size(GROUP)
+fn tally(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
+  let n = rank(group, local, groups);
+  if (n >= params.n) { return; }
+  let first = n * params.c;
+  let label = labels[n];
+  if (label >= params.c) {
+    rows[step[params.at] + n] = vec4f(0.0, 0.0, 0.0, -1.0);
+    return;
+  }
+  var best = 0u;
+  for (var c = 1u; c < params.c; c++) {
+    if (!(logits[first + c] <= logits[first + best])) { best = c; } // a NaN wins, and the loss below shows it
+  }
+  let m = logits[first + best];
+  var s = 0.0;
+  var d = 0.0;
+  for (var c = 0u; c < params.c; c++) {
+    s += exp(logits[first + c] - m);
+    d += m - logits[first + c];
+  }
+  let log_s = log(s);
+  let nll = log_s + (m - logits[first + label]);
+  let even = log_s + d / f32(params.c);
+  rows[step[params.at] + n] = vec4f(mix(nll, even, params.smoothing), f32(best), 1.0 / s, f32(label));
+}

@@ -1,0 +1,81 @@
+// y = f(x) and dx = dy·f′(x), element by element. OP names the case; a new function is one case in each switch.
+//#include "lib/grid.wgsl"
+
+const OP: u32 = RELU;
+const RELU: u32 = 0u;
+const SIGMOID: u32 = 1u;
+const TANH: u32 = 2u;
+const EXP: u32 = 3u;
+const LOG: u32 = 4u;
+const SQRT: u32 = 5u;
+const ABS: u32 = 6u;
+const NEG: u32 = 7u;
+const SQUARE: u32 = 8u;
+const SILU: u32 = 9u;
+const GELU: u32 = 10u;
+const SOFTPLUS: u32 = 11u;
+
+struct Params { n: u32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(2) var<storage, read> dy: array<f32>;
+@group(0) @binding(3) var<storage, read_write> out: array<f32>;
+
+fn sigmoid(v: f32) -> f32 { return 1.0 / (1.0 + exp(-v)); }
+
+// The builtin gives NaN for large arguments on several drivers; beyond ±15 the result is ±1 in f32 anyway.
+fn tanh_safe(v: f32) -> f32 { return tanh(clamp(v, -15.0, 15.0)); }
+
+// GELU in its tanh form: x/2 · (1 + tanh(√(2/π)·(x + 0.044715·x³))).
+fn gelu_inner(v: f32) -> f32 { return 0.7978845608 * (v + 0.044715 * v * v * v); }
+
+fn f(v: f32) -> f32 {
+  switch OP {
+    case RELU: { return select(v, 0.0, v < 0.0); } // not max(v, 0): a NaN must stay one
+    case SIGMOID: { return sigmoid(v); }
+    case TANH: { return tanh_safe(v); }
+    case EXP: { return exp(v); }
+    case LOG: { return log(v); }
+    case SQRT: { return sqrt(v); }
+    case ABS: { return abs(v); }
+    case NEG: { return -v; }
+    case SQUARE: { return v * v; }
+    case SILU: { return v * sigmoid(v); }
+    case GELU: { return 0.5 * v * (1.0 + tanh_safe(gelu_inner(v))); }
+    case SOFTPLUS: { return max(v, 0.0) + log(1.0 + exp(-abs(v))); }
+    default: { return v; }
+  }
+}
+
+fn df(v: f32) -> f32 {
+  switch OP {
+    case RELU: { return select(0.0, 1.0, v > 0.0); }
+    case SIGMOID: { let s = sigmoid(v); return s * (1.0 - s); }
+    case TANH: { let t = tanh_safe(v); return 1.0 - t * t; }
+    case EXP: { return exp(v); }
+    case LOG: { return 1.0 / v; }
+    case SQRT: { return 0.5 / sqrt(v); }
+    case ABS: { return sign(v); }
+    case NEG: { return -1.0; }
+    case SQUARE: { return 2.0 * v; }
+    case SILU: { let s = sigmoid(v); return s * (1.0 + v * (1.0 - s)); }
+    case GELU: {
+      let t = tanh_safe(gelu_inner(v));
+      return 0.5 * (1.0 + t) + 0.5 * v * (1.0 - t * t) * 0.7978845608 * (1.0 + 0.134145 * v * v);
+    }
+    case SOFTPLUS: { return sigmoid(v); }
+    default: { return 1.0; }
+  }
+}
+
+@compute @workgroup_size(GROUP)
+fn forward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
+  let i = rank(group, local, groups);
+  if (i < params.n) { out[i] = f(x[i]); }
+}
+
+@compute @workgroup_size(GROUP)
+fn backward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
+  let i = rank(group, local, groups);
+  if (i < params.n) { out[i] = dy[i] * df(x[i]); }
+}

@@ -1,0 +1,18 @@
+import { type Command, command } from './command.ts';
+import * as manuals from './manuals.ts';
+import { withDefaults } from './option.ts';
+import { evaluateOptions, predictOptions } from './options.ts';
+
+/** Every command of the program, in the order in which `--help` lists them. */
+export const commands: readonly Command[] = [
+  command(manuals.train, async (given) => (await import('./train.ts')).train(given)),
+  command(manuals.evaluate, async (given) =>
+    (await import('./evaluate.ts')).evaluate(withDefaults(evaluateOptions, given)),
+  ),
+  command(manuals.predict, async (given) =>
+    (await import('./predict.ts')).predict(withDefaults(predictOptions, given)),
+  ),
+  command(manuals.info, async (given) =>
+    (await import('./info.ts')).info({ adapter: given.adapter, json: given.json ?? false }),
+  ),
+];

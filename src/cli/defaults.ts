@@ -1,0 +1,133 @@
+import { ConfigError } from '../core/errors.ts';
+import { listOf } from '../core/nearest.ts';
+import { flagOf, type Table, withDefaults } from './option.ts';
+import { TOYFACES, type TrainOptions, trainOptions } from './options.ts';
+
+/** What the defaults depend on beside the options themselves. */
+export interface Situation {
+  /** The adapter computes on the CPU. */
+  software: boolean;
+  /** `toyfaces`, or the path of the data. */
+  data: string;
+}
+
+export interface Preset {
+  /** When it holds, in words that follow the value in `--help`; empty where that needs no mention. */
+  readonly label: string;
+  readonly holds: (options: TrainOptions, situation: Situation) => boolean;
+  readonly values: Partial<TrainOptions>;
+}
+
+/**
+ * Defaults other than the table's, each where it holds; later rows win over earlier ones, and see what those decided.
+ *
+ * On a software adapter a step costs about a thousand times more: there the network is narrower, and the first run uses
+ * what learns fastest in few steps. A row yields to an option that would make no sense with it (`--pool`, `--nesterov`).
+ */
+export const presets: readonly Preset[] = [
+  { label: `with ${TOYFACES}`, holds: (_, { data }) => data === TOYFACES, values: { epochs: 10 } },
+  { label: 'on a software adapter', holds: (_, { software }) => software, values: { width: 0.25 } },
+  {
+    label: `with ${TOYFACES} on a software adapter`,
+    holds: (_, { software, data }) => software && data === TOYFACES,
+    values: { width: 0.125, epochs: 8, batch: 32, augment: 'flip' },
+  },
+  {
+    label: `with ${TOYFACES} on a software adapter`,
+    holds: ({ pool }, { software, data }) => software && data === TOYFACES && pool === null,
+    values: { head: 'fastai' },
+  },
+  {
+    label: `with ${TOYFACES} on a software adapter`,
+    holds: ({ nesterov }, { software, data }) => software && data === TOYFACES && !nesterov,
+    values: { optimizer: 'adamw' },
+  },
+  {
+    label: 'with adam or adamw',
+    holds: ({ optimizer }) => optimizer !== 'sgd',
+    values: { lr: 2e-3 },
+  },
+  {
+    label: `with ${TOYFACES} on a software adapter`,
+    holds: ({ optimizer }, { software, data }) => software && data === TOYFACES && optimizer === 'adamw',
+    values: { lr: 5e-3 },
+  },
+  { label: 'with adamw', holds: ({ optimizer }) => optimizer === 'adamw', values: { weightDecay: 0.01 } },
+  { label: 'with one-cycle', holds: ({ schedule }) => schedule === 'one-cycle', values: { momentum: 0.95 } },
+  { label: '', holds: ({ head, pool }) => head === 'vgg' && pool === null, values: { pool: 1 } },
+];
+
+/**
+ * The options of a new run: what the user gave, then the presets that hold, then the table.
+ *
+ * Pure; what was given is never changed. Throws ConfigError where two options contradict each other.
+ */
+export function resolveDefaults(given: Partial<TrainOptions>, situation: Situation): TrainOptions {
+  let options: TrainOptions = withDefaults(trainOptions, given);
+  for (const { holds, values } of presets) {
+    if (holds(options, situation)) options = { ...options, ...values, ...given };
+  }
+  checkContradictions(options);
+  return options;
+}
+
+/**
+ * The options of a run that is continued: those it was started with, and of those given the ones that leave it the same run.
+ *
+ * `recorded` is what run.json says; its limit of time was used up, and does not come again. Throws ConfigError where a given option would change the run.
+ */
+export function resumeOptions(recorded: TrainOptions, given: Partial<TrainOptions>): TrainOptions {
+  checkGiven(given);
+  return { ...recorded, maxMinutes: null, ...given };
+}
+
+/** What contradicts what; every rule is silent about options that are not there. */
+const contradictions: readonly ((options: Partial<TrainOptions>) => string | false)[] = [
+  ({ head, pool }) =>
+    head === 'fastai' &&
+    typeof pool === 'number' &&
+    '--pool is for --head vgg; the fastai head pools to 1×1. Leave out one of the two.',
+  ({ nesterov, optimizer }) =>
+    nesterov === true &&
+    optimizer !== undefined &&
+    optimizer !== 'sgd' &&
+    `--nesterov is for --optimizer sgd, not ${optimizer}. Leave out one of the two.`,
+  ({ nesterov, momentum }) =>
+    nesterov === true && momentum === 0 && '--nesterov needs a momentum above 0. Leave out --momentum 0.',
+  ({ warmup, schedule }) =>
+    warmup !== undefined &&
+    warmup > 0 &&
+    schedule === 'one-cycle' &&
+    '--warmup is for other schedules; one-cycle has its own. Leave it out or choose another --schedule.',
+  ({ warmup, epochs }) =>
+    warmup !== undefined &&
+    epochs !== undefined &&
+    warmup >= epochs &&
+    warmup > 0 &&
+    `--warmup ${warmup} leaves nothing of ${epochs} epochs. Choose less than ${epochs}.`,
+];
+
+function checkContradictions(options: Partial<TrainOptions>): void {
+  for (const contradiction of contradictions) {
+    const message = contradiction(options);
+    if (message) throw new ConfigError(message);
+  }
+}
+
+/**
+ * Checks what a user gave, before anything is opened; defaults are not known yet, and what is not there contradicts nothing.
+ *
+ * Throws ConfigError where two options contradict each other, and where one would change the run that `--resume` continues.
+ */
+export function checkGiven(given: Partial<TrainOptions>): void {
+  checkContradictions(given);
+  if (typeof given.resume !== 'string') return;
+  const table: Table = trainOptions;
+  const changing = Object.keys(given).filter((key) => !table[key]!.resumable);
+  if (changing.length === 0) return;
+  const flags = changing.map((key) => flagOf(key, table[key]!));
+  throw new ConfigError(
+    `--resume ${given.resume} continues a run with the options it was started with. ` +
+      `Leave out ${listOf(flags, 'and')}, or start a new run without --resume.`,
+  );
+}

@@ -1,0 +1,49 @@
+import { GpuError, isUserError } from '../core/errors.ts';
+import type { Command } from './command.ts';
+import { readCommandLine } from './usage.ts';
+import { dawngradVersion } from './version.ts';
+
+/**
+ * Runs a command line, the program's name and Node's not included.
+ *
+ * Whatever fails is told in one line on stderr, and ends the process: with 2 for what the user can mend, with 1 for the
+ * rest. `DEBUG=1` shows where it was thrown.
+ */
+export async function main(argv: readonly string[], commands: readonly Command[]): Promise<void> {
+  process.stdout.on('error', leaveOnClosedPipe);
+  process.stderr.on('error', leaveOnClosedPipe);
+  process.on('uncaughtException', fail);
+  try {
+    const call = readCommandLine(argv, commands, dawngradVersion);
+    if (!call) return;
+    call.command.check?.(call.given);
+    await call.command.run(call.given);
+  } catch (error) {
+    fail(error);
+  }
+}
+
+/** A reader such as `head` that has seen enough is no failure. */
+function leaveOnClosedPipe(error: NodeJS.ErrnoException): void {
+  if (error.code === 'EPIPE') process.exit();
+  throw error;
+}
+
+function fail(error: unknown): void {
+  const shown = debugging() && error instanceof Error ? error.stack : oneLine(`dawngrad: ${messageOf(error)}`);
+  const exitCode = isUserError(error) ? 2 : 1;
+  process.exitCode = exitCode;
+  // A device that is still open would keep the process alive; a pipe may still hold the line when exit is called.
+  process.stderr.write(`${shown}\n`, () => process.exit(exitCode));
+}
+
+function messageOf(error: unknown): string {
+  if (!(error instanceof Error)) return `unknown failure: ${error}`;
+  // Errors of the system (ENOSPC, EIO) carry a code and say what happened; the rest are bugs, and their kind helps.
+  const explained: boolean = error instanceof GpuError || 'code' in error || isUserError(error);
+  return explained ? error.message : `${error.name}: ${error.message} (DEBUG=1 shows where)`;
+}
+
+const oneLine = (message: string): string => message.trim().replace(/\s*[\r\n]+\s*/g, ' ');
+
+const debugging = (): boolean => !['', '0', undefined].includes(process.env.DEBUG);

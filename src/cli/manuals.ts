@@ -1,0 +1,47 @@
+import type { Manual } from './command.ts';
+import { checkGiven, presets } from './defaults.ts';
+import { evaluateOptions, infoOptions, lrFindOptions, predictOptions, trainOptions } from './options.ts';
+
+/** `train`. */
+export const train: Manual<typeof trainOptions> = {
+  name: 'train',
+  summary: 'trains a network and writes a run folder',
+  options: trainOptions,
+  presets,
+  examples: ['', '--data fer2013.csv --epochs 60 --augment affine', '--resume runs/NAME'],
+  check: checkGiven,
+};
+
+/** `lr-find`. */
+export const lrFind: Manual<typeof lrFindOptions> = {
+  name: 'lr-find',
+  summary: 'tests a range of learning rates and draws the loss over them',
+  options: lrFindOptions,
+  presets,
+  examples: ['--data fer2013.csv --batch 64'],
+  check: checkGiven,
+};
+
+/** `evaluate`. */
+export const evaluate: Manual<typeof evaluateOptions> = {
+  name: 'evaluate',
+  summary: 'measures a trained network: accuracy, precision and recall of each class',
+  options: evaluateOptions,
+  examples: ['--model model.safetensors --data fer2013.csv --split test'],
+};
+
+/** `predict`. */
+export const predict: Manual<typeof predictOptions> = {
+  name: 'predict',
+  summary: 'gives the class probabilities of images',
+  options: predictOptions,
+  examples: ['--model model.safetensors face.png more-faces/'],
+};
+
+/** `info`. */
+export const info: Manual<typeof infoOptions> = {
+  name: 'info',
+  summary: 'lists the adapters, and says which one is chosen and why',
+  options: infoOptions,
+  examples: ['', '--adapter software --json'],
+};

@@ -1,0 +1,171 @@
+import { operands, option, required, type Values } from './option.ts';
+import { choice, form, number, text, toggle, whole } from './value.ts';
+
+/** The data set that the program draws itself. */
+export const TOYFACES = 'toyfaces';
+
+export const archNames = ['vgg11_bn', 'vgg13_bn', 'vgg16_bn', 'vgg19_bn'] as const;
+export const headNames = ['vgg', 'fastai'] as const;
+export const optimizerNames = ['sgd', 'adam', 'adamw'] as const;
+export const scheduleNames = ['one-cycle', 'cosine', 'step', 'plateau', 'constant'] as const;
+/** Each one does what the ones before it do, and more. */
+export const augmentNames = ['none', 'flip', 'crop', 'affine'] as const;
+export const precisionNames = ['f32'] as const;
+export const splitNames = ['train', 'valid', 'test'] as const;
+
+const share = /^\d+(\.\d+)? ?%$/;
+const shareInWords = "a share such as '10%'";
+const validNames = ['PublicTest', 'both'];
+
+const model = required('Model', text('FILE'), 'weights and facts of a trained network: the model.safetensors of a run');
+const json = option('Output', toggle, false, 'prints JSON, for scripts');
+
+/** The options of `train`: what is parsed, checked, explained by `--help`, and kept in run.json. */
+export const trainOptions = {
+  data: option(
+    'Data',
+    text('PATH'),
+    TOYFACES,
+    `a FER2013 CSV, a folder of class folders of PNG or JPEG images, or ${TOYFACES} (drawn by the program)`,
+    { resumable: true },
+  ),
+  valid: option(
+    'Data',
+    form('NAME', validNames, share, shareInWords),
+    null,
+    'what validates: PublicTest rows, both (PublicTest and PrivateTest) or a share',
+    {
+      otherwise: 'PublicTest where there are such rows, else 10%',
+    },
+  ),
+  limit: option('Data', whole('N', { from: 1 }), null, 'takes N images of each split', { otherwise: 'all' }),
+  store: option('Data', whole('PX', { from: 16, to: 1024 }), 48, 'side that images of a folder are stored at'),
+  size: option('Data', whole('PX', { from: 32, to: 1024 }), null, 'side of the input, resized on the GPU', {
+    otherwise: 'the stored side',
+  }),
+  channels: option('Data', choice('1|3', [1, 3]), 3, 'channels of the input; gray is replicated to 3'),
+  augment: option('Data', choice('NAME', augmentNames), 'crop', 'what training images go through'),
+
+  arch: option('Network', choice('NAME', archNames), 'vgg16_bn', 'the network'),
+  width: option(
+    'Network',
+    number('F', { above: 0, to: 4 }),
+    1,
+    'multiplies every channel count, rounded to a multiple of 8',
+  ),
+  head: option(
+    'Network',
+    choice('NAME', headNames),
+    'vgg',
+    'the classifier: two hidden layers of 4096 (vgg), or pooled maxima and means and one of 512 (fastai)',
+  ),
+  pool: option('Network', whole('N', { from: 1, to: 14 }), null, "the vgg head averages to N×N; 7 is torchvision's", {
+    otherwise: '1',
+  }),
+  dropout: option('Network', number('P', { from: 0, below: 1 }), 0.5, 'share of activations dropped in the head'),
+
+  epochs: option('Training', whole('N', { from: 1, to: 100_000 }), 30, 'passes over the training images'),
+  batch: option('Training', whole('N', { from: 1, to: 65_536 }), 64, 'images a step'),
+  accumulate: option('Training', whole('N', { from: 1, to: 1024 }), 1, 'batches whose gradients make one step'),
+  optimizer: option('Training', choice('NAME', optimizerNames), 'sgd', "with PyTorch's semantics"),
+  nesterov: option('Training', toggle, false, "Nesterov's momentum, with sgd"),
+  lr: option('Training', number('F', { above: 0 }), 0.05, 'learning rate; the highest one of the schedule'),
+  momentum: option(
+    'Training',
+    number('F', { from: 0, below: 1 }),
+    0.9,
+    'momentum of sgd, first beta of adam and adamw',
+  ),
+  weightDecay: option('Training', number('F', { from: 0 }), 5e-4, 'weight decay'),
+  schedule: option('Training', choice('NAME', scheduleNames), 'one-cycle', 'how the learning rate changes'),
+  warmup: option(
+    'Training',
+    number('EPOCHS', { from: 0 }),
+    0,
+    'rises linearly to the learning rate; one-cycle has its own',
+  ),
+  labelSmoothing: option(
+    'Training',
+    number('P', { from: 0, below: 1 }),
+    0,
+    'share of the target spread over all classes',
+  ),
+  seed: option(
+    'Training',
+    whole('N', { from: 0, to: 2 ** 32 - 1 }),
+    1,
+    'decides weights, order, augmentation and dropout',
+  ),
+  maxMinutes: option('Training', number('MIN', { above: 0 }), null, 'stops cleanly after so long, to be resumed', {
+    otherwise: 'no limit',
+    resumable: true,
+  }),
+
+  adapter: option(
+    'Machine',
+    text('NAME'),
+    'auto',
+    "auto, hardware, software, lavapipe, swiftshader, or part of an adapter's name; also DAWNGRAD_ADAPTER",
+    { env: 'DAWNGRAD_ADAPTER', resumable: true },
+  ),
+  precision: option('Machine', choice('NAME', precisionNames), 'f32', 'storage and arithmetic'),
+
+  out: option('Run folder', text('DIR'), null, 'where the run is written', { otherwise: 'runs/TIME-ARCH' }),
+  resume: option('Run folder', text('DIR'), null, 'continues the run in DIR exactly where its last checkpoint is', {
+    otherwise: 'a new run',
+    resumable: true,
+  }),
+  checkpointEvery: option('Run folder', whole('STEPS', { from: 1 }), null, 'writes a checkpoint so often', {
+    otherwise: 'after each epoch',
+    resumable: true,
+  }),
+};
+
+/** Everything that a training run is told; all of it is in run.json. */
+export interface TrainOptions extends Values<typeof trainOptions> {}
+
+const { data, valid, limit, store, size, channels, augment, arch, width, head, pool, dropout } = trainOptions;
+const { batch, optimizer, momentum, weightDecay, labelSmoothing, seed, adapter, precision } = trainOptions;
+
+/** The options of `lr-find`: what `train` would run, and the range to sweep. */
+export const lrFindOptions = {
+  ...{ data, valid, limit, store, size, channels, augment, arch, width, head, pool, dropout },
+  ...{ batch, optimizer, momentum, weightDecay, labelSmoothing, seed, adapter, precision },
+  startLr: option('Sweep', number('F', { above: 0 }), 1e-7, 'first learning rate'),
+  endLr: option('Sweep', number('F', { above: 0 }), 10, 'last learning rate'),
+  steps: option('Sweep', whole('N', { from: 20, to: 100_000 }), 100, 'learning rates tried, evenly spaced in log'),
+  out: option('Output', text('DIR'), null, 'where table and SVG are written', { otherwise: 'runs/TIME-lr-find' }),
+};
+export interface LrFindOptions extends Values<typeof lrFindOptions> {}
+
+/** The options of `evaluate`. */
+export const evaluateOptions = {
+  model,
+  data: required('Data', data.kind, 'a FER2013 CSV, a folder of class folders, or toyfaces'),
+  split: option('Data', choice('NAME', splitNames), 'valid', 'the part to evaluate on'),
+  valid: {
+    ...valid,
+    kind: form('NAME', [...validNames, 'all'], share, shareInWords),
+    help: 'what counts as valid: PublicTest rows, both, a share, or all images',
+  },
+  seed: { ...seed, help: 'seed that the share, or toyfaces, was drawn with' },
+  limit,
+  store: { ...store, initial: null, otherwise: 'as in training' },
+  batch: { ...batch, initial: 64 },
+  adapter,
+  json,
+};
+export interface EvaluateOptions extends Values<typeof evaluateOptions> {}
+
+/** The options of `predict`. */
+export const predictOptions = {
+  images: operands(text('IMAGE_OR_FOLDER'), 'PNG or JPEG images, or folders of them'),
+  model,
+  adapter,
+  json,
+};
+export interface PredictOptions extends Values<typeof predictOptions> {}
+
+/** The options of `info`. */
+export const infoOptions = { adapter, json };
+export interface InfoOptions extends Values<typeof infoOptions> {}

@@ -1,0 +1,145 @@
+import { basename, resolve } from 'node:path';
+import { ConfigError } from '../core/errors.ts';
+import { loadDataset } from '../data/dataset.ts';
+import type { Gpu } from '../gpu/gpu.ts';
+import { openGpu } from '../gpu/node.ts';
+import { createProgress } from '../train/progress.ts';
+import { Run, type RunOrigin } from '../train/run.ts';
+import { checkOut, createRunFolder, openRunFolder, type RunFolder } from '../train/runfolder.ts';
+import type { RunRecord, RunResult } from '../train/runrecord.ts';
+import { resolveDefaults, resumeOptions } from './defaults.ts';
+import { readOptions } from './option.ts';
+import { TOYFACES, type TrainOptions, trainOptions } from './options.ts';
+import { versions } from './version.ts';
+
+/** `dawngrad train`: trains a network and writes a run folder, or continues one. */
+export async function train(given: Partial<TrainOptions>): Promise<void> {
+  const resumed = typeof given.resume === 'string' ? openRunFolder(given.resume) : null;
+  if (!resumed) checkOut(given.out ?? null);
+  const recorded = resumed && readOptions(trainOptions, resumed.record.options, resumed.folder.record);
+
+  const gpu = await openGpu({ adapter: given.adapter ?? recorded?.adapter });
+  try {
+    console.error(gpu.adapter.why);
+    const situation = { software: gpu.adapter.software, data: given.data ?? TOYFACES };
+    const options = recorded ? resumeOptions(recorded, given) : resolveDefaults(given, situation);
+    const result = await trainOn(gpu, options, resumed);
+    if (result.status === 'diverged') process.exitCode = 1;
+  } finally {
+    gpu.close();
+  }
+}
+
+async function trainOn(
+  gpu: Gpu,
+  options: TrainOptions,
+  resumed: { folder: RunFolder; record: RunRecord } | null,
+): Promise<RunResult> {
+  const { data: source, valid, seed, limit, store, channels } = options;
+  const data = await loadDataset({
+    data: source,
+    valid: valid ?? undefined,
+    seed,
+    limit: limit ?? undefined,
+    store,
+    channels,
+  });
+  if (resumed) checkSame(gpu, data.fingerprint, resumed.record);
+  console.error(
+    `${data.name}: ${data.train.count} training images, ${data.valid.count} to validate (${data.validName}), ${data.classes.length} classes`,
+  );
+  const origin: RunOrigin = resumed?.record ?? {
+    commandLine: process.argv.slice(2),
+    startedAt: new Date().toISOString(),
+    options: { ...options },
+    seed,
+    versions: versions(),
+    adapter: adapterFacts(gpu),
+    data: {
+      name: source === TOYFACES ? TOYFACES : basename(source),
+      path: source === TOYFACES ? null : resolve(source),
+      classes: data.classes,
+      counts: { train: data.train.count, valid: data.valid.count, test: data.test?.count ?? null },
+      validName: data.validName,
+      fingerprint: data.fingerprint,
+    },
+  };
+  const interrupt = onInterrupt();
+  const run = new Run({
+    gpu,
+    config: options,
+    data,
+    origin,
+    openFolder: () => resumed?.folder ?? createRunFolder(options.out, options.arch),
+    resume: resumed !== null,
+    createProgress: (steps) => createProgress(process.stderr, steps),
+    interrupted: interrupt.requested,
+  });
+  const { arch, width, head } = options;
+  console.error(
+    `${arch}, width ${width}, ${head} head: ${run.trainer.model.parameterCount().toLocaleString('en')} parameters; ${run.trainer.totalSteps} steps of ${options.batch * options.accumulate} images`,
+  );
+  const result = await run.train().finally(interrupt.release);
+  for (const line of epilogue(run.folder, result, options)) console.error(line);
+  return result;
+}
+
+/** What is printed at the end: how it went, and what to do next. */
+function epilogue({ dir, report, model }: RunFolder, result: RunResult, options: TrainOptions): string[] {
+  const command = process.env.npm_lifecycle_event ? 'npm run train --' : 'dawngrad train';
+  const lines: string[] = [];
+  if (result.validAccuracy !== null) {
+    lines.push(
+      `Best: ${(100 * result.validAccuracy).toFixed(2)} % of the validation images right, in epoch ${result.bestEpoch}.`,
+      `${Math.round(result.seconds)} s in all, ${result.imagesPerSecond.toPrecision(3)} images/s, ${(result.peakGpuBytes / 1e6).toFixed(0)} MB of GPU memory at most.`,
+    );
+  }
+  if (result.status === 'stopped') lines.push(`Stopped; continue with: ${command} --resume ${dir}`);
+  if (result.status === 'diverged') lines.push(`The last good weights are in ${model}.`);
+  if (result.validAccuracy !== null) lines.push(`Report: ${report}`);
+  if (result.status === 'finished' && options.data === TOYFACES) {
+    lines.push(`Now with real faces, FER2013 from Kaggle: ${command} --data fer2013.csv`);
+  }
+  return lines;
+}
+
+const adapterFacts = ({ adapter: { kind, name, driver, software, fingerprint, why } }: Gpu) => ({
+  kind,
+  name,
+  driver,
+  software,
+  fingerprint,
+  why,
+});
+
+/** A resumed run needs its data; on another adapter it goes on, but not bit by bit. */
+function checkSame(gpu: Gpu, fingerprint: string, record: RunRecord): void {
+  if (fingerprint !== record.data.fingerprint) {
+    throw new ConfigError(
+      `--resume: the data is not what the run was started with (${record.data.name}). Give its --data, unchanged.`,
+    );
+  }
+  if (gpu.adapter.fingerprint !== record.adapter.fingerprint) {
+    console.error(
+      `Note: the run was started on ${record.adapter.name}; on another adapter it continues, but not to the same bits.`,
+    );
+  }
+}
+
+/** Ctrl-C stops after the step, with a checkpoint; a second one at once. */
+function onInterrupt(): { requested(): boolean; release(): void } {
+  let requested = false;
+  const handler = () => {
+    if (requested) process.exit(130);
+    requested = true;
+  };
+  process.on('SIGINT', handler);
+  process.on('SIGTERM', handler);
+  return {
+    requested: () => requested,
+    release: () => {
+      process.off('SIGINT', handler);
+      process.off('SIGTERM', handler);
+    },
+  };
+}

@@ -1,0 +1,59 @@
+import type { Gpu } from '../gpu/gpu.ts';
+import type { PoolBuffer } from '../gpu/pool.ts';
+import { Storage } from './storage.ts';
+
+/** Slots start at multiples of this: what a binding's offset must be a multiple of, and a line of the group table. */
+export const BLOCK_BYTES = 256;
+
+/** One buffer of an arena. */
+export interface ArenaChunk {
+  readonly pool: PoolBuffer;
+  readonly sizeBytes: number;
+  /** Indices of the slots in this chunk, in order, with where they start. */
+  readonly slots: readonly { readonly index: number; readonly offsetBytes: number; readonly sizeBytes: number }[];
+}
+
+export const paddedBytes = (sizeBytes: number): number => Math.ceil(sizeBytes / BLOCK_BYTES) * BLOCK_BYTES;
+
+/**
+ * Memory for many tensors that one kernel walks over: parameters, gradients, or one kind of optimizer state. Slots are padded to
+ * 256 bytes and zeroed; a chunk never exceeds what the adapter can bind at once, unless a single slot does.
+ */
+export class Arena {
+  readonly chunks: readonly ArenaChunk[];
+  private readonly storages: Storage[] = [];
+
+  constructor(gpu: Gpu, sizesBytes: readonly number[]) {
+    const limit = Math.min(gpu.limits.maxStorageBufferBindingSize, gpu.limits.maxBufferSize);
+    const chunks: { index: number; offsetBytes: number; sizeBytes: number }[][] = [];
+    let used = Number.POSITIVE_INFINITY;
+    for (const [index, sizeBytes] of sizesBytes.entries()) {
+      if (used + paddedBytes(sizeBytes) > limit) {
+        chunks.push([]);
+        used = 0;
+      }
+      chunks.at(-1)!.push({ index, offsetBytes: used, sizeBytes });
+      used += paddedBytes(sizeBytes);
+    }
+    this.chunks = chunks.map((slots) => {
+      const last = slots.at(-1)!;
+      const sizeBytes = last.offsetBytes + paddedBytes(last.sizeBytes);
+      const pool = gpu.pool.acquire(sizeBytes);
+      gpu.stream.clear({ pool, offsetBytes: 0, sizeBytes });
+      for (const { index, offsetBytes, sizeBytes: size } of slots) {
+        this.storages[index] = Storage.within(gpu, pool, offsetBytes, size);
+      }
+      return { pool, sizeBytes, slots };
+    });
+  }
+
+  /** The memory of slot `index`. */
+  storage(index: number): Storage {
+    return this.storages[index]!;
+  }
+
+  /** Gives all of it back. */
+  release(gpu: Gpu): void {
+    for (const { pool } of this.chunks) gpu.pool.release(pool);
+  }
+}

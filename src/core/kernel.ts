@@ -1,0 +1,124 @@
+import { debugLevel } from '../gpu/debug.ts';
+import { currentGpu } from '../gpu/gpu.ts';
+import type { Pipeline } from '../gpu/pipeline.ts';
+import type { Work } from '../gpu/profile.ts';
+import type { Consts } from '../gpu/shader.ts';
+import type { Binding, BufferRange, Grid } from '../gpu/stream.ts';
+import { GpuError } from './errors.ts';
+import { showShape } from './shape.ts';
+import type { Tensor } from './tensor.ts';
+
+/** What a kernel binds: a tensor, or a bare range of memory such as the step buffer. */
+export type Operand = Tensor | BufferRange;
+
+/**
+ * Records one run of a compute shader.
+ *
+ * @param consts   values for the shader's `const NAME: T` lines: what changes the code
+ * @param operands tensors by the names that the shader's bindings have: exactly those that the entry point mentions, also where
+ *                 a constant keeps it from reading them (any tensor stands in there)
+ * @param params   values for the fields of `struct Params`: what changes only numbers
+ * @param threads  invocations wanted, spread over a one-dimensional grid; or the grid itself in workgroups
+ * @param flops    multiplications and additions, for profiles; where it is not given they show bytes alone
+ */
+export type Kernel = (
+  consts: Consts,
+  operands: Readonly<Record<string, Operand>>,
+  params: Readonly<Record<string, number>>,
+  threads: number | Grid,
+  flops?: number,
+) => void;
+
+const MAX_GROUPS = 65_535;
+
+/**
+ * A compute shader as a function: `shaders/NAME.wgsl`, or the WGSL text `code` under a name of its own; entry point `entry`. The
+ * text declares the interface: `@group(0) @binding(0) var<uniform> params: Params`, storage bindings, and `const`s to specialise.
+ */
+export function kernel(name: string, entry: string, code?: string): Kernel {
+  return (consts, operands, params, threads, flops = 0) => {
+    const gpu = currentGpu();
+    if (code !== undefined) gpu.pipelines.define(name, code);
+    const pipeline = gpu.pipelines.get(name, entry, consts);
+    const bindings = bind(pipeline, operands);
+    const grid = typeof threads === 'number' ? spread(threads, pipeline.workgroup[0]) : threads;
+    if (grid.some((groups) => groups > MAX_GROUPS || groups < 1)) {
+      throw new GpuError(`${pipeline.label}: a grid of ${grid.join('×')} workgroups; each side is 1 to ${MAX_GROUPS}.`);
+    }
+    const work = gpu.stream.profile && workOf(operands, bindings, flops);
+    gpu.stream.dispatch(pipeline, bindings, pack(pipeline, params), grid, work);
+  };
+}
+
+/** What a profile is told of a dispatch. An operand that stands in for another is counted once. */
+function workOf(operands: Readonly<Record<string, Operand>>, bindings: readonly Binding[], flops: number): Work {
+  const ranges = new Map(bindings.map(({ range }) => [`${range.pool.id} ${range.offsetBytes}`, range.sizeBytes]));
+  const bytes = [...ranges.values()].reduce((sum, sizeBytes) => sum + sizeBytes, 0);
+  if (debugLevel < 3) return { bytes, flops, shapes: '' };
+  const named = Object.entries(operands).map(([name, operand]) => `${name}${shapeOf(operand)}`);
+  return { bytes, flops, shapes: named.join(' ') };
+}
+
+const shapeOf = (operand: Operand): string =>
+  isTensor(operand) ? showShape(operand.shape) : `[${operand.sizeBytes} B]`;
+
+/** Workgroups for `threads` invocations: along x, spilling into y above the limit of a side. */
+export function spread(threads: number, groupSize: number): Grid {
+  const groups = Math.max(1, Math.ceil(threads / groupSize));
+  if (groups <= MAX_GROUPS) return [groups, 1, 1];
+  const rows = Math.ceil(groups / MAX_GROUPS);
+  return [Math.ceil(groups / rows), rows, 1];
+}
+
+const isTensor = (operand: Operand): operand is Tensor => 'dtype' in operand;
+
+function bind(pipeline: Pipeline, operands: Readonly<Record<string, Operand>>): Binding[] {
+  const { shader, label } = pipeline;
+  const bound: Binding[] = [];
+  const access = new Map<number, string>();
+  for (const name in operands) {
+    const operand = operands[name]!;
+    const declared = shader.bindings.get(name);
+    if (!declared) {
+      throw new GpuError(
+        `${label}: the shader has no binding '${name}'; it has ${[...shader.bindings.keys()].join(', ')}.`,
+      );
+    }
+    if (isTensor(operand) && !declared.element.includes(scalarOf(operand))) {
+      throw new GpuError(`${label}: '${name}' is ${operand.dtype} but the shader takes ${declared.element}.`);
+    }
+    const range = isTensor(operand) ? operand.storage : operand;
+    const before = access.get(range.pool.id);
+    if (before && before !== declared.access) {
+      throw new GpuError(
+        `${label}: '${name}' shares a buffer with another operand, one read and one written. Write to a new tensor.`,
+      );
+    }
+    access.set(range.pool.id, declared.access);
+    bound.push({ binding: declared.binding, range });
+  }
+  return bound;
+}
+
+/** `vec4f` and `f32` hold f32, `vec4u`, `u32` and `atomic<u32>` hold u32: the letter that all of them contain. */
+const scalarOf = (tensor: Tensor): string => tensor.dtype[0]!;
+
+function pack(pipeline: Pipeline, params: Readonly<Record<string, number>>): Uint8Array | null {
+  const fields = pipeline.shader.params;
+  const given = Object.keys(params).length;
+  if (fields.length === 0 && given === 0) return null;
+  const view = new DataView(new ArrayBuffer(Math.ceil(fields.length / 4) * 16));
+  for (const [i, { name, type }] of fields.entries()) {
+    const value = params[name];
+    if (value === undefined) throw new GpuError(`${pipeline.label}: parameter '${name}' is missing.`);
+    if (type === 'f32') view.setFloat32(4 * i, value, true);
+    else if (type === 'u32') view.setUint32(4 * i, value, true);
+    else view.setInt32(4 * i, value, true);
+  }
+  if (given !== fields.length) {
+    throw new GpuError(
+      `${pipeline.label}: parameters are ${fields.map((f) => f.name).join(', ')}, not ${Object.keys(params).join(', ')}.`,
+    );
+  }
+  return new Uint8Array(view.buffer);
+}

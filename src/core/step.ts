@@ -1,0 +1,82 @@
+import { debugLevel } from '../gpu/debug.ts';
+import { currentGpu } from '../gpu/gpu.ts';
+import { Profile } from '../gpu/profile.ts';
+import { GpuError } from './errors.ts';
+import { beginStep, endStep } from './stepbuffer.ts';
+import type { Storage } from './storage.ts';
+import type { Tensor } from './tensor.ts';
+
+/** Tensors made in the running step, or null outside of one. */
+let members: Set<Tensor> | null = null;
+
+const collected = new FinalizationRegistry<Storage>((memory) => memory.release());
+
+/** Called for each new tensor: it belongs to the running step, or to the garbage collector. */
+export function enroll(tensor: Tensor, memory: Storage): void {
+  if (members) members.add(tensor);
+  else collected.register(tensor, memory, tensor);
+}
+
+/** Called when a tensor's memory is given back by hand. */
+export function excuse(tensor: Tensor): void {
+  members?.delete(tensor);
+  collected.unregister(tensor);
+}
+
+const kept = new WeakSet<Tensor>();
+
+/** Lets a tensor outlive its step and any `backward` through it: from now on it is freed when it is collected. */
+export function keep<T extends Tensor>(tensor: T): T {
+  kept.add(tensor);
+  if (members?.delete(tensor)) collected.register(tensor, tensor.storage, tensor);
+  return tensor;
+}
+
+/** True for a tensor that `keep` was called with. */
+export const isKept = (tensor: Tensor): boolean => kept.has(tensor);
+
+/**
+ * Runs one training or evaluation step: records all GPU work of `fn`, submits it once and gives back the memory of every tensor
+ * made in it, but for those that `fn` returns (a tensor, or an array or object of them). Resolves when the work is submitted; it
+ * waits for earlier steps when two are already running.
+ *
+ * `fn` is not async: reading a value back would stop the GPU in the middle of the step. Steps do not nest.
+ */
+export async function step<T>(fn: () => T): Promise<T> {
+  if (members) throw new GpuError('step: steps do not nest; call it after the running one has ended.');
+  const gpu = currentGpu();
+  const { stream } = gpu;
+  if (stream.pending > 0) await stream.flush();
+  if (debugLevel >= 2) stream.profile = new Profile();
+  members = new Set();
+  let result: T;
+  try {
+    beginStep();
+    result = fn();
+    if (result instanceof Promise)
+      throw new GpuError('step: the function must not be async; read values after the step.');
+    for (const tensor of tensorsIn(result)) keep(tensor);
+  } catch (error) {
+    endStep();
+    throw error;
+  } finally {
+    const left: Set<Tensor> = members;
+    members = null;
+    for (const tensor of left) tensor.free('the end of its step()');
+  }
+  await stream.flush();
+  endStep();
+  if (debugLevel >= 2) console.error(`step: ${stream.profile}`);
+  await stream.throttle();
+  gpu.check();
+  return result;
+}
+
+function tensorsIn(value: unknown): Tensor[] {
+  if (isTensor(value)) return [value];
+  if (value === null || typeof value !== 'object') return [];
+  return Object.values(value).filter(isTensor);
+}
+
+const isTensor = (value: unknown): value is Tensor =>
+  value !== null && typeof value === 'object' && 'storage' in value && 'dtype' in value && (value as Tensor).alive;

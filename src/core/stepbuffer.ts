@@ -1,0 +1,131 @@
+import { currentGpu, type Gpu } from '../gpu/gpu.ts';
+import { GpuError } from './errors.ts';
+import { Storage } from './storage.ts';
+
+const WORDS = 16_384;
+const COUNTER = 0;
+const SEED = 1;
+
+/**
+ * The one small buffer of everything that changes from step to step: the step counter (dropout and augmentation draw from it),
+ * learning rates, bias corrections, batch indices. Kernels bind it as `step: array<u32>` and are told their offset in `Params`;
+ * it is written once at the start of a step, so a schedule never recompiles a kernel and never makes a uniform.
+ */
+class StepBuffer {
+  readonly words = new Uint32Array(WORDS);
+  readonly floats = new Float32Array(this.words.buffer);
+  readonly storage: Storage;
+  readonly gpu: Gpu;
+  private readonly holes: { at: number; length: number }[] = [];
+  private used = 2;
+  /** Random operations so far in this step: each draws from its own stream. */
+  draws = 0;
+  running = false;
+
+  constructor(gpu: Gpu) {
+    this.gpu = gpu;
+    this.storage = Storage.acquire(4 * WORDS);
+    gpu.stream.clear(this.storage);
+  }
+
+  reserve(length: number): number {
+    const hole = this.holes.findIndex((h) => h.length === length);
+    if (hole >= 0) return this.holes.splice(hole, 1)[0]!.at;
+    if (this.used + length > WORDS) {
+      throw new GpuError(
+        `the step buffer holds ${WORDS} values and ${this.used + length} are asked for; use a smaller batch.`,
+      );
+    }
+    this.used += length;
+    return this.used - length;
+  }
+
+  giveBack(at: number, length: number): void {
+    this.holes.push({ at, length });
+  }
+
+  /** Sends the whole buffer; within a step that happens once, with the values that it has when the step is submitted. */
+  send(): void {
+    const { words } = this;
+    this.gpu.stream.write(this.storage, new Uint8Array(this.running ? words.buffer : words.slice().buffer));
+  }
+}
+
+const buffers = new WeakMap<Gpu, StepBuffer>();
+
+function stepBuffer(): StepBuffer {
+  const gpu = currentGpu();
+  let buffer = buffers.get(gpu);
+  if (!buffer) {
+    buffer = new StepBuffer(gpu);
+    buffers.set(gpu, buffer);
+  }
+  return buffer;
+}
+
+/** A reserved range of the step buffer. */
+export interface StepSlot {
+  /** Where it starts, in words: goes to the kernel's `Params`. */
+  readonly at: number;
+  setFloat(index: number, value: number): void;
+  setInts(values: ArrayLike<number>): void;
+  release(): void;
+}
+
+/** Reserves `length` words that may have new values each step. */
+export function reserveStepWords(length: number): StepSlot {
+  const buffer = stepBuffer();
+  const at = buffer.reserve(length);
+  const changed = () => {
+    if (!buffer.running) buffer.send();
+  };
+  return {
+    at,
+    setFloat(index, value) {
+      buffer.floats[at + index] = value;
+      changed();
+    },
+    setInts(values) {
+      buffer.words.set(values, at);
+      changed();
+    },
+    release: () => buffer.giveBack(at, length),
+  };
+}
+
+/** The buffer as kernels bind it. */
+export const stepStorage = (): Storage => stepBuffer().storage;
+
+/** Starts a step: counts it and sends the buffer, as it will be when the step is submitted. */
+export function beginStep(): void {
+  const buffer = stepBuffer();
+  buffer.words[COUNTER]!++;
+  buffer.draws = 0;
+  buffer.running = true;
+  buffer.send();
+}
+
+export function endStep(): void {
+  stepBuffer().running = false;
+}
+
+/** The random stream of the next random operation: its rank within the step. */
+export const nextDraw = (): number => stepBuffer().draws++;
+
+/** Sets the seed of everything random on the GPU. */
+export function setSeed(seed: number): void {
+  setWord(SEED, seed >>> 0);
+}
+
+/** Steps begun so far; saved and restored so that a resumed run draws the same random numbers. */
+export const stepCounter = (): number => stepBuffer().words[COUNTER]!;
+
+export function setStepCounter(steps: number): void {
+  setWord(COUNTER, steps);
+}
+
+function setWord(at: number, value: number): void {
+  const buffer = stepBuffer();
+  buffer.words[at] = value;
+  if (!buffer.running) buffer.send();
+}

@@ -1,0 +1,204 @@
+import { addInto, sumOf } from './accumulate.ts';
+import { GpuError, ShapeError } from './errors.ts';
+import { sameShape, showShape } from './shape.ts';
+import { isKept, keep } from './step.ts';
+import type { Tensor } from './tensor.ts';
+
+/**
+ * Computes the gradients of an operation's inputs from `dy`, the gradient of its output. `needs[i]` says whether input i wants
+ * one; null is a fine answer where it does not.
+ */
+export type BackwardFn = (dy: Tensor, needs: readonly boolean[]) => readonly (Tensor | null)[];
+
+export interface Node {
+  /** Rank of creation: a node's inputs have lower ones. */
+  readonly order: number;
+  readonly output: Tensor;
+  readonly inputs: readonly (Tensor | null)[];
+  /** Tensors that only the backward function uses. */
+  saved: readonly Tensor[];
+  backward: BackwardFn | null;
+}
+
+/** Where a parameter's gradient goes when an arena holds it. */
+export interface GradientSlot {
+  readonly tensor: Tensor;
+  /** True once this step's gradient has been written. */
+  filled: boolean;
+}
+
+let recording = true;
+let created = 0;
+const slots = new WeakMap<Tensor, GradientSlot>();
+
+/** Runs `fn` without recording: what it computes has no gradient. */
+export function noGrad<T>(fn: () => T): T {
+  const before = recording;
+  recording = false;
+  try {
+    return fn();
+  } finally {
+    recording = before;
+  }
+}
+
+export const isRecording = (): boolean => recording;
+
+/** True when the tape tracks `tensor`: a parameter, or computed from one. */
+export const tracked = (tensor: Tensor | null): boolean =>
+  tensor !== null && (tensor.requiresGrad || tensor.node !== null);
+
+/**
+ * Puts an operation on the tape: `y` was computed from `inputs`, and `backward` gives the inputs' gradients. `saved` are tensors
+ * made for the backward pass alone; they are freed after it, or at once when nothing is recorded. Returns `y`.
+ */
+export function record(
+  y: Tensor,
+  inputs: readonly (Tensor | null)[],
+  backward: BackwardFn,
+  saved: readonly Tensor[] = [],
+): Tensor {
+  if (recording && inputs.some(tracked)) y.node = { order: created++, output: y, inputs, saved, backward };
+  else for (const tensor of saved) tensor.free('the operation that made it');
+  return y;
+}
+
+/** Sends the gradient of `parameter` to `tensor` from now on, overwriting it first in each step. */
+export function setGradientSlot(parameter: Tensor, tensor: Tensor): GradientSlot {
+  const slot = { tensor, filled: false };
+  slots.set(parameter, slot);
+  return slot;
+}
+
+/**
+ * The tensor that a backward function writes the gradient of `input` to. For a parameter in an arena it is the parameter's slot,
+ * which saves a copy; a fresh tensor otherwise. All of it must be written.
+ */
+export function gradientFor(input: Tensor): Tensor {
+  const slot = slots.get(input);
+  return slot && !slot.filled ? slot.tensor : input.emptyLike();
+}
+
+/** Gradients on their way, each with the number of places that still need it. */
+class Gradients {
+  private readonly byTensor = new Map<Tensor, Tensor>();
+  private readonly uses = new Map<Tensor, number>();
+
+  add(tensor: Tensor, gradient: Tensor): void {
+    const before = this.byTensor.get(tensor);
+    if (!before) {
+      this.byTensor.set(tensor, this.hold(gradient));
+      return;
+    }
+    const sum = sumOf(before, gradient);
+    this.byTensor.set(tensor, this.hold(sum));
+    this.drop(before);
+    this.discard(gradient);
+  }
+
+  take(tensor: Tensor): Tensor | undefined {
+    const gradient = this.byTensor.get(tensor);
+    this.byTensor.delete(tensor);
+    return gradient;
+  }
+
+  hold(gradient: Tensor): Tensor {
+    this.uses.set(gradient, (this.uses.get(gradient) ?? 0) + 1);
+    return gradient;
+  }
+
+  drop(gradient: Tensor): void {
+    const left = this.uses.get(gradient)! - 1;
+    this.uses.set(gradient, left);
+    if (left === 0) gradient.free('backward()');
+  }
+
+  /** Frees a gradient that nobody holds. */
+  discard(gradient: Tensor): void {
+    if (!this.uses.get(gradient)) gradient.free('backward()');
+  }
+}
+
+/** Runs the tape backwards from `root`, whose gradient is `dy`. See `Tensor.backward`. */
+export function backward(root: Tensor, dy: Tensor): void {
+  if (!root.node) {
+    if (!root.requiresGrad) {
+      throw new GpuError(
+        `backward: nothing was recorded for this tensor ${showShape(root.shape)}: no input has requiresGrad, or it was computed in noGrad.`,
+      );
+    }
+    accumulate(root, dy);
+    return;
+  }
+  if (!root.node.backward) throw alreadyFreed();
+  const gradients = new Gradients();
+  gradients.add(root, dy);
+  const spared = new Set<Tensor | null>([root, ...root.node.inputs]);
+  for (const node of reachable(root.node)) {
+    const gradient = gradients.take(node.output);
+    if (gradient) {
+      run(node, gradient, gradients);
+      gradients.drop(gradient);
+    }
+    for (const tensor of node.saved) tensor.free('backward()');
+    const { output } = node;
+    if (!spared.has(output) && !output.requiresGrad && !isKept(output)) output.free('backward()');
+    node.saved = [];
+    node.backward = null;
+  }
+}
+
+/** The nodes that `root` depends on, latest first. */
+function reachable(root: Node): Node[] {
+  const nodes = new Set([root]);
+  for (const node of nodes) {
+    for (const input of node.inputs) if (input?.node) nodes.add(input.node);
+  }
+  return [...nodes].sort((a, b) => b.order - a.order);
+}
+
+function run(node: Node, dy: Tensor, gradients: Gradients): void {
+  if (!node.backward) throw alreadyFreed();
+  const needs = node.inputs.map(tracked);
+  const results = noGrad(() => node.backward!(dy, needs));
+  for (const [i, gradient] of results.entries()) {
+    const input = node.inputs[i];
+    if (!gradient) continue;
+    if (!input || !needs[i]) {
+      if (gradient !== dy && !(input && slots.get(input)?.tensor === gradient)) gradients.discard(gradient);
+      continue;
+    }
+    if (!sameShape(gradient.shape, input.shape)) {
+      throw new ShapeError(
+        `backward: input ${i} is ${showShape(input.shape)} but its gradient came as ${showShape(gradient.shape)}.`,
+      );
+    }
+    if (input.node) gradients.add(input, gradient);
+    else accumulate(input, gradient, () => gradients.discard(gradient));
+  }
+}
+
+const alreadyFreed = () =>
+  new GpuError(
+    'backward: an earlier backward() has freed this graph. Run the forward pass again, or add the losses before one backward().',
+  );
+
+/** Adds `gradient` to a parameter's. `discard` frees it where it was only added. */
+function accumulate(parameter: Tensor, gradient: Tensor, discard: () => void = () => {}): void {
+  const slot = slots.get(parameter);
+  if (slot) {
+    if (gradient !== slot.tensor) {
+      if (slot.filled) addInto(slot.tensor, gradient);
+      else gradient.storage.gpu.stream.copy(gradient.storage, slot.tensor.storage);
+      discard();
+    }
+    slot.filled = true;
+    parameter.grad = slot.tensor;
+  } else if (parameter.grad) {
+    parameter.grad = keep(sumOf(parameter.grad, gradient));
+    discard();
+  } else {
+    parameter.grad = keep(gradient.detach());
+    discard();
+  }
+}

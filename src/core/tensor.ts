@@ -1,0 +1,184 @@
+import { GpuError, ShapeError } from './errors.ts';
+import { kernel } from './kernel.ts';
+import { type Shape, sameShape, showShape, sizeOf } from './shape.ts';
+import { enroll, excuse } from './step.ts';
+import { Storage } from './storage.ts';
+import { backward, type Node } from './tape.ts';
+
+const fill = kernel('fill', 'fill');
+
+export type DType = 'f32' | 'u32' | 'i32';
+
+export interface TensorOptions {
+  requiresGrad?: boolean;
+}
+
+/**
+ * An n-dimensional array in GPU memory: contiguous, last dimension fastest, images channels last (NHWC).
+ *
+ * Created inside `step(() => …)` it lives until the step ends, or until `backward` is done with it; created outside, until it is
+ * collected. `keep` makes one of the first kind one of the second.
+ */
+export class Tensor {
+  readonly shape: Shape;
+  readonly dtype: DType;
+  /** Set for parameters: the tape computes `grad` for them. */
+  requiresGrad: boolean;
+  /** ∂loss/∂this after `backward`, summed over calls; null before. */
+  grad: Tensor | null = null;
+  /** The operation that made this tensor, while a tape records. */
+  node: Node | null = null;
+  private memory: Storage;
+  private freedBy: string | null = null;
+
+  constructor(memory: Storage, shape: Shape, dtype: DType = 'f32', { requiresGrad = false }: TensorOptions = {}) {
+    this.memory = memory;
+    this.shape = shape;
+    this.dtype = dtype;
+    this.requiresGrad = requiresGrad;
+    enroll(this, memory);
+  }
+
+  /** A tensor whose content is garbage until a kernel writes all of it. */
+  static empty(shape: Shape, dtype: DType = 'f32'): Tensor {
+    if (shape.some((extent) => !Number.isInteger(extent) || extent < 1)) {
+      throw new ShapeError(`Tensor: extents are whole numbers from 1 on, not ${showShape(shape)}.`);
+    }
+    return new Tensor(Storage.acquire(4 * sizeOf(shape)), [...shape], dtype);
+  }
+
+  static zeros(shape: Shape, dtype: DType = 'f32'): Tensor {
+    const tensor = Tensor.empty(shape, dtype);
+    tensor.storage.gpu.stream.clear(tensor.storage);
+    return tensor;
+  }
+
+  /** Copies `data` to the GPU. A plain array becomes f32. The default shape is [length]. */
+  static from(
+    data: Float32Array | Uint32Array | Int32Array | readonly number[],
+    shape?: Shape,
+    options: TensorOptions = {},
+  ): Tensor {
+    const values = Array.isArray(data) ? Float32Array.from(data) : (data as Float32Array | Uint32Array | Int32Array);
+    const extents = shape ?? [values.length];
+    if (values.length !== sizeOf(extents)) {
+      throw new ShapeError(
+        `Tensor.from: ${values.length} values do not fill ${showShape(extents)}, which takes ${sizeOf(extents)}.`,
+      );
+    }
+    const dtype = values instanceof Float32Array ? 'f32' : values instanceof Uint32Array ? 'u32' : 'i32';
+    const tensor = Tensor.empty(extents, dtype);
+    tensor.requiresGrad = options.requiresGrad ?? false;
+    tensor.write(values);
+    return tensor;
+  }
+
+  /** A tensor of one value, written by the GPU itself. */
+  static full(shape: Shape, value: number): Tensor {
+    const tensor = Tensor.empty(shape);
+    fill({}, { out: tensor }, { n: tensor.size, value }, tensor.size);
+    return tensor;
+  }
+
+  get size(): number {
+    return sizeOf(this.shape);
+  }
+
+  /** Where the data is. Throws GpuError when it was freed. */
+  get storage(): Storage {
+    if (this.freedBy) {
+      throw new GpuError(
+        `a tensor ${showShape(this.shape)} was freed by ${this.freedBy}. Use it before, or keep it with \`keep(tensor)\`.`,
+      );
+    }
+    return this.memory;
+  }
+
+  get alive(): boolean {
+    return this.freedBy === null;
+  }
+
+  /** Replaces the content. */
+  write(data: Float32Array | Uint32Array | Int32Array): void {
+    if (data.length !== this.size) {
+      throw new ShapeError(`Tensor.write: ${data.length} values do not fill ${showShape(this.shape)}.`);
+    }
+    this.storage.gpu.stream.write(
+      this.storage,
+      new Uint8Array(data.buffer.slice(data.byteOffset, data.byteOffset + data.byteLength)),
+    );
+  }
+
+  /** The values of an f32 tensor, in the order of the shape. */
+  async read(): Promise<Float32Array> {
+    return new Float32Array(await this.readBytes());
+  }
+
+  /** The values as 32-bit integers. */
+  async readInts(): Promise<Uint32Array> {
+    return new Uint32Array(await this.readBytes());
+  }
+
+  /** The value of a one-element tensor. */
+  async item(): Promise<number> {
+    if (this.size !== 1) throw new ShapeError(`item: ${showShape(this.shape)} has ${this.size} elements, not one.`);
+    return (await this.read())[0]!;
+  }
+
+  /** A tensor of the same shape and type whose content is garbage. */
+  emptyLike(): Tensor {
+    return Tensor.empty(this.shape, this.dtype);
+  }
+
+  /** The same memory in another shape; no gradient flows through (see `ops.reshape` for that). */
+  view(shape: Shape): Tensor {
+    if (sizeOf(shape) !== this.size)
+      throw new ShapeError(`view: ${showShape(this.shape)} cannot become ${showShape(shape)}.`);
+    return new Tensor(this.storage.hold(), [...shape], this.dtype);
+  }
+
+  /** The same values, cut off from the tape. */
+  detach(): Tensor {
+    return this.view(this.shape);
+  }
+
+  /**
+   * Adds ∂this/∂p to `p.grad` for every tensor p with `requiresGrad` that this one was made from. `dy` is the gradient to start
+   * from, by default 1 for a one-element tensor. Frees what the graph saved, but for this tensor and the direct inputs of the
+   * operation that made it (the loss and the logits, as a rule).
+   */
+  backward(dy?: Tensor): void {
+    if (dy && !sameShape(dy.shape, this.shape)) {
+      throw new ShapeError(`backward: the gradient is ${showShape(dy.shape)} but the tensor ${showShape(this.shape)}.`);
+    }
+    if (!dy && this.size !== 1) {
+      throw new ShapeError(
+        `backward: ${showShape(this.shape)} has ${this.size} elements; reduce it to one (mean, sum) or pass a gradient.`,
+      );
+    }
+    backward(this, dy?.detach() ?? Tensor.full(this.shape, 1));
+  }
+
+  /** Gives the memory back now. Steps and `backward` call it; user code need not. */
+  free(by: string): void {
+    if (this.freedBy) return;
+    this.freedBy = by;
+    excuse(this);
+    this.memory.release();
+  }
+
+  /** Moves the tensor to other memory of the same size, as an arena does with parameters; the content is copied on the GPU. */
+  moveTo(memory: Storage): void {
+    memory.gpu.stream.copy(this.storage, memory);
+    excuse(this);
+    this.memory.release();
+    this.memory = memory;
+  }
+
+  private async readBytes(): Promise<ArrayBuffer> {
+    const { gpu, sizeBytes, offsetBytes, pool } = this.storage;
+    const bytes = await gpu.stream.read({ pool, offsetBytes, sizeBytes: Math.min(sizeBytes, 4 * this.size) });
+    gpu.check();
+    return bytes;
+  }
+}

@@ -1,0 +1,189 @@
+import { createHash } from 'node:crypto';
+import {
+  closeSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  readSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeSync,
+} from 'node:fs';
+import { homedir } from 'node:os';
+import { basename, join } from 'node:path';
+import type { Rows } from './rows.ts';
+
+/** Raise it when what is cached, or how it is parsed, changes: older files are then rebuilt. */
+const formatVersion = 1;
+const magic = 'dawngrad rows\n';
+const sampleCount = 32;
+const sampleBytes = 4096;
+
+/**
+ * The folder for what can be made again: `DAWNGRAD_CACHE`, or `dawngrad` in the user's cache folder
+ * (`XDG_CACHE_HOME` or `~/.cache`, `~/Library/Caches`, `LOCALAPPDATA`).
+ */
+export function cacheFolder(env: NodeJS.ProcessEnv = process.env, platform: string = process.platform): string {
+  if (env.DAWNGRAD_CACHE) return env.DAWNGRAD_CACHE;
+  if (platform === 'win32') return join(env.LOCALAPPDATA || join(homedir(), 'AppData', 'Local'), 'dawngrad');
+  if (platform === 'darwin') return join(homedir(), 'Library', 'Caches', 'dawngrad');
+  return join(env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'dawngrad');
+}
+
+/** Where a parsed set comes from, and what tells that it has changed. */
+export interface CacheSource {
+  path: string;
+  /** Options that change what is parsed, e.g. 'store 48'. */
+  variant: string;
+  /** From `fileSignature`, or a hash over a folder's listing. */
+  signature: string;
+}
+
+/**
+ * Returns the parsed set of an earlier run when its source has not changed since, else parses and keeps it.
+ *
+ * A cache file that is damaged, of another version or of a changed source is rebuilt without a word. A cache folder that
+ * cannot be written costs one warning: the next run parses again.
+ */
+export async function cached(source: CacheSource, parse: () => Promise<Rows>): Promise<Rows> {
+  const file = cacheFile(source);
+  const kept = readCache(file, source.signature);
+  if (kept !== null) return kept;
+  const rows = await parse();
+  try {
+    writeCache(file, source.signature, rows);
+  } catch (error) {
+    warnOnce(
+      `warning: ${file} cannot be written (${(error as Error).message}); the next run reads ${source.path} anew.`,
+    );
+  }
+  return rows;
+}
+
+/**
+ * Size, times and 32 samples of 4 KiB: enough to notice an edit that keeps size and modification time, at the cost of
+ * 128 KiB of a 271 MB file.
+ */
+export function fileSignature(path: string): string {
+  const { size, mtimeMs, ctimeMs } = statSync(path);
+  const hash = createHash('sha256').update(`${size} ${mtimeMs} ${ctimeMs}\n`);
+  const sample = Buffer.alloc(Math.min(sampleBytes, size));
+  const file = openSync(path, 'r');
+  try {
+    for (let i = 0; i < sampleCount; i++) {
+      const at = Math.floor(((size - sample.length) * i) / (sampleCount - 1));
+      hash.update(sample.subarray(0, readSync(file, sample, 0, sample.length, at)));
+    }
+  } finally {
+    closeSync(file);
+  }
+  return hash.digest('hex');
+}
+
+/** One file a source and variant: a changed source overwrites its own cache, so that the folder does not grow. */
+function cacheFile({ path, variant }: CacheSource): string {
+  const real = realpathSync(path);
+  const key = createHash('sha256').update(`${real}\n${variant}`).digest('hex').slice(0, 16);
+  return join(cacheFolder(), 'data', `${basename(real).replace(/[^\w.-]/g, '_')}-${key}.rows`);
+}
+
+type Header = Pick<Rows, 'classes' | 'side' | 'channels' | 'count' | 'partNames' | 'files'> & {
+  version: number;
+  signature: string;
+  hasLines: boolean;
+  sha256: string;
+};
+
+/** Layout: magic, header size (u32, little endian), JSON header, then labels, usage, lines (u32, where there are some), pixels. */
+function writeCache(file: string, signature: string, rows: Rows): void {
+  const { classes, side, channels, count, partNames, files, lines } = rows;
+  const body = [rows.labels, rows.usage, ...(lines ? [bytesOf(lines)] : []), rows.pixels];
+  const sha256 = digest(body);
+  const header: Header = {
+    version: formatVersion,
+    signature,
+    classes,
+    side,
+    channels,
+    count,
+    partNames,
+    files,
+    hasLines: lines !== null,
+    sha256,
+  };
+  const json = Buffer.from(JSON.stringify(header));
+  const sizeField = Buffer.alloc(4);
+  sizeField.writeUInt32LE(json.length);
+
+  mkdirSync(join(file, '..'), { recursive: true });
+  const temporary = `${file}.${process.pid}.tmp`;
+  try {
+    const out = openSync(temporary, 'w');
+    try {
+      for (const part of [Buffer.from(magic), sizeField, json, ...body]) writeAll(out, part);
+    } finally {
+      closeSync(out);
+    }
+    renameSync(temporary, file);
+  } catch (error) {
+    rmSync(temporary, { force: true });
+    throw error;
+  }
+}
+
+function readCache(file: string, signature: string): Rows | null {
+  try {
+    const bytes = readFileSync(file);
+    if (bytes.toString('latin1', 0, magic.length) !== magic) return null;
+    const bodyAt = magic.length + 4 + bytes.readUInt32LE(magic.length);
+    const header: Header = JSON.parse(bytes.toString('utf8', magic.length + 4, bodyAt));
+    if (header.version !== formatVersion || header.signature !== signature) return null;
+    const { classes, side, channels, count, partNames, files, hasLines, sha256 } = header;
+    const body = new Uint8Array(bytes.buffer, bytes.byteOffset + bodyAt, bytes.length - bodyAt);
+    if (body.length !== count * (2 + (hasLines ? 4 : 0) + side * side * channels)) return null;
+    if (digest([body]) !== sha256) return null;
+    let at = 0;
+    const take = (size: number) => {
+      at += size;
+      return body.subarray(at - size, at);
+    };
+    const labels = take(count);
+    const usage = take(count);
+    const lines = hasLines ? new Uint32Array(take(count * 4).slice().buffer) : null;
+    return {
+      classes,
+      side,
+      channels,
+      count,
+      pixels: take(count * side * side * channels),
+      labels,
+      usage,
+      partNames,
+      lines,
+      files,
+    };
+  } catch {
+    // Absent, unreadable or damaged all mean the same: parse again.
+    return null;
+  }
+}
+
+function writeAll(file: number, bytes: Uint8Array): void {
+  for (let at = 0; at < bytes.length; ) at += writeSync(file, bytes, at);
+}
+
+function digest(parts: Uint8Array[]): string {
+  const hash = createHash('sha256');
+  for (const part of parts) hash.update(part);
+  return hash.digest('hex');
+}
+
+const bytesOf = (array: Uint32Array): Uint8Array => new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
+
+let warned = false;
+function warnOnce(text: string): void {
+  if (!warned) console.error(text);
+  warned = true;
+}

@@ -1,0 +1,190 @@
+import { createHash } from 'node:crypto';
+import { statSync } from 'node:fs';
+import { ConfigError, DataError } from '../core/errors.ts';
+import { cached, fileSignature } from './cache.ts';
+import { readFer2013, sourceOfLine } from './fer2013.ts';
+import { listFolder, readFolder } from './folder.ts';
+import { emotions, type Rows } from './rows.ts';
+import { splitRows, stratified } from './split.ts';
+import { drawToyfaces } from './toyfaces.ts';
+
+export type SplitName = 'train' | 'valid' | 'test';
+
+/** A labelled image set held on the CPU: square u8 images, channels last. */
+export interface ImageSet {
+  /** [count, side, side, channels] */
+  pixels: Uint8Array;
+  labels: Uint8Array;
+  count: number;
+  side: number;
+  channels: 1 | 3;
+}
+
+export interface Dataset {
+  /** 'fer2013', 'folder', 'toyfaces' or 'arrays' */
+  name: string;
+  /** The index is the label. */
+  classes: string[];
+  train: ImageSet;
+  valid: ImageSet;
+  /** The held-out images, where there are some: PrivateTest, or a folder's `test/`. */
+  test: ImageSet | null;
+  /** What validates, in words for run.json: 'PublicTest', '10 % of train, stratified, seed 1'. */
+  validName: string;
+  /** SHA-256 over classes, sizes, labels and pixels of each split: two sets with the same fingerprint are the same. */
+  fingerprint: string;
+  /** Where an image comes from: 'fer2013.csv:1234', 'train/angry/x.jpg', 'toyfaces #12'. */
+  source(split: SplitName, index: number): string;
+}
+
+export interface DataOptions {
+  /** A FER2013 CSV, a folder of class folders, or 'toyfaces'. */
+  data: string;
+  /** 'PublicTest', 'both', a share such as '10%', or 'all': see `splitRows`. */
+  valid?: string | undefined;
+  seed: number;
+  /** Images of each split: drawn stratified and seeded, in the set's order. */
+  limit?: number | undefined;
+  /** Side that images of a folder are stored at. Default 48. */
+  store?: number | undefined;
+  /** 1 stores gray; 3 keeps colour where there is some (all-gray sets are stored with 1: the gather kernel replicates). */
+  channels?: 1 | 3 | undefined;
+  /** The classes of a model that is evaluated: folder names then get its labels, and some may be absent. */
+  classes?: string[] | undefined;
+  /** 'evaluate' accepts a set without training rows, and one of a single class. Default 'train'. */
+  use?: 'train' | 'evaluate' | undefined;
+}
+
+/**
+ * Loads a FER2013 CSV, a folder of class folders or the toyfaces, and splits it.
+ *
+ * Throws DataError, beginning with `file:line` or the path, where the data is not right; ConfigError for a wrong option.
+ */
+export async function loadDataset(options: DataOptions): Promise<Dataset> {
+  const { data, limit, store = 48 } = options;
+  if (limit !== undefined && !(Number.isInteger(limit) && limit > 0)) {
+    throw new ConfigError(`--limit ${limit}: expected a whole number of images, 1 or more.`);
+  }
+  if (!(Number.isInteger(store) && store >= 8 && store <= 1024)) {
+    throw new ConfigError(`--store ${store}: expected a side in pixels, 8 to 1024.`);
+  }
+  if (data === 'toyfaces') return toyfaces(options);
+  try {
+    return await loadPath(options, store);
+  } catch (error) {
+    // What the system says of a file (no permission, a dangling link) is the user's to mend, like any other bad input.
+    if (!(error instanceof Error && 'syscall' in error)) throw error;
+    const file = 'path' in error ? String(error.path) : data;
+    throw new DataError(`${file}: cannot be read (${error.message}). Check that it exists and may be read.`);
+  }
+}
+
+async function loadPath(options: DataOptions, store: number): Promise<Dataset> {
+  const { data, seed } = options;
+  const stats = statSync(data, { throwIfNoEntry: false });
+  if (stats === undefined) {
+    throw new DataError(
+      `${data}: no such file or folder. Give --data a FER2013 CSV, a folder of class folders of images, or toyfaces.`,
+    );
+  }
+  if (!stats.isDirectory()) {
+    const source = { path: data, variant: 'fer2013', signature: fileSignature(data) };
+    const rows = await cached(source, () => readFer2013(data));
+    return fromRows('fer2013', rows, options, seed);
+  }
+  const listing = listFolder(data, options.classes);
+  const channels = options.channels ?? 3;
+  const variant = `folder, store ${store}, channels ${channels}, classes ${listing.classes.join()}`;
+  const rows = await cached({ path: data, variant, signature: listing.signature }, () =>
+    readFolder(listing, store, channels),
+  );
+  return fromRows('folder', rows, options, seed);
+}
+
+function fromRows(name: string, rows: Rows, options: DataOptions, seed: number): Dataset {
+  const { data, limit } = options;
+  const split = splitRows(rows, options.valid, seed, data);
+  const cut = (indices: Uint32Array) =>
+    limit === undefined ? indices : stratified(rows.labels, indices, limit, rows.classes.length, seed);
+  const indices = {
+    train: cut(split.train),
+    valid: cut(split.valid),
+    test: split.test && cut(split.test),
+  };
+  // Not `rows` itself: the closure would keep all pixels alive where a limit copied a few.
+  const { files, lines } = rows;
+  if ((options.use ?? 'train') === 'train') checkTrainable(rows, indices.train, indices.valid, data);
+  return assemble({
+    name,
+    classes: rows.classes,
+    train: selectImages(rows, indices.train),
+    valid: selectImages(rows, indices.valid),
+    test: indices.test && selectImages(rows, indices.test),
+    validName: split.validName,
+    source(part, index) {
+      const row = indices[part]?.[index];
+      if (row === undefined) throw new RangeError(`source: no image ${index} in ${part}.`);
+      return files ? files[row]! : sourceOfLine(data, lines![row]!);
+    },
+  });
+}
+
+function checkTrainable(rows: Rows, train: Uint32Array, valid: Uint32Array, path: string): void {
+  if (train.length === 0)
+    throw new DataError(`${path}: no Training images, only ones to validate or test on. Add some, or use evaluate.`);
+  if (valid.length === 0)
+    throw new DataError(`${path}: too few images to hold some back for validation (${train.length} in all). Add more.`);
+  const present = new Set(Array.from(train, (row) => rows.labels[row]!));
+  if (present.size < 2) {
+    const only = rows.classes[[...present][0]!];
+    throw new DataError(
+      `${path}: all ${train.length} training images are '${only}'; there is nothing to tell apart. Expected two classes or more.`,
+    );
+  }
+}
+
+/** Completes a data set with its fingerprint. */
+export function assemble(set: Omit<Dataset, 'fingerprint'>): Dataset {
+  const hash = createHash('sha256').update(JSON.stringify(set.classes));
+  for (const part of ['train', 'valid', 'test'] as const) {
+    const images = set[part];
+    if (images === null) continue;
+    const { count, side, channels } = images;
+    hash.update(`\n${part} ${count} ${side} ${channels}\n`).update(images.labels).update(images.pixels);
+  }
+  return { ...set, fingerprint: hash.digest('hex') };
+}
+
+/** The images at the given ascending places: a view where they lie side by side (FER2013's splits do), else a copy. */
+export function selectImages(from: Omit<ImageSet, 'count'>, indices: Uint32Array): ImageSet {
+  const { side, channels } = from;
+  const size = side * side * channels;
+  const count = indices.length;
+  const first = indices[0] ?? 0;
+  // Distinct and ascending: side by side exactly when the last is count - 1 after the first.
+  if (count === 0 || indices[count - 1]! === first + count - 1) {
+    const pixels = from.pixels.subarray(first * size, (first + count) * size);
+    return { pixels, labels: from.labels.subarray(first, first + count), count, side, channels };
+  }
+  const pixels = new Uint8Array(count * size);
+  indices.forEach((place, i) => {
+    pixels.set(from.pixels.subarray(place * size, (place + 1) * size), i * size);
+  });
+  return { pixels, labels: Uint8Array.from(indices, (place) => from.labels[place]!), count, side, channels };
+}
+
+function toyfaces({ limit, valid: validName }: DataOptions): Dataset {
+  if (validName !== undefined) {
+    throw new ConfigError(`--valid ${validName}: toyfaces have a validation set of their own. Leave the option out.`);
+  }
+  const { train, valid, test, firstNumber } = drawToyfaces(limit);
+  return assemble({
+    name: 'toyfaces',
+    classes: [...emotions],
+    train,
+    valid,
+    test,
+    validName: `${valid.count} toyfaces of their own`,
+    source: (part, index) => `toyfaces #${firstNumber[part] + index}`,
+  });
+}

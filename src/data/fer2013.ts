@@ -1,0 +1,242 @@
+import { closeSync, createReadStream, openSync, readSync, statSync } from 'node:fs';
+import { basename } from 'node:path';
+import Papa from 'papaparse';
+import { DataError } from '../core/errors.ts';
+import { emotions, RowBuffer, type Rows, usageNames } from './rows.ts';
+
+/** Read and parsed at a time: small enough that V8 frees the text in step, large enough that calls do not count. */
+const chunkBytes = 1 << 18;
+const smallestSide = 4;
+const mend = 'Expected FER2013 as Kaggle has it: a header line with emotion, pixels and, where there is one, Usage.';
+
+/**
+ * Reads a FER2013 CSV in any of Kaggle's forms: `emotion,pixels,Usage` in any order, with blanks in front of the names
+ * (icml_face_data.csv), quoted and with CRLF (train.csv), without Usage (every row is then Training).
+ *
+ * The text is streamed through papaparse and each `pixels` field goes straight into the set's one buffer.
+ * Throws DataError, `file:line: what, expected, mend`, at the first row that is not right.
+ */
+export async function readFer2013(path: string): Promise<Rows> {
+  const sizeBytes = checkIsText(path);
+  const reader = new RowReader(path, sizeBytes);
+  const stream = createReadStream(path, { encoding: 'latin1', highWaterMark: chunkBytes });
+  await new Promise<void>((resolve, reject) => {
+    Papa.parse<string[]>(stream, {
+      delimiter: ',',
+      chunk({ data, errors }, parser) {
+        try {
+          for (const row of data) reader.read(row);
+          const quote = errors.find((error) => error.type === 'Quotes');
+          if (quote)
+            reader.fail(
+              'a quoted field does not end as CSV says it must. The file is damaged or truncated: get it again.',
+            );
+        } catch (error) {
+          // First: abort() itself calls `complete`, which would resolve.
+          reject(error);
+          parser.abort();
+          stream.destroy();
+        }
+      },
+      error: reject,
+      complete: () => resolve(),
+    });
+  });
+  return reader.finish();
+}
+
+/** Turns the rows of one file into images; knows the header, the line and the image size. */
+class RowReader {
+  private readonly path: string;
+  private readonly sizeBytes: number;
+  private line = 0;
+  private columns: { emotion: number; pixels: number; usage: number; count: number } | null = null;
+  private rows: RowBuffer | null = null;
+  private side = 0;
+  private firstLine = 0;
+
+  constructor(path: string, sizeBytes: number) {
+    this.path = path;
+    this.sizeBytes = sizeBytes;
+  }
+
+  read(row: string[]): void {
+    this.line++;
+    if (row.length === 1 && row[0]!.trim() === '') return;
+    if (this.columns === null) {
+      this.columns = this.readHeader(row);
+      return;
+    }
+    const { emotion, pixels, usage, count } = this.columns;
+    if (row.length !== count) {
+      this.fail(`the row has ${row.length} fields; the header has ${count}.${this.truncated()}`);
+    }
+    const label = this.readLabel(row[emotion]!);
+    const part = usage < 0 ? 0 : this.readUsage(row[usage]!);
+    const text = row[pixels]!;
+    this.rows ??= this.firstRow(text);
+    const offset = this.rows.reserve();
+    if (!parsePixels(text, this.rows.pixels, offset, this.rows.imageBytes)) this.failPixels(text);
+    this.rows.add(label, part, this.line);
+  }
+
+  finish(): Rows {
+    if (this.columns === null) throw new DataError(`${this.path}: nothing but empty lines. ${mend}`);
+    if (this.rows === null) throw new DataError(`${this.path}: a header and no rows. ${mend}`);
+    const { pixels, labels, usage, lines, count, imageBytes } = this.rows;
+    return {
+      classes: [...emotions],
+      side: this.side,
+      channels: 1,
+      count,
+      pixels: pixels.subarray(0, count * imageBytes),
+      labels: labels.subarray(0, count),
+      usage: usage.subarray(0, count),
+      partNames: ['PublicTest', 'PrivateTest'],
+      lines: lines.subarray(0, count),
+      files: null,
+    };
+  }
+
+  fail(what: string): never {
+    throw new DataError(`${this.path}:${Math.max(1, this.line)}: ${what}`);
+  }
+
+  private readHeader(row: string[]) {
+    const names = row.map((name) =>
+      name
+        .replace(/^\u00ef\u00bb\u00bf/, '')
+        .trim()
+        .toLowerCase(),
+    );
+    const emotion = names.indexOf('emotion');
+    const pixels = names.indexOf('pixels');
+    const usage = names.indexOf('usage');
+    const found = row
+      .slice(0, 6)
+      .map((name) => `'${shorten(name.trim())}'`)
+      .join(', ');
+    if (pixels < 0) this.fail(`no column 'pixels'; found ${found}. ${mend}`);
+    if (emotion < 0) {
+      this.fail(
+        `no column 'emotion'; found ${found}. These images have no labels (Kaggle's test.csv): use train.csv or fer2013.csv.`,
+      );
+    }
+    return { emotion, pixels, usage, count: row.length };
+  }
+
+  private readLabel(text: string): number {
+    const label = /^\s*\d+\s*$/.test(text) ? Number(text) : -1;
+    if (label < 0 || label >= emotions.length) {
+      this.fail(`emotion is '${shorten(text)}'; expected 0 to 6 (${emotions.join(', ')}).`);
+    }
+    return label;
+  }
+
+  private readUsage(text: string): number {
+    const usage = usageNames.findIndex((name) => name === text || name.toLowerCase() === text.trim().toLowerCase());
+    if (usage < 0) this.fail(`Usage is '${shorten(text)}'; expected ${usageNames.join(', ')}.${this.truncated()}`);
+    return usage;
+  }
+
+  /** The first row says how large all images are; its length tells about how many rows the file has. */
+  private firstRow(text: string): RowBuffer {
+    const pixelCount = text.trim().split(/\s+/).length;
+    const side = Math.round(Math.sqrt(pixelCount));
+    if (side * side !== pixelCount || side < smallestSide) {
+      this.fail(
+        `the row has ${thousands(pixelCount)} pixels; expected a square image, 2,304 for 48×48.${this.truncated()}`,
+      );
+    }
+    this.side = side;
+    this.firstLine = this.line;
+    return new RowBuffer(pixelCount, Math.min(1 << 16, Math.ceil(this.sizeBytes / (pixelCount * 2))));
+  }
+
+  /** Finds out what is wrong with a field that `parsePixels` refused. */
+  private failPixels(text: string): never {
+    const tokens = text.split(/\s+/).filter((token) => token !== '');
+    const bad = tokens.findIndex((token) => !/^\d+$/.test(token));
+    if (bad >= 0)
+      this.fail(`pixel ${thousands(bad + 1)} is '${shorten(tokens[bad]!)}'; expected a whole number, 0 to 255.`);
+    const large = tokens.findIndex((token) => Number(token) > 255);
+    if (large >= 0) this.fail(`pixel ${thousands(large + 1)} is ${shorten(tokens[large]!)}; expected 0 to 255.`);
+    const expected = `${thousands(this.side * this.side)} (${this.side}×${this.side}), as in line ${this.firstLine}`;
+    this.fail(`the row has ${thousands(tokens.length)} pixels; expected ${expected}.${this.truncated()}`);
+  }
+
+  /** A hint for the errors that a file cut off in the middle of a row gives. */
+  private truncated(): string {
+    return endsInsideLine(this.path)
+      ? ' The file does not end with a line end: if this is its last row, it is truncated; get it again.'
+      : '';
+  }
+}
+
+/**
+ * Writes whole numbers 0 to 255, separated by blanks, to `out` from `offset`. False unless there are exactly `count`.
+ * The loop sees 270 million characters of FER2013, hence charCodeAt and no split.
+ */
+export function parsePixels(text: string, out: Uint8Array, offset: number, count: number): boolean {
+  const end = offset + count;
+  let at = offset;
+  let value = -1;
+  for (let i = 0; i < text.length; i++) {
+    const digit = text.charCodeAt(i) - 48;
+    if (digit >= 0 && digit <= 9) {
+      value = value < 0 ? digit : value * 10 + digit;
+      if (value > 255) return false;
+    } else if (digit === -16 || (digit >= -39 && digit <= -35)) {
+      if (value >= 0) {
+        if (at === end) return false;
+        out[at++] = value;
+        value = -1;
+      }
+    } else return false;
+  }
+  if (value >= 0) {
+    if (at === end) return false;
+    out[at++] = value;
+  }
+  return at === end;
+}
+
+/** Size in bytes. Throws DataError for an empty file and for one whose first bytes are no text. */
+function checkIsText(path: string): number {
+  const { size } = statSync(path);
+  if (size === 0) throw new DataError(`${path}: the file is empty. ${mend}`);
+  const head = Buffer.alloc(Math.min(size, 4096));
+  const file = openSync(path, 'r');
+  try {
+    readSync(file, head, 0, head.length, 0);
+  } finally {
+    closeSync(file);
+  }
+  const is = (...bytes: number[]) => bytes.every((byte, i) => head[i] === byte);
+  if (is(0x50, 0x4b, 3, 4) || is(0x1f, 0x8b))
+    throw new DataError(`${path}: a compressed archive. Unpack it and give the CSV or the folder in it.`);
+  if (is(0xff, 0xfe) || is(0xfe, 0xff)) throw new DataError(`${path}: UTF-16 text. Save it as UTF-8 or plain ASCII.`);
+  if (is(0x89, 0x50, 0x4e, 0x47) || is(0xff, 0xd8, 0xff)) {
+    throw new DataError(`${path}: a single image. Give a folder of class folders of images, or a FER2013 CSV.`);
+  }
+  if (head.includes(0)) throw new DataError(`${path}: not a CSV (it holds binary data). ${mend}`);
+  return size;
+}
+
+function endsInsideLine(path: string): boolean {
+  const { size } = statSync(path);
+  const last = Buffer.alloc(1);
+  const file = openSync(path, 'r');
+  try {
+    readSync(file, last, 0, 1, size - 1);
+  } finally {
+    closeSync(file);
+  }
+  return last[0] !== 0x0a && last[0] !== 0x0d;
+}
+
+/** 'fer2013.csv:1234' */
+export const sourceOfLine = (path: string, line: number): string => `${basename(path)}:${line}`;
+
+const thousands = (value: number): string => value.toLocaleString('en-US');
+const shorten = (text: string): string => (text.length > 24 ? `${text.slice(0, 24)}…` : text);

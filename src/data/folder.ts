@@ -1,0 +1,168 @@
+import { createHash } from 'node:crypto';
+import { type Dirent, readdirSync, readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { DataError } from '../core/errors.ts';
+import { cropSquare, decodeImage, type Image, resizeImage, toGray, toRgb } from './image.ts';
+import { emotions, PRIVATE_TEST, PUBLIC_TEST, RowBuffer, type Rows, TRAINING, usageNames } from './rows.ts';
+
+/** What the folders beside `train` may be called, and which usage their images have when no prefix says otherwise. */
+const partFolders: Record<string, number> = {
+  train: TRAINING,
+  training: TRAINING,
+  valid: PUBLIC_TEST,
+  validation: PUBLIC_TEST,
+  val: PUBLIC_TEST,
+  test: PRIVATE_TEST,
+  testing: PRIVATE_TEST,
+};
+
+/** The images of a folder, found but not yet read. */
+export interface FolderListing {
+  path: string;
+  classes: string[];
+  /** Path below `path`, with '/' on every system; sorted. */
+  files: { file: string; label: number; usage: number }[];
+  partNames: [string, string];
+  /** Hash over names, sizes and times: changes when a file comes, goes or is written. */
+  signature: string;
+}
+
+/**
+ * Finds the images of a folder of class folders: plain (`angry/x.png`), or below `train/` with `valid/` or `test/`
+ * beside it. As in Kaggle's FER2013 folders the file-name prefix `Training_`, `PublicTest_` or `PrivateTest_` gives the
+ * split wherever the file lies.
+ *
+ * Labels follow the sorted folder names; FER2013's seven names get FER2013's labels, so that folder and CSV go with the
+ * same model. `classes`, a model's, fixes the labels instead, and then classes may be absent.
+ * Throws DataError for no or empty class folders and for classes that `classes` does not have.
+ */
+export function listFolder(path: string, classes?: string[]): FolderListing {
+  const top = entriesOf(path).filter((entry) => isFolder(path, entry));
+  const parts = top.filter((entry) => entry.name.toLowerCase() in partFolders);
+  const roots =
+    parts.length > 0
+      ? parts.map((entry) => ({ below: `${entry.name}/`, usage: partFolders[entry.name.toLowerCase()]! }))
+      : [{ below: '', usage: TRAINING }];
+  if (parts.length > 0 && parts.length < top.length) {
+    const stray = top.find((entry) => !parts.includes(entry))!;
+    throw new DataError(
+      `${join(path, stray.name)}: a folder beside ${parts[0]!.name}/ that is no split. Expected train, valid or test; move or remove it.`,
+    );
+  }
+
+  const found: { file: string; className: string; usage: number }[] = [];
+  const partNames: [string, string] = ['PublicTest', 'PrivateTest'];
+  for (const { below, usage } of roots) {
+    const folder = join(path, below);
+    const classFolders = entriesOf(folder).filter((entry) => isFolder(folder, entry));
+    if (classFolders.length === 0) {
+      throw new DataError(
+        `${folder}: no class folders in it. Expected a folder for each class, such as happy/ and sad/, with PNG or JPEG images.`,
+      );
+    }
+    for (const { name: className } of classFolders) {
+      const images = imagesOf(join(folder, className));
+      for (const file of images) {
+        const prefixed = usageNames.findIndex((name) => file.startsWith(`${name}_`));
+        if (prefixed < 0 && usage !== TRAINING) partNames[usage - 1] = below.slice(0, -1);
+        found.push({ file: `${below}${className}/${file}`, className, usage: prefixed < 0 ? usage : prefixed });
+      }
+    }
+  }
+  // 'Angry' in train/ and 'angry' in test/ are one class.
+  const names = [...new Map(found.map(({ className }) => [className.toLowerCase(), className])).values()].sort();
+  const labels = classes ?? orderClasses(names);
+  if (labels.length > 256) throw new DataError(`${path}: ${labels.length} class folders; expected at most 256.`);
+  const unknown = names.find((name) => labelOf(labels, name) < 0);
+  if (unknown !== undefined) {
+    throw new DataError(`${join(path, unknown)}: a class that the model does not have. Expected ${labels.join(', ')}.`);
+  }
+
+  const files = found
+    .map(({ file, className, usage }) => ({ file, label: labelOf(labels, className), usage }))
+    .sort((a, b) => (a.file < b.file ? -1 : 1));
+  const hash = createHash('sha256');
+  for (const { file } of files) {
+    const { size, mtimeMs, ctimeMs } = statSync(join(path, file));
+    hash.update(`${file} ${size} ${mtimeMs} ${ctimeMs}\n`);
+  }
+  return { path, classes: labels, files, partNames, signature: hash.digest('hex') };
+}
+
+/**
+ * Reads a listing's images, cut to their middle square and resized to `store` a side.
+ * With `channels` 3 the set is stored in colour from the first coloured image on, and gray if there is none.
+ * Throws DataError, beginning with the file, at the first one that is no readable image.
+ */
+export async function readFolder(listing: FolderListing, store: number, channels: 1 | 3): Promise<Rows> {
+  const { path, classes, files, partNames } = listing;
+  let rows = new RowBuffer(store * store, files.length);
+  let stored: 1 | 3 = 1;
+  for (const { file, label, usage } of files) {
+    const name = join(path, file);
+    const image = fitSquare(await decodeImage(readFileSync(name), name), store, channels);
+    if (image.channels === 3 && stored === 1) {
+      rows = inColour(rows, store);
+      stored = 3;
+    }
+    rows.pixels.set((stored === 3 ? toRgb(image) : image).pixels, rows.reserve());
+    rows.add(label, usage, 0);
+  }
+  const { pixels, labels, usage, count } = rows;
+  return {
+    classes,
+    side: store,
+    channels: stored,
+    count,
+    pixels,
+    labels,
+    usage,
+    partNames,
+    lines: null,
+    files: files.map(({ file }) => file),
+  };
+}
+
+/** An image as a set stores it: the middle square, `side` by `side`, gray where one channel is wanted. */
+export function fitSquare(image: Image, side: number, channels: 1 | 3): Image {
+  return resizeImage(cropSquare(channels === 1 ? toGray(image) : image), side, side);
+}
+
+function inColour(gray: RowBuffer, side: number): RowBuffer {
+  const colour = new RowBuffer(gray.imageBytes * 3, gray.labels.length);
+  const pixels = gray.pixels.subarray(0, gray.count * gray.imageBytes);
+  colour.pixels.set(toRgb({ pixels, width: side, height: side * gray.count, channels: 1 }).pixels);
+  for (let i = 0; i < gray.count; i++) colour.add(gray.labels[i]!, gray.usage[i]!, 0);
+  return colour;
+}
+
+function orderClasses(names: string[]): string[] {
+  const isFer2013 = names.length === emotions.length && emotions.every((name) => labelOf(names, name) >= 0);
+  return isFer2013 ? [...emotions] : names;
+}
+
+const labelOf = (classes: string[], name: string): number =>
+  classes.findIndex((known) => known.toLowerCase() === name.toLowerCase());
+
+/** All files of a class folder; each must turn out to be an image. */
+function imagesOf(folder: string): string[] {
+  const entries = entriesOf(folder);
+  const nested = entries.find((entry) => isFolder(folder, entry));
+  if (nested !== undefined) {
+    throw new DataError(
+      `${join(folder, nested.name)}: a folder inside a class folder. Expected images only; give --data the folder above the classes.`,
+    );
+  }
+  if (entries.length === 0)
+    throw new DataError(`${folder}: an empty class folder. Put PNG or JPEG images there or remove it.`);
+  return entries.map(({ name }) => name);
+}
+
+/** What systems leave behind is no data: dot files, Thumbs.db, desktop.ini, __MACOSX. */
+function entriesOf(folder: string): Dirent[] {
+  const isData = ({ name }: Dirent) => !name.startsWith('.') && !/^(thumbs\.db|desktop\.ini|__macosx)$/i.test(name);
+  return readdirSync(folder, { withFileTypes: true }).filter(isData);
+}
+
+const isFolder = (parent: string, entry: Dirent): boolean =>
+  entry.isDirectory() || (entry.isSymbolicLink() && statSync(join(parent, entry.name)).isDirectory());

@@ -1,0 +1,344 @@
+import { createRequire } from 'node:module';
+import { GpuError } from '../core/errors.ts';
+import {
+  type AdapterKind,
+  allows,
+  type Candidate,
+  candidates,
+  chosenDrivers,
+  explain,
+  nullSource,
+  refusal,
+  type Source,
+  sources,
+} from './adapters.ts';
+import { calmPolling } from './polling.ts';
+
+export type { AdapterKind } from './adapters.ts';
+
+/** `checked` for tests: Dawn guards every access. `fast` for training and benchmarks: it trusts the kernels. */
+export type DawnFlags = 'checked' | 'fast';
+
+export interface OpenOptions {
+  /** `auto`, `hardware`, `software`, `lavapipe`, `swiftshader`, `null` or part of a name; default `DAWNGRAD_ADAPTER`, else `auto`. */
+  adapter?: string | undefined;
+  /** Default `checked`. */
+  flags?: DawnFlags | undefined;
+}
+
+/** A matrix product that a subgroup does in hardware: M×K by K×N, `componentType` in, `resultComponentType` out. */
+export interface SubgroupMatrixConfig {
+  readonly componentType: string;
+  readonly resultComponentType: string;
+  readonly M: number;
+  readonly N: number;
+  readonly K: number;
+}
+
+/** An adapter as it says itself, and what it granted. */
+export interface AdapterFacts {
+  readonly kind: AdapterKind;
+  readonly name: string;
+  readonly vendor: string;
+  readonly driver: string;
+  /** True when it computes on this machine's own cores. */
+  readonly software: boolean;
+  /** Granted, of the features that kernels have a use for. */
+  readonly features: ReadonlySet<string>;
+  /** Granted: all that the adapter has, sizes in bytes. */
+  readonly limits: Readonly<Record<LimitName, number>>;
+  readonly subgroupSizes: { readonly min: number; readonly max: number };
+  readonly subgroupMatrixConfigs: readonly SubgroupMatrixConfig[];
+  /** Adapter, driver and version of Dawn: whatever depends on one of them is kept under this key. */
+  readonly fingerprint: string;
+}
+
+export interface OpenedDevice extends AdapterFacts {
+  readonly device: GPUDevice;
+  readonly flags: DawnFlags;
+  /** One line: what was chosen and why. */
+  readonly why: string;
+  /** Calls `handler` for each error that no error scope caught, and when the device is lost; returns what ends that. */
+  onError(handler: (error: GpuError) => void): () => void;
+  /** Frees the device and all that was made with it. */
+  close(): void;
+}
+
+export interface AdapterSummary extends AdapterFacts {
+  /** Where its driver comes from. */
+  readonly origin: string;
+  /** True for the one that `auto` takes. */
+  readonly auto: boolean;
+  /** Why `auto` takes it, or does not. */
+  readonly why: string;
+}
+
+/** Features that kernels have a use for. */
+const usefulFeatures: readonly string[] = [
+  'shader-f16',
+  'subgroups',
+  'subgroup-size-control',
+  'chromium-experimental-subgroup-matrix',
+  'timestamp-query',
+];
+
+/** Limits that stay at low defaults unless asked for. Offset alignments stay at 256 everywhere, on purpose. */
+const usefulLimits = [
+  'maxBufferSize',
+  'maxStorageBufferBindingSize',
+  'maxUniformBufferBindingSize',
+  'maxStorageBuffersPerShaderStage',
+  'maxUniformBuffersPerShaderStage',
+  'maxComputeWorkgroupStorageSize',
+  'maxComputeInvocationsPerWorkgroup',
+  'maxComputeWorkgroupSizeX',
+  'maxComputeWorkgroupSizeY',
+  'maxComputeWorkgroupSizeZ',
+  'maxComputeWorkgroupsPerDimension',
+] as const;
+export type LimitName = (typeof usefulLimits)[number];
+
+/**
+ * Dawn's toggles. Subgroup matrices are unsafe by name while they are experimental; NVIDIA's Vulkan driver hides
+ * shader-f16 without its toggle; time stamps are rounded to 65.536 µs unless quantization is off.
+ */
+const toggles: Record<DawnFlags, { on: readonly string[]; off: readonly string[] }> = {
+  checked: {
+    on: ['allow_unsafe_apis', 'vulkan_enable_f16_on_nvidia'],
+    // The validator in this build of Dawn refuses valid modules ("Operand … cannot be a type").
+    off: ['timestamp_quantization', 'enable_spirv_validation'],
+  },
+  fast: {
+    on: [
+      'allow_unsafe_apis',
+      'vulkan_enable_f16_on_nvidia',
+      'disable_robustness',
+      'disable_workgroup_init',
+      'skip_validation',
+      'disable_polyfills_on_integer_div_and_mod',
+      'disable_lazy_clear_for_mapped_at_creation_buffer',
+    ],
+    off: [
+      'timestamp_quantization',
+      'lazy_clear_resource_on_first_use',
+      'enable_spirv_validation',
+      'blob_cache_hash_validation',
+    ],
+  },
+};
+
+/**
+ * Opens a device through Dawn: a hardware adapter; else a system lavapipe that works; else the bundled SwiftShader.
+ *
+ * Drivers that the user names in `VK_DRIVER_FILES` or `VK_ICD_FILENAMES` are the only ones that `auto` looks at. An
+ * adapter that refuses is passed over. Throws ConfigError when there are adapters but none as asked for, and GpuError
+ * when there is none, or when Dawn does not run here.
+ */
+export async function openDevice(options: OpenOptions = {}): Promise<OpenedDevice> {
+  const wish = (options.adapter || process.env.DAWNGRAD_ADAPTER || 'auto').trim().toLowerCase();
+  const flags = options.flags ?? 'checked';
+  const notes: string[] = [];
+  for (const source of sources(wish, notes)) {
+    for (const candidate of candidates(source, await namesIn(source, notes), wish)) {
+      try {
+        const opened = await open(candidate, flags, () => explain(candidate, wish, notes));
+        if (allows(wish, opened)) return opened;
+        opened.close();
+      } catch (error) {
+        notes.push(`${candidate.name} refused: ${firstLine(error)}`);
+      }
+    }
+  }
+  const here =
+    wish === 'auto' ? [] : (await listAdapters()).filter(({ kind }) => kind !== 'null').map(({ name }) => name);
+  throw refusal(wish, here, notes);
+}
+
+/**
+ * Opens and closes every adapter there is, in the order in which `auto` takes them; Dawn's null backend comes last.
+ *
+ * `notes` receives a line for each thing that could have been an adapter and is none.
+ */
+export async function listAdapters(notes: string[] = []): Promise<AdapterSummary[]> {
+  const found: AdapterSummary[] = [];
+  for (const source of [...sources('', notes), nullSource]) {
+    for (const candidate of candidates(source, await namesIn(source, notes), '')) {
+      try {
+        const { device, flags, onError, close, ...facts } = await open(candidate, 'checked', () => '');
+        close();
+        const best = found.find(({ auto }) => auto);
+        const user = source.origin === 'bundled' && chosenDrivers();
+        let why = 'auto takes this one';
+        if (facts.kind === 'null') why = 'compiles, but computes nothing';
+        else if (user) why = `auto keeps to ${user}`;
+        else if (best) why = `auto prefers ${best.name}`;
+        found.push({ ...facts, origin: source.origin, auto: facts.kind !== 'null' && !user && !best, why });
+      } catch (error) {
+        notes.push(`${candidate.name} refused: ${firstLine(error)}`);
+      }
+    }
+  }
+  return found;
+}
+
+async function open(
+  { source, name, kind: expected }: Candidate,
+  flags: DawnFlags,
+  why: () => string,
+): Promise<OpenedDevice> {
+  const { on, off } = toggles[flags];
+  const adapter = await requestAdapter(source, [
+    `adapter=${name}`,
+    `enable-dawn-features=${on.join()}`,
+    `disable-dawn-features=${off.join()}`,
+  ]);
+  if (!adapter) throw new GpuError('the adapter is gone');
+  const { info } = adapter;
+  const kind = expected === 'hardware' && info.isFallbackAdapter ? 'software' : expected;
+  const software = kind !== 'hardware' && kind !== 'null';
+  if (software) calmPolling((await loadDawn()).globals);
+
+  const device = await adapter.requestDevice({
+    label: 'dawngrad',
+    requiredFeatures: usefulFeatures.filter((feature) => adapter.features.has(feature)) as GPUFeatureName[],
+    requiredLimits: Object.fromEntries(usefulLimits.map((limit) => [limit, wholeLimit(adapter.limits[limit])])),
+  });
+  const driver = info.description || 'Dawn';
+  return {
+    device,
+    kind,
+    name,
+    vendor: info.vendor,
+    driver,
+    software,
+    features: new Set(usefulFeatures.filter((feature) => device.features.has(feature))),
+    limits: Object.fromEntries(usefulLimits.map((limit) => [limit, device.limits[limit]])) as Record<LimitName, number>,
+    subgroupSizes: { min: info.subgroupMinSize ?? 0, max: info.subgroupMaxSize ?? 0 },
+    subgroupMatrixConfigs: matrixConfigs(info),
+    fingerprint: [name, driver, (await loadDawn()).version].join(' | '),
+    flags,
+    why: why(),
+    ...watch(device, name),
+  };
+}
+
+/** A limit in a form that Dawn takes back: exact as a number, and a size that bindings can have (a multiple of 4). */
+const wholeLimit = (limit: number) => {
+  const exact = Math.min(limit, Number.MAX_SAFE_INTEGER);
+  return exact > 0xffff ? exact - (exact % 4) : exact;
+};
+
+/** Not in @webgpu/types, being Dawn's experiment. Copied, since the values are views of the adapter's memory. */
+function matrixConfigs(info: GPUAdapterInfo): SubgroupMatrixConfig[] {
+  const { subgroupMatrixConfigs = [] } = info as { subgroupMatrixConfigs?: Iterable<SubgroupMatrixConfig> };
+  return [...subgroupMatrixConfigs].map(({ componentType, resultComponentType, M, N, K }) => ({
+    componentType,
+    resultComponentType,
+    M,
+    N,
+    K,
+  }));
+}
+
+/** Hands a device's uncaught errors and its loss to whoever listens; with no listener, Dawn prints them. */
+function watch(device: GPUDevice, name: string): Pick<OpenedDevice, 'onError' | 'close'> {
+  const handlers = new Set<(error: GpuError) => void>();
+  let closed = false;
+  const report = (message: string) => {
+    const error = new GpuError(`${name}: ${message}`);
+    // Later, since Dawn must not be called from inside its own callback.
+    for (const handler of handlers) queueMicrotask(() => handler(error));
+  };
+  device.addEventListener('uncapturederror', (event) => {
+    if (handlers.size > 0) event.preventDefault();
+    report(event.error.message);
+  });
+  void device.lost.then(({ reason, message }) => {
+    if (!closed) report(`the device is lost (${reason}): ${message}`);
+  });
+  return {
+    onError(handler) {
+      handlers.add(handler);
+      return () => handlers.delete(handler);
+    },
+    close() {
+      closed = true;
+      device.destroy();
+    },
+  };
+}
+
+interface Dawn {
+  create(options: string[]): GPU;
+  globals: Parameters<typeof calmPolling>[0];
+  version: string;
+}
+
+let dawn: Promise<Dawn> | undefined;
+
+/** Loads Dawn when it is first needed: where it has no build, everything that needs no GPU still works. */
+function loadDawn(): Promise<Dawn> {
+  dawn ??= (async () => {
+    try {
+      const { create, globals } = await import('webgpu');
+      const { version } = createRequire(import.meta.url)('webgpu/package.json') as { version: string };
+      return { create, globals: globals as Dawn['globals'], version: `webgpu ${version}` };
+    } catch (error) {
+      throw new GpuError(
+        `Dawn (npm package webgpu) does not load on ${process.platform}-${process.arch}: ${firstLine(error)}. ` +
+          'It has builds for Windows and Linux with glibc (x64, arm64) and for macOS.',
+      );
+    }
+  })();
+  return dawn;
+}
+
+/**
+ * What `create` returned, by its options, for the life of the process. Dawn's event loop keeps a bare pointer to it:
+ * once one of these is garbage-collected, the next look at a promise of its devices crashes the process.
+ */
+const instances = new Map<string, GPU>();
+
+async function requestAdapter({ create, env }: Source, options: string[]): Promise<GPUAdapter | null> {
+  const dawn = await loadDawn();
+  // Drivers are looked for once an instance: one that was started under other drivers does not see these.
+  const drivers = {
+    VK_DRIVER_FILES: process.env.VK_DRIVER_FILES,
+    VK_ICD_FILENAMES: process.env.VK_ICD_FILENAMES,
+    ...env,
+  };
+  const key = JSON.stringify([create, options, drivers]);
+  let gpu = instances.get(key);
+  if (!gpu) {
+    gpu = dawn.create([...create, ...options]);
+    instances.set(key, gpu);
+  }
+  // The drivers are loaded before requestAdapter returns its promise: the variables can be taken back at once, and
+  // neither child processes nor the program see them.
+  const before = Object.keys(env).map((name) => [name, process.env[name]] as const);
+  Object.assign(process.env, env);
+  try {
+    return gpu.requestAdapter({ powerPreference: 'high-performance' });
+  } finally {
+    for (const [name, value] of before) {
+      if (value === undefined) delete process.env[name];
+      else process.env[name] = value;
+    }
+  }
+}
+
+/** The names of a source's adapters, in Dawn's order: Dawn lists them when it is asked for a name that nobody has. */
+async function namesIn(source: Source, notes: string[]): Promise<string[]> {
+  let list = '';
+  try {
+    await requestAdapter(source, ['adapter=?']);
+  } catch (error) {
+    list = String(error);
+    if (!list.includes('Available adapters')) throw new GpuError(firstLine(error));
+  }
+  const names = [...list.matchAll(/name: '(.*)'/g)].map(([, name]) => name!);
+  if (names.length === 0) notes.push(source.none);
+  return names;
+}
+
+const firstLine = (error: unknown) => (error instanceof Error ? error.message : String(error)).split('\n', 1)[0]!;

@@ -1,0 +1,98 @@
+import { GpuError } from '../core/errors.ts';
+import type { AdapterKind } from './adapters.ts';
+import { debug } from './debug.ts';
+import { PipelineCache } from './pipeline.ts';
+import { BufferPool, mebibytes } from './pool.ts';
+import type { ShaderSource } from './shader.ts';
+import { CommandStream } from './stream.ts';
+
+/** What the engine needs to know of the adapter behind a device. */
+export interface Adapter {
+  readonly kind: AdapterKind;
+  readonly name: string;
+  readonly driver: string;
+  /** True where the "GPU" is the CPU. */
+  readonly software: boolean;
+  /** Granted features, such as `subgroups` and `shader-f16`. */
+  readonly features: ReadonlySet<string>;
+  /** Invocations in a subgroup; 0 where unknown. */
+  readonly subgroupSizes: { readonly min: number; readonly max: number };
+  /** Adapter, driver and Dawn in one string: the key of what was tuned or promised for them. */
+  readonly fingerprint: string;
+  /** One line: what was chosen and why. */
+  readonly why: string;
+}
+
+/** A device with its pool, pipelines and command stream. */
+export class Gpu {
+  readonly pool: BufferPool;
+  readonly pipelines: PipelineCache;
+  readonly stream: CommandStream;
+  readonly device: GPUDevice;
+  readonly adapter: Adapter;
+
+  private readonly onClose: () => void;
+
+  constructor(device: GPUDevice, adapter: Adapter, source: ShaderSource, onClose: () => void = () => device.destroy()) {
+    this.onClose = onClose;
+    this.device = device;
+    this.adapter = adapter;
+    this.pool = new BufferPool(device);
+    this.pipelines = new PipelineCache(device, source, adapter.name);
+    this.stream = new CommandStream(device);
+    this.stream.cutsLongSteps = !adapter.software;
+  }
+
+  get limits(): GPUSupportedLimits {
+    return this.device.limits;
+  }
+
+  /** Frees the memory of tensors that are gone. */
+  async trim(): Promise<void> {
+    await this.stream.finish();
+    this.stream.forget();
+    this.pool.trim();
+  }
+
+  /** Errors that no call could report; `fail` adds one, `check` throws the first. */
+  private failure: GpuError | null = null;
+
+  fail(error: GpuError): void {
+    this.failure ??= error;
+  }
+
+  /** Throws what went wrong on the device since the last call, such as a lost device or memory that ran out. */
+  check(): void {
+    const { failure } = this;
+    this.failure = null;
+    if (failure) throw failure;
+  }
+
+  /** One line: memory, and what was made so far. */
+  private memory(): string {
+    const { liveBytes, allocatedBytes, peakBytes, created } = this.pool.stats;
+    const { dispatches, submits } = this.stream.stats;
+    const held = `${mebibytes(liveBytes)} in use, ${mebibytes(allocatedBytes)} allocated, ${mebibytes(peakBytes)} at most`;
+    return `memory: ${held}; ${created} buffers and ${this.pipelines.size} pipelines made, ${dispatches} dispatches in ${submits} submits`;
+  }
+
+  close(): void {
+    debug(1, () => this.memory());
+    this.onClose();
+    if (current === this) current = null;
+  }
+}
+
+let current: Gpu | null = null;
+
+/** Makes `gpu` the one that tensors are created on. */
+export function useGpu(gpu: Gpu): Gpu {
+  current = gpu;
+  return gpu;
+}
+
+/** The GPU that tensors are created on. Throws GpuError before `openGpu`. */
+export function currentGpu(): Gpu {
+  if (!current) throw new GpuError('no GPU is open: call `await openGpu()` first.');
+  return current;
+}

@@ -1,0 +1,103 @@
+import { GpuError } from '../core/errors.ts';
+import { USAGE } from './usage.ts';
+
+/** A storage buffer that the pool lends out. `id` is its rank of creation. */
+export interface PoolBuffer {
+  readonly id: number;
+  readonly buffer: GPUBuffer;
+  readonly sizeBytes: number;
+}
+
+export interface PoolStats {
+  /** Bytes lent out now. */
+  liveBytes: number;
+  /** Bytes of all buffers that exist, lent out or waiting. */
+  allocatedBytes: number;
+  /** The most `allocatedBytes` has been since the last `resetPeak`. */
+  peakBytes: number;
+  /** Buffers created so far. */
+  created: number;
+}
+
+/**
+ * Rounds a size up to its class: multiples of 256 bytes up to 4 KiB, then eight steps to each power of two, of 1 MiB at most, so that
+ * at most an eighth is wasted and buffers of nearly equal size can stand in for each other.
+ */
+export function sizeClass(sizeBytes: number): number {
+  if (sizeBytes <= 4096) return Math.max(256, Math.ceil(sizeBytes / 256) * 256);
+  const stepBytes = Math.min(2 ** (Math.floor(Math.log2(sizeBytes - 1)) - 3), 2 ** 20);
+  return Math.ceil(sizeBytes / stepBytes) * stepBytes;
+}
+
+/**
+ * Storage buffers for tensors, kept for reuse. A request takes the free buffer of its size class with the lowest id, so a
+ * training step that asks in the same order gets the same buffers every time: bind groups can then be cached. Reuse needs no
+ * fence, since the queue runs in order.
+ */
+export class BufferPool {
+  private readonly free = new Map<number, PoolBuffer[]>();
+  private nextId = 0;
+  readonly stats: PoolStats = { liveBytes: 0, allocatedBytes: 0, peakBytes: 0, created: 0 };
+  private readonly device: GPUDevice;
+  private readonly maxBytes: number;
+
+  constructor(device: GPUDevice) {
+    this.device = device;
+    this.maxBytes = device.limits.maxBufferSize;
+  }
+
+  /** Lends a buffer of at least `sizeBytes`; its content is whatever was there. Throws GpuError above the adapter's limit. */
+  acquire(sizeBytes: number): PoolBuffer {
+    const rounded = sizeClass(sizeBytes);
+    const size = rounded > this.maxBytes && sizeBytes <= this.maxBytes ? Math.ceil(sizeBytes / 4) * 4 : rounded;
+    const waiting = this.free.get(size);
+    const buffer = waiting?.shift() ?? this.create(size);
+    this.stats.liveBytes += size;
+    return buffer;
+  }
+
+  /** Takes a buffer back. Commands already recorded may still use it. */
+  release(buffer: PoolBuffer): void {
+    this.stats.liveBytes -= buffer.sizeBytes;
+    const waiting = this.free.get(buffer.sizeBytes);
+    if (!waiting) {
+      this.free.set(buffer.sizeBytes, [buffer]);
+      return;
+    }
+    let at = waiting.length;
+    while (at > 0 && waiting[at - 1]!.id > buffer.id) at--;
+    waiting.splice(at, 0, buffer);
+  }
+
+  /** Destroys all buffers that nobody holds; the caller has submitted what used them. */
+  trim(): void {
+    for (const waiting of this.free.values()) {
+      for (const { buffer, sizeBytes } of waiting) {
+        buffer.destroy();
+        this.stats.allocatedBytes -= sizeBytes;
+      }
+    }
+    this.free.clear();
+  }
+
+  resetPeak(): void {
+    this.stats.peakBytes = this.stats.allocatedBytes;
+  }
+
+  private create(sizeBytes: number): PoolBuffer {
+    if (sizeBytes > this.maxBytes) {
+      throw new GpuError(
+        `a tensor of ${mebibytes(sizeBytes)} does not fit this adapter, whose largest buffer is ${mebibytes(this.maxBytes)}. Use a smaller batch, width or size.`,
+      );
+    }
+    const id = this.nextId++;
+    const usage = USAGE.STORAGE | USAGE.COPY_SRC | USAGE.COPY_DST;
+    const buffer = this.device.createBuffer({ label: `pool ${id}`, size: sizeBytes, usage });
+    this.stats.created++;
+    this.stats.allocatedBytes += sizeBytes;
+    this.stats.peakBytes = Math.max(this.stats.peakBytes, this.stats.allocatedBytes);
+    return { id, buffer, sizeBytes };
+  }
+}
+
+export const mebibytes = (sizeBytes: number): string => `${(sizeBytes / 2 ** 20).toFixed(1)} MiB`;

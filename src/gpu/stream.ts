@@ -1,0 +1,326 @@
+import { PassClock } from './passclock.ts';
+import type { Pipeline } from './pipeline.ts';
+import type { PoolBuffer } from './pool.ts';
+import type { Profile, Work } from './profile.ts';
+import { UniformCache, type UniformSlot } from './uniforms.ts';
+import { MAP_READ_MODE, USAGE } from './usage.ts';
+
+/** A range of a storage buffer. Offset and size are multiples of 4; the offset of a bound range is a multiple of 256. */
+export interface BufferRange {
+  readonly pool: PoolBuffer;
+  readonly offsetBytes: number;
+  readonly sizeBytes: number;
+}
+
+export interface Binding {
+  readonly binding: number;
+  readonly range: BufferRange;
+}
+
+export type Grid = readonly [number, number, number];
+
+type Command =
+  | { kind: 'dispatch'; pipeline: Pipeline; group: () => GPUBindGroup; grid: Grid; work: Work | null }
+  | { kind: 'copy'; from: BufferRange; to: BufferRange }
+  | { kind: 'clear'; range: BufferRange }
+  | { kind: 'write'; range: BufferRange; data: Uint8Array }
+  | { kind: 'fetch'; from: BufferRange; to: GPUBuffer };
+
+type DispatchCommand = Extract<Command, { kind: 'dispatch' }>;
+type WriteCommand = Extract<Command, { kind: 'write' }>;
+
+/** Commands taken out of the stream by `capture`, to be run with `replay`. */
+export type Recording = readonly Command[];
+
+export interface StreamStats {
+  /** Dispatches encoded so far. */
+  dispatches: number;
+  /** Command buffers submitted so far. */
+  submits: number;
+}
+
+const MAX_IN_FLIGHT = 2;
+/** A step that takes longer is cut into submits of about `SUBMIT_MS`. */
+const LONG_STEP_MS = 500;
+const SUBMIT_MS = 250;
+const MAX_BIND_GROUPS = 20_000;
+
+/**
+ * The one queue of GPU work. Commands are recorded as plain objects and encoded at `flush`: by then their pipelines have been
+ * compiled side by side, and a whole training step becomes one pass in one submit. Order is the order of the calls.
+ */
+export class CommandStream {
+  private commands: Command[] = [];
+  private readonly groups = new Map<string, GPUBindGroup>();
+  private readonly staging: GPUBuffer[] = [];
+  private readonly inFlight: Promise<unknown>[] = [];
+  private tail: Promise<void> | null = null;
+  private readonly device: GPUDevice;
+  readonly uniforms: UniformCache;
+  /** Submits are cut after this many dispatches; `throttle` lowers it where steps are long and a display may be waiting. */
+  dispatchesPerSubmit = Number.POSITIVE_INFINITY;
+  /** Set on hardware, where desktop drivers reset a GPU that is busy for seconds. */
+  cutsLongSteps = false;
+  private throttledMs = performance.now();
+  private encoded = 0;
+  /** Set to time each dispatch (`DEBUG=2`, `npm run bench`). */
+  profile: Profile | null = null;
+  private clock: PassClock | null = null;
+  readonly stats: StreamStats = { dispatches: 0, submits: 0 };
+
+  constructor(device: GPUDevice) {
+    this.device = device;
+    this.uniforms = new UniformCache(device);
+  }
+
+  get pending(): number {
+    return this.commands.length;
+  }
+
+  /** `work` is what the profile is told of the dispatch. */
+  dispatch(
+    pipeline: Pipeline,
+    bindings: readonly Binding[],
+    params: Uint8Array | null,
+    grid: Grid,
+    work: Work | null = null,
+  ): void {
+    const slot = params && this.uniforms.slot(params);
+    this.commands.push({ kind: 'dispatch', pipeline, group: this.bindGroup(pipeline, bindings, slot), grid, work });
+  }
+
+  /**
+   * Takes what `fn` records out of the stream. The buffers that it names must not be given to anybody else, nor destroyed by
+   * `trim`, until the last `replay` has run.
+   */
+  capture(fn: () => void): Recording {
+    const before = this.commands;
+    this.commands = [];
+    try {
+      fn();
+      return this.commands;
+    } finally {
+      this.commands = before;
+    }
+  }
+
+  /** Records the commands of a `capture` again. */
+  replay(recording: Recording): void {
+    for (const command of recording) this.commands.push(command);
+  }
+
+  copy(from: BufferRange, to: BufferRange): void {
+    this.commands.push({ kind: 'copy', from, to });
+  }
+
+  clear(range: BufferRange): void {
+    this.commands.push({ kind: 'clear', range });
+  }
+
+  /** Writes `data` when its turn comes. The array is not copied: it must not change before the next flush. */
+  write(range: BufferRange, data: Uint8Array): void {
+    this.commands.push({ kind: 'write', range, data });
+  }
+
+  /** The bytes of a range, after all that was recorded before has run. */
+  async read(from: BufferRange): Promise<ArrayBuffer> {
+    const to = this.takeStaging(from.sizeBytes);
+    this.commands.push({ kind: 'fetch', from, to });
+    await this.flush();
+    await to.mapAsync(MAP_READ_MODE, 0, from.sizeBytes);
+    const bytes = to.getMappedRange(0, from.sizeBytes).slice(0);
+    to.unmap();
+    this.staging.push(to);
+    return bytes;
+  }
+
+  /** Submits what was recorded. Resolves when it is submitted, not when it has run. */
+  flush(): Promise<void> {
+    const commands = this.commands;
+    this.commands = [];
+    const compiling = new Set<Promise<void>>();
+    for (const c of commands) if (c.kind === 'dispatch' && !c.pipeline.handle) compiling.add(c.pipeline.compiled);
+    if (!this.tail && compiling.size === 0 && !this.profile) {
+      this.encode(commands);
+      return Promise.resolve();
+    }
+    const before = this.tail ?? Promise.resolve();
+    const tail = before
+      .then(() => Promise.all(compiling))
+      .then(() => (this.profile ? this.encodeProfiled(commands, this.profile) : this.encode(commands)))
+      .finally(() => {
+        if (this.tail === tail) this.tail = null;
+      });
+    this.tail = tail;
+    return tail;
+  }
+
+  /** Waits until at most two earlier calls' work is still running, so that the host does not run ahead of the GPU. */
+  async throttle(): Promise<void> {
+    this.inFlight.push(this.device.queue.onSubmittedWorkDone());
+    if (this.inFlight.length >= MAX_IN_FLIGHT) await this.inFlight.shift();
+    if (this.cutsLongSteps) this.chooseCut(performance.now());
+  }
+
+  /** Cuts submits so that none takes much longer than a display driver puts up with, and undoes that when steps are short. */
+  private chooseCut(nowMs: number): void {
+    const elapsedMs = nowMs - this.throttledMs;
+    this.throttledMs = nowMs;
+    const long = elapsedMs > LONG_STEP_MS;
+    const share = SUBMIT_MS / elapsedMs;
+    this.dispatchesPerSubmit = long ? Math.max(1, Math.floor(this.encoded * share)) : Number.POSITIVE_INFINITY;
+    this.encoded = 0;
+  }
+
+  /** Waits until all work has run. */
+  async finish(): Promise<void> {
+    await this.flush();
+    await this.device.queue.onSubmittedWorkDone();
+    this.inFlight.length = 0;
+  }
+
+  /** Forgets bind groups; called when pool buffers are destroyed. */
+  forget(): void {
+    this.groups.clear();
+  }
+
+  private bindGroup(pipeline: Pipeline, bindings: readonly Binding[], slot: UniformSlot | null): () => GPUBindGroup {
+    let key = String(pipeline.id);
+    for (const { binding, range } of bindings) {
+      key += `|${binding}:${range.pool.id}:${range.offsetBytes}:${range.sizeBytes}`;
+    }
+    if (slot) key += `|${slot.id}`;
+    return () => {
+      const cached = this.groups.get(key);
+      if (cached) return cached;
+      if (this.groups.size >= MAX_BIND_GROUPS) this.groups.clear();
+      const entries: GPUBindGroupEntry[] = bindings.map(({ binding, range }) => ({
+        binding,
+        resource: { buffer: range.pool.buffer, offset: range.offsetBytes, size: range.sizeBytes },
+      }));
+      if (slot) {
+        const { buffer, offsetBytes: offset, sizeBytes: size } = slot;
+        entries.push({ binding: pipeline.shader.paramsBinding, resource: { buffer, offset, size } });
+      }
+      const layout = pipeline.handle!.getBindGroupLayout(0);
+      const group = this.device.createBindGroup({ label: pipeline.label, layout, entries });
+      this.groups.set(key, group);
+      return group;
+    };
+  }
+
+  private encode(commands: readonly Command[]): void {
+    if (commands.length === 0) return;
+    let encoder: GPUCommandEncoder | null = null;
+    let pass: GPUComputePassEncoder | null = null;
+    let dispatches = 0;
+    const endPass = () => {
+      pass?.end();
+      pass = null;
+    };
+    const submit = () => {
+      endPass();
+      if (encoder) this.submit(encoder);
+      encoder = null;
+      dispatches = 0;
+    };
+    for (const command of commands) {
+      if (command.kind === 'write') {
+        // queue.writeBuffer overtakes commands that are only encoded, so what came before goes first.
+        submit();
+        this.encodeWrite(command);
+        continue;
+      }
+      encoder ??= this.device.createCommandEncoder();
+      if (command.kind === 'dispatch') {
+        pass ??= encoder.beginComputePass();
+        this.encodeDispatch(pass, command);
+        this.encoded++;
+        if (++dispatches >= this.dispatchesPerSubmit) submit();
+      } else {
+        endPass();
+        this.encodeCopy(encoder, command);
+      }
+    }
+    submit();
+  }
+
+  private submit(encoder: GPUCommandEncoder): void {
+    this.device.queue.submit([encoder.finish()]);
+    this.stats.submits++;
+  }
+
+  private encodeDispatch(pass: GPUComputePassEncoder, command: DispatchCommand): void {
+    pass.setPipeline(command.pipeline.handle!);
+    pass.setBindGroup(0, command.group());
+    pass.dispatchWorkgroups(...command.grid);
+    this.stats.dispatches++;
+  }
+
+  private encodeWrite({ range, data }: WriteCommand): void {
+    this.device.queue.writeBuffer(range.pool.buffer, range.offsetBytes, data as Uint8Array<ArrayBuffer>);
+  }
+
+  private encodeCopy(encoder: GPUCommandEncoder, command: Exclude<Command, DispatchCommand | WriteCommand>): void {
+    if (command.kind === 'clear') {
+      const { pool, offsetBytes, sizeBytes } = command.range;
+      encoder.clearBuffer(pool.buffer, offsetBytes, sizeBytes);
+      return;
+    }
+    const { pool, offsetBytes, sizeBytes } = command.from;
+    const [to, at] = command.kind === 'copy' ? [command.to.pool.buffer, command.to.offsetBytes] : [command.to, 0];
+    encoder.copyBufferToBuffer(pool.buffer, offsetBytes, to, at, sizeBytes);
+  }
+
+  /** Times each dispatch: by a pass of its own with time stamps, or where the adapter has none, by a submit of its own. */
+  private async encodeProfiled(commands: readonly Command[], profile: Profile): Promise<void> {
+    if (this.device.features.has('timestamp-query')) this.clock ??= new PassClock(this.device);
+    const { clock } = this;
+    let timed: DispatchCommand[] = [];
+    let encoder = this.device.createCommandEncoder();
+    const submit = () => {
+      this.submit(encoder);
+      encoder = this.device.createCommandEncoder();
+    };
+    const settle = async (clock: PassClock) => {
+      clock.resolve(encoder, timed.length);
+      submit();
+      const elapsedMs = await clock.read(timed.length);
+      for (const [i, { pipeline, grid, work }] of timed.entries())
+        profile.add(pipeline.label, grid, elapsedMs[i]!, work);
+      timed = [];
+    };
+    for (const command of commands) {
+      if (command.kind === 'write') {
+        submit();
+        this.encodeWrite(command);
+      } else if (command.kind !== 'dispatch') {
+        this.encodeCopy(encoder, command);
+      } else if (clock) {
+        const pass = encoder.beginComputePass({ timestampWrites: clock.writes(timed.length) });
+        this.encodeDispatch(pass, command);
+        pass.end();
+        timed.push(command);
+        if (timed.length === clock.capacity) await settle(clock);
+      } else {
+        submit();
+        await this.device.queue.onSubmittedWorkDone();
+        const started = performance.now();
+        const pass = encoder.beginComputePass();
+        this.encodeDispatch(pass, command);
+        pass.end();
+        submit();
+        await this.device.queue.onSubmittedWorkDone();
+        profile.add(command.pipeline.label, command.grid, performance.now() - started, command.work);
+      }
+    }
+    if (clock && timed.length > 0) await settle(clock);
+    else submit();
+  }
+
+  private takeStaging(sizeBytes: number): GPUBuffer {
+    const at = this.staging.findIndex((buffer) => buffer.size >= sizeBytes && buffer.size <= 4 * sizeBytes + 4096);
+    if (at >= 0) return this.staging.splice(at, 1)[0]!;
+    return this.device.createBuffer({ label: 'staging', size: sizeBytes, usage: USAGE.MAP_READ | USAGE.COPY_DST });
+  }
+}

@@ -1,0 +1,17 @@
+export { ConfigError, DataError, GpuError, ShapeError } from './core/errors.ts';
+export { type Kernel, kernel } from './core/kernel.ts';
+export { Random } from './core/random.ts';
+export type { Shape } from './core/shape.ts';
+export { keep, step } from './core/step.ts';
+export { setSeed } from './core/stepbuffer.ts';
+export { type BackwardFn, gradientFor, noGrad, record } from './core/tape.ts';
+export { type DType, Tensor, type TensorOptions } from './core/tensor.ts';
+export * as data from './data/index.ts';
+export type { OpenOptions } from './gpu/dawn.ts';
+export { currentGpu, type Gpu, useGpu } from './gpu/gpu.ts';
+export { openGpu } from './gpu/node.ts';
+export * as models from './models/index.ts';
+export * as nn from './nn/index.ts';
+export * as ops from './ops/index.ts';
+export * as optim from './optim/index.ts';
+export * as train from './train/index.ts';

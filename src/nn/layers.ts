@@ -1,0 +1,197 @@
+import { ShapeError } from '../core/errors.ts';
+import type { Random } from '../core/random.ts';
+import { type Pair, pair } from '../core/shape.ts';
+import { isRecording } from '../core/tape.ts';
+import { Tensor } from '../core/tensor.ts';
+import * as ops from '../ops/index.ts';
+import { constant, kaimingStd, normal } from './init.ts';
+import { Module, type StateEntry } from './module.ts';
+
+/** Modules one after another, named '0', '1', … in files. */
+export class Sequential extends Module {
+  readonly layers: readonly Module[];
+
+  constructor(layers: readonly Module[]) {
+    super();
+    this.layers = layers;
+  }
+
+  override children(): (readonly [string, Module])[] {
+    return this.layers.map((layer, i) => [String(i), layer] as const);
+  }
+
+  forward(x: Tensor): Tensor {
+    let y = x;
+    for (const layer of this.layers) {
+      const before = y;
+      y = layer.forward(before);
+      // Without a tape nobody needs what lies between two layers.
+      if (!isRecording() && before !== x && before !== y && before.storage !== y.storage)
+        before.free('Sequential, without a tape');
+    }
+    return y;
+  }
+}
+
+export interface Conv2dOptions {
+  inChannels: number;
+  outChannels: number;
+  kernel: Pair;
+  stride?: Pair;
+  padding?: Pair;
+  bias?: boolean;
+}
+
+/** 2-d convolution; weights drawn as torchvision does: N(0, 2/(K·R·S)), biases 0. */
+export class Conv2d extends Module {
+  readonly weight: Tensor;
+  readonly bias: Tensor | null;
+  private readonly options: Conv2dOptions;
+
+  constructor(options: Conv2dOptions, random: Random) {
+    super();
+    this.options = options;
+    const [r, s] = pair(options.kernel);
+    const { inChannels: c, outChannels: k } = options;
+    this.weight = normal([k, r, s, c], kaimingStd(k * r * s), random);
+    this.bias = options.bias === false ? null : constant([k], 0);
+  }
+
+  override own(): Record<string, StateEntry> {
+    const [k, r, s, c] = this.weight.shape as [number, number, number, number];
+    const weight: StateEntry = {
+      tensor: this.weight,
+      kind: 'parameter',
+      channelsLast: [k, r, s, c],
+      fileShape: [k, c, r, s],
+    };
+    return this.bias ? { weight, bias: { tensor: this.bias, kind: 'parameter', fileShape: [k] } } : { weight };
+  }
+
+  forward(x: Tensor): Tensor {
+    return ops.conv2d(x, this.weight, this.bias, this.options);
+  }
+}
+
+export interface LinearOptions {
+  inFeatures: number;
+  outFeatures: number;
+  bias?: boolean;
+  /** Standard deviation of the weights; torchvision's classifiers have 0.01. */
+  std?: number;
+  /** Set when the input is a flattened [H, W, C] image: files order the columns (c, h, w). */
+  flattened?: readonly [height: number, width: number, channels: number];
+}
+
+/** y = x·wᵀ + b. */
+export class Linear extends Module {
+  readonly weight: Tensor;
+  readonly bias: Tensor | null;
+  private readonly flattened: LinearOptions['flattened'];
+
+  constructor({ inFeatures, outFeatures, bias = true, std = 0.01, flattened }: LinearOptions, random: Random) {
+    super();
+    this.weight = normal([outFeatures, inFeatures], std, random);
+    this.bias = bias ? constant([outFeatures], 0) : null;
+    this.flattened = flattened;
+  }
+
+  override own(): Record<string, StateEntry> {
+    const [outFeatures, inFeatures] = this.weight.shape as [number, number];
+    const weight: StateEntry = { tensor: this.weight, kind: 'parameter', fileShape: [outFeatures, inFeatures] };
+    if (this.flattened) weight.channelsLast = [outFeatures, ...this.flattened];
+    return this.bias
+      ? { weight, bias: { tensor: this.bias, kind: 'parameter', fileShape: [outFeatures] } }
+      : { weight };
+  }
+
+  forward(x: Tensor): Tensor {
+    return ops.linear(x, this.weight, this.bias);
+  }
+}
+
+export interface BatchNormLayerOptions {
+  relu?: boolean;
+  momentum?: number;
+  eps?: number;
+  /** What β starts from: 0, in fast.ai's heads 0.001. */
+  bias?: number;
+}
+
+/** Batch normalisation over all dimensions but the last, with ReLU in the same pass if asked for. */
+export class BatchNorm extends Module {
+  readonly weight: Tensor;
+  readonly bias: Tensor;
+  readonly runningMean: Tensor;
+  readonly runningVar: Tensor;
+  private readonly options: BatchNormLayerOptions;
+
+  constructor(channels: number, options: BatchNormLayerOptions = {}) {
+    super();
+    this.options = options;
+    this.weight = constant([channels], 1);
+    this.bias = constant([channels], options.bias ?? 0);
+    this.runningMean = Tensor.full([channels], 0);
+    this.runningVar = Tensor.full([channels], 1);
+  }
+
+  override own(): Record<string, StateEntry> {
+    const fileShape = this.weight.shape;
+    return {
+      weight: { tensor: this.weight, kind: 'parameter', fileShape },
+      bias: { tensor: this.bias, kind: 'parameter', fileShape },
+      running_mean: { tensor: this.runningMean, kind: 'buffer', fileShape },
+      running_var: { tensor: this.runningVar, kind: 'buffer', fileShape },
+    };
+  }
+
+  forward(x: Tensor): Tensor {
+    const { training, options } = this;
+    return ops.batchNorm(x, this.weight, this.bias, this.runningMean, this.runningVar, { training, ...options });
+  }
+}
+
+/** A function without parameters as a module: pooling, activation, flatten. */
+export class Lambda extends Module {
+  private readonly fn: (x: Tensor) => Tensor;
+  readonly label: string;
+
+  constructor(label: string, fn: (x: Tensor) => Tensor) {
+    super();
+    this.label = label;
+    this.fn = fn;
+  }
+
+  forward(x: Tensor): Tensor {
+    return this.fn(x);
+  }
+}
+
+export const relu = (): Module => new Lambda('relu', ops.relu);
+export const flatten = (): Module => new Lambda('flatten', ops.flatten);
+export const maxPool2d = (options: ops.PoolOptions): Module =>
+  new Lambda('maxPool2d', (x) => ops.maxPool2d(x, options));
+export const adaptiveAvgPool2d = (side: Pair): Module =>
+  new Lambda('adaptiveAvgPool2d', (x) => ops.adaptiveAvgPool2d(x, side));
+
+/** Holds a place, so that what follows keeps the number that files know it by. */
+export const identity = (): Module => new Lambda('identity', (x) => x);
+
+/** Maximum and mean over the whole image, one after the other along the channels: fast.ai's `AdaptiveConcatPool2d(1)`. */
+export const concatPool2d = (): Module =>
+  new Lambda('concatPool2d', (x) => ops.concat([ops.adaptiveMaxPool2d(x, 1), ops.adaptiveAvgPool2d(x, 1)], 3));
+
+export class Dropout extends Module {
+  private readonly p: number;
+
+  constructor(p: number) {
+    super();
+    if (!(p >= 0 && p < 1))
+      throw new ShapeError(`Dropout: p is ${p}; it is a probability from 0 up to, not including, 1.`);
+    this.p = p;
+  }
+
+  forward(x: Tensor): Tensor {
+    return ops.dropout(x, this.p, { training: this.training });
+  }
+}

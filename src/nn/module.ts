@@ -1,0 +1,129 @@
+import { DataError } from '../core/errors.ts';
+import type { Shape } from '../core/shape.ts';
+import type { Tensor } from '../core/tensor.ts';
+
+/** A tensor of a module's state under its file name, torchvision's. */
+export interface StateEntry {
+  tensor: Tensor;
+  /** Trained, or carried along (running statistics). */
+  kind: 'parameter' | 'buffer';
+  /**
+   * Set where memory is channels last: the extents [A, H, W, C] as which the tensor lies in memory, [A, C, H, W] in a file.
+   * Convolution weights, and a Linear that follows a flatten of H×W > 1.
+   */
+  channelsLast?: readonly [number, number, number, number];
+  /** The shape in a file. */
+  fileShape: Shape;
+}
+
+/** A layer or network: a function of one tensor with parameters, and modules inside. */
+export abstract class Module {
+  /** Batch norm and dropout behave differently while training. */
+  training = true;
+
+  abstract forward(x: Tensor): Tensor;
+
+  /** Modules inside, by the names that files know them by, in order. */
+  children(): readonly (readonly [string, Module])[] {
+    return [];
+  }
+
+  /** This module's own tensors by name; not those of its children. */
+  own(): Readonly<Record<string, StateEntry>> {
+    return {};
+  }
+
+  /** All tensors of this module and those inside, by torchvision's names: `features.0.weight`. */
+  state(prefix = ''): Map<string, StateEntry> {
+    const entries = new Map<string, StateEntry>();
+    for (const [name, entry] of Object.entries(this.own())) entries.set(prefix + name, entry);
+    for (const [name, child] of this.children()) {
+      for (const [key, entry] of child.state(`${prefix}${name}.`)) entries.set(key, entry);
+    }
+    return entries;
+  }
+
+  /** The trained tensors by name. */
+  parameters(): Map<string, Tensor> {
+    return new Map([...this.state()].filter(([, e]) => e.kind === 'parameter').map(([name, e]) => [name, e.tensor]));
+  }
+
+  /** How many numbers are trained. */
+  parameterCount(): number {
+    return [...this.parameters().values()].reduce((sum, tensor) => sum + tensor.size, 0);
+  }
+
+  /** Switches this module and those inside to training or evaluation. */
+  train(training = true): this {
+    this.training = training;
+    for (const [, child] of this.children()) child.train(training);
+    return this;
+  }
+
+  eval(): this {
+    return this.train(false);
+  }
+}
+
+/** Values of a state entry, from channels last in memory to channels first in a file. */
+export function toFileLayout(values: Float32Array, entry: StateEntry): Float32Array {
+  if (!entry.channelsLast) return values;
+  const [a, h, w, c] = entry.channelsLast;
+  return transposeInner(values, a, h * w, c);
+}
+
+/** The way back. */
+export function toMemoryLayout(values: Float32Array, entry: StateEntry): Float32Array {
+  if (!entry.channelsLast) return values;
+  const [a, h, w, c] = entry.channelsLast;
+  return transposeInner(values, a, c, h * w);
+}
+
+/** [a, m, n] → [a, n, m]. */
+function transposeInner(values: Float32Array, a: number, m: number, n: number): Float32Array {
+  const result = new Float32Array(values.length);
+  for (let i = 0; i < a; i++) {
+    const base = i * m * n;
+    for (let j = 0; j < m; j++) {
+      for (let k = 0; k < n; k++) result[base + k * m + j] = values[base + j * n + k]!;
+    }
+  }
+  return result;
+}
+
+/** Reads all state from the GPU, in file layout. */
+export async function readState(module: Module): Promise<Map<string, { shape: Shape; data: Float32Array }>> {
+  const result = new Map<string, { shape: Shape; data: Float32Array }>();
+  for (const [name, entry] of module.state()) {
+    result.set(name, { shape: entry.fileShape, data: toFileLayout(await entry.tensor.read(), entry) });
+  }
+  return result;
+}
+
+/**
+ * Replaces a module's state by tensors in file layout. Throws DataError, before anything is written, when one is missing, left
+ * over or of another shape; `source` is the file's name in the message. `num_batches_tracked` is ignored.
+ */
+export function writeState(
+  module: Module,
+  tensors: ReadonlyMap<string, { shape: Shape; data: Float32Array }>,
+  source: string,
+): void {
+  const state = module.state();
+  for (const [name, entry] of state) {
+    const found = tensors.get(name);
+    if (!found) throw new DataError(`${source}: tensor '${name}' is missing. Is it a file of another architecture?`);
+    if (found.shape.join() !== entry.fileShape.join()) {
+      throw new DataError(
+        `${source}: tensor '${name}' is [${found.shape}] but the network's is [${entry.fileShape}]. Build it with the same --arch, --width, --head, --pool and classes.`,
+      );
+    }
+  }
+  const extra = [...tensors.keys()].filter((name) => !state.has(name) && !name.endsWith('num_batches_tracked'));
+  if (extra.length > 0) {
+    throw new DataError(
+      `${source}: tensor '${extra[0]}' is not in this network (${extra.length} such). Is it a file of another architecture?`,
+    );
+  }
+  for (const [name, entry] of state) entry.tensor.write(toMemoryLayout(tensors.get(name)!.data, entry));
+}

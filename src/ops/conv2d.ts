@@ -1,0 +1,59 @@
+import { ShapeError } from '../core/errors.ts';
+import { expectPositive, type Pair, pair, showShape, windowOutput } from '../core/shape.ts';
+import { gradientFor, record } from '../core/tape.ts';
+import { Tensor } from '../core/tensor.ts';
+import { type ConvShape, convDgrad, convForward, convWgrad } from './convolve.ts';
+import { foldInto } from './fold.ts';
+
+export interface Conv2dOptions {
+  stride?: Pair;
+  padding?: Pair;
+}
+
+/**
+ * 2-d cross-correlation, as "convolution" is used in deep learning.
+ *
+ *   y[n,p,q,k] = b[k] + Σ_{r,s,c} x[n, p·stride + r − padding, q·stride + s − padding, c] · w[k,r,s,c]
+ *
+ * x [N,H,W,C], w [K,R,S,C], b [K] or null → y [N,P,Q,K], P = ⌊(H + 2·padding − R)/stride⌋ + 1. Saves x and w. Throws ShapeError
+ * when channels differ or the kernel is larger than the padded image.
+ */
+export function conv2d(
+  x: Tensor,
+  w: Tensor,
+  b: Tensor | null,
+  { stride = 1, padding = 0 }: Conv2dOptions = {},
+): Tensor {
+  if (x.shape.length !== 4 || w.shape.length !== 4) {
+    throw new ShapeError(
+      `conv2d: x is ${showShape(x.shape)} and w ${showShape(w.shape)}; they are [N,H,W,C] and [K,R,S,C].`,
+    );
+  }
+  const [N, H, W, C] = x.shape as [number, number, number, number];
+  const [K, R, S, wC] = w.shape as [number, number, number, number];
+  if (C !== wC) {
+    throw new ShapeError(
+      `conv2d: w takes ${wC} channels but x ${showShape(x.shape)} has ${C}. Build the layer with inChannels: ${C}.`,
+    );
+  }
+  if (b && b.size !== K)
+    throw new ShapeError(`conv2d: w ${showShape(w.shape)} gives ${K} channels but b is ${showShape(b.shape)}.`);
+  const [strideH, strideW] = pair(stride);
+  const [padH, padW] = pair(padding);
+  expectPositive('conv2d', 'strides', [strideH, strideW]);
+  expectPositive('conv2d', 'paddings', [padH, padW], 0);
+  const P = windowOutput('conv2d', H, R, strideH, padH);
+  const Q = windowOutput('conv2d', W, S, strideW, padW);
+
+  const shape: ConvShape = { N, H, W, C, K, R, S, P, Q, strideH, strideW, padH, padW };
+  const y = Tensor.empty([N, P, Q, K]);
+  convForward(x, w, b, y, shape);
+  return record(y, [x, w, b], (dy, needs) => {
+    const dx = needs[0] ? x.emptyLike() : null;
+    if (dx) convDgrad(dy, w, dx, shape);
+    const dw = needs[1] ? gradientFor(w) : null;
+    if (dw) convWgrad(x, dy, dw, shape);
+    const db = b && needs[2] ? foldInto(gradientFor(b), dy, [0, 1, 2]) : null;
+    return [dx, dw, db];
+  });
+}

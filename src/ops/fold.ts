@@ -1,0 +1,57 @@
+import { kernel } from '../core/kernel.ts';
+import { type Shape, sameShape, sizeOf } from '../core/shape.ts';
+import { Tensor } from '../core/tensor.ts';
+
+const stage = kernel('reduce', 'fold');
+
+/** Elements that one invocation folds: 64 keeps a sum's tree shallow and its rounding small. */
+const CHUNK = 64;
+
+export type FoldOp = 'SUM' | 'MAX' | 'MIN';
+
+/**
+ * Folds `axes` of x to extent 1, run by run of neighbouring axes. No tape. `scale` multiplies a sum; the result goes to `into`
+ * where there is one, and keeps its shape.
+ */
+export function fold(OP: FoldOp, x: Tensor, axes: readonly number[], scale = 1, into?: Tensor): Tensor {
+  const shape = [...x.shape];
+  let result = x;
+  for (let last = shape.length - 1; last >= 0; last--) {
+    if (!axes.includes(last)) continue;
+    let first = last;
+    while (axes.includes(first - 1)) first--;
+    const outer = sizeOf(shape.slice(0, first));
+    const width = sizeOf(shape.slice(last + 1));
+    const types = width % 4 === 0 ? { Elem: 'vec4f', Bits: 'vec4u' } : { Elem: 'f32', Bits: 'u32' };
+    const inner = width % 4 === 0 ? width / 4 : width;
+    let length = sizeOf(shape.slice(first, last + 1));
+    shape.fill(1, first, last + 1);
+    const final = !axes.some((axis) => axis < first);
+    do {
+      const parts = Math.ceil(length / CHUNK);
+      const out = parts > 1 ? Tensor.empty([outer, parts, width]) : final && into ? into : Tensor.empty(shape);
+      const n = outer * parts * inner;
+      const params = { n, parts, length, inner, scale: final && parts === 1 ? scale : 1 };
+      stage({ ...types, OP, CHUNK }, { x: result, out }, params, n);
+      if (result !== x) result.free('the reduction');
+      result = out;
+      length = parts;
+    } while (length > 1);
+    last = first;
+  }
+  return result === x ? x.detach() : result;
+}
+
+/** Sums x over the dimensions in which `shape` was repeated to become x's shape: the gradient of broadcasting. No tape. */
+export function reduceTo(x: Tensor, shape: Shape): Tensor {
+  if (sameShape(x.shape, shape)) return x;
+  const lead = x.shape.length - shape.length;
+  const axes = x.shape.map((_, i) => i).filter((i) => i < lead || (shape[i - lead] === 1 && x.shape[i] !== 1));
+  const reduced = fold('SUM', x, axes);
+  const result = reduced.view(shape);
+  reduced.free('the reduction');
+  return result;
+}
+
+/** Sums x over `axes` into `out`, which has the size that is left; returns `out`. No tape. */
+export const foldInto = (out: Tensor, x: Tensor, axes: readonly number[]): Tensor => fold('SUM', x, axes, 1, out);

@@ -1,0 +1,43 @@
+import { ShapeError } from '../core/errors.ts';
+import { showShape } from '../core/shape.ts';
+import { record } from '../core/tape.ts';
+import { Tensor } from '../core/tensor.ts';
+import { multiply } from './multiply.ts';
+
+export interface MatmulOptions {
+  /** a lies in memory as [K,M]. */
+  transposeA?: boolean;
+  /** b lies in memory as [N,K]. */
+  transposeB?: boolean;
+}
+
+/**
+ * Matrix product c = op(a)·op(b), op the transpose where asked for.
+ *
+ * a [M,K] ([K,M] with transposeA), b [K,N] ([N,K] with transposeB) → c [M,N]. Saves a and b. Throws ShapeError when the inner
+ * extents differ.
+ */
+export function matmul(a: Tensor, b: Tensor, { transposeA = false, transposeB = false }: MatmulOptions = {}): Tensor {
+  if (a.shape.length !== 2 || b.shape.length !== 2) {
+    throw new ShapeError(`matmul: ${showShape(a.shape)} and ${showShape(b.shape)}; both must be matrices.`);
+  }
+  const [M, K] = (transposeA ? [...a.shape].reverse() : a.shape) as [number, number];
+  const [inner, N] = (transposeB ? [...b.shape].reverse() : b.shape) as [number, number];
+  if (K !== inner) {
+    throw new ShapeError(`matmul: op(a) is [${M},${K}] but op(b) is [${inner},${N}]; the inner extents must be equal.`);
+  }
+  const c = multiply(a, b, null, Tensor.empty([M, N]), { M, N, K, transposeA, transposeB });
+  return record(c, [a, b], (dc, needs) => [
+    // op(a) gets dc·op(b)ᵀ; stored transposed, that is op(b)·dcᵀ.
+    needs[0]
+      ? transposeA
+        ? multiply(b, dc, null, a.emptyLike(), { M: K, N: M, K: N, transposeA: transposeB, transposeB: true })
+        : multiply(dc, b, null, a.emptyLike(), { M, N: K, K: N, transposeA: false, transposeB: !transposeB })
+      : null,
+    needs[1]
+      ? transposeB
+        ? multiply(dc, a, null, b.emptyLike(), { M: N, N: K, K: M, transposeA: true, transposeB: transposeA })
+        : multiply(a, dc, null, b.emptyLike(), { M: K, N, K: M, transposeA: !transposeA, transposeB: false })
+      : null,
+  ]);
+}

@@ -1,0 +1,59 @@
+import { type Kernel, kernel } from '../core/kernel.ts';
+import type { Tensor } from '../core/tensor.ts';
+import type { Adapter } from '../gpu/gpu.ts';
+import type { Grid } from '../gpu/stream.ts';
+
+/** How the matrix kernels divide work on an adapter: `shaders/lib/lanes*.wgsl`. */
+export interface Team {
+  /** Include that the kernels take for TEAM. */
+  include: string;
+  /** A team makes `rows` by 4·`lanes` results; a workgroup holds `teams` of them. */
+  lanes: number;
+  teams: number;
+  rows: number;
+}
+
+const TEAM_OF_8: Team = { include: 'lib/lanes8.wgsl', lanes: 8, teams: 1, rows: 16 };
+const TEAM_OF_4: Team = { include: 'lib/lanes4.wgsl', lanes: 4, teams: 1, rows: 16 };
+const ALONE: Team = { include: 'lib/lanes1.wgsl', lanes: 8, teams: 8, rows: 4 };
+
+/**
+ * The team that fits an adapter. Software drivers run a workgroup as one vector and pay for each load per lane, so lanes load
+ * different values and hand them round by subgroup operations; hardware has caches and no use for that.
+ */
+export function teamFor({ software, features, subgroupSizes }: Adapter): Team {
+  if (!software || !features.has('subgroups')) return ALONE;
+  if (subgroupSizes.min >= 8) return TEAM_OF_8;
+  return subgroupSizes.min === 4 ? TEAM_OF_4 : ALONE;
+}
+
+const MAX_GROUPS = 65_535;
+
+/** Workgroups for rows×columns results in `splits` parts. */
+export function tileGrid({ lanes, teams, rows }: Team, height: number, width: number, splits: number): Grid {
+  const tiles = tileCount({ lanes, teams, rows }, height, width);
+  return [Math.min(tiles, MAX_GROUPS), Math.ceil(tiles / MAX_GROUPS), splits];
+}
+
+export const tileCount = ({ lanes, teams, rows }: Omit<Team, 'include'>, height: number, width: number): number =>
+  Math.ceil(height / (rows * teams)) * Math.ceil(width / (4 * lanes));
+
+/** The entry point of a matrix kernel that fits the results' extent: one stores four values at once, the other any number. */
+export const storing =
+  (main: Kernel, ragged: Kernel) =>
+  (extent: number): Kernel =>
+    extent % 4 === 0 ? main : ragged;
+
+/** The element type that an operand is read as. */
+export const elementOf = (vectors: boolean): string => (vectors ? 'vec4f' : 'f32');
+
+const sum = storing(kernel('splits', 'main'), kernel('splits', 'ragged'));
+
+/** y = Σ over the parts of a split reduction, in order. */
+export function sumSplits(part: Tensor, y: Tensor, splits: number): void {
+  const size = y.size;
+  const groups = Math.ceil((size % 4 === 0 ? size / 4 : size) / 64);
+  const grid: Grid = [Math.min(groups, MAX_GROUPS), Math.ceil(groups / MAX_GROUPS), 1];
+  const period = size % 4 === 0 ? 4 : 1;
+  sum(size)({}, { part, bias: part, y }, { size, splits, period, hasBias: 0 }, grid);
+}

@@ -1,0 +1,53 @@
+import { kernel } from '../core/kernel.ts';
+import { stepStorage } from '../core/stepbuffer.ts';
+import type { Tensor } from '../core/tensor.ts';
+import { Optimizer, type ParamGroup, type StepValues, type UpdateRange } from './optimizer.ts';
+
+const update = kernel('optimizer', 'adam');
+
+export interface AdamOptions {
+  beta2?: number;
+  eps?: number;
+  weightDecay?: number;
+}
+
+/**
+ * Adam with L2 regularisation in the gradient; lr and β₁ (as `momentum`) come with each `step`.
+ *
+ *   m ← β₁·m + (1−β₁)·g,  v ← β₂·v + (1−β₂)·g²,  p ← p − lr·m̂/(√v̂ + ε),  m̂ = m/(1−β₁ᵗ), v̂ = v/(1−β₂ᵗ)
+ *
+ * Source: Kingma and Ba 2015; PyTorch's `torch.optim.Adam`.
+ */
+export class Adam extends Optimizer {
+  protected readonly decoupled: boolean = false;
+  private readonly beta2: number;
+  private readonly eps: number;
+
+  constructor(
+    params: Iterable<Tensor> | readonly ParamGroup[],
+    { beta2 = 0.999, eps = 1e-8, weightDecay = 0 }: AdamOptions = {},
+  ) {
+    super(params, weightDecay, 2);
+    this.beta2 = beta2;
+    this.eps = eps;
+  }
+
+  protected override extraHyper({ momentum }: StepValues): number[] {
+    return [this.beta2, 1 - momentum ** this.steps, 1 - this.beta2 ** this.steps, this.eps, 1 - this.beta2];
+  }
+
+  protected override update({ parameters, gradients, state, firstBlock, count }: UpdateRange): void {
+    const [m, v] = state as [UpdateRange['parameters'], UpdateRange['parameters']];
+    const operands = { step: stepStorage(), group_of: this.groupTable, gradient: gradients, p: parameters, m, v };
+    update({ DECOUPLED: this.decoupled }, operands, { n: count, at: this.hyper.at, first_block: firstBlock }, count);
+  }
+}
+
+/** Adam with weight decay apart from the gradient: p ← p − lr·wd·p first. Source: Loshchilov and Hutter 2019; `torch.optim.AdamW`. */
+export class AdamW extends Adam {
+  protected override readonly decoupled = true;
+
+  constructor(params: Iterable<Tensor> | readonly ParamGroup[], options: AdamOptions = {}) {
+    super(params, { weightDecay: 0.01, ...options });
+  }
+}

@@ -1,0 +1,154 @@
+import { Arena, BLOCK_BYTES, paddedBytes } from '../core/arena.ts';
+import { ConfigError } from '../core/errors.ts';
+import { reserveStepWords, type StepSlot } from '../core/stepbuffer.ts';
+import { type GradientSlot, setGradientSlot } from '../core/tape.ts';
+import { Tensor } from '../core/tensor.ts';
+import type { BufferRange } from '../gpu/stream.ts';
+
+/** What may change from step to step. */
+export interface StepValues {
+  lr: number;
+  /** Momentum of SGD, β₁ of Adam. */
+  momentum: number;
+}
+
+/** Parameters that share their numbers. */
+export interface ParamGroup {
+  params: readonly Tensor[];
+  /** Multiplies the learning rate. */
+  lrScale?: number;
+  weightDecay?: number;
+}
+
+const WORDS_PER_GROUP = 8;
+const FROZEN = 0xffffffff;
+
+/** A range of the arenas that one dispatch updates. */
+export interface UpdateRange {
+  parameters: BufferRange;
+  gradients: BufferRange;
+  state: readonly BufferRange[];
+  firstBlock: number;
+  /** Values in fours. */
+  count: number;
+}
+
+/**
+ * Base of the optimizers. It moves the parameters into an arena and gives them gradients and state in others, so that an update
+ * is one dispatch per chunk; `zeroGrad` costs nothing, since a step's first gradient overwrites its slot.
+ */
+export abstract class Optimizer {
+  readonly groups: readonly Required<ParamGroup>[];
+  /** Updates so far. */
+  steps = 0;
+  protected readonly hyper: StepSlot;
+  protected readonly groupTable: Tensor;
+  private readonly parameters: Tensor[];
+  private readonly slots: GradientSlot[] = [];
+  private readonly gradients: Tensor[] = [];
+  private readonly arenas: { parameters: Arena; gradients: Arena; state: Arena[] };
+  private readonly firstBlocks: number[] = [];
+  private frozen = '';
+
+  /** @param stateCount arenas of state: 1 for momentum, 2 for Adam's moments */
+  protected constructor(params: Iterable<Tensor> | readonly ParamGroup[], weightDecay: number, stateCount: number) {
+    const list = [...params];
+    const groups = list.every((entry): entry is ParamGroup => 'params' in entry)
+      ? list
+      : [{ params: list as Tensor[] }];
+    this.groups = groups.map((group) => ({ lrScale: 1, weightDecay, ...group }));
+    this.parameters = this.groups.flatMap((group) => group.params);
+    if (this.parameters.length === 0) throw new ConfigError('the optimizer has no parameters to train.');
+    if (new Set(this.parameters).size !== this.parameters.length)
+      throw new ConfigError('a parameter is in the optimizer twice.');
+
+    const { gpu } = this.parameters[0]!.storage;
+    const sizes = this.parameters.map((p) => 4 * p.size);
+    const arena = () => new Arena(gpu, sizes);
+    this.arenas = { parameters: arena(), gradients: arena(), state: Array.from({ length: stateCount }, arena) };
+    for (const [i, parameter] of this.parameters.entries()) {
+      parameter.moveTo(this.arenas.parameters.storage(i));
+      const gradient = new Tensor(this.arenas.gradients.storage(i), parameter.shape);
+      this.gradients.push(gradient);
+      this.slots.push(setGradientSlot(parameter, gradient));
+    }
+    let blocks = 0;
+    for (const chunk of this.arenas.parameters.chunks) {
+      this.firstBlocks.push(blocks);
+      blocks += chunk.sizeBytes / BLOCK_BYTES;
+    }
+    this.groupTable = Tensor.from(new Uint32Array(blocks));
+    this.hyper = reserveStepWords(WORDS_PER_GROUP * this.groups.length);
+    this.refreshGroups();
+  }
+
+  /** Records the update of all parameters from their gradients. Call it inside the step, after `backward`. */
+  step(values: StepValues): void {
+    this.refreshGroups();
+    this.steps++;
+    for (const [g, { lrScale, weightDecay }] of this.groups.entries()) {
+      const hyper = [lrScale * values.lr, values.momentum, weightDecay, ...this.extraHyper(values)];
+      for (const [i, value] of hyper.entries()) this.hyper.setFloat(WORDS_PER_GROUP * g + i, value);
+    }
+    for (const [i, slot] of this.slots.entries()) {
+      if (!slot.filled && this.parameters[i]!.requiresGrad) slot.tensor.storage.gpu.stream.clear(slot.tensor.storage);
+    }
+    for (const range of this.ranges()) this.update(range);
+    this.zeroGrad();
+  }
+
+  /** Forgets the gradients; `step` does it by itself. */
+  zeroGrad(): void {
+    for (const [i, slot] of this.slots.entries()) {
+      slot.filled = false;
+      this.parameters[i]!.grad = null;
+    }
+  }
+
+  /** State tensors by parameter, in the order of the parameters: what a checkpoint saves beside `steps`. */
+  state(): Tensor[][] {
+    return this.arenas.state.map((arena) => this.parameters.map((p, i) => new Tensor(arena.storage(i), p.shape)));
+  }
+
+  /** Values after lr, momentum and weight decay in the step buffer. */
+  protected extraHyper(_values: StepValues): number[] {
+    return [];
+  }
+
+  protected abstract update(range: UpdateRange): void;
+
+  /** The chunks, cut where a parameter alone is larger than the adapter can bind. */
+  private *ranges(): Generator<UpdateRange> {
+    const { gpu } = this.parameters[0]!.storage;
+    const most = Math.floor(gpu.limits.maxStorageBufferBindingSize / BLOCK_BYTES) * BLOCK_BYTES;
+    for (const [c, { sizeBytes: all }] of this.arenas.parameters.chunks.entries()) {
+      for (let offsetBytes = 0; offsetBytes < all; offsetBytes += most) {
+        const sizeBytes = Math.min(most, all - offsetBytes);
+        const range = (arena: Arena): BufferRange => ({ pool: arena.chunks[c]!.pool, offsetBytes, sizeBytes });
+        yield {
+          parameters: range(this.arenas.parameters),
+          gradients: range(this.arenas.gradients),
+          state: this.arenas.state.map(range),
+          firstBlock: this.firstBlocks[c]! + offsetBytes / BLOCK_BYTES,
+          count: sizeBytes / 16,
+        };
+      }
+    }
+  }
+
+  /** Writes the group of each block when a parameter was frozen or unfrozen since the last time. */
+  private refreshGroups(): void {
+    const frozen = this.parameters.map((p) => (p.requiresGrad ? '1' : '0')).join('');
+    if (frozen === this.frozen) return;
+    this.frozen = frozen;
+    const groupOf = this.groups.flatMap(({ params }, g) => params.map((p) => (p.requiresGrad ? g : FROZEN)));
+    const table = new Uint32Array(this.groupTable.size);
+    for (const [c, { slots }] of this.arenas.parameters.chunks.entries()) {
+      for (const { index, offsetBytes, sizeBytes } of slots) {
+        const first = this.firstBlocks[c]! + offsetBytes / BLOCK_BYTES;
+        table.fill(groupOf[index]!, first, first + paddedBytes(sizeBytes) / BLOCK_BYTES);
+      }
+    }
+    this.groupTable.write(table);
+  }
+}

@@ -1,0 +1,97 @@
+/** Learning rate and momentum (β₁ of Adam) of a step. */
+export interface Rates {
+  lr: number;
+  momentum: number;
+}
+
+/** A schedule: the rates of step `step` of `steps`, counted from 0. Pure, so that a run can be resumed anywhere. */
+export type Schedule = (step: number, steps: number) => Rates;
+
+/** From `start` (position 0) to `end` (position 1) along half a cosine. */
+export const cosineBetween = (start: number, end: number, position: number): number =>
+  start + ((1 + Math.cos(Math.PI * (1 - position))) * (end - start)) / 2;
+
+export interface OneCycleOptions {
+  /** Start at lr/div. */
+  div?: number;
+  /** End at lr/divFinal. */
+  divFinal?: number;
+  /** Share of the steps on the way up. */
+  pctStart?: number;
+  /** Momentum at start, peak and end. */
+  momentums?: readonly [number, number, number];
+}
+
+/**
+ * fast.ai's one-cycle policy: half a cosine up from lr/div to lr, half a cosine down to lr/divFinal, momentum the other way
+ * round. Position = step/steps. Source: Smith 2018; `fit_one_cycle` of fast.ai v2.
+ */
+export function oneCycle(
+  lr: number,
+  { div = 25, divFinal = 1e5, pctStart = 0.25, momentums = [0.95, 0.85, 0.95] }: OneCycleOptions = {},
+): Schedule {
+  const [first, middle, last] = momentums;
+  return (step, steps) => {
+    const position = step / steps;
+    if (position < pctStart) {
+      const up = position / pctStart;
+      return { lr: cosineBetween(lr / div, lr, up), momentum: cosineBetween(first, middle, up) };
+    }
+    const down = (position - pctStart) / (1 - pctStart);
+    return { lr: cosineBetween(lr, lr / divFinal, down), momentum: cosineBetween(middle, last, down) };
+  };
+}
+
+export const constantRate =
+  (lr: number, momentum: number): Schedule =>
+  () => ({ lr, momentum });
+
+/** Half a cosine from lr to 0 over all steps. Source: PyTorch's `CosineAnnealingLR` with eta_min 0. */
+export const cosine =
+  (lr: number, momentum: number): Schedule =>
+  (step, steps) => ({ lr: cosineBetween(lr, 0, step / steps), momentum });
+
+/** lr·gamma^⌊step/every⌋. Source: PyTorch's `StepLR`. */
+export const stepDecay =
+  (lr: number, momentum: number, every: number, gamma = 0.1): Schedule =>
+  (step) => ({ lr: lr * gamma ** Math.floor(step / every), momentum });
+
+/** Raises the rate evenly over the first `warmup` steps, from lr/warmup; then the schedule goes on as it would have. */
+export const warmUp =
+  (schedule: Schedule, warmup: number): Schedule =>
+  (step, steps) => {
+    const rates = schedule(step, steps);
+    return step < warmup ? { ...rates, lr: (rates.lr * (step + 1)) / warmup } : rates;
+  };
+
+/** What a plateau schedule remembers; goes into checkpoints. */
+export interface PlateauState {
+  factor: number;
+  best: number;
+  bad: number;
+}
+
+/**
+ * Multiplies the rate by `factor` once the metric has not been `threshold` (relative) better than its best for more than
+ * `patience` epochs. Call `next` after each epoch. Source: PyTorch's `ReduceLROnPlateau`, mode max.
+ */
+export class Plateau {
+  state: PlateauState = { factor: 1, best: Number.NEGATIVE_INFINITY, bad: 0 };
+  private readonly factor: number;
+  private readonly patience: number;
+  private readonly threshold: number;
+
+  constructor({ factor = 0.75, patience = 5, threshold = 1e-4 } = {}) {
+    this.factor = factor;
+    this.patience = patience;
+    this.threshold = threshold;
+  }
+
+  next(metric: number): void {
+    const { factor, best, bad } = this.state;
+    const improved = best === Number.NEGATIVE_INFINITY || metric > best * (1 + this.threshold);
+    if (improved) this.state = { factor, best: metric, bad: 0 };
+    else if (bad + 1 > this.patience) this.state = { factor: factor * this.factor, best, bad: 0 };
+    else this.state = { factor, best, bad: bad + 1 };
+  }
+}

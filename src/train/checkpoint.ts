@@ -1,0 +1,81 @@
+import { existsSync } from 'node:fs';
+import { ConfigError, DataError } from '../core/errors.ts';
+import { setStepCounter, stepCounter } from '../core/stepbuffer.ts';
+import { loadTensors, stateTensors } from './modelfile.ts';
+import { type FileTensor, readSafetensors, toF32, writeSafetensors } from './safetensors.ts';
+import type { Position, Trainer } from './trainer.ts';
+
+/** Beside the tensors: all that the next step depends on, and what the run has found so far. */
+export interface CheckpointFacts {
+  position: Position;
+  /** Updates of the optimizer. */
+  updates: number;
+  /** Steps on the GPU, which random numbers are drawn from. */
+  gpuSteps: number;
+  /** Seconds trained in all. */
+  seconds: number;
+  best: { epoch: number; accuracy: number } | null;
+}
+
+const stateName = (k: number, parameter: string): string => `optimizer.${k}.${parameter}`;
+
+/**
+ * Writes everything that continuing needs into one file, so that a kill leaves either the old checkpoint or the new one: weights
+ * and running statistics, optimizer state, position, random state.
+ */
+export async function saveCheckpoint(
+  path: string,
+  trainer: Trainer,
+  extra: Pick<CheckpointFacts, 'seconds' | 'best'>,
+): Promise<void> {
+  await trainer.settle();
+  const { position, optimizer, model } = trainer;
+  const facts: CheckpointFacts = { ...extra, position, updates: optimizer.steps, gpuSteps: stepCounter() };
+  const tensors = await stateTensors(model, optimizer.steps);
+  const names = [...model.parameters().keys()];
+  for (const [k, state] of optimizer.state().entries()) {
+    for (const [i, tensor] of state.entries()) {
+      tensors.set(stateName(k, names[i]!), { dtype: 'F32', shape: [...tensor.shape], data: await tensor.read() });
+    }
+  }
+  writeSafetensors(path, tensors, { checkpoint: JSON.stringify(facts) });
+}
+
+/** Puts a checkpoint into a trainer that was built from the same options, and returns what the run had found. */
+export function loadCheckpoint(path: string, trainer: Trainer): CheckpointFacts {
+  if (!existsSync(path)) {
+    throw new ConfigError(
+      `--resume: there is no checkpoint ${path}. Start the run again with --out and without --resume.`,
+    );
+  }
+  const { tensors, metadata } = readSafetensors(path);
+  const facts = parse(metadata.checkpoint, path);
+  const { model, optimizer } = trainer;
+  const weights = new Map([...tensors].filter(([name]) => !name.startsWith('optimizer.')));
+  loadTensors(model, weights, path);
+  const names = [...model.parameters().keys()];
+  for (const [k, state] of optimizer.state().entries()) {
+    for (const [i, tensor] of state.entries()) {
+      const saved: FileTensor | undefined = tensors.get(stateName(k, names[i]!));
+      if (!saved)
+        throw new DataError(
+          `${path}: tensor '${stateName(k, names[i]!)}' is missing. It is the checkpoint of another optimizer.`,
+        );
+      tensor.write(toF32(saved));
+    }
+  }
+  optimizer.steps = facts.updates;
+  setStepCounter(facts.gpuSteps);
+  trainer.resumeAt(facts.position);
+  return facts;
+}
+
+function parse(text: string | undefined, path: string): CheckpointFacts {
+  try {
+    const facts = JSON.parse(text ?? '') as CheckpointFacts;
+    if (facts.position && Number.isInteger(facts.updates)) return facts;
+  } catch {
+    // Said below, as for any other file.
+  }
+  throw new DataError(`${path}: is no checkpoint of a run. Give --resume the folder of one.`);
+}

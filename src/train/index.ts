@@ -1,0 +1,16 @@
+export { type CheckpointFacts, loadCheckpoint, saveCheckpoint } from './checkpoint.ts';
+export type { TrainConfig } from './config.ts';
+export { Judge, type JudgeOptions } from './judge.ts';
+export * from './metrics.ts';
+export { buildModel, loadModel, type ModelFacts, type ModelFile, readModelFile, saveModel } from './modelfile.ts';
+export { Run, type RunRequest } from './run.ts';
+export * from './safetensors.ts';
+export { addVerdicts, noSums, type Sums, Tally, type Verdict } from './tally.ts';
+export {
+  DivergenceError,
+  type EpochResult,
+  type Position,
+  Trainer,
+  type TrainerHooks,
+  type TrainerParts,
+} from './trainer.ts';

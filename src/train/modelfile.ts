@@ -1,0 +1,137 @@
+import { DataError } from '../core/errors.ts';
+import type { Normalisation } from '../data/batches.ts';
+import { createModel, MODEL_NAMES, type ModelOptions } from '../models/index.ts';
+import { type Module, readState, writeState } from '../nn/index.ts';
+import { type FileTensor, readSafetensors, toF32, writeSafetensors } from './safetensors.ts';
+
+/** What a model file says beside its tensors: enough to build the network and feed it. */
+export interface ModelFacts {
+  arch: string;
+  options: ModelOptions;
+  classes: string[];
+  normalisation: Normalisation;
+  /** Side that images were stored at before the GPU resized them to the input's. */
+  storedSide: number;
+  /** 1 where the network was trained on gray images, 3 where some had colour: what it is shown must be made the same. */
+  storedChannels: 1 | 3;
+}
+
+/** A model file before its network is built; reading one needs no GPU. */
+export interface ModelFile {
+  path: string;
+  facts: ModelFacts;
+  tensors: ReadonlyMap<string, FileTensor>;
+}
+
+const RUNNING_MEAN = /running_mean$/;
+
+/**
+ * A network's state as file tensors, named and laid out as torchvision's state_dict. `steps` becomes the `num_batches_tracked`
+ * that PyTorch keeps with each batch norm.
+ */
+export async function stateTensors(model: Module, steps: number): Promise<Map<string, FileTensor>> {
+  const tensors = new Map<string, FileTensor>();
+  for (const [name, { shape, data }] of await readState(model)) {
+    tensors.set(name, { dtype: 'F32', shape: [...shape], data });
+    if (RUNNING_MEAN.test(name)) {
+      const counter = name.replace(RUNNING_MEAN, 'num_batches_tracked');
+      tensors.set(counter, { dtype: 'I64', shape: [], data: BigInt64Array.of(BigInt(steps)) });
+    }
+  }
+  return tensors;
+}
+
+/** Puts file tensors into a network; throws DataError as `writeState` does. */
+export function loadTensors(model: Module, tensors: ReadonlyMap<string, FileTensor>, source: string): void {
+  const floats = new Map<string, { shape: number[]; data: Float32Array }>();
+  for (const [name, tensor] of tensors) {
+    if (!name.endsWith('num_batches_tracked')) floats.set(name, { shape: tensor.shape, data: toF32(tensor) });
+  }
+  writeState(model, floats, source);
+}
+
+/** Writes `model.safetensors`: weights that PyTorch loads, and in the metadata what dawngrad needs to use them. */
+export async function saveModel(path: string, model: Module, facts: ModelFacts, steps: number): Promise<void> {
+  const metadata = { format: 'pt', dawngrad: JSON.stringify(facts) };
+  writeSafetensors(path, await stateTensors(model, steps), metadata);
+}
+
+/** Reads a model file. Throws DataError when it is not one of ours, or damaged. */
+export function readModelFile(path: string): ModelFile {
+  const { tensors, metadata } = readSafetensors(path);
+  return { path, facts: parseFacts(metadata.dawngrad, path), tensors };
+}
+
+/** Builds the network of a model file on the open GPU, in evaluation mode. Throws DataError when its tensors do not fit it. */
+export function buildModel({ path, facts, tensors }: ModelFile): Module {
+  const model = createModel(facts.arch, facts.options).eval();
+  loadTensors(model, tensors, path);
+  return model;
+}
+
+/** Reads a model file and builds its network, in evaluation mode. Throws DataError as the two above do. */
+export function loadModel(path: string): { model: Module; facts: ModelFacts } {
+  const file = readModelFile(path);
+  return { model: buildModel(file), facts: file.facts };
+}
+
+type Check = (value: unknown) => boolean;
+
+const whole: Check = (value) => Number.isInteger(value) && (value as number) >= 1;
+const above0: Check = (value) => Number.isFinite(value) && (value as number) > 0;
+const oneOf =
+  (...values: unknown[]): Check =>
+  (value) =>
+    values.includes(value);
+
+const optionChecks: Readonly<Record<keyof ModelOptions, Check>> = {
+  classes: whole,
+  channels: oneOf(1, 3),
+  size: whole,
+  width: above0,
+  head: oneOf('vgg', 'fastai'),
+  pool: whole,
+  dropout: (value) =>
+    value === undefined || (Number.isFinite(value) && (value as number) >= 0 && (value as number) < 1),
+  seed: Number.isInteger,
+};
+
+/** The metadata as facts. Where images were not stored in a form of their own, they are the network's input. */
+function parseFacts(text: string | undefined, path: string): ModelFacts {
+  const mend = 'Give the model.safetensors of a run.';
+  if (!text) throw new DataError(`${path}: its metadata does not say which network it is. ${mend}`);
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch {
+    throw new DataError(`${path}: its metadata 'dawngrad' is not JSON. ${mend}`);
+  }
+  const facts = (json && typeof json === 'object' ? json : {}) as Partial<ModelFacts>;
+  if (typeof facts.arch === 'string' && !MODEL_NAMES.includes(facts.arch)) {
+    throw new DataError(`${path}: holds a '${facts.arch}'; this version knows ${MODEL_NAMES.join(', ')}.`);
+  }
+  const { classes, normalisation, options } = facts;
+  const { size, channels } = options ?? {};
+  const { storedSide = size, storedChannels = channels } = facts;
+  const numbers = (values: unknown, check: Check) =>
+    Array.isArray(values) && values.length === channels && values.every(check);
+  const checks: readonly [name: string, holds: boolean][] = [
+    ['arch', typeof facts.arch === 'string'],
+    ...Object.entries(optionChecks).map(
+      ([key, check]) => [`options.${key}`, check(options?.[key as keyof ModelOptions])] as [string, boolean],
+    ),
+    [
+      'classes',
+      Array.isArray(classes) &&
+        classes.length === options?.classes &&
+        classes.every((name) => typeof name === 'string'),
+    ],
+    ['normalisation.mean', numbers(normalisation?.mean, Number.isFinite)],
+    ['normalisation.std', numbers(normalisation?.std, above0)],
+    ['storedSide', whole(storedSide)],
+    ['storedChannels', oneOf(1, 3)(storedChannels)],
+  ];
+  const wrong = checks.find(([, holds]) => !holds);
+  if (wrong) throw new DataError(`${path}: its metadata has no valid ${wrong[0]}. ${mend}`);
+  return { ...(facts as ModelFacts), storedSide: storedSide!, storedChannels: storedChannels! };
+}

@@ -1,0 +1,251 @@
+import { existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { ConfigError } from '../core/errors.ts';
+import { setSeed } from '../core/stepbuffer.ts';
+import { removeLeftovers, writeFileAtomic } from '../data/atomic.ts';
+import { normalisationOf } from '../data/batches.ts';
+import type { Dataset } from '../data/dataset.ts';
+import type { Gpu } from '../gpu/gpu.ts';
+import { mebibytes } from '../gpu/pool.ts';
+import { activationBytes, createModel, type ModelOptions } from '../models/index.ts';
+import { teamFor } from '../ops/team.ts';
+import { writeArtifacts } from './artifacts.ts';
+import { type CheckpointFacts, loadCheckpoint, saveCheckpoint } from './checkpoint.ts';
+import type { TrainConfig } from './config.ts';
+import { type EpochRow, metricsCsv, parseMetricsCsv } from './metrics.ts';
+import { loadTensors, type ModelFacts, saveModel } from './modelfile.ts';
+import type { Progress } from './progress.ts';
+import type { RunFolder } from './runfolder.ts';
+import { type RunRecord, type RunResult, writeRecord } from './runrecord.ts';
+import { readSafetensors } from './safetensors.ts';
+import type { Verdict } from './tally.ts';
+import { DivergenceError, type EpochResult, Trainer } from './trainer.ts';
+
+/** The part of a run's facts that is known before the network is built. */
+export type RunOrigin = Pick<
+  RunRecord,
+  'commandLine' | 'startedAt' | 'options' | 'seed' | 'versions' | 'adapter' | 'data'
+>;
+
+export interface RunRequest {
+  gpu: Gpu;
+  config: TrainConfig & { maxMinutes: number | null; checkpointEvery: number | null };
+  data: Dataset;
+  origin: RunOrigin;
+  /** Makes the folder; called once nothing can be wrong with the options any more. */
+  openFolder(): RunFolder;
+  /** Continue from the folder's checkpoint. */
+  resume: boolean;
+  /** The display, made when the number of steps is known. */
+  createProgress(options: { totalSteps: number; epochs: number; startStep: number }): Progress;
+  /** Asked after each step: true stops the run cleanly. */
+  interrupted(): boolean;
+}
+
+/** One training run and its folder: what happens between two steps, and at the end. */
+export class Run {
+  readonly folder: RunFolder;
+  readonly trainer: Trainer;
+  private readonly request: RunRequest;
+  private readonly facts: ModelFacts;
+  private readonly record: Omit<RunRecord, 'version'>;
+  private readonly startedMs = performance.now();
+  private readonly progress: Progress;
+  private rows: EpochRow[] = [];
+  private best: CheckpointFacts['best'] = null;
+  private bestVerdicts: Verdict[] | null = null;
+  private secondsBefore = 0;
+  private epochStartedMs = performance.now();
+  private readonly startStep: number;
+
+  constructor(request: RunRequest) {
+    const { gpu, config, data, origin } = request;
+    this.request = request;
+    const size = config.size ?? data.train.side;
+    const options: ModelOptions = {
+      classes: data.classes.length,
+      channels: config.channels,
+      size,
+      width: config.width,
+      head: config.head,
+      pool: config.pool ?? 1,
+      dropout: config.dropout,
+      seed: config.seed,
+    };
+    checkFits(gpu, config, options);
+    setSeed(config.seed);
+    gpu.pool.resetPeak();
+    const model = createModel(config.arch, options);
+    const normalisation = normalisationOf(data.train, config.channels);
+    const { side: storedSide, channels: storedChannels } = data.train;
+    this.facts = { arch: config.arch, options, classes: data.classes, normalisation, storedSide, storedChannels };
+    this.trainer = new Trainer(
+      { model, config, train: data.train, valid: data.valid, normalisation },
+      data.classes.length,
+    );
+    this.record = {
+      ...origin,
+      kernelPlan: { matrices: teamFor(gpu.adapter) },
+      model: { ...options, pool: config.pool, arch: config.arch, parameters: model.parameterCount() },
+      result: null,
+    };
+    this.folder = request.openFolder();
+    if (request.resume) this.restore();
+    this.startStep = this.trainer.steps;
+    const { totalSteps } = this.trainer;
+    this.progress = request.createProgress({ totalSteps, epochs: config.epochs, startStep: this.startStep });
+  }
+
+  /** Trains to the end, or until it is stopped or diverges, and writes everything that there is to write. */
+  async train(): Promise<RunResult> {
+    mkdirSync(this.folder.last, { recursive: true });
+    writeRecord(this.folder.record, this.record);
+    if (!this.request.resume) await this.checkpoint();
+    let status: RunResult['status'] = 'finished';
+    try {
+      const done = await this.trainer.run({
+        afterStep: ({ step }) => this.afterStep(step),
+        progress: ({ epoch, step, loss, accuracy }) =>
+          this.progress.step({ epoch, step, loss, accuracy, imagesPerSecond: this.imagesPerSecond() }),
+        epochEnd: (result) => this.epochEnd(result),
+      });
+      if (!done) status = 'stopped';
+    } catch (error) {
+      if (!(error instanceof DivergenceError)) throw error;
+      status = 'diverged';
+      this.progress.message(error.message);
+    } finally {
+      this.progress.stop();
+    }
+    if (status === 'diverged') await this.keepLastGood();
+    const result = this.result(status);
+    writeRecord(this.folder.record, { ...this.record, result });
+    if (this.rows.length > 0) {
+      const verdicts = this.bestVerdicts ?? (await this.judgeBest());
+      await writeArtifacts({
+        folder: this.folder,
+        record: this.record,
+        result,
+        options: this.facts.options,
+        rows: this.rows,
+        verdicts,
+        data: this.request.data,
+      });
+    }
+    return result;
+  }
+
+  private async afterStep(step: number): Promise<boolean> {
+    const { config, interrupted } = this.request;
+    const late = config.maxMinutes !== null && performance.now() - this.startedMs >= 60_000 * config.maxMinutes;
+    const stop = late || interrupted();
+    const due = config.checkpointEvery !== null && this.trainer.steps % config.checkpointEvery === 0;
+    // The last step of an epoch is followed by the checkpoint of the epoch.
+    if (stop || (due && step < this.trainer.stepsPerEpoch)) await this.checkpoint();
+    return stop;
+  }
+
+  private async epochEnd({ epoch, step, lr, train, valid, verdicts }: EpochResult): Promise<void> {
+    const seconds = (performance.now() - this.epochStartedMs) / 1000;
+    const accuracy = valid.correct / valid.count;
+    const row: EpochRow = {
+      epoch,
+      step,
+      lr,
+      trainLoss: train.loss / train.count,
+      trainAccuracy: train.correct / train.count,
+      validLoss: valid.loss / valid.count,
+      validAccuracy: accuracy,
+      seconds,
+      imagesPerSecond: train.count / seconds,
+    };
+    this.rows.push(row);
+    const best = this.best === null || accuracy > this.best.accuracy;
+    if (best) {
+      this.best = { epoch, accuracy };
+      this.bestVerdicts = verdicts;
+      await saveModel(this.folder.model, this.trainer.model, this.facts, step);
+    }
+    writeFileAtomic(this.folder.metrics, metricsCsv(this.rows));
+    await this.checkpoint();
+    this.progress.epochEnd({ ...row, best });
+    this.epochStartedMs = performance.now();
+  }
+
+  private get checkpointPath(): string {
+    return join(this.folder.last, 'checkpoint.safetensors');
+  }
+
+  private async checkpoint(): Promise<void> {
+    await saveCheckpoint(this.checkpointPath, this.trainer, { seconds: this.seconds(), best: this.best });
+  }
+
+  private restore(): void {
+    const { seconds, best } = loadCheckpoint(this.checkpointPath, this.trainer);
+    this.secondsBefore = seconds;
+    this.best = best;
+    const { dir, last, metrics } = this.folder;
+    for (const folder of [dir, last]) removeLeftovers(folder);
+    const { epoch } = this.trainer.position;
+    if (existsSync(metrics)) {
+      this.rows = parseMetricsCsv(readFileSync(metrics, 'utf8'), metrics).filter((row) => row.epoch <= epoch);
+    }
+  }
+
+  /** After a divergence: where no epoch was complete, the checkpoint's weights are the last good ones. */
+  private async keepLastGood(): Promise<void> {
+    if (existsSync(this.folder.model)) return;
+    const { model, optimizer } = this.trainer;
+    const { tensors } = readSafetensors(this.checkpointPath);
+    loadTensors(model, new Map([...tensors].filter(([name]) => !name.startsWith('optimizer.'))), this.checkpointPath);
+    await saveModel(this.folder.model, model, this.facts, optimizer.steps);
+  }
+
+  /** Verdicts of the best weights, where they were found before this process was started. */
+  private async judgeBest(): Promise<Verdict[]> {
+    loadTensors(this.trainer.model, readSafetensors(this.folder.model).tensors, this.folder.model);
+    return this.trainer.validate();
+  }
+
+  private seconds(): number {
+    return this.secondsBefore + (performance.now() - this.startedMs) / 1000;
+  }
+
+  private imagesPerSecond(): number {
+    const { batch, accumulate } = this.request.config;
+    const steps = this.trainer.steps - this.startStep;
+    return (steps * batch * accumulate * 1000) / (performance.now() - this.startedMs);
+  }
+
+  private result(status: RunResult['status']): RunResult {
+    const best = this.rows.find(({ epoch }) => epoch === this.best?.epoch);
+    const trained = this.rows.reduce((sum, row) => sum + row.imagesPerSecond * row.seconds, 0);
+    const seconds = this.rows.reduce((sum, row) => sum + row.seconds, 0);
+    return {
+      status,
+      epochs: this.trainer.position.epoch,
+      steps: this.trainer.steps,
+      bestEpoch: best?.epoch ?? null,
+      validLoss: best?.validLoss ?? null,
+      validAccuracy: best?.validAccuracy ?? null,
+      seconds: this.seconds(),
+      imagesPerSecond: seconds > 0 ? trained / seconds : this.imagesPerSecond(),
+      peakGpuBytes: this.request.gpu.pool.stats.peakBytes,
+    };
+  }
+}
+
+/** Refuses, before anything is made, a batch whose largest tensor the adapter cannot bind. */
+function checkFits(gpu: Gpu, config: TrainConfig, options: ModelOptions): void {
+  const limit = Math.min(gpu.limits.maxStorageBufferBindingSize, gpu.limits.maxBufferSize);
+  const perImage = activationBytes(config.arch, options);
+  if (perImage * config.batch <= limit) return;
+  const fits = Math.floor(limit / perImage);
+  const mend =
+    fits >= 1
+      ? `Use --batch ${fits} or less${fits > 1 ? ', with --accumulate for the same effect' : ''}.`
+      : 'Use a smaller --size or --width.';
+  throw new ConfigError(
+    `--batch ${config.batch}: its largest tensor takes ${mebibytes(perImage * config.batch)}, and ${gpu.adapter.name} binds at most ${mebibytes(limit)}. ${mend}`,
+  );
+}

@@ -1,0 +1,153 @@
+import { accessSync, constants, existsSync, mkdirSync, readdirSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
+import { ConfigError } from '../core/errors.ts';
+import { type RunRecord, readRecord } from './runrecord.ts';
+
+/** Where everything of a run is. Paths only: nothing says that the files are there. */
+export interface RunFolder {
+  dir: string;
+  /** Options, seed, versions, adapter, kernel plan, data and result: see RunRecord. */
+  record: string;
+  /** A row an epoch. */
+  metrics: string;
+  /** The best epoch's weights, as torchvision names and lays them out. */
+  model: string;
+  /** A folder: everything that resuming needs. */
+  last: string;
+  curves: string;
+  confusion: string;
+  topLosses: string;
+  report: string;
+}
+
+const files: Readonly<Record<Exclude<keyof RunFolder, 'dir'>, string>> = {
+  record: 'run.json',
+  metrics: 'metrics.csv',
+  model: 'model.safetensors',
+  last: 'last',
+  curves: 'curves.svg',
+  confusion: 'confusion.svg',
+  topLosses: 'top-losses.png',
+  report: 'report.html',
+};
+
+/** The paths of a run in `dir`. */
+export function runFolder(dir: string): RunFolder {
+  const paths = Object.entries(files).map(([key, name]) => [key, join(dir, name)]);
+  return { dir, ...(Object.fromEntries(paths) as Omit<RunFolder, 'dir'>) };
+}
+
+/** Parent of the folders of runs that were told no other. */
+const home = 'runs';
+
+/**
+ * Checks that a new run could be written to `out`, or to a folder in `runs/` where it is null, and writes nothing: to be
+ * called before minutes are spent on data and GPU.
+ *
+ * Throws ConfigError where it already holds a run or a file that a run would overwrite, or cannot be written.
+ */
+export function checkOut(out: string | null): void {
+  const dir = out ?? home;
+  const present = entriesOf(dir);
+  const held = out !== null && Object.values(files).find((name) => present?.includes(name));
+  if (held) {
+    const mend = held === files.record ? `continue it with --resume ${dir}` : 'empty this one';
+    throw new ConfigError(`--out ${dir}: already holds ${held}. Choose another folder, or ${mend}.`);
+  }
+  try {
+    // Folders that are not there yet are made; the first one above them that is there must take them.
+    checkWritable(firstExisting(resolve(dir)));
+  } catch (error) {
+    throw unwritable(`--out ${dir}`, error);
+  }
+}
+
+/**
+ * Makes the folder of a new run, parents included: `out`, or `runs/TIME-ARCH` where it is null, with a number where two
+ * runs start in one second.
+ *
+ * Throws ConfigError as `checkOut` does.
+ */
+export function createRunFolder(out: string | null, arch: string, now = new Date()): RunFolder {
+  if (out !== null) {
+    checkOut(out);
+    make(out);
+    return runFolder(out);
+  }
+  checkOut(null);
+  const stem = join(home, `${timestamp(now)}-${arch}`);
+  for (let count = 1; ; count++) {
+    const dir = count === 1 ? stem : `${stem}-${count}`;
+    if (make(dir)) return runFolder(dir);
+  }
+}
+
+/**
+ * Finds the run that `--resume dir` continues, and writes nothing. `hasCheckpoint` is asked about the path of `last/`, which is there.
+ *
+ * Throws ConfigError where there is no run or no checkpoint or the folder cannot be written, DataError where its run.json is damaged.
+ */
+export function openRunFolder(
+  dir: string,
+  hasCheckpoint = (last: string): boolean => (entriesOf(last)?.length ?? 0) > 0,
+): { folder: RunFolder; record: RunRecord } {
+  const folder = runFolder(dir);
+  const present = entriesOf(dir);
+  if (!present) throw new ConfigError(`--resume ${dir}: no such folder. Give the folder of a run, such as runs/NAME.`);
+  if (!present.includes(files.record)) {
+    throw new ConfigError(`--resume ${dir}: holds no ${files.record}, so it is no run. Give the folder of a run.`);
+  }
+  const record = readRecord(folder.record);
+  if (!hasCheckpoint(folder.last)) {
+    throw new ConfigError(
+      `--resume ${dir}: holds no checkpoint (${files.last}/): the run ended before its first one. Start it again with --out.`,
+    );
+  }
+  try {
+    checkWritable(dir);
+  } catch (error) {
+    throw unwritable(`--resume ${dir}`, error);
+  }
+  return { folder, record };
+}
+
+/** Throws what the file system says where `dir` is no folder or takes no files. */
+function checkWritable(dir: string): void {
+  readdirSync(dir);
+  accessSync(dir, constants.W_OK | constants.X_OK);
+}
+
+/** True where a folder was made, false where one was there. Throws ConfigError where neither. */
+function make(dir: string): boolean {
+  try {
+    mkdirSync(dirname(dir), { recursive: true });
+    mkdirSync(dir);
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST' && entriesOf(dir)) return false;
+    throw unwritable(`--out ${dir}`, error);
+  }
+}
+
+const unwritable = (what: string, error: unknown): ConfigError =>
+  new ConfigError(`${what}: cannot be written (${(error as Error).message}). Choose another folder.`);
+
+/** Names in a folder; null where there is none. */
+function entriesOf(dir: string): string[] | null {
+  try {
+    return readdirSync(dir);
+  } catch {
+    return null;
+  }
+}
+
+function firstExisting(path: string): string {
+  return existsSync(path) || dirname(path) === path ? path : firstExisting(dirname(path));
+}
+
+/** Local time that sorts as text and is a file name on every system: `20250131-140509`. */
+function timestamp(now: Date): string {
+  const two = (value: number): string => String(value).padStart(2, '0');
+  const day = `${now.getFullYear()}${two(now.getMonth() + 1)}${two(now.getDate())}`;
+  return `${day}-${two(now.getHours())}${two(now.getMinutes())}${two(now.getSeconds())}`;
+}

@@ -1,0 +1,123 @@
+import { readFileSync } from 'node:fs';
+import { DataError } from '../core/errors.ts';
+import { writeFileAtomic } from '../data/atomic.ts';
+import type { Adapter } from '../gpu/gpu.ts';
+
+/** Which reader understands a run.json; raised when a field changes its meaning or goes away. */
+const VERSION = 1;
+
+/** The adapter of a run. */
+export type AdapterRecord = Pick<Adapter, 'kind' | 'name' | 'driver' | 'software' | 'fingerprint' | 'why'>;
+
+/** What run.json holds: all that it takes to say what a run was, and to continue it. */
+export interface RunRecord {
+  version: typeof VERSION;
+  /** The command line, the program's name and Node's not included. */
+  commandLine: string[];
+  /** When the run was started, ISO 8601 in UTC. */
+  startedAt: string;
+  /** Every option with its value, defaults included, by the names of the table of options. */
+  options: Record<string, unknown>;
+  seed: number;
+  versions: { dawngrad: string; node: string; webgpu: string };
+  /** Bits are promised for the same adapter, driver and plan only. */
+  adapter: AdapterRecord;
+  /** Which variant each kernel uses for each shape; obeyed on resume. */
+  kernelPlan: Record<string, unknown>;
+  data: DataRecord;
+  model: ModelRecord;
+  /** null until the run has ended, cleanly or not. */
+  result: RunResult | null;
+}
+
+/** The data set of a run. */
+export interface DataRecord {
+  /** `toyfaces`, or the base name of the file or folder. */
+  name: string;
+  /** Absolute; null for what the program draws itself. */
+  path: string | null;
+  classes: string[];
+  /** Images in each split; null where there is no such split. */
+  counts: { train: number; valid: number; test: number | null };
+  /** What validated, in words. */
+  validName: string;
+  /** Hash of what was read: another set is noticed on resume. */
+  fingerprint: string;
+}
+
+/** The network of a run. */
+export interface ModelRecord {
+  arch: string;
+  width: number;
+  head: string;
+  pool: number | null;
+  channels: number;
+  /** Side of the input in pixels. */
+  size: number;
+  /** Trainable numbers. */
+  parameters: number;
+}
+
+/** How a run ended. Accuracies are fractions. */
+export interface RunResult {
+  /** `diverged` kept the last good weights; `stopped` by --max-minutes or Ctrl-C can be resumed. */
+  status: 'finished' | 'stopped' | 'diverged';
+  /** Complete epochs, and steps in all. */
+  epochs: number;
+  steps: number;
+  /** The epoch whose weights are in model.safetensors; null where none was complete. */
+  bestEpoch: number | null;
+  validLoss: number | null;
+  validAccuracy: number | null;
+  /** Training and validation, of all parts of a resumed run. */
+  seconds: number;
+  imagesPerSecond: number;
+  peakGpuBytes: number;
+}
+
+/** Writes run.json, whole or not at all. Throws what the file system throws. */
+export function writeRecord(path: string, record: Omit<RunRecord, 'version'>): void {
+  writeFileAtomic(path, `${JSON.stringify({ version: VERSION, ...record }, null, 2)}\n`);
+}
+
+const expected: Readonly<Record<keyof RunRecord, (value: unknown) => boolean>> = {
+  version: (value) => value === VERSION,
+  commandLine: Array.isArray,
+  startedAt: (value) => typeof value === 'string',
+  options: isObject,
+  seed: Number.isInteger,
+  versions: isObject,
+  adapter: isObject,
+  kernelPlan: isObject,
+  data: isObject,
+  model: isObject,
+  result: (value) => value === null || isObject(value),
+};
+
+/** Reads run.json. Throws DataError where it is not there, broken, of another program, or of a later version. */
+export function readRecord(path: string): RunRecord {
+  let json: unknown;
+  try {
+    json = JSON.parse(readFileSync(path, 'utf8'));
+  } catch (error) {
+    const why = error instanceof SyntaxError ? 'is no JSON, so it is truncated or damaged' : 'cannot be read';
+    throw new DataError(`${path}: ${why} (${(error as Error).message}).`);
+  }
+  if (!isObject(json) || !('version' in json)) throw new DataError(`${path}: was not written by dawngrad.`);
+  if (typeof json.version === 'number' && json.version > VERSION) {
+    throw new DataError(`${path}: version ${json.version}; this dawngrad reads ${VERSION}. Use the one that wrote it.`);
+  }
+  const record = json;
+  const wrong = Object.entries(expected).find(([key, holds]) => !holds(record[key]));
+  if (wrong) {
+    const [key] = wrong;
+    throw new DataError(
+      `${path}: ${key} is ${key in record ? 'not what it should be' : 'missing'}. The file is damaged.`,
+    );
+  }
+  return json as unknown as RunRecord;
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}

@@ -1,0 +1,93 @@
+import { kernel } from '../core/kernel.ts';
+import { reserveStepWords, type StepSlot, stepStorage } from '../core/stepbuffer.ts';
+import { Tensor } from '../core/tensor.ts';
+
+const tally = kernel('tally', 'tally');
+
+/** What is known of one image after a forward pass. */
+export interface Verdict {
+  loss: number;
+  prediction: number;
+  probability: number;
+  label: number;
+}
+
+/** Loss and accuracy over some images, as sums, so that they can be added up. */
+export interface Sums {
+  loss: number;
+  correct: number;
+  count: number;
+}
+
+export const noSums = (): Sums => ({ loss: 0, correct: 0, count: 0 });
+
+export function addVerdicts(sums: Sums, verdicts: readonly Verdict[]): Sums {
+  for (const { loss, prediction, label } of verdicts) {
+    sums.loss += loss;
+    sums.correct += prediction === label ? 1 : 0;
+    sums.count++;
+  }
+  return sums;
+}
+
+/**
+ * Collects verdicts on the GPU over many steps; reading them is left to whoever wants to wait. Rows are a ring of `capacity`
+ * batches.
+ */
+export class Tally {
+  private readonly rows: Tensor;
+  private readonly first: StepSlot;
+  private readonly batch: number;
+  private readonly capacity: number;
+  private recorded = 0;
+  private taken = 0;
+
+  constructor(batch: number, capacity: number) {
+    this.batch = batch;
+    this.capacity = capacity;
+    this.rows = Tensor.zeros([batch * capacity, 4]);
+    this.first = reserveStepWords(1);
+  }
+
+  /** Batches that were recorded and not taken yet. */
+  get waiting(): number {
+    return this.recorded - this.taken;
+  }
+
+  get full(): boolean {
+    return this.waiting >= this.capacity;
+  }
+
+  /** Records the verdicts on a batch; call it within a step, once. */
+  add(logits: Tensor, labels: Tensor, labelSmoothing = 0): void {
+    this.first.setInts([(this.recorded++ % this.capacity) * this.batch]);
+    const params = { n: this.batch, c: logits.shape[1]!, at: this.first.at, smoothing: labelSmoothing };
+    tally({}, { step: stepStorage(), logits, labels, rows: this.rows }, params, this.batch);
+  }
+
+  /** The verdicts since the last call, in order. Waits for the GPU. */
+  async take(): Promise<Verdict[]> {
+    const [from, to] = [this.taken, this.recorded];
+    this.taken = to;
+    if (from === to) return [];
+    const values = await this.rows.read();
+    const verdicts: Verdict[] = [];
+    for (let batch = from; batch < to; batch++) {
+      for (let n = 0; n < this.batch; n++) {
+        const at = 4 * ((batch % this.capacity) * this.batch + n);
+        const [loss, prediction, probability, label] = values.subarray(at, at + 4) as unknown as [
+          number,
+          number,
+          number,
+          number,
+        ];
+        if (label >= 0) verdicts.push({ loss, prediction, probability, label });
+      }
+    }
+    return verdicts;
+  }
+
+  release(): void {
+    this.first.release();
+  }
+}

@@ -1,0 +1,261 @@
+import { ConfigError } from '../core/errors.ts';
+import { step } from '../core/step.ts';
+import { Tensor } from '../core/tensor.ts';
+import { AUGMENTATIONS, Batches, type Normalisation } from '../data/batches.ts';
+import type { ImageSet } from '../data/dataset.ts';
+import type { Module } from '../nn/index.ts';
+import * as ops from '../ops/index.ts';
+import {
+  Adam,
+  AdamW,
+  constantRate,
+  cosine,
+  type Optimizer,
+  oneCycle,
+  Plateau,
+  type Rates,
+  type Schedule,
+  SGD,
+  stepDecay,
+  warmUp,
+} from '../optim/index.ts';
+import type { TrainConfig } from './config.ts';
+import { Judge } from './judge.ts';
+import { addVerdicts, noSums, type Sums, Tally, type Verdict } from './tally.ts';
+
+/** Batches that the GPU may be ahead of what the host has seen. */
+const TALLY_BATCHES = 64;
+/** How often the host looks at losses, at most: each look costs the GPU a moment. */
+const LOOK_MS = 400;
+
+/** Thrown when the loss is no number any more, or absurd. */
+export class DivergenceError extends Error {
+  override name = 'DivergenceError';
+}
+
+/** Where a run stands between two steps; with the tensors, all that a continuation needs. */
+export interface Position {
+  /** Epochs completed. */
+  epoch: number;
+  /** Steps completed in the running epoch. */
+  step: number;
+  /** Sums over the running epoch's steps so far. */
+  sums: Sums;
+  plateau: Plateau['state'];
+}
+
+/** The latest losses, as they come back from the GPU. */
+export interface Progress {
+  epoch: number;
+  /** Steps completed since the start of the run. */
+  step: number;
+  /** Mean over the running epoch so far. */
+  loss: number;
+  accuracy: number;
+}
+
+export interface EpochResult {
+  epoch: number;
+  step: number;
+  lr: number;
+  train: Sums;
+  valid: Sums;
+  verdicts: Verdict[];
+}
+
+/** Called by `run` at its few moments. Between them nothing waits. */
+export interface TrainerHooks {
+  /** After a step; return true to stop there. */
+  afterStep(position: Position): Promise<boolean>;
+  progress(progress: Progress): void;
+  validating?(done: number, of: number): void;
+  epochEnd(result: EpochResult): Promise<void>;
+}
+
+export interface TrainerParts {
+  model: Module;
+  config: TrainConfig;
+  train: ImageSet;
+  valid: ImageSet;
+  normalisation: Normalisation;
+}
+
+/** Trains one network on one data set: the loop, and the step inside it. */
+export class Trainer {
+  readonly model: Module;
+  readonly optimizer: Optimizer;
+  readonly stepsPerEpoch: number;
+  position: Position = { epoch: 0, step: 0, sums: noSums(), plateau: new Plateau().state };
+  private readonly config: TrainConfig;
+  private readonly train: Batches;
+  private readonly judge: Judge;
+  private readonly schedule: Schedule;
+  private readonly plateau = new Plateau();
+  private readonly tally: Tally;
+  private readonly classes: number;
+  private looking: Promise<void> | null = null;
+  private lookedAtMs = 0;
+  /** What went wrong while nobody was waiting. */
+  private failure: unknown;
+
+  constructor({ model, config, train, valid, normalisation }: TrainerParts, classes: number) {
+    this.model = model;
+    this.config = config;
+    this.classes = classes;
+    const size = config.size ?? train.side;
+    const shared = { size, channels: config.channels, normalisation };
+    const augmentation = AUGMENTATIONS[config.augment];
+    if (!augmentation)
+      throw new ConfigError(
+        `unknown augmentation '${config.augment}'; there are ${Object.keys(AUGMENTATIONS).join(', ')}.`,
+      );
+    this.train = new Batches(train, { ...shared, batch: config.batch, augmentation });
+    this.judge = new Judge(valid, { ...shared, batch: config.batch });
+    this.stepsPerEpoch = Math.floor(this.train.full / config.accumulate);
+    if (this.stepsPerEpoch === 0) {
+      throw new ConfigError(
+        `--accumulate ${config.accumulate} times --batch ${config.batch} is more than the ${train.count} training images. Lower one of them.`,
+      );
+    }
+    this.schedule = scheduleOf(config, this.stepsPerEpoch);
+    this.optimizer = optimizerOf(config, model);
+    this.tally = new Tally(config.batch, TALLY_BATCHES);
+  }
+
+  get totalSteps(): number {
+    return this.config.epochs * this.stepsPerEpoch;
+  }
+
+  /** Steps completed since the start of the run. */
+  get steps(): number {
+    return this.position.epoch * this.stepsPerEpoch + this.position.step;
+  }
+
+  /** Continues from `position` (a checkpoint's) instead of the start. */
+  resumeAt(position: Position): void {
+    this.position = position;
+    this.plateau.state = position.plateau;
+  }
+
+  /** The rates of the step after `steps` completed ones. */
+  rates(steps = this.steps): Rates {
+    const rates = this.schedule(steps, this.totalSteps);
+    return { ...rates, lr: rates.lr * this.plateau.state.factor };
+  }
+
+  /** Trains until the last epoch is over, or a hook stops it. Resolves to true when all is done. */
+  async run(hooks: TrainerHooks): Promise<boolean> {
+    while (this.position.epoch < this.config.epochs) {
+      const order = this.train.order(this.config.seed, this.position.epoch);
+      while (this.position.step < this.stepsPerEpoch) {
+        await this.trainStep(order);
+        this.position.step++;
+        this.look(hooks);
+        if (await hooks.afterStep(this.position)) return false;
+      }
+      await this.finishEpoch(hooks);
+    }
+    return true;
+  }
+
+  /** One update: forward, backward and optimizer in one submit (one for each accumulated batch). */
+  private async trainStep(order: Uint32Array): Promise<void> {
+    const { accumulate, labelSmoothing, batch } = this.config;
+    this.model.train();
+    const rates = this.rates();
+    for (let part = 0; part < accumulate; part++) {
+      const first = (this.position.step * accumulate + part) * batch;
+      await step(() => {
+        const { x, labels } = this.train.take(order.subarray(first, first + batch));
+        const logits = this.model.forward(x);
+        const loss = ops.crossEntropy(logits, labels, { labelSmoothing });
+        loss.backward(Tensor.full([1], 1 / accumulate));
+        this.tally.add(logits, labels, labelSmoothing);
+        if (part === accumulate - 1) this.optimizer.step(rates);
+      });
+      if (this.tally.full) await this.settle();
+    }
+  }
+
+  /** Forward passes over the validation set. */
+  validate(onBatch?: (done: number, of: number) => void): Promise<Verdict[]> {
+    return this.judge.verdicts(this.model, onBatch);
+  }
+
+  /** Waits for all losses so far: call it before `position` is saved. */
+  async settle(): Promise<void> {
+    await this.looking;
+    if (this.failure) throw this.failure;
+    this.take(await this.tally.take());
+  }
+
+  private async finishEpoch(hooks: TrainerHooks): Promise<void> {
+    await this.settle();
+    this.report(hooks);
+    const { lr } = this.rates(this.steps - 1);
+    const verdicts = await this.validate(hooks.validating);
+    const valid = addVerdicts(noSums(), verdicts);
+    if (this.config.schedule === 'plateau') this.plateau.next(valid.correct / valid.count);
+    const { epoch, sums: train } = this.position;
+    this.position = { epoch: epoch + 1, step: 0, sums: noSums(), plateau: this.plateau.state };
+    await hooks.epochEnd({ epoch: epoch + 1, step: this.steps, lr, train, valid, verdicts });
+  }
+
+  /** Asks for the latest losses now and then; they are reported whenever they arrive. */
+  private look(hooks: TrainerHooks): void {
+    if (this.failure) throw this.failure;
+    if (this.looking || performance.now() - this.lookedAtMs < LOOK_MS) return;
+    this.lookedAtMs = performance.now();
+    this.looking = this.tally
+      .take()
+      .then((verdicts) => {
+        this.take(verdicts);
+        this.report(hooks);
+      })
+      .catch((error: unknown) => {
+        this.failure = error;
+      })
+      .finally(() => {
+        this.looking = null;
+      });
+  }
+
+  private take(verdicts: readonly Verdict[]): void {
+    const fresh = addVerdicts(noSums(), verdicts);
+    const loss = fresh.loss / Math.max(1, fresh.count);
+    if (!Number.isFinite(loss) || loss > 1000 * Math.log(this.classes)) {
+      throw new DivergenceError(
+        `training diverged in epoch ${this.position.epoch + 1}, near step ${this.steps}: the loss is ${Number.isNaN(loss) ? 'not a number' : loss.toPrecision(3)}. Lower --lr (it was ${this.config.lr}).`,
+      );
+    }
+    addVerdicts(this.position.sums, verdicts);
+  }
+
+  private report(hooks: TrainerHooks): void {
+    const { loss, correct, count } = this.position.sums;
+    if (count === 0) return;
+    hooks.progress({ epoch: this.position.epoch + 1, step: this.steps, loss: loss / count, accuracy: correct / count });
+  }
+}
+
+/** The momentum at one-cycle's peak: 0.1 below the start, as fast.ai's 0.95 and 0.85. */
+const lowered = (momentum: number): number => Math.max(0, Number((momentum - 0.1).toFixed(6)));
+
+function scheduleOf(config: TrainConfig, stepsPerEpoch: number): Schedule {
+  const { lr, momentum, epochs } = config;
+  const schedules: Record<TrainConfig['schedule'], () => Schedule> = {
+    'one-cycle': () => oneCycle(lr, { momentums: [momentum, lowered(momentum), momentum] }),
+    cosine: () => cosine(lr, momentum),
+    step: () => stepDecay(lr, momentum, Math.max(1, Math.round(epochs / 3)) * stepsPerEpoch),
+    plateau: () => constantRate(lr, momentum),
+    constant: () => constantRate(lr, momentum),
+  };
+  const schedule = schedules[config.schedule]();
+  return config.warmup > 0 ? warmUp(schedule, Math.round(config.warmup * stepsPerEpoch)) : schedule;
+}
+
+function optimizerOf({ optimizer, weightDecay, nesterov }: TrainConfig, model: Module): Optimizer {
+  const params = model.parameters().values();
+  if (optimizer === 'sgd') return new SGD(params, { weightDecay, nesterov });
+  return optimizer === 'adam' ? new Adam(params, { weightDecay }) : new AdamW(params, { weightDecay });
+}

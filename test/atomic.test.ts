@@ -1,0 +1,50 @@
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { writeFileAtomic } from '../src/data/atomic.ts';
+
+let folder = '';
+test.before.each(() => {
+  folder = mkdtempSync(join(tmpdir(), 'dawngrad-atomic-'));
+});
+test.after.each(() => rmSync(folder, { recursive: true }));
+
+test('text, bytes and chunks are written, and replace what was there', () => {
+  const path = join(folder, 'file');
+  writeFileAtomic(path, 'grüße');
+  assert.is(readFileSync(path, 'utf8'), 'grüße');
+  writeFileAtomic(path, new Uint8Array([1, 2, 3]).subarray(1));
+  assert.equal([...readFileSync(path)], [2, 3]);
+  writeFileAtomic(path, [new Uint8Array([4]), new Uint8Array(0), new Uint8Array([5, 6])]);
+  assert.equal([...readFileSync(path)], [4, 5, 6]);
+  assert.equal(readdirSync(folder), ['file']);
+});
+
+test('a failure leaves neither a temporary file nor a changed one', () => {
+  const target = join(folder, 'folder');
+  mkdirSync(join(target, 'child'), { recursive: true });
+  assert.throws(() => writeFileAtomic(target, 'text'));
+  assert.throws(() => writeFileAtomic(join(folder, 'missing', 'file'), 'text'), /ENOENT/);
+  assert.equal(readdirSync(folder), ['folder']);
+});
+
+test('the old content stays until the new one is complete', () => {
+  const path = join(folder, 'file');
+  writeFileAtomic(path, 'old');
+  let seen = '';
+  const chunks = {
+    *[Symbol.iterator]() {
+      yield new TextEncoder().encode('new ');
+      seen = readFileSync(path, 'utf8');
+      throw new Error('the disk is full');
+    },
+  };
+  assert.throws(() => writeFileAtomic(path, chunks as unknown as Uint8Array[]), /disk is full/);
+  assert.is(seen, 'old');
+  assert.is(readFileSync(path, 'utf8'), 'old');
+  assert.equal(readdirSync(folder), ['file']);
+});
+
+test.run();

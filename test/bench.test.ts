@@ -1,0 +1,247 @@
+// npm run bench: what it checks, how it times, what it prints. Whether kernels are fast is no test's business.
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { forwardCase, measureCase } from '../bench/cases.ts';
+import { bandwidthFor, leastMs } from '../bench/ceilings.ts';
+import { BatchNormExpected, convDgrad, convForward, convWgrad, type Expected } from '../bench/expected.ts';
+import { noise, quantile, timeRecording, timeRepeats } from '../bench/harness.ts';
+import type { BenchResult } from '../bench/result.ts';
+import { comparisonLines, digits } from '../bench/table.ts';
+import { Tensor } from '../src/core/tensor.ts';
+import * as ops from '../src/ops/index.ts';
+import { gpu, gpuTest } from './gpu.ts';
+import { type Values, values } from './reference/values.ts';
+import * as reference from './reference.ts';
+
+const program = fileURLToPath(new URL('../bench/bench.ts', import.meta.url));
+const folder = mkdtempSync(join(tmpdir(), 'dawngrad-bench-'));
+test.after(() => rmSync(folder, { recursive: true }));
+
+/** Runs the benchmark as a person would, on the suite's adapter; `first` is JavaScript to run before. */
+function bench(args: readonly string[], first = '') {
+  const { DEBUG, npm_lifecycle_event, ...env } = process.env;
+  const before = first ? ['--import', `data:text/javascript,${encodeURIComponent(first)}`] : [];
+  const argv = [
+    ...before,
+    '--import',
+    import.meta.resolve('tsx'),
+    program,
+    '--quick',
+    '--adapter',
+    gpu.adapter.name,
+    ...args,
+  ];
+  const run = spawnSync(process.execPath, argv, { cwd: folder, env, encoding: 'utf8', timeout: 60_000 });
+  return { status: run.status, stdout: run.stdout, stderr: run.stderr };
+}
+
+const ceilings = {
+  ...{ gflops: 100, gflopsBy: '', gbps: 10, gbpsBy: '' },
+  copies: [
+    { bytes: 2 ** 20, gbps: 40 },
+    { bytes: 2 ** 24, gbps: 20 },
+    { bytes: 2 ** 28, gbps: 10 },
+  ],
+};
+const pace = { batchMs: 1, caseMs: 5 };
+
+test('quantiles are interpolated', () => {
+  assert.is(quantile([4, 1, 3, 2], 0.5), 2.5);
+  assert.is(quantile([10, 0], 0.25), 2.5);
+  assert.is(quantile([7], 0.75), 7);
+});
+
+test('short work is repeated until a batch is long enough, and slow work is not repeated', async () => {
+  const calls: number[] = [];
+  const work = (ms: number) => async (repeats: number) => {
+    calls.push(repeats);
+    const end = performance.now() + ms * repeats;
+    while (performance.now() < end);
+  };
+  const short = await timeRepeats(work(0.1), { batchMs: 5, caseMs: 200 });
+  assert.ok(short.ms >= 0.1 && short.bestMs >= 0.1 && short.bestMs <= short.ms, `${short.ms} ms`);
+  assert.ok(Math.max(...calls) >= 5, `batches of ${calls}`);
+  calls.length = 0;
+  const slow = await timeRepeats(work(20), { batchMs: 1, caseMs: 10 });
+  assert.ok(slow.ms >= 20, `${slow.ms} ms`);
+  assert.equal(calls, [1, 1, 1]);
+});
+
+test('the roofline takes the slower of arithmetic and bytes, and bandwidth at the size of the work', () => {
+  assert.is(bandwidthFor(ceilings, 1), 40);
+  assert.is(bandwidthFor(ceilings, 2 ** 22), 30);
+  assert.is(bandwidthFor(ceilings, 2 ** 30), 10);
+  assert.is(leastMs(ceilings, 1e9, 8), 10);
+  assert.is(leastMs(ceilings, 8, 10 * 2 ** 28), 2 ** 28 / 1e6);
+});
+
+/** A flat f32 array as the oracle's tensor. */
+const asValues = (data: Float32Array, shape: number[]): Values => values(shape, data);
+
+test('the sampled results are what the oracle says, gradients too', () => {
+  const [N, side, C, K] = [2, 3, 5, 4];
+  const extents = { N, side, C, K };
+  const [x, w, dy] = [noise(N * side * side * C, 1), noise(K * 9 * C, 2), noise(N * side * side * K, 3)];
+  const convolve = (a: Float32Array, b: Float32Array) =>
+    reference.conv2d(asValues(a, [N, side, side, C]), asValues(b, [K, 3, 3, C]), null, { padding: 1 }).data;
+  const near = (got: Expected, want: number, what: string) =>
+    assert.ok(Math.abs(got.value - want) < 1e-12 * got.size, `${what}: ${got.value}, not ${want}`);
+  for (const [i, want] of convolve(x, w).entries()) near(convForward(extents, x, w, i), want, `y[${i}]`);
+
+  // Linear in each input, so a gradient is the loss Σ dy·y of a unit vector.
+  const unit = (length: number, i: number) => Float32Array.from({ length }, (_, j) => (i === j ? 1 : 0));
+  const loss = (y: Float64Array) => y.reduce((sum, value, i) => sum + value * dy[i]!, 0);
+  for (const i of x.keys()) near(convDgrad(extents, dy, w, i), loss(convolve(unit(x.length, i), w)), `dx[${i}]`);
+  for (const i of w.keys()) near(convWgrad(extents, x, dy, i), loss(convolve(x, unit(w.length, i))), `dw[${i}]`);
+});
+
+test('so are those of batch norm, by central differences', () => {
+  const [rows, C] = [6, 2];
+  const [x, dy, gamma, beta] = [noise(rows * C, 1), noise(rows * C, 2), noise(C, 3), noise(C, 4)];
+  const zeros = asValues(new Float32Array(C), [C]);
+  const run = (input: Float64Array | Float32Array, g: Float64Array | Float32Array = gamma) =>
+    reference.batchNorm(values([rows, C], input), values([C], g), asValues(beta, [C]), zeros, zeros, { relu: true }).y
+      .data;
+  const y = Float32Array.from(run(x));
+  const expected = new BatchNormExpected(x, gamma, beta);
+  const slope = (at: Float32Array, i: number, f: (moved: Float64Array) => Float64Array) => {
+    const h = 1e-6;
+    const moved = (by: number) => f(Float64Array.from(at, (value, j) => (i === j ? value + by : value)));
+    const [up, down] = [moved(h), moved(-h)];
+    return up.reduce((sum, value, j) => sum + (dy[j]! * (value - down[j]!)) / (2 * h), 0);
+  };
+  for (const [i, want] of run(x).entries()) assert.ok(Math.abs(expected.forward(i).value - want) < 1e-12);
+  for (const i of x.keys()) {
+    const want = slope(x, i, (moved) => run(moved));
+    assert.ok(Math.abs(expected.input(dy, y, i).value - want) < 1e-7, `dx[${i}]`);
+  }
+  for (const c of gamma.keys()) {
+    const want = slope(gamma, c, (moved) => run(x, moved));
+    assert.ok(Math.abs(expected.parameters(dy, y, c).dgamma.value - want) < 1e-7, `dγ[${c}]`);
+  }
+});
+
+gpuTest('a kernel that is wrong is told and not timed; one that is right is timed', async () => {
+  const facts = { name: 'negation', shape: '1000', flops: 1000, bytes: 8000, quick: true };
+  const negation = (wrongAt: number) =>
+    forwardCase(facts, { inputs: { x: [1000] }, run: ({ x }: { x: Tensor }) => ops.neg(x) }, 0, ({ x }, i) => ({
+      value: i === wrongAt ? x[i]! : -x[i]!,
+      size: 1,
+    }));
+  const wrong = await measureCase(gpu, negation(999), ceilings, pace);
+  assert.match('wrong' in wrong ? wrong.wrong : '', /^y\[999\] of \[1000\] is /);
+  assert.not('ms' in wrong);
+  const before = gpu.pool.stats.liveBytes;
+  const right = await measureCase(gpu, negation(-1), ceilings, pace);
+  if (!('ms' in right)) throw new Error(right.wrong);
+  assert.ok(right.ms > 0 && right.repeats >= 3);
+  assert.ok(Math.abs((right.gbps! * right.ms) / 0.008 - 1) < 1e-9, `${right.gbps} GB/s in ${right.ms} ms`);
+  assert.is(gpu.pool.stats.liveBytes, before, 'a case gives its memory back');
+});
+
+gpuTest('recorded work runs as often as it is replayed', async () => {
+  const x = ops.neg(Tensor.full([3], -1));
+  let sum: Tensor | undefined;
+  const recording = gpu.stream.capture(() => {
+    sum = ops.add(x, x);
+  });
+  await gpu.stream.finish();
+  const { dispatches } = gpu.stream.stats;
+  await timeRecording(gpu, recording, { batchMs: 0, caseMs: 0 });
+  assert.ok(gpu.stream.stats.dispatches - dispatches >= 3 * recording.length);
+  assert.equal([...(await sum!.read())], [2, 2, 2]);
+});
+
+test('numbers show three digits that count', () => {
+  assert.equal([1234.5, 123.4, 12.34, 1.234, 0.1234].map(digits), ['1235', '123', '12.3', '1.23', '0.123']);
+});
+
+test('the whole program: adapter first, ceilings, cases, JSON; 80 columns are enough', () => {
+  const json = join(folder, 'result.json');
+  const run = bench(['--filter', 'CONV4_2', '--json', json]);
+  assert.is(run.status, 0, run.stderr);
+  const lines = run.stdout.split('\n');
+  assert.match(lines[0]!, gpu.adapter.name);
+  for (const line of lines.slice(1)) assert.ok(line.length <= 80, line);
+
+  const result = JSON.parse(readFileSync(json, 'utf8')) as BenchResult;
+  assert.is(result.adapter.fingerprint, gpu.adapter.fingerprint);
+  assert.is(result.flags, 'fast');
+  assert.ok(Math.abs(Date.now() - Date.parse(result.date)) < 120_000, result.date);
+  assert.equal(Object.keys(result.versions), ['dawngrad', 'node', 'webgpu']);
+  assert.ok(result.ceilings!.gflops > 0.1 && result.ceilings!.gbps > 0.01);
+  assert.equal(
+    result.cases.map(({ name }) => name),
+    ['conv4_2 forward', 'conv4_2 dgrad', 'conv4_2 wgrad'],
+  );
+  for (const entry of result.cases) {
+    if (!('ms' in entry)) throw new Error(`${entry.name}: ${entry.wrong}`);
+    assert.ok(entry.ms > 0 && entry.gflops! > 0 && entry.share > 0, entry.name);
+  }
+  assert.is(result.step, null);
+  assert.is(result.host, null);
+
+  const twice = {
+    ...result,
+    cases: result.cases.map((entry) => ('ms' in entry ? { ...entry, ms: 2 * entry.ms } : entry)),
+  };
+  const compared = comparisonLines(twice, result, 'old.json');
+  assert.is(compared.length, 4);
+  for (const line of compared.slice(1)) assert.match(line, /2\.00×$/);
+});
+
+test('the host is measured without the adapter', () => {
+  const json = join(folder, 'host.json');
+  const run = bench(['--filter', 'host', '--json', json, '--compare', join(folder, 'result.json')]);
+  assert.is(run.status, 0, run.stderr);
+  const { host, ceilings, cases } = JSON.parse(readFileSync(json, 'utf8')) as BenchResult;
+  assert.ok(host!.msPerStep > 0 && host!.dispatches > 100 && host!.encodeUsPerDispatch < host!.usPerDispatch);
+  assert.is(ceilings, null);
+  assert.equal(cases, []);
+});
+
+test('one wrong kernel among others is told, not timed, and ends the program with 1', () => {
+  const breakRelu = `
+    import fs from 'node:fs';
+    import { syncBuiltinESMExports } from 'node:module';
+    const read = fs.readFileSync;
+    fs.readFileSync = (path, ...rest) => {
+      const text = read(path, ...rest);
+      return String(path).endsWith('unary.wgsl') ? text.replace('select(v, 0.0, v < 0.0)', 'select(v, 0.5, v < 0.0)') : text;
+    };
+    syncBuiltinESMExports();`;
+  const json = join(folder, 'wrong.json');
+  const run = bench(['--filter', 'relu', '--json', json], breakRelu);
+  assert.is(run.status, 1, run.stdout);
+  assert.match(run.stdout, /relu forward .*\n {2}WRONG, not timed: y\[\d+\] of \[/);
+  assert.match(run.stderr, /^bench: 1 wrong: relu forward\.$/m);
+  const { cases } = JSON.parse(readFileSync(json, 'utf8')) as BenchResult;
+  assert.equal(
+    cases.map((entry) => ['wrong' in entry, 'ms' in entry]),
+    [
+      [true, false],
+      [false, true],
+    ],
+  );
+});
+
+test('what cannot be done is said in a line, with 2', () => {
+  writeFileSync(join(folder, 'other.json'), '{"a": 1}');
+  for (const [args, message] of [
+    [['--filter', 'conv9'], /--filter conv9: nothing is called that\. There are training step, matmul 512, conv2_2/],
+    [['--compare', 'missing.json'], /missing\.json: cannot be read \(ENOENT\)/],
+    [['--compare', 'other.json'], /other\.json: is no result of this benchmark/],
+    [['--json', 'no/such/folder.json'], /there is no folder no\/such/],
+  ] as const) {
+    const run = bench(args);
+    assert.is(run.status, 2, run.stderr);
+    assert.match(run.stderr, message);
+  }
+});
+
+test.run();

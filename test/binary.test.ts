@@ -1,0 +1,83 @@
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { Tensor } from '../src/core/tensor.ts';
+import * as ops from '../src/ops/index.ts';
+import { binaryCases } from './cases/binary.ts';
+import { BEYOND_ONE_ROW, equalAtSamples, exactOnIntegers, pattern, patternAt } from './exact.ts';
+import { gpuTest, gradcheckAll, messageOf } from './gpu.ts';
+import * as ref from './reference.ts';
+
+gradcheckAll(binaryCases);
+
+gpuTest('add, sub and mul are exact on whole numbers, broadcast or not', async () => {
+  for (const shapes of [
+    [
+      [3, 5],
+      [3, 5],
+    ],
+    [
+      [4, 1, 3],
+      [5, 1],
+    ],
+  ]) {
+    await exactOnIntegers(
+      ([a, b]) => ops.add(a!, b!),
+      ([a, b]) => ref.add(a!, b!),
+      shapes,
+    );
+    await exactOnIntegers(
+      ([a, b]) => ops.sub(a!, b!),
+      ([a, b]) => ref.sub(a!, b!),
+      shapes,
+    );
+    await exactOnIntegers(
+      ([a, b]) => ops.mul(a!, b!),
+      ([a, b]) => ref.mul(a!, b!),
+      shapes,
+    );
+  }
+});
+
+gpuTest('a number stands for a tensor on either side', async () => {
+  const x = Tensor.from([1, 2, 4]);
+  assert.equal([...(await ops.sub(10, x).read())], [9, 8, 6]);
+  assert.equal([...(await ops.div(x, 2).read())], [0.5, 1, 2]);
+  assert.equal([...(await ops.maximum(x, 3).read())], [3, 3, 4]);
+});
+
+gpuTest('maximum and minimum share the gradient of a tie', async () => {
+  for (const op of [ops.maximum, ops.minimum]) {
+    const a = Tensor.from([2, 1], [2], { requiresGrad: true });
+    const b = Tensor.from([2, 5], [2], { requiresGrad: true });
+    op(a, b).backward(Tensor.from([8, 8]));
+    const left = op === ops.maximum ? [4, 0] : [4, 8];
+    assert.equal([...(await a.grad!.read())], left);
+    assert.equal(
+      [...(await b.grad!.read())],
+      left.map((d) => 8 - d),
+    );
+  }
+});
+
+gpuTest('one tensor on both sides gets both gradients', async () => {
+  const x = Tensor.from([3, -2], [2], { requiresGrad: true });
+  ops.mul(x, x).backward(Tensor.from([1, 10]));
+  assert.equal([...(await x.grad!.read())], [6, -40]);
+  const y = Tensor.from([3, -2], [2], { requiresGrad: true });
+  ops.sub(y, y).backward(Tensor.from([1, 10]));
+  assert.equal([...(await y.grad!.read())], [0, 0]);
+});
+
+gpuTest('reaches past 65,535 workgroups, broadcast or not', async () => {
+  const a = Tensor.from(pattern(BEYOND_ONE_ROW));
+  equalAtSamples(await ops.add(a, a).read(), (i) => 2 * patternAt(i));
+  equalAtSamples(await ops.mul(a, Tensor.from([3])).read(), (i) => 3 * patternAt(i));
+});
+
+gpuTest('shapes that do not broadcast are refused', async () => {
+  const message = await messageOf(() => ops.add(Tensor.zeros([2, 3]), Tensor.zeros([2])));
+  assert.match(message, /^add: \[2,3\] and \[2\] do not broadcast/);
+  assert.match(await messageOf(() => ops.mul(Tensor.zeros([1, 1, 1, 1, 1, 1, 2]), 1)), /at most 6/);
+});
+
+test.run();

@@ -1,0 +1,60 @@
+import * as ops from '../../src/ops/index.ts';
+import { uniform } from '../check.ts';
+import * as ref from '../reference.ts';
+import { type OperationCase, operationCase } from './case.ts';
+
+export interface ConvShape {
+  what: string;
+  /** [N,H,W,C]. */
+  x: readonly [number, number, number, number];
+  /** [K,R,S]. */
+  w: readonly [number, number, number];
+  bias?: boolean;
+  stride?: ref.Pair;
+  padding?: ref.Pair;
+}
+
+export const convShapes: readonly ConvShape[] = [
+  { what: 'a single element', x: [1, 1, 1, 1], w: [1, 1, 1], bias: true },
+  { what: '1×1 of one channel', x: [2, 5, 3, 1], w: [7, 1, 1] },
+  { what: '1×1, stride 2', x: [2, 7, 6, 8], w: [4, 1, 1], stride: 2, bias: true },
+  { what: '1×1 of 20 channels', x: [1, 4, 5, 20], w: [3, 1, 1] },
+  { what: '3×3, 3 channels, VGG’s first', x: [2, 6, 7, 3], w: [8, 3, 3], padding: 1, bias: true },
+  { what: '3×3, 7 channels, odd everything', x: [3, 5, 7, 7], w: [7, 3, 3], padding: 1, bias: true },
+  { what: '3×3, 1 channel in and out', x: [1, 5, 5, 1], w: [1, 3, 3], padding: 1 },
+  { what: '3×3 without padding', x: [2, 5, 6, 4], w: [5, 3, 3], bias: true },
+  { what: '3×3 over its own size', x: [2, 3, 3, 4], w: [4, 3, 3] },
+  { what: '3×3 around one pixel', x: [4, 1, 1, 8], w: [8, 3, 3], padding: 1 },
+  { what: '3×3, stride 2, even sides', x: [2, 8, 6, 4], w: [4, 3, 3], stride: 2, padding: 1, bias: true },
+  { what: '3×3, stride 2, odd sides', x: [2, 7, 9, 3], w: [5, 3, 3], stride: 2, padding: 1 },
+  { what: '3×3, stride 3, rows left over', x: [1, 8, 10, 3], w: [4, 3, 3], stride: 3, bias: true },
+  { what: '2×2, stride 3, columns skipped', x: [1, 8, 7, 4], w: [4, 2, 2], stride: 3 },
+  { what: '5×5, stride 2', x: [1, 9, 8, 3], w: [4, 5, 5], stride: 2, padding: 2 },
+  { what: '5×5, padding wider than the image', x: [1, 2, 2, 3], w: [3, 5, 5], padding: 4, bias: true },
+  { what: '7×7, stride 2, ResNet’s first', x: [1, 13, 12, 3], w: [8, 7, 7], stride: 2, padding: 3 },
+  { what: '1×3', x: [2, 4, 7, 4], w: [3, 1, 3], padding: [0, 1], bias: true },
+  { what: '3×2, strides 1 and 2, padding 1 and 0', x: [2, 5, 7, 3], w: [4, 3, 2], stride: [1, 2], padding: [1, 0] },
+  { what: 'more than a tile of pixels and channels', x: [2, 9, 9, 20], w: [72, 3, 3], padding: 1, bias: true },
+  { what: '1×1, more than 128 of each', x: [1, 12, 11, 8], w: [132, 1, 1], bias: true },
+  { what: 'deep: 136 channels over 2×2', x: [5, 2, 2, 136], w: [24, 3, 3], padding: 1 },
+  { what: 'many pixels, few channels', x: [2, 24, 24, 3], w: [4, 3, 3], padding: 1, bias: true },
+];
+
+const multiplications = ({ x: [N, H, W, C], w: [K, R, S] }: ConvShape): number => N * H * W * C * K * R * S;
+
+/** `conv2d` of all shapes, by any implementation of it. */
+export const convCasesOf = (conv2d: typeof ops.conv2d): OperationCase[] =>
+  convShapes.map((shape) => {
+    const { what, x, w, bias = false, stride = 1, padding = 0 } = shape;
+    const options = { stride, padding };
+    const [K, R, S] = w;
+    return operationCase('conv2d', what, () => ({
+      op: ([image, weight, b]) => conv2d(image!, weight!, b ?? null, options),
+      reference: ([image, weight, b]) => ref.conv2d(image!, weight!, b ?? null, options),
+      inputs: [uniform(x, 51), uniform([K, R, S, x[3]], 52), ...(bias ? [uniform([K], 53)] : [])] as ref.Values[],
+      bound: 'sum',
+      count: multiplications(shape) > 300_000 ? 6 : 24,
+    }));
+  });
+
+export const convCases = convCasesOf(ops.conv2d);

@@ -1,0 +1,137 @@
+import { mkdirSync, symlinkSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { loadDataset } from '../src/data/dataset.ts';
+import { emotions } from '../src/data/rows.ts';
+import { grayPng, makePng, pixel, rejectsData, scratchFolder } from './files.ts';
+
+let folder: ReturnType<typeof scratchFolder>;
+let root: string;
+test.before.each(() => {
+  folder = scratchFolder();
+  root = join(folder.path, 'images');
+});
+test.after.each(() => folder.remove());
+
+const put = (file: string, content: Uint8Array | string = grayPng(1)) => folder.write(join('images', file), content);
+const load = (options = {}) => loadDataset({ data: root, seed: 1, ...options });
+
+test("reads Kaggle's folders: the prefix gives the split, FER2013's names FER2013's labels", async () => {
+  for (const [label, name] of emotions.entries()) {
+    put(`train/${name}/Training_${label}.jpg`, grayPng(label));
+    put(`test/${name}/PublicTest_${label}.jpg`, grayPng(20 + label));
+    put(`test/${name}/PrivateTest_${label}.jpg`, grayPng(40 + label));
+  }
+  const set = await load();
+  assert.is(set.name, 'folder');
+  assert.equal(set.classes, emotions);
+  assert.is(set.validName, 'PublicTest');
+  assert.equal([set.train.count, set.valid.count, set.test!.count], [7, 7, 7]);
+  assert.equal([set.train.side, set.train.channels], [48, 1]);
+  for (const [i, label] of set.valid.labels.entries()) {
+    assert.is(set.source('valid', i), `test/${emotions[label]}/PublicTest_${label}.jpg`);
+    assert.is(set.valid.pixels[i * 2304 + 100], pixel(20 + label, 100));
+  }
+  const both = await load({ valid: 'both' });
+  assert.equal([both.valid.count, both.test, both.validName], [14, null, 'PublicTest+PrivateTest']);
+});
+
+test('reads plain class folders and holds back a tenth', async () => {
+  for (let i = 0; i < 20; i++) for (const name of ['cat', 'dog']) put(`${name}/${i}.png`, grayPng(i));
+  put('cat/.DS_Store', 'x');
+  put('notes.txt', 'beside the class folders');
+  const set = await load();
+  assert.equal(set.classes, ['cat', 'dog']);
+  assert.equal([set.train.count, set.valid.count, set.test], [36, 4, null]);
+  assert.is(set.valid.labels.filter((label) => label === 0).length, 2);
+  assert.is(set.validName, '10 % of train, stratified, seed 1');
+});
+
+test('reads train, validation and test folders without prefixes', async () => {
+  for (const name of ['A', 'b']) for (const part of ['train', 'validation', 'test']) put(`${part}/${name}/1.png`);
+  put('train/a/2.png');
+  const set = await load();
+  assert.equal(
+    set.classes.map((name) => name.toLowerCase()),
+    ['a', 'b'],
+  );
+  assert.equal([set.train.count, set.valid.count, set.test!.count, set.validName], [3, 2, 2, 'validation']);
+});
+
+test('resizes to store, stores colour only where there is some', async () => {
+  put('a/gray.png', grayPng(1, 96));
+  put('a/wide.png', makePng(20, 10, 0, 8, new Uint8Array(200).fill(50)));
+  put(
+    'b/red.png',
+    makePng(
+      30,
+      30,
+      2,
+      8,
+      Uint8Array.from({ length: 2700 }, (_, i) => (i % 3 === 0 ? 200 : 10)),
+    ),
+  );
+  put('b/gray.png', makePng(8, 8, 0, 8, new Uint8Array(64).fill(99)));
+  const set = await load({ store: 16, valid: 'all', use: 'evaluate' });
+  assert.equal([set.valid.side, set.valid.channels, set.valid.count], [16, 3, 4]);
+  const first = (file: string) => {
+    const i = [0, 1, 2, 3].find((n) => set.source('valid', n) === file)!;
+    return [...set.valid.pixels.subarray(i * 768 + 384, i * 768 + 387)];
+  };
+  assert.equal(first('a/wide.png'), [50, 50, 50]);
+  assert.equal(first('b/red.png'), [200, 10, 10]);
+  assert.equal(first('b/gray.png'), [99, 99, 99]);
+  const gray = await load({ store: 16, valid: 'all', use: 'evaluate', channels: 1 });
+  assert.is(gray.valid.channels, 1);
+  assert.ok(gray.valid.pixels.includes(Math.round(0.299 * 200 + 0.701 * 10)));
+});
+
+test("takes a model's classes: its labels, some absent, none unknown", async () => {
+  put('happy/1.png');
+  const set = await load({ classes: emotions, valid: 'all', use: 'evaluate' });
+  assert.equal([...set.valid.labels], [3]);
+  put('hungry/1.png');
+  await rejectsData(() => load({ classes: emotions }), join(root, 'hungry'), /the model does not have. Expected angry/);
+});
+
+test('notices a file that came, went or changed', async () => {
+  for (let i = 0; i < 10; i++) for (const name of ['cat', 'dog']) put(`${name}/${i}.png`, grayPng(i));
+  const before = await load();
+  assert.is((await load()).fingerprint, before.fingerprint);
+  put('dog/10.png');
+  const more = await load();
+  assert.is(more.train.count + more.valid.count, 21);
+  put('dog/10.png', grayPng(2));
+  assert.is.not((await load()).fingerprint, more.fingerprint);
+});
+
+test('refuses broken images and folders that do not fit, naming the file', async () => {
+  mkdirSync(root);
+  await rejectsData(load, root, /no class folders/);
+  for (let i = 0; i < 10; i++) for (const name of ['cat', 'dog']) put(`${name}/${i}.png`, grayPng(i));
+  const wrong = async (file: string, content: string | Uint8Array, pattern: RegExp) => {
+    const path = put(file, content);
+    await rejectsData(load, `${path}: `, pattern);
+    put(file);
+  };
+  await wrong('dog/x.jpg', 'no picture', /no image; expected PNG or JPEG/);
+  await wrong('dog/x.png', grayPng(1).subarray(0, 900), /truncated PNG/);
+  await wrong('cat/y.jpg', Uint8Array.from([0xff, 0xd8, 0xff, 0xe0]), /truncated JPEG/);
+  await wrong('cat/z.png', '', /empty/);
+  mkdirSync(join(root, 'eel'));
+  await rejectsData(load, `${join(root, 'eel')}: `, /empty class folder/);
+  put('eel/sub/1.png');
+  await rejectsData(load, `${join(root, 'eel', 'sub')}: `, /folder inside a class folder/);
+  put('train/cat/1.png');
+  await rejectsData(load, join(root, 'cat'), /no split. Expected train, valid or test/);
+});
+
+test('refuses one class only and a link that leads nowhere', async () => {
+  for (let i = 0; i < 12; i++) put(`cat/${i}.png`, grayPng(i));
+  await rejectsData(load, `${root}: `, /'cat'.*two classes/);
+  symlinkSync(join(root, 'none.png'), join(root, 'cat', 'link.png'));
+  await rejectsData(load, join(root, 'cat', 'link.png'), /cannot be read/);
+});
+
+test.run();

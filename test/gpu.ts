@@ -1,0 +1,74 @@
+/**
+ * The device that the whole suite shares, opened when the first test file that needs it is loaded: uvu loads all files into
+ * one process before it runs any, so the line that names the adapter is the first of the output.
+ *
+ * DAWNGRAD_ADAPTER chooses the adapter, DAWNGRAD_TEST_FLAGS=fast Dawn's fast flags in place of the checked ones.
+ */
+import { test } from 'uvu';
+import type { DawnFlags } from '../src/gpu/dawn.ts';
+import { type Gpu, useGpu } from '../src/gpu/gpu.ts';
+import { openGpu } from '../src/gpu/node.ts';
+import { gradcheck, type OperationCase } from './cases/case.ts';
+
+const flags: DawnFlags = process.env.DAWNGRAD_TEST_FLAGS === 'fast' ? 'fast' : 'checked';
+
+export const gpu: Gpu = await openGpu({ flags });
+process.stdout.write(`${gpu.adapter.why} (${flags} flags)\n`);
+
+/** A run that takes longer fails; uvu itself would wait for ever. */
+const LIMIT_MS = 60_000;
+
+/** Rejects when `work` is not done after `limitMs`. */
+export async function within<T>(limitMs: number, work: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`not done after ${limitMs / 1000} s`)), limitMs);
+  });
+  try {
+    return await Promise.race([work, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** A test on the shared device: it must end in time, and leave no error behind on the device. */
+export function gpuTest(name: string, run: () => Promise<unknown> | unknown, limitMs = LIMIT_MS): void {
+  test(name, async () => {
+    useGpu(gpu);
+    await within(limitMs, Promise.resolve(run()));
+    await within(limitMs, gpu.stream.finish());
+    gpu.check();
+  });
+}
+
+/** Runs `fn` on a device of its own, `options` as for `openGpu`, and then goes back to the shared one. */
+export async function onDevice<T>(
+  options: Parameters<typeof openGpu>[0],
+  fn: (other: Gpu) => Promise<T> | T,
+): Promise<T> {
+  const other = await openGpu(options);
+  try {
+    const result = await fn(other);
+    await other.stream.finish();
+    other.check();
+    return result;
+  } finally {
+    other.close();
+    useGpu(gpu);
+  }
+}
+
+/** The message of the error that `run` throws; an error when it throws none. */
+export async function messageOf(run: () => unknown): Promise<string> {
+  try {
+    await run();
+  } catch (error) {
+    return (error as Error).message;
+  }
+  throw new Error('nothing was thrown');
+}
+
+/** A test of value and gradients for each case. */
+export function gradcheckAll(cases: readonly OperationCase[]): void {
+  for (const { what, make } of cases) gpuTest(what, () => gradcheck({ ...make(), what }));
+}

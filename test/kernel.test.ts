@@ -1,0 +1,123 @@
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { kernel, spread } from '../src/core/kernel.ts';
+import { step } from '../src/core/step.ts';
+import { record } from '../src/core/tape.ts';
+import { Tensor } from '../src/core/tensor.ts';
+import * as ops from '../src/ops/index.ts';
+import { gradcheck } from './cases/case.ts';
+import { uniform } from './check.ts';
+import { gpu, gpuTest, messageOf } from './gpu.ts';
+import * as ref from './reference.ts';
+
+/** An operation as a user writes one: y = x³ + shift, with WGSL of their own and one of the engine's pieces. */
+const CUBE = `
+//#include "lib/grid.wgsl"
+const GRADIENT: bool = false;
+struct Params { n: u32, shift: f32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(2) var<storage, read> dy: array<f32>;
+@group(0) @binding(3) var<storage, read_write> out: array<f32>;
+
+@compute @workgroup_size(GROUP)
+fn forward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
+  let i = rank(group, local, groups);
+  if (i < params.n) { out[i] = x[i] * x[i] * x[i] + params.shift; }
+}
+
+@compute @workgroup_size(GROUP)
+fn backward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
+  let i = rank(group, local, groups);
+  if (i < params.n) { out[i] = dy[i] * 3.0 * x[i] * x[i]; }
+}
+`;
+const cubeForward = kernel('my/cube', 'forward', CUBE);
+const cubeBackward = kernel('my/cube', 'backward', CUBE);
+
+function cube(x: Tensor, shift: number): Tensor {
+  const params = { n: x.size, shift };
+  const y = x.emptyLike();
+  cubeForward({}, { x, out: y }, params, x.size);
+  return record(y, [x], (dy) => {
+    const dx = x.emptyLike();
+    cubeBackward({}, { x, dy, out: dx }, params, x.size);
+    return [dx];
+  });
+}
+
+gpuTest('an operation of a user’s own passes the gradient check', () =>
+  gradcheck({
+    op: ([x]) => cube(x, 0.5),
+    reference: ([x]) => ref.map(x, (value) => value ** 3 + 0.5),
+    inputs: [uniform([3, 67], 1)],
+    bound: { ulps: 4 },
+    gradientBounds: [{ ulps: 8, scale: 3 }],
+  }),
+);
+
+gpuTest('it works between the engine’s own, in a step', async () => {
+  const x = Tensor.from([1, -2], [2], { requiresGrad: true });
+  await step(() => ops.sum(ops.square(cube(ops.mul(x, 2), 0))).backward());
+  // d/dx (2x)⁶ = 12·(2x)⁵.
+  assert.equal([...(await x.grad!.read())], [12 * 32, 12 * -1024]);
+});
+
+gpuTest('two shaders cannot have one name', async () => {
+  const x = Tensor.zeros([1]);
+  const run = (name: string) => () => kernel(name, 'forward', '// another')({}, { x }, {}, 1);
+  assert.match(await messageOf(run('unary')), /another shader named 'unary' already; give yours a name of its own/);
+  assert.match(await messageOf(run('my/cube')), /another shader named 'my\/cube'/);
+});
+
+test('invocations are spread over rows above 65,535 groups', () => {
+  assert.equal(spread(1, 64), [1, 1, 1]);
+  assert.equal(spread(0, 64), [1, 1, 1]);
+  assert.equal(spread(65, 64), [2, 1, 1]);
+  assert.equal(spread(65_535 * 64, 64), [65_535, 1, 1]);
+  for (const threads of [65_535 * 64 + 1, 2 ** 27, 2 ** 31 + 77]) {
+    const [x, y, z] = spread(threads, 64);
+    assert.ok(x <= 65_535 && y <= 65_535 && z === 1);
+    assert.ok(x * y * 64 >= threads && (x * y - y) * 64 < threads, `${threads}: ${x}×${y}`);
+  }
+});
+
+gpuTest('operands and parameters that the shader does not have, or lacks, are refused', async () => {
+  const forward = kernel('unary', 'forward');
+  const [x, out] = [Tensor.zeros([4]), Tensor.zeros([4])];
+  const refusals: [() => void, RegExp][] = [
+    [
+      () => forward({}, { x, y: out }, { n: 4 }, 4),
+      /^unary\.forward: the shader has no binding 'y'; it has x, dy, out/,
+    ],
+    [() => forward({}, { x, out }, {}, 4), /^unary\.forward: parameter 'n' is missing/],
+    [() => forward({}, { x, out }, { n: 4, m: 4 }, 4), /parameters are n, not n, m/],
+    [() => forward({ OPP: 'TANH' }, { x, out }, { n: 4 }, 4), /unary\.wgsl has no constant OPP/],
+    [() => forward({}, { x: Tensor.zeros([4], 'u32'), out }, { n: 4 }, 4), /'x' is u32 but the shader takes f32/],
+    [
+      () => forward({}, { x, out: x }, { n: 4 }, 4),
+      /'out' shares a buffer with another operand, one read and one written/,
+    ],
+    [
+      () => forward({}, { x, out }, { n: 4 }, [70_000, 1, 1]),
+      /a grid of 70000×1×1 workgroups; each side is 1 to 65535/,
+    ],
+    [() => kernel('unary', 'sideways')({}, { x, out }, { n: 4 }, 4), /no compute entry point 'sideways'/],
+    [() => kernel('absent', 'forward')({}, { x }, {}, 4), /there is no shader absent\.wgsl/],
+  ];
+  for (const [run, message] of refusals) assert.match(await messageOf(run), message);
+});
+
+gpuTest('WGSL that does not compile is shown with its lines, and the device stays usable', async () => {
+  const code =
+    '@group(0) @binding(1) var<storage, read_write> out: array<f32>;\n@compute @workgroup_size(1)\nfn main() { out[0] = 1u; }';
+  const out = Tensor.zeros([1]);
+  kernel('my/broken', 'main', code)({}, { out }, {}, 1);
+  const message = await messageOf(() => out.read());
+  assert.match(message, /^my\/broken\.main does not compile on .*: /);
+  assert.ok(message.includes(gpu.adapter.name));
+  assert.match(message, />\s+3 \| fn main\(\) \{ out\[0\] = 1u; \}/);
+  assert.is(await ops.sum(Tensor.full([3], 1)).item(), 3);
+});
+
+test.run();

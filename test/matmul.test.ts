@@ -1,0 +1,59 @@
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { Tensor } from '../src/core/tensor.ts';
+import * as ops from '../src/ops/index.ts';
+import { linearWithin } from '../src/ops/linear.ts';
+import { linearCases, matmulCases } from './cases/matmul.ts';
+import { exactOnIntegers } from './exact.ts';
+import { gpuTest, gradcheckAll, messageOf } from './gpu.ts';
+import * as ref from './reference.ts';
+
+gradcheckAll([...matmulCases, ...linearCases]);
+
+for (const [M, N, K] of [
+  [2, 3, 4],
+  [67, 5, 33],
+] as const) {
+  gpuTest(`matmul and linear of ${M}×${N}×${K} are exact on whole numbers`, async () => {
+    await exactOnIntegers(
+      ([a, b]) => ops.matmul(a!, b!),
+      ([a, b]) => ref.matmul(a!, b!),
+      [
+        [M, K],
+        [K, N],
+      ],
+    );
+    await exactOnIntegers(
+      ([x, w, b]) => ops.linear(x!, w!, b!),
+      ([x, w, b]) => ref.linear(x!, w!, b!),
+      [[M, K], [N, K], [N]],
+    );
+  });
+}
+
+gpuTest('a linear layer too large for one binding is worked through in slices', () =>
+  exactOnIntegers(
+    ([x, w, b]) => linearWithin(x!, w!, b!, 64 * 4 * 8),
+    ([x, w, b]) => ref.linear(x!, w!, b!),
+    [[3, 8], [150, 8], [150]],
+  ),
+);
+
+gpuTest('a matrix times itself gets both gradients', () =>
+  exactOnIntegers(
+    ([a]) => ops.matmul(a!, a!),
+    ([a]) => ref.matmul(a!, a!),
+    [[5, 5]],
+  ),
+);
+
+gpuTest('shapes that do not fit are refused', async () => {
+  const [a, b] = [Tensor.zeros([2, 3]), Tensor.zeros([4, 5])];
+  assert.match(await messageOf(() => ops.matmul(a, b)), /^matmul: op\(a\) is \[2,3\] but op\(b\) is \[4,5\]/);
+  assert.match(await messageOf(() => ops.matmul(Tensor.zeros([3]), b)), /both must be matrices/);
+  assert.match(await messageOf(() => ops.linear(a, b, null)), /^linear: w \[4,5\] takes \[N,5\] but x is \[2,3\]/);
+  const message = await messageOf(() => ops.linear(a, Tensor.zeros([4, 3]), Tensor.zeros([3])));
+  assert.match(message, /gives 4 features but b is \[3\]/);
+});
+
+test.run();

@@ -1,0 +1,294 @@
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { type Command, command } from '../src/cli/command.ts';
+import { checkGiven, presets, resolveDefaults, resumeOptions } from '../src/cli/defaults.ts';
+import * as manuals from '../src/cli/manuals.ts';
+import { flagOf, readOptions, type Table, withDefaults } from '../src/cli/option.ts';
+import { archNames, augmentNames, evaluateOptions, trainOptions } from '../src/cli/options.ts';
+import { readCommandLine } from '../src/cli/usage.ts';
+import { ConfigError, DataError } from '../src/core/errors.ts';
+import { listOf, nearest } from '../src/core/nearest.ts';
+import { AUGMENTATIONS } from '../src/data/batches.ts';
+import { MODEL_NAMES } from '../src/models/index.ts';
+
+const commands: readonly Command[] = [
+  command(manuals.train, async () => {}),
+  command(manuals.lrFind, async () => {}),
+  command(manuals.evaluate, async () => {}),
+  command(manuals.predict, async () => {}),
+  command(manuals.info, async () => {}),
+];
+const hardware = { software: false, data: 'faces.csv' };
+
+const given = (line: string): Record<string, unknown> => {
+  const call = readCommandLine(line.split(' '), commands, '1.2.3');
+  assert.ok(call, 'nothing was called');
+  return call!.given;
+};
+const trainOptionsOf = (line: string) => resolveDefaults(given(`train ${line}`.trim()), hardware);
+
+const refuses = (
+  call: () => unknown,
+  pattern: RegExp,
+  kind: typeof ConfigError | typeof DataError = ConfigError,
+): void => {
+  try {
+    call();
+  } catch (error) {
+    assert.instance(error, kind);
+    assert.match((error as Error).message, pattern);
+    assert.not.match((error as Error).message, /\n/);
+    return;
+  }
+  assert.unreachable(`accepted, though it should say ${pattern}`);
+};
+
+const savedAdapter = process.env.DAWNGRAD_ADAPTER;
+const savedEvent = process.env.npm_lifecycle_event;
+test.before(() => {
+  delete process.env.DAWNGRAD_ADAPTER;
+  delete process.env.npm_lifecycle_event;
+});
+test.after(() => {
+  if (savedAdapter !== undefined) process.env.DAWNGRAD_ADAPTER = savedAdapter;
+  if (savedEvent !== undefined) process.env.npm_lifecycle_event = savedEvent;
+});
+
+test('every entry of every table has a valid default, a sentence and a flag of its own', () => {
+  for (const { name, options } of commands) {
+    const flags = Object.entries(options).map(([key, entry]) => flagOf(key, entry));
+    assert.is(new Set(flags).size, flags.length, name);
+    for (const [key, { kind, initial, otherwise, help }] of Object.entries(options)) {
+      const where = `${name} ${key}`;
+      if (initial !== undefined && initial !== null) assert.ok(kind.has(initial), where);
+      if (initial === null) assert.ok(otherwise, `${where}: says what null stands for`);
+      assert.match(help, /[^.]$/, where);
+    }
+  }
+});
+
+// The table names them itself, so that `--help` need not load the engine.
+test('the architectures and augmentations that are offered are those that there are', () => {
+  assert.equal([...archNames].sort(), [...MODEL_NAMES].sort());
+  assert.equal([...augmentNames].sort(), Object.keys(AUGMENTATIONS).sort());
+});
+
+test('what is given is read with its type, and nothing else is in it', () => {
+  assert.equal(given('train'), {});
+  assert.equal(given('train --epochs 3 --lr=1e6 --arch vgg11_bn --channels 1 --nesterov --data a.csv'), {
+    data: 'a.csv',
+    channels: 1,
+    arch: 'vgg11_bn',
+    epochs: 3,
+    nesterov: true,
+    lr: 1e6,
+  });
+  assert.equal(given('train --weight-decay .5 --label-smoothing 0 --max-minutes 0.1 --checkpoint-every 5'), {
+    weightDecay: 0.5,
+    labelSmoothing: 0,
+    maxMinutes: 0.1,
+    checkpointEvery: 5,
+  });
+  assert.equal(given('train --valid BOTH'), { valid: 'both' });
+  assert.equal(given('train --valid 12.5%'), { valid: '12.5%' });
+  assert.equal(given('train --epochs 3 --epochs 4'), { epochs: 4 });
+  assert.equal(given('predict --model m.safetensors a.png faces --json'), {
+    images: ['a.png', 'faces'],
+    model: 'm.safetensors',
+    json: true,
+  });
+});
+
+test('the environment names the adapter, the command line overrides it', () => {
+  process.env.DAWNGRAD_ADAPTER = 'lavapipe';
+  assert.equal(given('info'), { adapter: 'lavapipe' });
+  assert.equal(given('info --adapter software'), { adapter: 'software' });
+  process.env.DAWNGRAD_ADAPTER = '';
+  assert.equal(given('info'), {});
+  delete process.env.DAWNGRAD_ADAPTER;
+});
+
+test('values that are not valid are refused with what was expected', () => {
+  const cases: [line: string, pattern: RegExp][] = [
+    ['train --epochs abc', /^--epochs: expected a whole number \(1 to 100000\), got 'abc'\.$/],
+    ['train --epochs 0', /^--epochs: expected .* got '0'/],
+    ['train --epochs 1.5', /^--epochs: expected a whole number/],
+    ['train --epochs 0x10', /^--epochs/],
+    ['train --epochs 3e', /^--epochs/],
+    ['train --lr Infinity', /^--lr: expected a number \(above 0\)/],
+    ['train --lr 1e999', /^--lr/],
+    ['train --lr nan', /^--lr/],
+    ['train --lr -1', /^--lr: .* got '-1'/],
+    ['train --lr 0', /^--lr/],
+    ['train --lr=', /^--lr: .* got ''/],
+    ['train --width 4.1', /^--width: expected a number \(above 0, up to 4\)/],
+    ['train --momentum 1', /^--momentum: expected a number \(0 to below 1\)/],
+    ['train --weight-decay -1', /^--weight-decay: expected a number \(0 or more\)/],
+    ['train --seed 4294967296', /^--seed/],
+    ['train --size 31', /^--size: expected a whole number \(32 to 1024\)/],
+    ['train --channels 2', /^--channels: expected 1 or 3, got '2'/],
+    ['train --data=', /^--data: expected a name or path, got ''/],
+    ['train --epochs --batch 3', /^--epochs: expected a whole number \(1 to 100000\), got the option '--batch'/],
+    ['train --data --batch 3', /^--data: .* got the option '--batch'/],
+    ['train --batch', /^--batch: expected a whole number \(1 to 65536\), got nothing/],
+  ];
+  for (const [line, pattern] of cases) refuses(() => given(line), pattern);
+});
+
+test('an unknown name is refused with the valid ones and the nearest', () => {
+  const cases: [line: string, pattern: RegExp][] = [
+    ['train --arch vgg16', /^--arch: expected vgg11_bn, .* or vgg19_bn, got 'vgg16'\. Did you mean vgg16_bn\?$/],
+    ['train --arch VGG16_BN', /Did you mean vgg16_bn\?$/],
+    ['train --arch transformer', /got 'transformer'\.$/],
+    ['train --optimizer adma', /Did you mean adam\?$/],
+    ['train --schedule onecycle', /Did you mean one-cycle\?$/],
+    [
+      'train --valid PublicTst',
+      /^--valid: expected PublicTest, both or a share such as '10%'.*Did you mean PublicTest\?$/,
+    ],
+    ['train --valid PrivateTest', /^--valid: expected/],
+    ['train --valid all', /^--valid: expected/],
+    ['evaluate --model m --data d --split vaild', /^--split: .* Did you mean valid\?$/],
+    ['train --epoch 3', /^train: unknown option '--epoch'\. Did you mean --epochs\?$/],
+    ['train --json', /^train: unknown option '--json'\. dawngrad train --help lists/],
+    ['train --nesterov=1', /^train: unknown option '--nesterov=1'/],
+    ['train --nesterov=yes', /^train: unknown option '--nesterov=yes'/],
+    ['trian', /^unknown command 'trian'\. Expected train, .* or info\. Did you mean train\?$/],
+    ['help trian', /^unknown command 'trian'.* Did you mean train\?$/],
+    ['--epochs 3', /^unknown option '--epochs'\. dawngrad --help/],
+  ];
+  for (const [line, pattern] of cases) refuses(() => given(line), pattern);
+});
+
+test('what is missing or too much is refused', () => {
+  refuses(() => readCommandLine([], commands, ''), /^no command\. Expected train, /);
+  refuses(() => given('evaluate --data toyfaces'), /^evaluate: --model FILE is missing/);
+  refuses(() => given('evaluate --model m'), /^evaluate: --data PATH is missing/);
+  refuses(() => given('evaluate --modle m --data d'), /unknown option '--modle'\. Did you mean --model\?/);
+  refuses(() => given('predict --model m'), /^predict: IMAGE_OR_FOLDER is missing/);
+  refuses(() => given('train faces.csv'), /^train: unexpected argument 'faces\.csv'\. Options start with --/);
+  process.env.npm_lifecycle_event = 'train';
+  refuses(() => given('train 3'), /^train: unexpected argument '3'\. npm passes .* npm run train -- --help$/);
+  delete process.env.npm_lifecycle_event;
+});
+
+test('options that contradict each other are refused', () => {
+  const cases: [line: string, pattern: RegExp][] = [
+    ['--head fastai --pool 7', /^--pool is for --head vgg/],
+    ['--nesterov --optimizer adam', /^--nesterov is for --optimizer sgd, not adam/],
+    ['--nesterov --momentum 0', /^--nesterov needs a momentum/],
+    ['--warmup 1 --schedule one-cycle', /^--warmup is for other schedules/],
+    ['--warmup 5 --epochs 5 --schedule cosine', /^--warmup 5 leaves nothing of 5 epochs/],
+    ['--resume runs/a --lr 1', /^--resume runs\/a .* Leave out --lr, or start/],
+    ['--resume runs/a --epochs 9 --nesterov --out b', /Leave out --epochs, --nesterov and --out, or start/],
+  ];
+  for (const [line, pattern] of cases) refuses(() => checkGiven(given(`train ${line}`)), pattern);
+  refuses(() => trainOptionsOf('--warmup 1'), /^--warmup is for other schedules/);
+  refuses(() => trainOptionsOf('--warmup 40 --schedule cosine'), /leaves nothing of 30 epochs/);
+  checkGiven(given('train --resume runs/a --max-minutes 5 --adapter software --checkpoint-every 10 --data moved.csv'));
+  checkGiven(given('train --warmup 1 --schedule cosine --nesterov --pool 7'));
+});
+
+test('defaults: the table, then the presets that hold; what is given is never changed', () => {
+  const usual = trainOptionsOf('');
+  assert.equal(Object.keys(usual).sort(), Object.keys(trainOptions).sort());
+  assert.is(usual.arch, 'vgg16_bn');
+  assert.is(usual.width, 1);
+  assert.is(usual.batch, 64);
+  assert.is(usual.pool, 1);
+  assert.is(usual.momentum, 0.95, 'one-cycle');
+  assert.is(trainOptionsOf('--schedule cosine').momentum, 0.9);
+  assert.is(trainOptionsOf('--pool 7').pool, 7);
+  assert.is(trainOptionsOf('--head fastai').pool, null);
+
+  const first = resolveDefaults({}, { software: true, data: 'toyfaces' });
+  assert.ok(first.width < 1);
+  assert.is(first.head, 'fastai');
+  assert.is(first.pool, null);
+  assert.is(first.optimizer, 'adamw');
+  assert.is(first.schedule, 'one-cycle');
+
+  for (const software of [true, false]) {
+    for (const data of ['toyfaces', 'faces.csv']) {
+      const situation = { software, data };
+      const own = resolveDefaults({}, situation);
+      const checked = readOptions(trainOptions, own, 'run.json');
+      assert.equal(checked, own, 'presets are valid values');
+      const other = { ...own, width: 0.5, head: 'vgg', pool: 3, optimizer: 'adam', lr: 0.7, epochs: 77 } as const;
+      assert.equal(resolveDefaults(other, situation), other);
+      // Sensible in every situation, so no preset may stand against them.
+      assert.is(resolveDefaults({ pool: 7 }, situation).head, 'vgg');
+      assert.is(resolveDefaults({ nesterov: true }, situation).optimizer, 'sgd');
+    }
+  }
+  const sgd = resolveDefaults({ optimizer: 'sgd' }, { software: true, data: 'toyfaces' });
+  assert.is(sgd.lr, trainOptions.lr.initial, "adamw's rate is not for sgd");
+});
+
+test('a resumed run has the options it was started with, and those that leave it the same', () => {
+  const recorded = trainOptionsOf('--epochs 5 --seed 9');
+  const resumed = resumeOptions(recorded, { resume: 'runs/a', maxMinutes: 2 });
+  assert.equal(resumed, { ...recorded, resume: 'runs/a', maxMinutes: 2 });
+  const stopped = trainOptionsOf('--epochs 5 --seed 9 --max-minutes 3');
+  assert.is(resumeOptions(stopped, { resume: 'runs/a' }).maxMinutes, null, 'its time was up; now there is no limit');
+  refuses(() => resumeOptions(recorded, { resume: 'runs/a', seed: 8 }), /Leave out --seed/);
+});
+
+test('options come back from JSON; what does not belong there is refused with its file', () => {
+  const options = trainOptionsOf('--epochs 5 --pool 2 --limit 10');
+  assert.equal(readOptions(trainOptions, JSON.parse(JSON.stringify(options)), 'run.json'), options);
+  assert.equal(readOptions(trainOptions, {}, 'run.json'), withDefaults(trainOptions, {}));
+  const read = (json: object) => () => readOptions(trainOptions, json, 'a/run.json');
+  refuses(read({ epochs: '5' }), /^a\/run\.json: epochs: expected a whole number .*, got "5"/, DataError);
+  refuses(read({ epochs: null }), /^a\/run\.json: epochs/, DataError);
+  refuses(read({ epoch: 5 }), /^a\/run\.json: unknown option 'epoch'\. Did you mean epochs\?/, DataError);
+  refuses(read({ constructor: 5 }), /unknown option 'constructor'/, DataError);
+});
+
+test('evaluate takes all images for valid, and its own batch', () => {
+  assert.equal(given('evaluate --model m --data d --valid all'), { model: 'm', data: 'd', valid: 'all' });
+  assert.is(evaluateOptions.batch.initial, 64);
+});
+
+test('help fits 80 columns and names every option, its default and the other defaults', () => {
+  const shown = help('train');
+  for (const line of shown.split('\n')) assert.ok(line.length <= 80, line);
+  const table: Table = trainOptions;
+  for (const [key, entry] of Object.entries(table)) assert.ok(shown.includes(flagOf(key, entry)), key);
+  assert.match(shown, /--batch N +images a step \(1 to 65536; default 64, see below\)/);
+  for (const { label } of presets.filter(({ label }) => label !== '')) assert.ok(shown.includes(label), label);
+  assert.match(help('predict'), /Usage: dawngrad predict --model FILE IMAGE_OR_FOLDER… \[options\]/);
+  for (const { name } of commands) {
+    assert.match(help(), new RegExp(`^  ${name} `, 'm'));
+    for (const line of help(name).split('\n')) assert.ok(line.length <= 80, line);
+  }
+});
+
+test('the nearest names', () => {
+  assert.equal(nearest('vgg16', ['vgg11_bn', 'vgg16_bn']), ['vgg16_bn']);
+  assert.equal(nearest('PublicTst', ['Training', 'PublicTest', 'PrivateTest']), ['PublicTest']);
+  assert.equal(nearest('vgg1', ['vgg11', 'vgg13', 'vgg16', 'vgg19']), ['vgg11', 'vgg13', 'vgg16']);
+  assert.equal(nearest('sdg', ['sgd', 'adam']), ['sgd']);
+  assert.equal(nearest('zebra', ['sgd', 'adam']), []);
+  assert.equal(nearest('', ['sgd']), []);
+  assert.is(listOf(['a']), 'a');
+  assert.is(listOf(['a', 'b', 'c'], 'and'), 'a, b and c');
+});
+
+/** What `--help` prints of one command, or of the program. */
+function help(name?: string): string {
+  const write = process.stdout.write;
+  let shown = '';
+  process.stdout.write = ((text: string) => {
+    shown += text;
+    return true;
+  }) as typeof write;
+  try {
+    assert.is(readCommandLine(name ? [name, '--help'] : ['--help'], commands, '1.2.3'), null);
+  } finally {
+    process.stdout.write = write;
+  }
+  return shown;
+}
+
+test.run();

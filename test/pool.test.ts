@@ -1,0 +1,67 @@
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { BufferPool, sizeClass } from '../src/gpu/pool.ts';
+
+/** A device that only counts. */
+function fakeDevice(maxBufferSize = 2 ** 30) {
+  const destroyed: number[] = [];
+  const device = {
+    limits: { maxBufferSize },
+    createBuffer: ({ size }: { size: number }) => ({ size, destroy: () => destroyed.push(size) }),
+  };
+  return { pool: new BufferPool(device as unknown as GPUDevice), destroyed };
+}
+
+test('size classes hold what they are for, waste an eighth or 1 MiB at most, and are multiples of 256', () => {
+  for (let sizeBytes = 1; sizeBytes < 2 ** 33; sizeBytes = Math.ceil(sizeBytes * 1.01)) {
+    for (const size of [sizeBytes, 2 ** Math.round(Math.log2(sizeBytes))]) {
+      const rounded = sizeClass(size);
+      assert.ok(rounded >= size && rounded % 256 === 0, `${size} to ${rounded}`);
+      assert.ok(rounded - size < Math.max(256, Math.min(size / 8, 2 ** 20) + 1), `${size} to ${rounded}`);
+      assert.is(sizeClass(rounded), rounded);
+    }
+  }
+});
+
+test('the free buffer of a class with the lowest id is lent first', () => {
+  const { pool } = fakeDevice();
+  const [a, b, c] = [pool.acquire(1000), pool.acquire(1000), pool.acquire(1000)];
+  assert.equal([a.id, b.id, c.id], [0, 1, 2]);
+  for (const buffer of [b, c, a]) pool.release(buffer);
+  assert.equal([pool.acquire(900).id, pool.acquire(1024).id, pool.acquire(1000).id], [0, 1, 2]);
+  assert.is(pool.acquire(1000).id, 3);
+});
+
+test('buffers of another class are not lent', () => {
+  const { pool } = fakeDevice();
+  pool.release(pool.acquire(100_000));
+  assert.is(pool.acquire(1000).id, 1);
+});
+
+test('what is lent, allocated and was the most is counted', () => {
+  const { pool, destroyed } = fakeDevice();
+  const a = pool.acquire(256);
+  const b = pool.acquire(512);
+  assert.equal(pool.stats, { liveBytes: 768, allocatedBytes: 768, peakBytes: 768, created: 2 });
+  pool.release(a);
+  assert.equal(pool.stats, { liveBytes: 512, allocatedBytes: 768, peakBytes: 768, created: 2 });
+  pool.trim();
+  assert.equal(destroyed, [256]);
+  assert.equal(pool.stats, { liveBytes: 512, allocatedBytes: 512, peakBytes: 768, created: 2 });
+  pool.resetPeak();
+  assert.is(pool.stats.peakBytes, 512);
+  pool.release(b);
+  assert.is(pool.acquire(256).id, 2);
+});
+
+test('the largest buffer of the adapter is the limit, to the byte', () => {
+  const limit = 2 ** 27 - 4;
+  const { pool } = fakeDevice(limit);
+  assert.is(pool.acquire(limit).sizeBytes, limit);
+  assert.throws(
+    () => pool.acquire(limit + 4),
+    /^a tensor of 128\.0 MiB does not fit this adapter, whose largest buffer is 128\.0 MiB\. Use a smaller batch/,
+  );
+});
+
+test.run();

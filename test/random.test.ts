@@ -1,0 +1,110 @@
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { pcg4d, Random } from '../src/core/random.ts';
+
+/** The formula of Jarzynski and Olano's paper, on whole numbers without end, cut to 32 bits. */
+function published(key: readonly number[]): number[] {
+  const cut = (value: bigint) => value & 0xffffffffn;
+  let [x, y, z, w] = key.map((word) => cut(BigInt(word >>> 0) * 1664525n + 1013904223n)) as [
+    bigint,
+    bigint,
+    bigint,
+    bigint,
+  ];
+  const round = () => {
+    x = cut(x + y * w);
+    y = cut(y + z * x);
+    z = cut(z + x * y);
+    w = cut(w + y * z);
+  };
+  round();
+  [x, y, z, w] = [x ^ (x >> 16n), y ^ (y >> 16n), z ^ (z >> 16n), w ^ (w >> 16n)];
+  round();
+  return [x, y, z, w].map(Number);
+}
+
+test('pcg4d with its shifts of signed words is what shaders/lib/random.wgsl computes on unsigned ones', () => {
+  // `x ^= x >>> 16` on a negative number is the unsigned shift that `x >> 16u` is.
+  for (const key of [
+    [0, 0, 0, 0],
+    [1, 2, 3, 4],
+    [0xffffffff, 0x80000000, 0x7fffffff, 12345],
+    [2013, 7, 1, 4_000_000_000],
+  ]) {
+    assert.equal([...pcg4d(key[0]!, key[1]!, key[2]!, key[3]!)], published(key));
+  }
+});
+
+const SIZE = 40_000;
+
+test('normal numbers have mean 0, variance 1, the tails of a normal distribution, and neighbours do not correlate', () => {
+  const random = new Random(3, 1);
+  const x = Float64Array.from({ length: SIZE }, () => random.normal());
+  const mean = (f: (value: number, i: number) => number) =>
+    x.reduce((total, value, i) => total + f(value, i), 0) / SIZE;
+  const near = (value: number, want: number, deviation: number) =>
+    assert.ok(Math.abs(value - want) < (4 * deviation) / Math.sqrt(SIZE), `${value}, want ${want}`);
+  near(
+    mean((value) => value),
+    0,
+    1,
+  );
+  near(
+    mean((value) => value * value),
+    1,
+    Math.sqrt(2),
+  );
+  near(
+    mean((value) => value ** 4),
+    3,
+    Math.sqrt(96),
+  );
+  near(
+    mean((value) => (Math.abs(value) > 2 ? 1 : 0)),
+    0.0455,
+    0.21,
+  );
+  for (const lag of [1, 2, 3, 4])
+    near(
+      mean((value, i) => value * (x[i + lag] ?? 0)),
+      0,
+      1,
+    );
+});
+
+test('uniform numbers lie evenly in [0, 1), integers below their limit', () => {
+  const random = new Random(4);
+  const bins = new Uint32Array(10);
+  for (let i = 0; i < SIZE; i++) {
+    const value = random.uniform();
+    assert.ok(value >= 0 && value < 1);
+    bins[Math.floor(10 * value)]!++;
+  }
+  assert.ok(
+    bins.every((count) => Math.abs(count - SIZE / 10) < 4 * Math.sqrt(SIZE * 0.09)),
+    bins.join(),
+  );
+  const seen = new Set(Array.from({ length: 1000 }, () => random.integer(7)));
+  assert.equal([...seen].sort(), [0, 1, 2, 3, 4, 5, 6]);
+});
+
+test('a permutation holds every number once', () => {
+  const order = new Random(5).permutation(1000);
+  assert.equal(
+    [...order].sort((a, b) => a - b),
+    Array.from({ length: 1000 }, (_, i) => i),
+  );
+  assert.ok(order.filter((value, i) => value === i).length < 10);
+});
+
+test('depends on seed and stream alone', () => {
+  const first = (seed: number, stream: number) => {
+    const random = new Random(seed, stream);
+    return [random.normal(), random.uniform(), random.integer(1000), random.normal()];
+  };
+  assert.equal(first(1, 2), first(1, 2));
+  assert.not.equal(first(1, 2), first(2, 2));
+  assert.not.equal(first(1, 2), first(1, 3));
+});
+
+test.run();

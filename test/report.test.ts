@@ -1,0 +1,179 @@
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { html, raw } from '../src/train/html.ts';
+import { type ReportParts, type RunSummary, reportHtml } from '../src/train/report.ts';
+
+const run = (more: Partial<RunSummary> = {}): RunSummary => ({
+  folder: 'runs/first run',
+  date: '2026-01-02 03:04',
+  command: "npm run train -- --data 'a&b.csv'",
+  options: { arch: 'vgg16_bn', batch: 64, lr: 0.01, pretrained: null, nesterov: false },
+  seed: 7,
+  versions: { dawngrad: '0.1.0', node: '20.11.0' },
+  adapter: { name: 'llvmpipe', driver: 'Mesa 25.0.7', backend: 'vulkan' },
+  model: { arch: 'vgg16_bn', parameters: 14_723_136 },
+  data: {
+    name: 'FER2013',
+    path: "it's.csv",
+    classes: ['sad', 'happy'],
+    fingerprint: 'sha256:1234',
+    counts: { train: 900, valid: 100 },
+    validName: 'PublicTest',
+  },
+  result: {
+    bestEpoch: 2,
+    bestValidAccuracy: 0.81,
+    finalValidAccuracy: 0.8,
+    epochs: 2,
+    steps: 28,
+    seconds: 4980,
+    imagesPerSecond: 1234.5,
+    peakGpuBytes: 862e6,
+  },
+  ...more,
+});
+
+const parts = (more: Partial<ReportParts> = {}): ReportParts => ({
+  rows: [1, 2].map((epoch) => ({
+    epoch,
+    step: 14 * epoch,
+    lr: 0.01 / epoch,
+    trainLoss: 1 / epoch,
+    trainAccuracy: 0.4 * epoch,
+    validLoss: 1.1 / epoch,
+    validAccuracy: 0.405 * epoch,
+    seconds: 75.4,
+    imagesPerSecond: 1200,
+  })),
+  confusion: [[41, 9], [10, 40]], // biome-ignore format: a matrix
+  topLosses: [
+    { pixels: new Uint8Array(16), side: 4, channels: 1, truth: 'sad', prediction: 'happy', probability: 0.99, loss: 5 },
+  ],
+  ...more,
+});
+
+/** What a reader sees: text without markup and style. */
+const visible = (page: string) =>
+  page
+    .replace(/<style>.*?<\/style>|<svg.*?<\/svg>/gs, '')
+    .replace(/<[^>]*>/g, '\n')
+    .replace(/\s*\n\s*/g, '\n');
+
+const voidTags = new Set(['meta', 'img']);
+
+/** Throws where a tag is not closed in its place. */
+function checkTags(page: string): void {
+  const open: string[] = [];
+  for (const [, closes, name, empty] of page.replace(/<!doctype html>/, '').matchAll(/<(\/?)([\w-]+)[^>]*?(\/?)>/g)) {
+    if (closes) assert.is(open.pop(), name);
+    else if (!empty && !voidTags.has(name!)) open.push(name!);
+  }
+  assert.equal(open, []);
+}
+
+test('the page says what the run was and what came of it', async () => {
+  const page = await reportHtml(run(), parts());
+  checkTags(page);
+  const text = visible(page);
+  for (const line of [
+    'vgg16_bn on FER2013',
+    '81.00 %',
+    '81 of 100 images, epoch 2',
+    '80.00 %',
+    '1,235',
+    '1 h 23 min',
+    '862 MB',
+    '14.7 million parameters',
+    '1 min 15 s',
+    '2026-01-02 03:04 · llvmpipe ·',
+    'sha256:1234',
+    'Mesa 25.0.7',
+    'seed',
+    'false',
+    'loss 5.00',
+  ]) {
+    assert.ok(
+      text.split('\n').some((seen) => seen === line || seen.startsWith(line)),
+      `${line} in ${text}`,
+    );
+  }
+  assert.not.match(text, /pretrained|undefined|NaN|\[object/);
+  assert.match(
+    page,
+    /npm run evaluate -- --model &#39;runs\/first run\/model.safetensors&#39; --data &#39;it&#39;\\&#39;&#39;s\.csv&#39;/,
+  );
+});
+
+test('the page needs nothing but itself', async () => {
+  const page = await reportHtml(run(), parts());
+  assert.not.match(page, /<script|<link|@import|<iframe/);
+  for (const [, url] of page.matchAll(/(?:src|href)="([^"]*)"/g)) assert.match(url!, /^data:image\/png;base64,/);
+  for (const [, url] of page.matchAll(/url\(([^)]*)\)/g)) assert.match(url!, /^#/);
+  const ids = [...page.matchAll(/ id="([^"]+)"/g)].map(([, id]) => id);
+  assert.ok(ids.length > 0);
+  assert.is(new Set(ids).size, ids.length, 'ids are unique');
+});
+
+test('each figure is there for light and for dark', async () => {
+  const page = await reportHtml(run(), parts());
+  assert.is(page.split('class="on-light"').length - 1, 4);
+  assert.is(page.split('class="on-dark"').length - 1, 4);
+});
+
+test('nothing from options, data or machine becomes markup', async () => {
+  const evil = '<img src=x onerror=alert(1)>"\'&';
+  const page = await reportHtml(
+    run({
+      folder: evil,
+      date: evil,
+      command: evil,
+      options: { [evil]: evil },
+      versions: { dawngrad: evil, [evil]: evil },
+      adapter: { name: evil, [evil]: evil },
+      model: { arch: evil, parameters: 1 },
+      data: { ...run().data, name: evil, path: evil, classes: [evil, 'b'], fingerprint: evil, validName: evil },
+      result: { ...run().result, note: evil },
+      pytorch: evil,
+    }),
+    parts({ topLosses: [{ ...parts().topLosses![0]!, truth: evil, prediction: evil }] }),
+  );
+  checkTags(page);
+  assert.not.match(page, '<img src=x');
+  assert.not.match(page.replace(/<[^>]*>/g, ''), 'onerror=alert(1)>');
+});
+
+test('a run without epochs, matrix or losses, and with numbers unknown, still gives a page', async () => {
+  const result = {
+    ...run().result,
+    bestValidAccuracy: Number.NaN,
+    imagesPerSecond: Number.NaN,
+    peakGpuBytes: Infinity,
+  };
+  for (const confusion of [undefined, []]) {
+    const page = await reportHtml(run({ result, data: { ...run().data, counts: {} } }), {
+      rows: [],
+      ...(confusion ? { confusion } : {}),
+    });
+    checkTags(page);
+    assert.not.match(visible(page), /NaN|Infinity|undefined|Top losses|Per class/);
+    assert.match(visible(page), '–');
+  }
+  const perfect = await reportHtml(run(), parts({ confusion: [[5, 0], [0, 5]], topLosses: [] })); // biome-ignore format: a matrix
+  assert.match(visible(perfect), 'No image was taken for another class.');
+});
+
+test('a run that ended early says so', async () => {
+  const note = 'Diverged in step 12: the last good weights were kept.';
+  assert.match(visible(await reportHtml(run({ result: { ...run().result, note } }), parts())), note);
+});
+
+test('the same run gives the same page', async () => {
+  assert.is(await reportHtml(run(), parts()), await reportHtml(run(), parts()));
+});
+
+test('html escapes what is inserted and joins lists', () => {
+  const items = ['<', html`<b>${'&'}</b>`, raw('<i>'), 5, undefined];
+  assert.is(html`<p title="${'"\''}">${items}</p>`.markup, '<p title="&quot;&#39;">&lt;<b>&amp;</b><i>5</p>');
+});
+
+test.run();

@@ -1,0 +1,115 @@
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import * as optim from '../src/optim/index.ts';
+import { fixture } from './fixtures/vgg.ts';
+
+interface OneCycle {
+  options: {
+    epochs: number;
+    stepsPerEpoch: number;
+    lrMax: number;
+    div: number;
+    divFinal: number;
+    pctStart: number;
+    moms: [number, number, number];
+  };
+  lr: number[];
+  momentum: number[];
+}
+
+interface Series {
+  lr0: number;
+  options: Record<string, number>;
+  metrics?: number[];
+  lr: number[];
+}
+
+const schedules = fixture<{ oneCycle: OneCycle[]; cosine: Series[]; step: Series[]; plateau: Series[] }>(
+  'schedules.json',
+);
+
+function near(got: readonly number[], want: readonly number[], tolerance = 1e-15): void {
+  assert.is(got.length, want.length);
+  for (const [i, value] of want.entries()) {
+    assert.ok(Math.abs(got[i]! - value) <= tolerance, `[${i}]: got ${got[i]}, want ${value}`);
+  }
+}
+
+for (const { options, lr, momentum } of schedules.oneCycle) {
+  const { epochs, stepsPerEpoch, lrMax, div, divFinal, pctStart, moms: momentums } = options;
+  test(`one cycle over ${epochs} × ${stepsPerEpoch} steps is fast.ai's`, () => {
+    const schedule = optim.oneCycle(lrMax, { div, divFinal, pctStart, momentums });
+    const rates = lr.map((_, step) => schedule(step, epochs * stepsPerEpoch));
+    near(
+      rates.map((rate) => rate.lr),
+      lr,
+    );
+    near(
+      rates.map((rate) => rate.momentum),
+      momentum,
+    );
+  });
+}
+
+test("one cycle's defaults are fast.ai's", () => {
+  const { options, lr, momentum } = schedules.oneCycle[0]!;
+  const schedule = optim.oneCycle(options.lrMax);
+  near([schedule(3, lr.length).lr, schedule(3, lr.length).momentum], [lr[3]!, momentum[3]!]);
+});
+
+test("cosine is PyTorch's CosineAnnealingLR", () => {
+  const { lr0, options, lr } = schedules.cosine[0]!;
+  const schedule = optim.cosine(lr0, 0.9);
+  near(
+    lr.map((_, step) => schedule(step, options.T_max!).lr),
+    lr,
+    1e-14,
+  );
+  assert.is(schedule(5, 12).momentum, 0.9);
+});
+
+test("stepDecay is PyTorch's StepLR", () => {
+  const { lr0, options, lr } = schedules.step[0]!;
+  const schedule = optim.stepDecay(lr0, 0.9, options.step_size!, options.gamma!);
+  near(
+    lr.map((_, step) => schedule(step, lr.length).lr),
+    lr,
+  );
+});
+
+test("a plateau is PyTorch's ReduceLROnPlateau", () => {
+  const { lr0, options, metrics, lr } = schedules.plateau[0]!;
+  const { factor, patience, threshold } = options as Record<'factor' | 'patience' | 'threshold', number>;
+  const plateau = new optim.Plateau({ factor, patience, threshold });
+  const got = metrics!.map((metric) => {
+    const rate = lr0 * plateau.state.factor;
+    plateau.next(metric);
+    return rate;
+  });
+  near(got, lr);
+  assert.ok(lr.at(-1)! < lr0);
+});
+
+test('a plateau goes on from its state', () => {
+  const { metrics } = schedules.plateau[0]!;
+  const whole = new optim.Plateau({ patience: 2 });
+  for (const metric of metrics!) whole.next(metric);
+  const first = new optim.Plateau({ patience: 2 });
+  for (const metric of metrics!.slice(0, 7)) first.next(metric);
+  const second = new optim.Plateau({ patience: 2 });
+  second.state = JSON.parse(JSON.stringify(first.state)) as optim.PlateauState;
+  for (const metric of metrics!.slice(7)) second.next(metric);
+  assert.equal(second.state, whole.state);
+});
+
+test('a warm-up rises evenly to the schedule and leaves it alone from then on', () => {
+  const schedule = optim.warmUp(optim.constantRate(0.8, 0.9), 4);
+  near(
+    [0, 1, 2, 3, 4, 9].map((step) => schedule(step, 10).lr),
+    [0.2, 0.4, 0.6, 0.8, 0.8, 0.8],
+  );
+  const cosine = optim.cosine(1, 0);
+  assert.equal(optim.warmUp(cosine, 3)(7, 10), cosine(7, 10));
+});
+
+test.run();

@@ -1,0 +1,116 @@
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { type Consts, loadShader, type Shader, workgroupSize } from '../src/gpu/shader.ts';
+
+const files: Record<string, string> = {
+  'lib/a.wgsl': 'const SHARED: u32 = 1u;\nfn a() {}\n',
+  'lib/b.wgsl': '//#include "lib/a.wgsl"\nfn b() {}\n',
+  'demo.wgsl': `// A comment with const NOT: u32 = 1u; in it.
+//#include "lib/a.wgsl"
+//#include "lib/b.wgsl"
+const SIZE: u32 = 64u;
+const OFFSET: i32 = 0i;
+const RATE: f32 = 0.5;
+const ON: bool = false;
+const OP: u32 = FIRST;
+const FIRST: u32 = 0u;
+const SECOND: u32 = 1u;
+alias Stored = f32;
+struct Params {
+  n: u32, // elements, not: u32
+  shift: i32, rate: f32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<vec4f>;
+@group(0) @binding(3) var<storage, read_write> out: array<atomic<u32>, 4>;
+@compute @workgroup_size(SIZE, 2)
+fn first() {}
+@compute @workgroup_size(8)
+@must_use fn second() {}
+`,
+};
+
+const source = (path: string): string => {
+  const text = files[path];
+  if (text === undefined) throw new Error(`there is no shader ${path}`);
+  return text;
+};
+
+const load = (consts: Consts = {}): Shader => loadShader('demo', consts, source);
+
+test('a piece that two others include is there once', () => {
+  const { code } = load();
+  assert.is(code.split('fn a()').length, 2);
+  assert.is(code.split('fn b()').length, 2);
+  assert.not.match(code, /^\/\/#include/m);
+});
+
+test('constants are rewritten by their type', () => {
+  const { code } = load({ SIZE: 32, OFFSET: -3, RATE: 2, ON: true, OP: 'SECOND', SHARED: 7 });
+  for (const line of [
+    'const SIZE: u32 = 32u;',
+    'const OFFSET: i32 = -3i;',
+    'const RATE: f32 = 2.0;',
+    'const ON: bool = true;',
+    'const OP: u32 = SECOND;',
+    'const SHARED: u32 = 7u;',
+    'const SECOND: u32 = 1u;',
+  ]) {
+    assert.ok(code.includes(`\n${line}`) || code.startsWith(line), line);
+  }
+  assert.match(load({ RATE: 1e-7 }).code, /const RATE: f32 = 1e-7;/);
+  assert.match(load({ ON: 0 }).code, /const ON: bool = false;/);
+});
+
+test('without constants the text stands as it is', () => {
+  assert.match(load().code, /const SIZE: u32 = 64u;\nconst OFFSET: i32 = 0i;\nconst RATE: f32 = 0\.5;/);
+});
+
+test('an f16 storage type brings its enable directive, first', () => {
+  assert.not.match(load().code, /enable/);
+  const { code } = load({ Stored: 'f16' });
+  assert.match(code, /^enable f16;\n/);
+  assert.match(code, /\nalias Stored = f16;/);
+});
+
+test('an unknown constant is refused with those that there are', () => {
+  assert.throws(
+    () => load({ SISE: 1, SIZE: 2 }),
+    /^demo\.wgsl has no constant SISE; it has SHARED, SIZE, OFFSET, RATE, ON, OP, FIRST, SECOND, Stored\.$/,
+  );
+});
+
+test('the interface is read from the text', () => {
+  const { bindings, params, paramsBinding } = load();
+  assert.is(paramsBinding, 0);
+  assert.equal(
+    [...bindings],
+    [
+      ['x', { binding: 1, access: 'read', element: 'vec4f' }],
+      ['out', { binding: 3, access: 'read_write', element: 'atomic<u32>' }],
+    ],
+  );
+  assert.equal(params, [
+    { name: 'n', type: 'u32' },
+    { name: 'shift', type: 'i32' },
+    { name: 'rate', type: 'f32' },
+  ]);
+});
+
+test('parameters that cannot be packed are refused', () => {
+  const text = 'struct Params { size: vec2u }';
+  assert.throws(() => loadShader('bad', {}, () => text), /^bad\.wgsl: Params\.size is vec2u; only u32, i32 and f32/);
+});
+
+test('a workgroup size may be a constant, and other attributes may follow', () => {
+  assert.equal(workgroupSize(load(), 'first'), [64, 2, 1]);
+  assert.equal(workgroupSize(load({ SIZE: 16 }), 'first'), [16, 2, 1]);
+  assert.equal(workgroupSize(load(), 'second'), [8, 1, 1]);
+  assert.throws(() => workgroupSize(load(), 'third'), /^demo\.wgsl has no compute entry point 'third'/);
+});
+
+test('a shader or piece that is missing is named', () => {
+  assert.throws(() => loadShader('absent', {}, source), /there is no shader absent\.wgsl/);
+});
+
+test.run();

@@ -1,0 +1,62 @@
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { Tensor } from '../src/core/tensor.ts';
+import * as ops from '../src/ops/index.ts';
+import { softmaxAndLossCases } from './cases/softmax.ts';
+import { gpuTest, gradcheckAll, messageOf } from './gpu.ts';
+
+gradcheckAll(softmaxAndLossCases);
+
+const LABELS = () => Tensor.from(Uint32Array.of(1, 0));
+
+gpuTest('logits of ±10,000 overflow nowhere', async () => {
+  const rows = [1e4, -1e4, 0, -1e4, -1e4, -1e4];
+  const x = Tensor.from(rows, [2, 3], { requiresGrad: true });
+  const third = Math.fround(1 / 3);
+  const softmax = await ops.softmax(x).read();
+  assert.equal([...softmax.slice(0, 3)], [1, 0, 0]);
+  assert.ok([...softmax.slice(3)].every((p) => Math.abs(p - third) < 1e-6));
+  const log = await ops.logSoftmax(x).read();
+  assert.equal([...log.slice(0, 3)], [0, -20_000, -10_000]);
+  const loss = ops.crossEntropy(x, LABELS(), { reduction: 'none' });
+  const [first, second] = await loss.read();
+  assert.is(first, 20_000);
+  assert.ok(Math.abs(second! - Math.log(3)) < 1e-6);
+  ops.sum(loss).backward();
+  assert.ok((await x.grad!.read()).every(Number.isFinite));
+});
+
+gpuTest('a NaN or an infinity among the logits shows in the loss', async () => {
+  for (const bad of [Number.NaN, Number.POSITIVE_INFINITY]) {
+    for (const at of [0, 1, 2]) {
+      const x = Tensor.from([1, 2, 3].with(at, bad), [1, 3]);
+      const loss = await ops.crossEntropy(x, Tensor.from(Uint32Array.of(1))).item();
+      assert.ok(!Number.isFinite(loss), `${bad} at ${at} gives a loss of ${loss}`);
+    }
+  }
+});
+
+gpuTest('a label beyond the classes marks a row that counts nothing', async () => {
+  const x = Tensor.from([1, 2, 3, 0, 0, 0], [2, 3], { requiresGrad: true });
+  const loss = ops.crossEntropy(x, Tensor.from(Uint32Array.of(3, 0)), { reduction: 'none' });
+  const [skipped, counted] = await loss.read();
+  assert.is(skipped, 0);
+  assert.ok(Math.abs(counted! - Math.log(3)) < 1e-6);
+  const mean = ops.crossEntropy(x, Tensor.from(Uint32Array.of(3, 0)));
+  assert.ok(Math.abs((await mean.item()) - Math.log(3) / 2) < 1e-6);
+  mean.backward();
+  assert.equal([...(await x.grad!.read())].slice(0, 3), [0, 0, 0]);
+});
+
+gpuTest('shapes that do not fit are refused', async () => {
+  const x = Tensor.zeros([2, 3]);
+  const labels = LABELS();
+  assert.match(await messageOf(() => ops.crossEntropy(Tensor.zeros([3, 3]), labels)), /it takes \[N,C\] and u32 \[N\]/);
+  assert.match(await messageOf(() => ops.crossEntropy(x, Tensor.zeros([2]))), /f32 labels \[2\]/);
+  assert.match(
+    await messageOf(() => ops.crossEntropy(x, labels, { weight: Tensor.zeros([2]) })),
+    /3 classes but 2 weights/,
+  );
+});
+
+test.run();

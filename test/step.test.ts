@@ -1,0 +1,95 @@
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { keep, step } from '../src/core/step.ts';
+import { reserveStepWords, stepCounter } from '../src/core/stepbuffer.ts';
+import { Tensor } from '../src/core/tensor.ts';
+import * as ops from '../src/ops/index.ts';
+import { gpu, gpuTest, messageOf } from './gpu.ts';
+
+gpuTest('what a step returns lives on, what it made besides does not', async () => {
+  const made: Tensor[] = [];
+  const make = (value: number): Tensor => {
+    const tensor = Tensor.full([2], value);
+    made.push(tensor);
+    return tensor;
+  };
+  const one = await step(() => ops.add(make(1), make(2)));
+  const list = await step(() => [make(3), make(4)]);
+  const named = await step(() => ({ loss: make(5), count: 7, nothing: null }));
+  const number = await step(() => 42 + 0 * make(6).size);
+  assert.equal([...(await one.read())], [3, 3]);
+  assert.equal([await list[0]!.read(), await list[1]!.read()], [Float32Array.of(3, 3), Float32Array.of(4, 4)]);
+  assert.equal(await named.loss.read(), Float32Array.of(5, 5));
+  assert.is(number, 42);
+  const alive = made.map(({ alive }) => alive);
+  assert.equal(alive, [false, false, true, true, true, false]);
+  assert.match(await messageOf(() => made[0]!.read()), /was freed by the end of its step\(\)/);
+});
+
+gpuTest('keep lets a tensor outlive its step', async () => {
+  let kept: Tensor | undefined;
+  await step(() => {
+    kept = keep(Tensor.full([1], 8));
+  });
+  assert.is(await kept!.item(), 8);
+});
+
+gpuTest('a step gives its memory back, and the next one gets the same', async () => {
+  const before = gpu.pool.stats.liveBytes;
+  const ids: number[][] = [];
+  for (let i = 0; i < 2; i++) {
+    await step(() => {
+      const tensors = [3000, 70, 3000].map((size) => Tensor.zeros([size]));
+      ids.push(tensors.map((tensor) => tensor.storage.pool.id));
+    });
+  }
+  assert.equal(ids[0], ids[1]);
+  assert.is(gpu.pool.stats.liveBytes, before);
+});
+
+gpuTest('steps do not nest', async () => {
+  let inner: Promise<unknown> | undefined;
+  await step(() => {
+    inner = step(() => 1);
+    inner.catch(() => {});
+  });
+  assert.match(await messageOf(() => inner), /^step: steps do not nest/);
+});
+
+gpuTest('the function of a step is not async', async () => {
+  const message = await messageOf(() => step(async () => {}));
+  assert.is(message, 'step: the function must not be async; read values after the step.');
+});
+
+gpuTest('an error in a step comes out, its tensors are freed, and the next step works', async () => {
+  let inside: Tensor | undefined;
+  const message = await messageOf(() =>
+    step(() => {
+      inside = Tensor.zeros([3]);
+      throw new Error('mine');
+    }),
+  );
+  assert.is(message, 'mine');
+  assert.not(inside!.alive);
+  const sum = await step(() => ops.sum(Tensor.full([10], 2)));
+  assert.is(await sum.item(), 20);
+});
+
+gpuTest('each step counts', async () => {
+  const before = stepCounter();
+  await step(() => 0);
+  await step(() => 0);
+  assert.is(stepCounter(), before + 2);
+});
+
+gpuTest('step words are reserved apart from each other, and given back', () => {
+  const [a, b] = [reserveStepWords(3), reserveStepWords(5)];
+  assert.ok(a.at + 3 <= b.at || b.at + 5 <= a.at);
+  a.release();
+  const again = reserveStepWords(3);
+  assert.is(again.at, a.at);
+  for (const slot of [again, b]) slot.release();
+  assert.throws(() => reserveStepWords(1_000_000), /the step buffer holds 16384 values/);
+});
+
+test.run();

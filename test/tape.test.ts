@@ -1,0 +1,154 @@
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { keep, step } from '../src/core/step.ts';
+import { isRecording, noGrad, record } from '../src/core/tape.ts';
+import { Tensor } from '../src/core/tensor.ts';
+import * as ops from '../src/ops/index.ts';
+import { gpuTest, messageOf } from './gpu.ts';
+
+const parameter = (...values: number[]): Tensor => Tensor.from(values, [values.length], { requiresGrad: true });
+
+const valuesOf = async (tensor: Tensor | null): Promise<number[]> => [...(await tensor!.read())];
+
+gpuTest('gradients accumulate over backward calls until they are cleared', async () => {
+  const x = parameter(1, 2);
+  ops.sum(ops.square(x)).backward();
+  assert.equal(await valuesOf(x.grad), [2, 4]);
+  ops.sum(ops.mul(x, 3)).backward();
+  assert.equal(await valuesOf(x.grad), [5, 7]);
+  x.grad = null;
+  ops.sum(x).backward();
+  assert.equal(await valuesOf(x.grad), [1, 1]);
+});
+
+gpuTest('a tensor that is used several times gets the sum of its gradients', async () => {
+  const x = parameter(2, -3);
+  const y = ops.square(x);
+  // y + y·x + y: dy = 2 + x, plus y directly into x.
+  ops.sum(ops.add(ops.add(y, ops.mul(y, x)), y)).backward();
+  assert.equal(await valuesOf(x.grad), [2 * 2 * (2 + 2) + 4, 2 * -3 * (2 - 3) + 9]);
+});
+
+gpuTest('the same gradient that reaches two parameters is not shared between them', async () => {
+  const [a, b] = [parameter(1), parameter(1)];
+  ops.add(a, b).backward();
+  ops.mul(a, 5).backward();
+  assert.equal(await valuesOf(a.grad), [6]);
+  assert.equal(await valuesOf(b.grad), [1]);
+});
+
+gpuTest('a long chain, of reshapes that share memory too', async () => {
+  const x = parameter(1, 2);
+  let y: Tensor = x;
+  for (let i = 0; i < 300; i++) y = ops.reshape(ops.mul(y, i % 2 ? 0.5 : 2), [i % 2 ? 1 : 2, -1]);
+  ops.sum(y).backward();
+  assert.equal(await valuesOf(x.grad), [1, 1]);
+});
+
+gpuTest('backward starts from the gradient that it is given, and leaves that alone', async () => {
+  const x = parameter(1, 2);
+  const dy = Tensor.from([10, 100]);
+  ops.square(x).backward(dy);
+  assert.equal(await valuesOf(x.grad), [20, 400]);
+  assert.equal(await valuesOf(dy), [10, 100]);
+  const leaf = parameter(1);
+  leaf.backward(Tensor.from([7]));
+  assert.equal(await valuesOf(leaf.grad), [7]);
+});
+
+gpuTest('noGrad records nothing, also inside, and ends with an error', async () => {
+  const x = parameter(1, 2);
+  const y = noGrad(() => noGrad(() => ops.sum(ops.square(x))));
+  assert.is(y.node, null);
+  assert.match(
+    await messageOf(() => y.backward()),
+    /^backward: nothing was recorded for this tensor \[1\]: no input has requiresGrad, or it was computed in noGrad/,
+  );
+  assert.throws(() =>
+    noGrad(() => {
+      throw new Error('inside');
+    }),
+  );
+  assert.ok(isRecording());
+});
+
+gpuTest('detach cuts the tape', async () => {
+  const x = parameter(3);
+  ops.mul(ops.square(x).detach(), x).backward();
+  assert.equal(await valuesOf(x.grad), [9]);
+});
+
+gpuTest('a tensor without requiresGrad gets no gradient, and its share is not computed', async () => {
+  const [x, w] = [parameter(1, 2), Tensor.from([3, 4])];
+  const asked: boolean[][] = [];
+  const y = record(ops.mul(x.detach(), w), [x, w], (dy, needs) => {
+    asked.push([...needs]);
+    return [ops.mul(dy, w), null];
+  });
+  ops.sum(y).backward();
+  assert.equal(asked, [[true, false]]);
+  assert.is(w.grad, null);
+  assert.equal(await valuesOf(x.grad), [3, 4]);
+});
+
+gpuTest('a second backward says that the graph is gone', async () => {
+  const x = parameter(1, 2);
+  const loss = ops.sum(ops.square(x));
+  loss.backward();
+  const message = await messageOf(() => loss.backward());
+  assert.match(message, /^backward: an earlier backward\(\) has freed this graph\. Run the forward pass again/);
+  assert.is((await loss.item()) > 0, true);
+});
+
+gpuTest('two losses over one freed graph say so, too', async () => {
+  const h = ops.square(parameter(1, 2));
+  const [first, second] = [ops.sum(h), ops.mean(h)];
+  first.backward();
+  assert.match(await messageOf(() => second.backward()), /freed this graph|freed by backward\(\)/);
+});
+
+gpuTest('what lies inside the graph is freed; loss and logits are not; nor is what was kept', async () => {
+  const x = parameter(1, -2);
+  const inside = ops.square(x);
+  const kept = keep(ops.mul(inside, 2));
+  const logits = ops.add(kept, 1);
+  const loss = ops.sum(logits);
+  loss.backward();
+  assert.match(
+    await messageOf(() => inside.read()),
+    /a tensor \[2\] was freed by backward\(\)\. Use it before, or keep/,
+  );
+  assert.equal(await valuesOf(kept), [2, 8]);
+  assert.equal(await valuesOf(logits), [3, 9]);
+  assert.equal(await valuesOf(loss), [12]);
+});
+
+gpuTest('gradients outlive the step in which they were computed', async () => {
+  const x = parameter(1, 2);
+  for (let i = 0; i < 2; i++) await step(() => ops.sum(ops.square(x)).backward());
+  assert.equal(await valuesOf(x.grad), [4, 8]);
+});
+
+gpuTest('gradients and tensors of other shapes are refused', async () => {
+  const x = parameter(1, 2);
+  const y = ops.square(x);
+  assert.match(await messageOf(() => y.backward()), /\[2\] has 2 elements; reduce it to one/);
+  assert.match(await messageOf(() => y.backward(Tensor.zeros([3]))), /the gradient is \[3\] but the tensor \[2\]/);
+  const wrong = record(ops.sum(x.detach()), [x], () => [Tensor.zeros([3])]);
+  assert.match(await messageOf(() => wrong.backward()), /input 0 is \[2\] but its gradient came as \[3\]/);
+});
+
+gpuTest('saved tensors live until backward, or not at all when nothing is recorded', async () => {
+  const x = parameter(1);
+  const saved = Tensor.from([5]);
+  const y = record(ops.neg(x.detach()), [x], (dy) => [ops.mul(dy, saved)], [saved]);
+  assert.ok(saved.alive);
+  y.backward();
+  assert.not(saved.alive);
+  assert.equal(await valuesOf(x.grad), [5]);
+  const unused = Tensor.from([5]);
+  noGrad(() => record(ops.neg(x), [x], () => [null], [unused]));
+  assert.not(unused.alive);
+});
+
+test.run();

@@ -1,0 +1,89 @@
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { Tensor } from '../src/core/tensor.ts';
+import { gpu, gpuTest, messageOf, onDevice } from './gpu.ts';
+
+gpuTest('what is written is read back, in each type', async () => {
+  const x = Tensor.from(Float32Array.of(1.5, -2, Number.POSITIVE_INFINITY), [3, 1]);
+  assert.equal([x.dtype, x.shape, x.size], ['f32', [3, 1], 3]);
+  assert.equal(await x.read(), Float32Array.of(1.5, -2, Number.POSITIVE_INFINITY));
+  assert.equal(await Tensor.from(Uint32Array.of(0, 0xffffffff)).readInts(), Uint32Array.of(0, 0xffffffff));
+  const signed = Tensor.from(Int32Array.of(-1));
+  assert.is(signed.dtype, 'i32');
+  assert.equal(await signed.readInts(), Uint32Array.of(0xffffffff));
+  assert.is(Tensor.from([1, 2]).dtype, 'f32');
+  assert.is(await Tensor.from([7], []).item(), 7);
+});
+
+gpuTest('from copies: what happens to the array later does not matter', async () => {
+  const data = Float32Array.of(1, 2);
+  const x = Tensor.from(data);
+  data[0] = 9;
+  assert.equal([...(await x.read())], [1, 2]);
+});
+
+gpuTest('from takes the part of a buffer that an array views', async () => {
+  const view = new Float32Array(Float32Array.of(1, 2, 3, 4).buffer, 4, 2);
+  assert.equal([...(await Tensor.from(view).read())], [2, 3]);
+});
+
+gpuTest('zeros and full are that, in memory that held something else', async () => {
+  Tensor.from(new Float32Array(1000).fill(5)).free('the test');
+  assert.ok((await Tensor.zeros([10, 100]).read()).every((value) => value === 0));
+  assert.ok((await Tensor.full([10, 100], -0.5).read()).every((value) => value === -0.5));
+});
+
+gpuTest('write replaces the content, in the order of the calls', async () => {
+  const x = Tensor.from([1, 2]);
+  const before = x.read();
+  x.write(Float32Array.of(3, 4));
+  assert.equal([...(await before)], [1, 2]);
+  assert.equal([...(await x.read())], [3, 4]);
+});
+
+gpuTest('views share memory, which lives until the last of them is freed', async () => {
+  const x = Tensor.from([1, 2, 3, 4, 5, 6], [2, 3]);
+  const view = x.view([3, 2]);
+  x.write(Float32Array.of(6, 5, 4, 3, 2, 1));
+  x.free('the test');
+  // Were the memory free, this would take it.
+  Tensor.full([6], 9);
+  assert.equal([...(await view.read())], [6, 5, 4, 3, 2, 1]);
+  assert.match(await messageOf(() => x.view([6])), /was freed by the test/);
+});
+
+gpuTest('reading a freed tensor says who freed it and what to do', async () => {
+  const x = Tensor.zeros([2, 3]);
+  x.free('somebody');
+  const message = await messageOf(() => x.read());
+  assert.is(message, 'a tensor [2,3] was freed by somebody. Use it before, or keep it with `keep(tensor)`.');
+  x.free('somebody else');
+  assert.not(x.alive);
+});
+
+gpuTest('shapes that cannot be are refused', async () => {
+  assert.match(await messageOf(() => Tensor.zeros([2, 0])), /whole numbers from 1 on, not \[2,0\]/);
+  assert.match(await messageOf(() => Tensor.zeros([1.5])), /whole numbers/);
+  assert.match(await messageOf(() => Tensor.from([1, 2, 3], [2, 2])), /3 values do not fill \[2,2\], which takes 4/);
+  assert.match(await messageOf(() => Tensor.zeros([2]).write(Float32Array.of(1))), /1 values do not fill \[2\]/);
+  assert.match(await messageOf(() => Tensor.zeros([2]).view([3])), /\[2\] cannot become \[3\]/);
+  assert.match(await messageOf(() => Tensor.zeros([2]).item()), /has 2 elements, not one/);
+});
+
+gpuTest('a tensor above the largest buffer is refused with the limit', async () => {
+  const tooMany = Math.floor(gpu.limits.maxBufferSize / 4) + 1;
+  assert.match(
+    await messageOf(() => Tensor.empty([tooMany])),
+    /MiB does not fit this adapter, whose largest buffer is/,
+  );
+});
+
+gpuTest('each device has tensors of its own', async () => {
+  const here = Tensor.from([1]);
+  const there = await onDevice({ adapter: 'null' }, () => Tensor.from([2]).storage.gpu);
+  assert.is.not(there, gpu);
+  assert.is(here.storage.gpu, gpu);
+  assert.is(await here.item(), 1);
+});
+
+test.run();

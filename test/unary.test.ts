@@ -1,0 +1,59 @@
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { Tensor } from '../src/core/tensor.ts';
+import * as ops from '../src/ops/index.ts';
+import { engine } from './cases/case.ts';
+import { type UNARY, unaryCases } from './cases/unary.ts';
+import { BEYOND_ONE_ROW, equalAtSamples, pattern, patternAt } from './exact.ts';
+import { gpuTest, gradcheckAll } from './gpu.ts';
+
+gradcheckAll(unaryCases);
+
+/** [x, f(x), f′(x)] far out, where eˣ overflows or vanishes. */
+const limits: readonly (readonly [Exclude<(typeof UNARY)[number], 'log' | 'sqrt' | 'exp'>, number, number, number])[] =
+  [
+    ['tanh', 1000, 1, 0],
+    ['tanh', -1000, -1, 0],
+    ['sigmoid', 1000, 1, 0],
+    ['sigmoid', -1000, 0, 0],
+    ['silu', 1000, 1000, 1],
+    ['silu', -1000, 0, 0],
+    ['gelu', 1000, 1000, 1],
+    ['gelu', -1000, 0, 0],
+    ['softplus', 1000, 1000, 1],
+    ['softplus', -1000, 0, 0],
+    ['relu', 1e30, 1e30, 1],
+    ['relu', -1e30, 0, 0],
+  ];
+for (const [name, at, value, slope] of limits) {
+  gpuTest(`${name}(${at}) is ${value}, with slope ${slope}`, async () => {
+    const x = Tensor.from([at], [1], { requiresGrad: true });
+    const y = engine[name](x);
+    assert.is((await y.item()) + 0, Math.fround(value));
+    y.backward();
+    assert.is((await x.grad!.item()) + 0, slope);
+  });
+}
+
+gpuTest('relu and abs have slope 0 at 0', async () => {
+  for (const op of [ops.relu, ops.abs]) {
+    const x = Tensor.from([0], [1], { requiresGrad: true });
+    op(x).backward();
+    assert.is(await x.grad!.item(), 0);
+  }
+});
+
+gpuTest('relu lets a NaN through', async () => {
+  const y = await ops.relu(Tensor.from([1, Number.NaN, -1])).read();
+  assert.equal([...y], [1, Number.NaN, 0]);
+});
+
+gpuTest('reaches past 65,535 workgroups, forward and backward', async () => {
+  const x = Tensor.from(pattern(BEYOND_ONE_ROW), [BEYOND_ONE_ROW], { requiresGrad: true });
+  const y = ops.relu(x);
+  equalAtSamples(await y.read(), (i) => Math.max(patternAt(i), 0));
+  y.backward(Tensor.from(pattern(BEYOND_ONE_ROW)));
+  equalAtSamples(await x.grad!.read(), (i) => Math.max(patternAt(i), 0));
+});
+
+test.run();
