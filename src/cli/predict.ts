@@ -35,14 +35,8 @@ export async function predict({ model: path, images, adapter, json }: PredictOpt
       for (const [i, values] of all.entries()) predictions.push(named(readable[i]!, values, facts.classes));
     }
     for (const [image, error] of failures) predictions.push({ image, error });
-    console.log(
-      json
-        ? JSON.stringify(predictions, null, 2)
-        : predictions
-            .filter((p) => 'prediction' in p)
-            .map(shown(predictions.length))
-            .join('\n'),
-    );
+    if (json) console.log(JSON.stringify(predictions, null, 2));
+    else for (const line of predictions.flatMap(shown(predictions.length))) console.log(line);
     for (const error of failures.values()) console.error(`dawngrad: ${error}`);
     if (failures.size > 0) process.exitCode = 2;
   } finally {
@@ -63,6 +57,17 @@ function imagesIn(path: string): string[] {
   return files;
 }
 
+/** What the system says of a file (no permission, a folder called x.png) is the user's to mend. */
+function bytesOf(file: string): Uint8Array {
+  try {
+    return readFileSync(file);
+  } catch (error) {
+    throw new DataError(
+      `${file}: cannot be read (${(error as Error).message}). Check that it is a file and may be read.`,
+    );
+  }
+}
+
 /** Decodes images to the form that the network was trained on; what cannot be decoded is kept with its reason. */
 async function decode(files: readonly string[], { options, storedSide }: ModelFacts) {
   const { channels } = options;
@@ -71,7 +76,7 @@ async function decode(files: readonly string[], { options, storedSide }: ModelFa
   const failures = new Map<string, string>();
   for (const file of files) {
     try {
-      const image = fitSquare(await decodeImage(readFileSync(file), file), storedSide, channels);
+      const image = fitSquare(await decodeImage(bytesOf(file), file), storedSide, channels);
       decoded.push((channels === 3 ? toRgb(image) : image).pixels);
       readable.push(file);
     } catch (error) {
@@ -101,9 +106,10 @@ const percent = (share: number): string => `${(100 * share).toFixed(1)} %`.padSt
 
 /** A line for each of many images, a small table for each of few. */
 const shown = (count: number) => (prediction: Prediction) => {
-  if (!('prediction' in prediction)) return '';
+  if (!('prediction' in prediction)) return [];
   const { image, probabilities } = prediction;
-  const ranked = Object.entries(probabilities);
+  // Sorted again: an object puts keys such as "3" first, whatever their order was.
+  const ranked = Object.entries(probabilities).sort((a, b) => b[1] - a[1]);
   if (count > MANY)
     return `${image}: ${ranked
       .slice(0, 3)

@@ -1,6 +1,6 @@
 import { ConfigError } from '../core/errors.ts';
 import type { Module } from '../nn/index.ts';
-import { type ModelOptions, VGG_NAMES, Vgg, vggActivationBytes } from './vgg.ts';
+import { type ModelOptions, VGG_NAMES, Vgg, vggActivationBytes, vggSmallestBatch } from './vgg.ts';
 
 export { type ModelOptions, scaled, Vgg } from './vgg.ts';
 
@@ -8,12 +8,18 @@ interface Architecture {
   build(options: ModelOptions): Module;
   /** Bytes of the largest activation of one image. */
   activationBytes(options: ModelOptions): number;
+  /** Images that a training batch needs: 2 where a batch norm sees one value of a channel in each. */
+  smallestBatch(options: ModelOptions): number;
 }
 
 const architectures: Readonly<Record<string, Architecture>> = Object.fromEntries(
   VGG_NAMES.map((name) => [
     name,
-    { build: (options: ModelOptions) => new Vgg(name, options), activationBytes: vggActivationBytes },
+    {
+      build: (options: ModelOptions) => new Vgg(name, options),
+      activationBytes: vggActivationBytes,
+      smallestBatch: vggSmallestBatch,
+    },
   ]),
 );
 
@@ -21,7 +27,7 @@ const architectures: Readonly<Record<string, Architecture>> = Object.fromEntries
 export const MODEL_NAMES: readonly string[] = Object.keys(architectures);
 
 function architecture(name: string): Architecture {
-  const found = architectures[name];
+  const found = Object.hasOwn(architectures, name) && architectures[name];
   if (!found) throw new ConfigError(`unknown architecture '${name}'; there are ${MODEL_NAMES.join(', ')}.`);
   return found;
 }
@@ -32,3 +38,6 @@ export const createModel = (name: string, options: ModelOptions): Module => arch
 /** Bytes of the largest activation that one image makes in the network. */
 export const activationBytes = (name: string, options: ModelOptions): number =>
   architecture(name).activationBytes(options);
+
+/** The smallest batch that the network can be trained on. */
+export const smallestBatch = (name: string, options: ModelOptions): number => architecture(name).smallestBatch(options);

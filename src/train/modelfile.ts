@@ -60,17 +60,50 @@ function parseFacts(text: string | undefined, path: string): ModelFacts {
   if (!text) {
     throw new DataError(`${path}: its metadata does not say which network it is. Give the model.safetensors of a run.`);
   }
-  let facts: ModelFacts;
+  let facts: Loose<ModelFacts> | null;
   try {
-    facts = JSON.parse(text) as ModelFacts;
+    facts = JSON.parse(text);
   } catch {
     throw new DataError(`${path}: its metadata 'dawngrad' is not JSON. Give the model.safetensors of a run.`);
   }
-  if (!MODEL_NAMES.includes(facts.arch)) {
-    throw new DataError(`${path}: holds a '${facts.arch}'; this version knows ${MODEL_NAMES.join(', ')}.`);
+  const arch = facts?.arch;
+  if (typeof arch === 'string' && !MODEL_NAMES.includes(arch)) {
+    throw new DataError(`${path}: holds a '${arch}'; this version knows ${MODEL_NAMES.join(', ')}.`);
   }
-  if (!facts.options || !Array.isArray(facts.classes) || !facts.normalisation || !facts.storedSide) {
-    throw new DataError(`${path}: its metadata is incomplete. Give the model.safetensors of a run.`);
+  const wrong = Object.entries(sound).find(([, holds]) => !facts || !holds(facts));
+  if (wrong) {
+    throw new DataError(
+      `${path}: ${wrong[0]} in its metadata is missing or not what it should be. Give the model.safetensors of a run.`,
+    );
   }
-  return facts;
+  return facts as ModelFacts;
 }
+
+/** What a file says it is, nothing of it checked. */
+type Loose<T> = {
+  readonly [K in keyof T]?: T[K] extends readonly unknown[] ? unknown : T[K] extends object ? Loose<T[K]> : unknown;
+};
+
+const isNumber = (value: unknown, least: number, most: number): boolean =>
+  typeof value === 'number' && value >= least && value <= most;
+const isWhole = (value: unknown, least: number, most: number): boolean =>
+  Number.isInteger(value) && isNumber(value, least, most);
+const isList = (value: unknown, length: unknown, holds: (element: unknown) => boolean): boolean =>
+  Array.isArray(value) && value.length === length && value.every(holds);
+
+/** What must hold before a network is built of it: sizes from a file decide how much memory is taken. */
+const sound: Readonly<Record<string, (facts: Loose<ModelFacts>) => boolean>> = {
+  arch: ({ arch }) => typeof arch === 'string',
+  'options.channels': ({ options }) => options?.channels === 1 || options?.channels === 3,
+  'options.size': ({ options }) => isWhole(options?.size, 1, 4096),
+  'options.width': ({ options }) => isNumber(options?.width, 1e-6, 16),
+  'options.head': ({ options }) => options?.head === 'vgg' || options?.head === 'fastai',
+  'options.pool': ({ options }) => isWhole(options?.pool, 1, 64),
+  'options.classes': ({ options }) => isWhole(options?.classes, 1, 256),
+  classes: ({ classes, options }) => isList(classes, options?.classes, (name) => typeof name === 'string'),
+  'normalisation.mean': ({ normalisation, options }) =>
+    isList(normalisation?.mean, options?.channels, (value) => isNumber(value, -1e3, 1e3)),
+  'normalisation.std': ({ normalisation, options }) =>
+    isList(normalisation?.std, options?.channels, (value) => isNumber(value, 1e-6, 1e3)),
+  storedSide: ({ storedSide }) => isWhole(storedSide, 1, 4096),
+};
