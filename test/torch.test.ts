@@ -115,7 +115,10 @@ else
             mkdirSync(folder);
             const model = createModel(arch, o);
             if (!random) await train(model, o);
-            const facts = { arch, options: o, classes, normalisation: { mean: [0], std: [1] }, storedSide: o.size };
+            const each = (value: number) => new Array<number>(o.channels).fill(value);
+            const normalisation = { mean: each(0), std: each(1) };
+            const stored = { storedSide: o.size, storedChannels: o.channels };
+            const facts = { arch, options: o, classes, normalisation, ...stored };
             await saveModel(join(folder, 'model.safetensors'), model, facts, 3);
             const data = toChannelsFirst(pixels(o), o);
             const shape = [images, o.channels, o.size, o.size];

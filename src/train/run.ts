@@ -2,12 +2,13 @@ import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ConfigError } from '../core/errors.ts';
 import { setSeed } from '../core/stepbuffer.ts';
-import { writeFileAtomic } from '../data/atomic.ts';
+import { removeLeftovers, writeFileAtomic } from '../data/atomic.ts';
 import { normalisationOf } from '../data/batches.ts';
 import type { Dataset } from '../data/dataset.ts';
 import type { Gpu } from '../gpu/gpu.ts';
 import { mebibytes } from '../gpu/pool.ts';
 import { activationBytes, createModel, type ModelOptions } from '../models/index.ts';
+import { teamFor } from '../ops/team.ts';
 import { writeArtifacts } from './artifacts.ts';
 import { type CheckpointFacts, loadCheckpoint, saveCheckpoint } from './checkpoint.ts';
 import type { TrainConfig } from './config.ts';
@@ -84,7 +85,7 @@ export class Run {
     );
     this.record = {
       ...origin,
-      kernelPlan: {},
+      kernelPlan: { matrices: teamFor(gpu.adapter) },
       model: { ...options, pool: config.pool, arch: config.arch, parameters: model.parameterCount() },
       result: null,
     };
@@ -97,7 +98,6 @@ export class Run {
 
   /** Trains to the end, or until it is stopped or diverges, and writes everything that there is to write. */
   async train(): Promise<RunResult> {
-    const { config } = this.request;
     mkdirSync(this.folder.last, { recursive: true });
     writeRecord(this.folder.record, this.record);
     if (!this.request.resume) await this.checkpoint();
@@ -107,7 +107,6 @@ export class Run {
         afterStep: ({ step }) => this.afterStep(step),
         progress: ({ epoch, step, loss, accuracy }) =>
           this.progress.step({ epoch, step, loss, accuracy, imagesPerSecond: this.imagesPerSecond() }),
-        validating: () => {},
         epochEnd: (result) => this.epochEnd(result),
       });
       if (!done) status = 'stopped';
@@ -133,7 +132,6 @@ export class Run {
         data: this.request.data,
       });
     }
-    if (status === 'stopped' && config.maxMinutes !== null) this.request.gpu.check();
     return result;
   }
 
@@ -186,7 +184,8 @@ export class Run {
     const { seconds, best } = loadCheckpoint(this.checkpointPath, this.trainer);
     this.secondsBefore = seconds;
     this.best = best;
-    const { metrics } = this.folder;
+    const { dir, last, metrics } = this.folder;
+    for (const folder of [dir, last]) removeLeftovers(folder);
     const { epoch } = this.trainer.position;
     if (existsSync(metrics)) {
       this.rows = parseMetricsCsv(readFileSync(metrics, 'utf8'), metrics).filter((row) => row.epoch <= epoch);

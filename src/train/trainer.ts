@@ -68,7 +68,7 @@ export interface TrainerHooks {
   /** After a step; return true to stop there. */
   afterStep(position: Position): Promise<boolean>;
   progress(progress: Progress): void;
-  validating(done: number, of: number): void;
+  validating?(done: number, of: number): void;
   epochEnd(result: EpochResult): Promise<void>;
 }
 
