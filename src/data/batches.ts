@@ -20,12 +20,14 @@ export interface Augmentation {
 }
 
 /** Augmentations by the names of `--augment`; each does what the one before does, and more. */
-export const AUGMENTATIONS: Readonly<Record<string, Augmentation>> = {
+export const AUGMENTATIONS = {
   none: { flip: false, shift: 0, angleRad: 0, erase: false },
   flip: { flip: true, shift: 0, angleRad: 0, erase: false },
   crop: { flip: true, shift: 1 / 12, angleRad: 0, erase: false },
   affine: { flip: true, shift: 1 / 12, angleRad: (10 * Math.PI) / 180, erase: true },
-};
+} as const satisfies Readonly<Record<string, Augmentation>>;
+
+export type AugmentationName = keyof typeof AUGMENTATIONS;
 
 /** Per-channel mean and standard deviation of x/255, the numbers that images are normalised by. */
 export interface Normalisation {
@@ -101,7 +103,7 @@ export class Batches {
     this.size = options.size ?? set.side;
     this.channels = options.channels ?? set.channels;
     this.normalisation = options.normalisation ?? normalisationOf(set, this.channels);
-    this.augmentation = options.augmentation ?? AUGMENTATIONS.none!;
+    this.augmentation = options.augmentation ?? AUGMENTATIONS.none;
     this.indices = reserveStepWords(options.batch);
     this.streamed = set.pixels.length > Math.min(limits.maxStorageBufferBindingSize, limits.maxBufferSize);
     this.images = this.streamed
