@@ -58,6 +58,7 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> yScalar: array<f32>;
 
 //#include TEAM "lib/lanes8.wgsl"
+//#include "lib/tiles.wgsl"
 
 // Four channels from `at` on, zero from the `count`-th on (count ≥ 1). `vec4f(x[…])` reads the same for both element types.
 fn loadX(at: u32, count: u32, inside: bool) -> vec4f {
@@ -175,36 +176,27 @@ fn tileAt(k0: u32, pixel: u32, lane: u32, split: u32) -> Tile {
   return finishK(tile, lane);
 }
 
-// The workgroup's first output channel and first pixel. Channels run fastest, so that neighbours share pixels.
-fn tileOrigin(workgroup: vec3u, grid: vec3u) -> vec2u {
-  let tilesK = (params.outC + ROWS * TEAMS - 1u) / (ROWS * TEAMS);
-  let index = workgroup.x + workgroup.y * grid.x;
-  return vec2u(index % tilesK * (ROWS * TEAMS), index / tilesK * (4u * LANES));
-}
-
 // Four channels from k on of the lane's four pixels.
 fn put(k: u32, pixel: u32, split: u32, rows: mat4x4f) {
   let channels = params.outC;
   let pixels = params.batch * params.outH * params.outW;
-  if (k < channels) {
-    var add = vec4f();
-    if (params.hasBias != 0u) {
-      add = bias[k / 4u];
-    }
-    let v = transpose(rows);
-    let at = ((split * pixels + pixel) * channels + k) / 4u;
-    if (pixel < pixels) {
-      y[at] = v[0] + add;
-    }
-    if (pixel + 1u < pixels) {
-      y[at + channels / 4u] = v[1] + add;
-    }
-    if (pixel + 2u < pixels) {
-      y[at + channels / 2u] = v[2] + add;
-    }
-    if (pixel + 3u < pixels) {
-      y[at + channels / 4u * 3u] = v[3] + add;
-    }
+  var add = vec4f();
+  if (params.hasBias != 0u) {
+    add = bias[k / 4u];
+  }
+  let v = transpose(rows);
+  let at = ((split * pixels + pixel) * channels + k) / 4u;
+  if (pixel < pixels) {
+    y[at] = v[0] + add;
+  }
+  if (pixel + 1u < pixels) {
+    y[at + channels / 4u] = v[1] + add;
+  }
+  if (pixel + 2u < pixels) {
+    y[at + channels / 2u] = v[2] + add;
+  }
+  if (pixel + 3u < pixels) {
+    y[at + channels / 4u * 3u] = v[3] + add;
   }
 }
 
@@ -229,41 +221,33 @@ fn putScalar(k: u32, pixel: u32, split: u32, rows: mat4x4f) {
 @compute @workgroup_size(LANES * TEAMS)
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) grid: vec3u,
   @builtin(local_invocation_index) local: u32) {
-  let origin = tileOrigin(workgroup, grid);
-  if (origin.y >= params.batch * params.outH * params.outW) {
+  let origin = tileOrigin(workgroup, grid, params.outC, params.batch * params.outH * params.outW);
+  if (origin.x >= params.outC || origin.y >= params.batch * params.outH * params.outW) {
     return;
   }
   let lane = local % LANES;
   let k = origin.x + local / LANES * ROWS;
   let pixel = origin.y + 4u * lane;
-  let t = tileAt(k, pixel, lane, workgroup.z);
-  put(k, pixel, workgroup.z, mat4x4f(t.r0, t.r1, t.r2, t.r3));
-  if (ROWS > 4u) {
-    put(k + 4u, pixel, workgroup.z, mat4x4f(t.r4, t.r5, t.r6, t.r7));
-  }
-  if (ROWS > 8u) {
-    put(k + 8u, pixel, workgroup.z, mat4x4f(t.r8, t.r9, t.r10, t.r11));
-    put(k + 12u, pixel, workgroup.z, mat4x4f(t.r12, t.r13, t.r14, t.r15));
+  var t = tileAt(k, pixel, lane, workgroup.z);
+  for (var row = k; row < min(k + ROWS, params.outC); row += 4u) {
+    put(row, pixel, workgroup.z, mat4x4f(t.r0, t.r1, t.r2, t.r3));
+    dropFourRows(&t);
   }
 }
 
 @compute @workgroup_size(LANES * TEAMS)
 fn ragged(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) grid: vec3u,
   @builtin(local_invocation_index) local: u32) {
-  let origin = tileOrigin(workgroup, grid);
-  if (origin.y >= params.batch * params.outH * params.outW) {
+  let origin = tileOrigin(workgroup, grid, params.outC, params.batch * params.outH * params.outW);
+  if (origin.x >= params.outC || origin.y >= params.batch * params.outH * params.outW) {
     return;
   }
   let lane = local % LANES;
   let k = origin.x + local / LANES * ROWS;
   let pixel = origin.y + 4u * lane;
-  let t = tileAt(k, pixel, lane, workgroup.z);
-  putScalar(k, pixel, workgroup.z, mat4x4f(t.r0, t.r1, t.r2, t.r3));
-  if (ROWS > 4u) {
-    putScalar(k + 4u, pixel, workgroup.z, mat4x4f(t.r4, t.r5, t.r6, t.r7));
-  }
-  if (ROWS > 8u) {
-    putScalar(k + 8u, pixel, workgroup.z, mat4x4f(t.r8, t.r9, t.r10, t.r11));
-    putScalar(k + 12u, pixel, workgroup.z, mat4x4f(t.r12, t.r13, t.r14, t.r15));
+  var t = tileAt(k, pixel, lane, workgroup.z);
+  for (var row = k; row < min(k + ROWS, params.outC); row += 4u) {
+    putScalar(row, pixel, workgroup.z, mat4x4f(t.r0, t.r1, t.r2, t.r3));
+    dropFourRows(&t);
   }
 }
