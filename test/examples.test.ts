@@ -1,38 +1,20 @@
-// The programs that the README shows, run as they are.
-import { spawnSync } from 'node:child_process';
-import { fileURLToPath } from 'node:url';
+// README's examples; package.test.ts runs its training program.
 import { test } from 'uvu';
-import * as assert from 'uvu/assert';
+import { gradcheck } from './cases/case.ts';
+import { uniform } from './check.ts';
+import { mish } from './examples/operation.ts';
+import { gpuTest } from './gpu.ts';
+import * as ref from './reference.ts';
 
-/** The output of a program in `examples/`, which must end well. */
-function outputOf(name: string): string {
-  const program = fileURLToPath(new URL(`examples/${name}.ts`, import.meta.url));
-  const { NODE_OPTIONS, DEBUG, ...env } = process.env;
-  const ended = spawnSync(process.execPath, ['--import', import.meta.resolve('tsx'), program], {
-    env: { ...env, DAWNGRAD_ADAPTER: env.DAWNGRAD_ADAPTER ?? 'swiftshader' },
-    encoding: 'utf8',
-    timeout: 60_000,
-  });
-  assert.is(ended.status, 0, ended.stderr);
-  return ended.stdout;
-}
-
-test('loop.ts trains', () => {
-  const losses = [...outputOf('loop').matchAll(/^epoch \d: loss ([\d.]+)$/gm)].map(([, loss]) => Number(loss));
-  assert.is(losses.length, 4);
-  // Guessing has a loss of ln 7 = 1.95.
-  assert.ok(losses[0]! > 1.95 && losses[3]! < 1.7, `${losses}`);
-});
-
-test('operation.ts computes x / (1 + |x|) and its gradient', () => {
-  const [y, dx] = outputOf('operation')
-    .trim()
-    .split('\n')
-    .map((line) => line.split(/ +/).slice(1).map(Number));
-  const near = (found: number[], wanted: number[]) =>
-    assert.ok(found.length === 4 && found.every((v, i) => Math.abs(v - wanted[i]!) < 1e-6), `${found}, not ${wanted}`);
-  near(y!, [-3 / 4, -1 / 3, 0, 1 / 2]);
-  near(dx!, [1 / 16, 4 / 9, 1, 1 / 4]);
-});
+gpuTest('README’s operation passes the gradient check', () =>
+  gradcheck({
+    op: ([x]) => mish(x),
+    reference: ([x]) => ref.map(x, (value) => value * Math.tanh(Math.log1p(Math.exp(value)))),
+    inputs: [uniform([3, 67], 1, { min: -4, max: 4 })],
+    // exp, log and tanh are each granted a few u, and the argument of tanh is at most 4.
+    bound: { ulps: 64, scale: 4 },
+    gradientBounds: [{ ulps: 64, scale: 4 }],
+  }),
+);
 
 test.run();

@@ -1,124 +1,201 @@
-// The package as its users get it: what is in it, and that it works from there. With DAWNGRAD_TEST=full it is packed and
-// installed by npm, which needs a registry.
-import { spawnSync } from 'node:child_process';
-import { cpSync, mkdirSync, readdirSync, symlinkSync } from 'node:fs';
+// The package as npm makes it, used from an empty folder: what is in it, its commands, and strict TypeScript programs that
+// import it, README's examples among them.
+import { execFileSync, spawnSync } from 'node:child_process';
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { scratchFolder } from './files.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const tsc = join(root, 'node_modules/typescript/bin/tsc');
-const scratch = scratchFolder();
-const home = join(scratch.path, 'package');
-const full = process.env.DAWNGRAD_TEST === 'full';
-const { NODE_OPTIONS, DEBUG, npm_lifecycle_event, ...rest } = process.env;
-const env = { ...rest, DAWNGRAD_ADAPTER: rest.DAWNGRAD_ADAPTER ?? 'swiftshader' };
+const examples = ['program', 'operation'] as const;
+const exampleText = (name: string): string => readFileSync(join(root, 'test/examples', `${name}.ts`), 'utf8');
 
-const settings = {
-  compilerOptions: {
-    ...{ strict: true, noUncheckedIndexedAccess: true, exactOptionalPropertyTypes: true, skipLibCheck: false },
-    // The names of WebGPU's types come from DOM, as in a project without settings.
-    ...{ target: 'ES2022', lib: ['ES2022', 'DOM'], module: 'NodeNext', types: [], outDir: 'out', rootDir: '.' },
-  },
-  files: ['program.ts'],
-};
-const program = `
-import { data, nn, openGpu, ops, optim, Random, step, type Tensor } from 'dawngrad';
+const folder = mkdtempSync(join(tmpdir(), 'dawngrad-package-'));
+const built = join(folder, 'package');
+const user = join(folder, 'user');
+test.after(() => rmSync(folder, { recursive: true, force: true }));
 
-const gpu = await openGpu();
-// Dark images and light ones.
-const labels = Array.from({ length: 40 }, (_, i) => i % 2);
-const images = labels.map((label) => new Uint8Array(64).fill(60 + 120 * label));
-const set = data.fromArrays({ images, labels, classes: ['dark', 'light'] });
-const normalisation = data.normalisationOf(set.train, 1);
-const batches = new data.Batches(set.train, { batch: 12, size: 8, channels: 1, normalisation });
-const net = new nn.Sequential([nn.flatten(), new nn.Linear({ inFeatures: 64, outFeatures: 2 }, new Random(1))]);
-const sgd = new optim.SGD(net.parameters().values());
-const losses: number[] = [];
-for (let epoch = 0; epoch < 5; epoch++) {
-  const loss: Tensor = await step(() => {
-    const { x, labels } = batches.take(batches.order(1, epoch).subarray(0, 12));
-    const mean = ops.crossEntropy(net.forward(x), labels);
-    mean.backward();
-    sgd.step({ lr: 0.1, momentum: 0.9 });
-    return mean;
-  });
-  losses.push(await loss.item());
-}
-gpu.close();
-if (!(losses[4]! < 0.5 * losses[0]!)) throw new Error(\`losses \${losses}\`);
-`;
+const environment = { ...process.env, DAWNGRAD_ADAPTER: process.env.DAWNGRAD_ADAPTER ?? 'swiftshader', NO_COLOR: '1' };
 
-/** Runs a program to its good end and returns its output. */
-function run(command: string, args: readonly string[], cwd: string): string {
-  const ended = spawnSync(command, args, { cwd, env, encoding: 'utf8', timeout: 300_000 });
-  assert.is(ended.status, 0, `${command} ${args.join(' ')}\n${ended.stdout}${ended.stderr}`);
+/** Runs a program to its end; `cwd` is the user's folder. Returns stdout. */
+function run(program: string, ...args: string[]): string {
+  const ended = spawnSync(program, args, { cwd: user, env: environment, encoding: 'utf8', timeout: 240_000 });
+  assert.is(ended.status, 0, `${program} ${args.join(' ')}\n${ended.stdout}${ended.stderr}`);
   return ended.stdout;
 }
 
-/** A user's program in `folder`, where the package is installed: type-checked and run. */
-function programRuns(folder: string): void {
-  scratch.write(`${folder}/package.json`, '{ "type": "module" }');
-  scratch.write(`${folder}/tsconfig.json`, JSON.stringify(settings));
-  scratch.write(`${folder}/program.ts`, program);
-  const cwd = join(scratch.path, folder);
-  run(process.execPath, [tsc, '-p', '.'], cwd);
-  // Without DOM, as in a project for Node alone, and its usual settings.
-  run(process.execPath, [tsc, '-p', '.', '--lib', 'ES2022', '--skipLibCheck', '--noEmit'], cwd);
-  run(process.execPath, ['out/program.js'], cwd);
+/** The paths that `npm pack` would put into the archive of the package in `cwd`. */
+function packed(cwd: string): Map<string, { size: number; mode: number }> {
+  const args = ['pack', '--dry-run', '--json', '--ignore-scripts', '--offline'];
+  const [archive] = JSON.parse(
+    execFileSync('npm', args, { cwd, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }),
+  );
+  return new Map(
+    archive.files.map(({ path, ...facts }: { path: string; size: number; mode: number }) => [path, facts]),
+  );
 }
 
-test.before(() => {
-  mkdirSync(home);
-  for (const name of ['package.json', 'LICENSE', 'README.md', 'shaders']) {
-    cpSync(join(root, name), join(home, name), { recursive: true });
-  }
-  run(process.execPath, [tsc, '-p', 'tsconfig.build.json', '--outDir', join(home, 'dist')], root);
-  // What else may lie there, and is not for users.
-  for (const name of ['runs/a/model.safetensors', 'test/a.test.ts', 'bench/bench.ts', 'src/index.ts', 'shared/x']) {
-    scratch.write(`package/${name}`, '');
-  }
-  symlinkSync(join(root, 'node_modules'), join(home, 'node_modules'), 'junction');
+test('the build is JavaScript with declarations', () => {
+  mkdirSync(built);
+  for (const name of ['package.json', 'README.md', 'LICENSE', 'shaders'])
+    cpSync(join(root, name), join(built, name), { recursive: true });
+  symlinkSync(join(root, 'node_modules'), join(built, 'node_modules'), 'junction');
+  execFileSync(process.execPath, [tsc, '-p', join(root, 'tsconfig.build.json'), '--outDir', join(built, 'dist')]);
+  const sources = readdirSync(join(root, 'src'), { recursive: true, encoding: 'utf8' }).filter((name) =>
+    name.endsWith('.ts'),
+  );
+  const outputs = readdirSync(join(built, 'dist'), { recursive: true, encoding: 'utf8' }).filter(
+    (name) => name.endsWith('ts') || name.endsWith('.js'),
+  );
+  const expected = sources.flatMap((name) => [name.replace(/\.ts$/, '.js'), name.replace(/\.ts$/, '.d.ts')]);
+  assert.equal(outputs.sort(), expected.sort());
 });
-test.after(() => scratch.remove());
 
-test('the package holds the program, its types, its shaders, README and licence, and nothing else', () => {
-  const [{ files }] = JSON.parse(run('npm', ['pack', '--dry-run', '--json', '--ignore-scripts'], home));
-  const paths: string[] = files.map(({ path }: { path: string }) => path);
-  const others = paths.filter((path) => !/^(dist\/.+\.(js|d\.ts)|shaders\/.+\.wgsl)$/.test(path));
+test('the archive holds the build, the shaders and two texts, and nothing else', () => {
+  const files = packed(built);
+  const shaders = readdirSync(join(root, 'shaders'), { recursive: true, encoding: 'utf8' }).filter((name) =>
+    name.endsWith('.wgsl'),
+  );
+  assert.equal(
+    [...files.keys()].filter((path) => path.endsWith('.wgsl')).sort(),
+    shaders.map((name) => `shaders/${name.replaceAll('\\', '/')}`).sort(),
+  );
+  const others = [...files.keys()].filter((path) => !/^(dist\/.*\.(js|d\.ts)|shaders\/.*\.wgsl)$/.test(path));
   assert.equal(others.sort(), ['LICENSE', 'README.md', 'package.json']);
-  for (const path of ['dist/index.js', 'dist/index.d.ts', 'dist/cli/bin.js', 'shaders/lib/grid.wgsl']) {
-    assert.ok(paths.includes(path), path);
+  const { exports, bin, types } = JSON.parse(readFileSync(join(built, 'package.json'), 'utf8'));
+  for (const path of [exports['.'].types, exports['.'].default, types, bin.dawngrad]) {
+    assert.ok(files.has(path.replace(/^\.\//, '')), `${path} is not in the archive`);
   }
-  const shaders = readdirSync(join(root, 'shaders'), { recursive: true, encoding: 'utf8' });
-  assert.is(paths.filter((path) => path.endsWith('.wgsl')).length, shaders.filter((s) => s.endsWith('.wgsl')).length);
+  assert.match(readFileSync(join(built, bin.dawngrad), 'utf8'), /^#!\/usr\/bin\/env node\n/);
+  const bytes = [...files.values()].reduce((sum, { size }) => sum + size, 0);
+  assert.ok(bytes < 2e6, `${bytes} bytes unpacked`);
 });
 
-test('what was built runs: the command, and a strict TypeScript program with the library', () => {
-  const help = run(process.execPath, [join(home, 'dist/cli/bin.js'), '--help'], scratch.path);
-  for (const name of ['train', 'evaluate', 'predict', 'info']) assert.match(help, `  ${name} `);
-  mkdirSync(join(scratch.path, 'user/node_modules'), { recursive: true });
-  symlinkSync(home, join(scratch.path, 'user/node_modules/dawngrad'), 'junction');
-  programRuns('user');
+/** Fewer images and epochs than README shows: what counts here is that it runs. */
+function shortened(text: string): string {
+  const short = text
+    .replace("data: 'toyfaces'", "data: 'toyfaces', limit: 64")
+    .replace('[epochs, schedule] = [6,', '[epochs, schedule] = [2,');
+  assert.is(short.length, text.length + ', limit: 64'.length);
+  return short;
+}
+
+const programs: Record<string, string> = {
+  'program.ts': shortened(exampleText('program')),
+  'operation.ts': exampleText('operation'),
+  'own.ts': `import { data, keep, noGrad, nn, openGpu, ops, Random, step, Tensor } from 'dawngrad';
+import { mish } from './operation.js';
+
+const gpu = await openGpu();
+const device: GPUDevice = gpu.device;
+const images = Array.from({ length: 20 }, (_, i) => new Uint8Array(16 * 16).fill(12 * i));
+const set = data.fromArrays({ images, labels: images.map((_, i) => i % 2), classes: ['even', 'odd'] });
+const { x } = await step(() => new data.Batches(set.train, { batch: 4 }).take([0, 1, 2, 3]));
+class Net extends nn.Module {
+  readonly conv = new nn.Conv2d({ inChannels: 1, outChannels: 4, kernel: 3, padding: 1 }, new Random(1));
+  override children() {
+    return [['conv', this.conv]] as const;
+  }
+  forward(x: Tensor): Tensor {
+    return ops.mean(mish(this.conv.forward(x)));
+  }
+}
+const net = new Net();
+const y = await step(() => {
+  const loss = net.forward(x);
+  loss.backward();
+  return keep(loss);
+});
+const gradient = await net.parameters().get('conv.weight')!.grad!.read();
+console.log(JSON.stringify([await y.item(), noGrad(() => x.size), gradient.length, device.limits.maxBindGroups > 0]));
+gpu.close();
+`,
+};
+
+/** README says what types a program needs: those of the DOM, or @webgpu/types. */
+const libraries: Record<string, object> = {
+  'the DOM’s types': { lib: ['ES2023', 'DOM'], types: [] },
+  '@webgpu/types': { lib: ['ES2023'], types: ['@webgpu/types', 'node'], skipLibCheck: true },
+};
+
+test('strict TypeScript programs type-check against the package', () => {
+  mkdirSync(join(user, 'node_modules'), { recursive: true });
+  symlinkSync(built, join(user, 'node_modules/dawngrad'), 'junction');
+  for (const name of ['@webgpu', '@types', 'undici-types']) {
+    symlinkSync(join(root, 'node_modules', name), join(user, 'node_modules', name), 'junction');
+  }
+  writeFileSync(join(user, 'package.json'), JSON.stringify({ name: 'user', private: true, type: 'module' }));
+  for (const [name, text] of Object.entries(programs)) writeFileSync(join(user, name), text);
+  for (const settings of Object.values(libraries)) {
+    const strict = {
+      strict: true,
+      noUncheckedIndexedAccess: true,
+      exactOptionalPropertyTypes: true,
+      skipLibCheck: false,
+    };
+    const compilerOptions = { ...strict, module: 'NodeNext', target: 'ES2022', outDir: 'out', ...settings };
+    writeFileSync(join(user, 'tsconfig.json'), JSON.stringify({ compilerOptions, files: Object.keys(programs) }));
+    run(process.execPath, tsc, '-p', user);
+  }
 });
 
-if (full) {
-  test('packed and installed in an empty folder, it trains', () => {
-    const folder = join(scratch.path, 'installed');
-    mkdirSync(folder);
-    run('npm', ['pack', '--ignore-scripts', '--pack-destination', folder], home);
-    scratch.write('installed/package.json', '{ "type": "module" }');
-    run(
-      'npm',
-      ['install', '--no-audit', '--no-fund', `./${readdirSync(folder).find((name) => name.endsWith('.tgz'))}`],
-      folder,
+test('they run: shaders are found, and a network trains', () => {
+  const epochs = run(process.execPath, join(user, 'out/program.js'));
+  assert.match(epochs, /^epoch 1: \d+ of 64 right\nepoch 2: \d+ of 64 right\n$/);
+  const [loss, size, gradients, hasLimits] = JSON.parse(run(process.execPath, join(user, 'out/own.js')));
+  assert.ok(Number.isFinite(loss));
+  assert.equal([size, gradients, hasLimits], [4 * 16 * 16, 4 * 9, true]);
+});
+
+test('the command is there', () => {
+  const bin = join(built, 'dist/cli/bin.js');
+  assert.match(run(process.execPath, bin, '--help'), /^ {2}predict /m);
+  assert.ok(JSON.parse(run(process.execPath, bin, 'info', '--json')).chosen.name.length > 0);
+});
+
+test('README shows the examples as they are tested', () => {
+  const readme = readFileSync(join(root, 'README.md'), 'utf8');
+  for (const name of examples)
+    assert.ok(readme.includes(`\`\`\`ts\n${exampleText(name)}\`\`\`\n`), `README has another ${name}`);
+});
+
+if (process.env.DAWNGRAD_TEST === 'full') {
+  test('installed by npm in an empty folder, it trains', () => {
+    const empty = join(folder, 'empty');
+    mkdirSync(empty);
+    const npm = (...args: string[]) => {
+      const ended = spawnSync('npm', args, { cwd: empty, env: environment, encoding: 'utf8', timeout: 240_000 });
+      assert.is(ended.status, 0, `npm ${args.join(' ')}\n${ended.stderr}`);
+      return ended;
+    };
+    const archive = execFileSync('npm', ['pack', built, '--ignore-scripts', '--pack-destination', empty], {
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'ignore'],
+    });
+    writeFileSync(join(empty, 'package.json'), '{ "private": true, "type": "module" }');
+    npm('install', '--no-audit', '--no-fund', `./${archive.trim()}`);
+    const { stderr } = npm(
+      'exec',
+      '--offline',
+      '--',
+      'dawngrad',
+      'train',
+      '--limit',
+      '32',
+      '--epochs',
+      '1',
+      '--batch',
+      '16',
+      '--size',
+      '32',
+      '--out',
+      'run',
     );
-    const size = ['--limit', '64', '--epochs', '1', '--out', 'run'];
-    run('npx', ['--no-install', 'dawngrad', 'train', ...size], folder);
-    assert.ok(readdirSync(join(folder, 'run')).includes('report.html'));
-    programRuns('installed');
+    assert.match(stderr, 'Report: run/report.html');
+    assert.ok(readdirSync(join(empty, 'run')).includes('model.safetensors'));
   });
 }
 

@@ -1,9 +1,17 @@
 import { ConfigError } from '../core/errors.ts';
 import type { Module } from '../nn/index.ts';
 import { vggPython } from './torch.ts';
-import { type ModelOptions, VGG_NAMES, Vgg, vggActivationBytes, vggSmallestBatch } from './vgg.ts';
+import {
+  defaultOptions,
+  type ModelOptions,
+  type ModelSettings,
+  VGG_NAMES,
+  Vgg,
+  vggActivationBytes,
+  vggSmallestBatch,
+} from './vgg.ts';
 
-export { type ModelOptions, scaled, Vgg } from './vgg.ts';
+export { type ModelOptions, type ModelSettings, scaled, Vgg } from './vgg.ts';
 
 interface Architecture {
   build(options: ModelOptions): Module;
@@ -37,7 +45,8 @@ function architecture(name: string): Architecture {
 }
 
 /** Builds a network by name with fresh weights. Throws ConfigError for an unknown name or sizes that do not fit. */
-export const createModel = (name: string, options: ModelOptions): Module => architecture(name).build(options);
+export const createModel = (name: string, settings: ModelSettings): Module =>
+  architecture(name).build({ ...defaultOptions, ...settings });
 
 /** Bytes of the largest activation that one image makes in the network. */
 export const activationBytes = (name: string, options: ModelOptions): number =>

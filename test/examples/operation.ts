@@ -1,28 +1,34 @@
-import { kernel, openGpu, ops, record, step, Tensor } from '../../src/index.ts';
+import { kernel, record, type Tensor } from 'dawngrad';
 
-const wgsl = `
+const code = `
+//#include "lib/grid.wgsl"
 struct Params { n: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read> dy: array<f32>;
 @group(0) @binding(3) var<storage, read_write> out: array<f32>;
 
-@compute @workgroup_size(64)
-fn forward(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let i = id.y * groups.x * 64 + id.x;
-  if (i < params.n) { out[i] = x[i] / (1 + abs(x[i])); }
+fn gate(v: f32) -> f32 { return tanh(min(max(v, 0.0) + log(1.0 + exp(-abs(v))), 15.0)); }
+
+@compute @workgroup_size(GROUP)
+fn forward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
+  let i = rank(group, local, groups);
+  if (i < params.n) { out[i] = x[i] * gate(x[i]); }
 }
 
-@compute @workgroup_size(64)
-fn backward(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let i = id.y * groups.x * 64 + id.x;
-  if (i < params.n) { let d = 1 + abs(x[i]); out[i] = dy[i] / (d * d); }
+@compute @workgroup_size(GROUP)
+fn backward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
+  let i = rank(group, local, groups);
+  if (i < params.n) {
+    let g = gate(x[i]);
+    out[i] = dy[i] * (g + x[i] * (1.0 - g * g) / (1.0 + exp(-x[i])));
+  }
 }`;
-const forward = kernel('softsign', 'forward', wgsl);
-const backward = kernel('softsign', 'backward', wgsl);
+const forward = kernel('mish', 'forward', code);
+const backward = kernel('mish', 'backward', code);
 
-/** y = x / (1 + |x|). */
-function softsign(x: Tensor): Tensor {
+/** y = x·tanh(log(1 + eˣ)). Source: Misra 2020, "Mish: A Self Regularized Non-Monotonic Activation Function". */
+export function mish(x: Tensor): Tensor {
   const y = x.emptyLike();
   forward({}, { x, out: y }, { n: x.size }, x.size);
   return record(y, [x], (dy) => {
@@ -31,14 +37,3 @@ function softsign(x: Tensor): Tensor {
     return [dx];
   });
 }
-
-const gpu = await openGpu();
-const x = Tensor.from([-3, -0.5, 0, 1], [4], { requiresGrad: true });
-const y = await step(() => {
-  const y = softsign(x);
-  ops.sum(y).backward();
-  return y;
-});
-console.log('y ', ...(await y.read()));
-console.log('dx', ...(await x.grad!.read()));
-gpu.close();
