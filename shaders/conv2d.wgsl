@@ -19,6 +19,7 @@
 //       UPSAMPLE: the forward's stride is not 1. VEC_X: K is a multiple of 4, XElem. VEC_W: C is, WElem. RAGGED: K is not.
 //       entry     `main` where C is a multiple of 4, else `ragged`.
 // host, both:
+//       ROWS (lib/lanes*.wgsl): outC ≤ 8 takes 8, ≤ 16 takes 16, more takes 32 with lanes8 and 16 with lanes4; lanes1 has 4.
 //       tiles   = ceil(outC / (ROWS·TEAMS)) · ceil(N·outH·outW / (4·LANES))
 //       grid    = [min(tiles, 65535), ceil(tiles / 65535), splits]
 //       splits  > 1 (≤ R·S): tapsPerSplit = ceil(R·S / splits), splits = ceil(R·S / tapsPerSplit); y is a partial
@@ -149,7 +150,7 @@ fn tileAt(k0: u32, pixel: u32, lane: u32, split: u32) -> Tile {
       }
     }
     // Every load of a step comes before its arithmetic: loads are branches on these drivers, and what lives across spills.
-    let left4 = channels - c;
+    let remaining = channels - c;
     var f: Frag;
     if (DGRAD) {
       let backwards = taps - 1u - tap;
@@ -160,17 +161,17 @@ fn tileAt(k0: u32, pixel: u32, lane: u32, split: u32) -> Tile {
         f.v3 = rowsAt(c + fragStep(3u, lane), backwards, rowQuad);
       }
     } else {
-      f.v0 = loadW(row0 + tapAt + c, left4);
+      f.v0 = loadW(row0 + tapAt + c, remaining);
       if (FRAGS_K > 1u) {
-        f.v1 = loadW(row1 + tapAt + c, left4);
+        f.v1 = loadW(row1 + tapAt + c, remaining);
       }
       if (FRAGS_K > 2u) {
-        f.v2 = loadW(row2 + tapAt + c, left4);
-        f.v3 = loadW(row3 + tapAt + c, left4);
+        f.v2 = loadW(row2 + tapAt + c, remaining);
+        f.v3 = loadW(row3 + tapAt + c, remaining);
       }
     }
-    let columns = transpose(mat4x4f(loadX(at.x + c, left4, inside.x), loadX(at.y + c, left4, inside.y),
-      loadX(at.z + c, left4, inside.z), loadX(at.w + c, left4, inside.w)));
+    let columns = transpose(mat4x4f(loadX(at.x + c, remaining, inside.x), loadX(at.y + c, remaining, inside.y),
+      loadX(at.z + c, remaining, inside.z), loadX(at.w + c, remaining, inside.w)));
     if (DGRAD) {
       macM(&tile, f, columns, lane);
     } else {

@@ -10,6 +10,7 @@
 //       VEC_A: a's contiguous extent is a multiple of 4, and AElem = vec4f; else false and f32. VEC_B, BElem likewise.
 //       RAGGED_K: K is no multiple of 4.
 //       entry     `main` where N is a multiple of 4 (c, bias as vec4f), `ragged` for any N (as f32).
+//       ROWS (lib/lanes*.wgsl): M ≤ 8 takes 8, ≤ 16 takes 16, more takes 32 with lanes8 and 16 with lanes4; lanes1 has 4.
 //       tiles   = ceil(M / (ROWS·TEAMS)) · ceil(N / (4·LANES))
 //       grid    = [min(tiles, 65535), ceil(tiles / 65535), splits]
 //       splits  > 1: kSplit = 4·ceil(K / (4·splits)), splits = ceil(K / kSplit); c is a partial [splits,M,N], hasBias 0,

@@ -1,7 +1,6 @@
-// Four reduction steps of `ROWS` rows against this lane's four columns: the inner step of every matrix kernel of the
-// plain tier. This variant uses no subgroup operations and
-// is right on any adapter: 64 invocations as 8 teams of 8 lanes, each lane a 4×4 tile; a team's lanes read the same rows, which
-// a GPU's load unit merges.
+// Four reduction steps of `ROWS` rows against this lane's four columns: the inner step of every matrix kernel of the plain
+// tier. This variant uses no subgroup operations and is right on any adapter: 64 invocations as 8 teams of 8 lanes, each lane a
+// 4×4 tile; a team's lanes read the same rows, which a GPU's load unit merges.
 //
 // A lane holds `Tile`: ROWS rows by its own four columns. A step needs `rows[ROWS][4]` (shared by all lanes of a team) and
 // `columns[4][4]` (the lane's own), as b[k] = the four columns at step k. The rows come as a `Frag`, in one of two forms:
@@ -10,7 +9,8 @@
 // After the last step `finishK` or `finishM` puts the rows into natural order.
 const LANES: u32 = 8u;
 const TEAMS: u32 = 8u;
-const ROWS: u32 = 4u; // fixed
+// Fixed.
+const ROWS: u32 = 4u;
 const FRAGS_K: u32 = 4u;
 const FRAGS_M: u32 = 4u;
 

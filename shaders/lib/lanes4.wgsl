@@ -1,8 +1,8 @@
-// Four reduction steps of `ROWS` rows against this lane's four columns: the inner step of every matrix kernel of the
-// plain tier. This variant is for drivers that run a
-// workgroup as one 4-wide vector (SwiftShader, lavapipe with SSE). There every storage load is a scalar load per lane, a
-// broadcast takes eight instructions, and a swap within the quad takes one. So lanes load different rows and pass them round
-// by swaps: accumulator d of lane l belongs to row l ^ d, which the finish functions undo.
+// Four reduction steps of `ROWS` rows against this lane's four columns: the inner step of every matrix kernel of the plain
+// tier. This variant is for drivers that run a workgroup as one 4-wide vector (SwiftShader, lavapipe with SSE). There every
+// storage load is a scalar load per lane, a broadcast takes eight instructions, and a swap within the quad takes one. So lanes
+// load different rows and pass them round by swaps: accumulator d of lane l belongs to row l ^ d, which the finish functions
+// undo.
 //
 // A lane holds `Tile`: ROWS rows by its own four columns. A step needs `rows[ROWS][4]` (shared by all lanes of a team) and
 // `columns[4][4]` (the lane's own), as b[k] = the four columns at step k. The rows come as a `Frag`, in one of two forms:
@@ -11,7 +11,8 @@
 // After the last step `finishK` or `finishM` puts the rows into natural order.
 const LANES: u32 = 4u;
 const TEAMS: u32 = 1u;
-const ROWS: u32 = 16u; // 8 or 16
+// 8 or 16.
+const ROWS: u32 = 16u;
 const FRAGS_K: u32 = ROWS / 4u;
 const FRAGS_M: u32 = select(2u, 4u, ROWS > 8u);
 
