@@ -8,7 +8,7 @@ import type { Gpu } from '../gpu/gpu.ts';
 import { openGpu } from '../gpu/node.ts';
 import type { Module } from '../nn/index.ts';
 import { Judge } from '../train/judge.ts';
-import { buildModel, type ModelFacts, readModelFile } from '../train/modelfile.ts';
+import { buildModel, type ModelFile, readModelFile } from '../train/modelfile.ts';
 import type { PredictOptions } from './options.ts';
 
 /** Images that go through the network at once. */
@@ -106,7 +106,7 @@ interface Failed {
 }
 
 /** Reads an image in the form in which the network's training images were stored. */
-async function decode({ image, error }: Found, facts: ModelFacts): Promise<Decoded | Failed> {
+async function decode({ image, error }: Found, facts: ModelFile['facts']): Promise<Decoded | Failed> {
   const { storedSide, storedChannels } = facts;
   try {
     if (error !== undefined) throw new DataError(error);
@@ -119,7 +119,7 @@ async function decode({ image, error }: Found, facts: ModelFacts): Promise<Decod
   }
 }
 
-async function judge(model: Module, images: readonly Decoded[], facts: ModelFacts): Promise<Float32Array[]> {
+async function judge(model: Module, images: readonly Decoded[], facts: ModelFile['facts']): Promise<Float32Array[]> {
   if (images.length === 0) return [];
   const { storedSide: side, storedChannels, options, normalisation } = facts;
   const pixels = new Uint8Array(images.length * side * side * storedChannels);

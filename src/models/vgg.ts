@@ -20,6 +20,11 @@ export interface ModelOptions {
   seed: number;
 }
 
+/** What somebody who builds a network has to say; `defaultOptions` are the rest. */
+export type ModelSettings = Pick<ModelOptions, 'classes' | 'size'> & Partial<ModelOptions>;
+
+export const defaultOptions = { channels: 3, width: 1, head: 'vgg', pool: 1, seed: 1 } as const;
+
 /** Convolutions by output channels, 'M' for a 2×2 max pool: torchvision's configurations A, B, D and E. */
 export const PLANS = {
   vgg11_bn: [64, 'M', 128, 'M', 256, 256, 'M', 512, 512, 'M', 512, 512, 'M'],
@@ -126,3 +131,6 @@ function fastaiHead(channels: number, { classes, dropout = 0.5 }: ModelOptions, 
 
 /** Bytes of the largest activation of one image: the first block's maps, at full size. */
 export const vggActivationBytes = ({ size, width }: ModelOptions): number => 4 * size * size * scaled(64, width);
+
+/** The last block's maps are at least 2×2, but the batch norms of the fastai head have one value an image. */
+export const vggSmallestBatch = ({ head }: ModelOptions): number => (head === 'fastai' ? 2 : 1);

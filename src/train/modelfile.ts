@@ -9,17 +9,18 @@ export interface ModelFacts {
   arch: string;
   options: ModelOptions;
   classes: string[];
+  /** Of x/255, for each input channel; one number each where all have the same. */
   normalisation: Normalisation;
-  /** Side that images were stored at before the GPU resized them to the input's. */
-  storedSide: number;
-  /** 1 where the network was trained on gray images, 3 where some had colour: what it is shown must be made the same. */
-  storedChannels: 1 | 3;
+  /** Side that images were stored at before the GPU resized them. Default: the input's. */
+  storedSide?: number;
+  /** 1 where the network was trained on gray images: what it is shown is made gray too. Default: the input's channels. */
+  storedChannels?: 1 | 3;
 }
 
 /** A model file before its network is built; reading one needs no GPU. */
 export interface ModelFile {
   path: string;
-  facts: ModelFacts;
+  facts: Required<ModelFacts>;
   tensors: ReadonlyMap<string, FileTensor>;
 }
 
@@ -70,7 +71,7 @@ export function buildModel({ path, facts, tensors }: ModelFile): Module {
 }
 
 /** Reads a model file and builds its network, in evaluation mode. Throws DataError as the two above do. */
-export function loadModel(path: string): { model: Module; facts: ModelFacts } {
+export function loadModel(path: string): { model: Module; facts: Required<ModelFacts> } {
   const file = readModelFile(path);
   return { model: buildModel(file), facts: file.facts };
 }
@@ -96,8 +97,7 @@ const optionChecks: Readonly<Record<keyof ModelOptions, Check>> = {
   seed: Number.isInteger,
 };
 
-/** The metadata as facts. Where images were not stored in a form of their own, they are the network's input. */
-function parseFacts(text: string | undefined, path: string): ModelFacts {
+function parseFacts(text: string | undefined, path: string): Required<ModelFacts> {
   const mend = 'Give the model.safetensors of a run.';
   if (!text) throw new DataError(`${path}: its metadata does not say which network it is. ${mend}`);
   let json: unknown;
@@ -114,7 +114,7 @@ function parseFacts(text: string | undefined, path: string): ModelFacts {
   const { size, channels } = options ?? {};
   const { storedSide = size, storedChannels = channels } = facts;
   const numbers = (values: unknown, check: Check) =>
-    Array.isArray(values) && values.length === channels && values.every(check);
+    Array.isArray(values) && [1, channels].includes(values.length) && values.every(check);
   const checks: readonly [name: string, holds: boolean][] = [
     ['arch', typeof facts.arch === 'string'],
     ...Object.entries(optionChecks).map(
