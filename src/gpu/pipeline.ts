@@ -84,15 +84,15 @@ export class PipelineCache {
     this.device.pushErrorScope('validation');
     const module = this.device.createShaderModule({ label, code: shader.code });
     void this.device.popErrorScope();
+    // Asked first: with validation off, Dawn ends the process when a pipeline is made of a module that did not compile.
+    const { messages } = await module.getCompilationInfo();
+    const errors = messages.filter(({ type }) => type === 'error');
+    const refuse = (reason: string) => new GpuError(`${label} does not compile on ${this.adapterName}: ${reason}`);
+    if (errors.length > 0) throw refuse(errors.map((m) => excerpt(shader.code, m.lineNum, m.message)).join('\n'));
     try {
       return await this.device.createComputePipelineAsync({ label, layout: 'auto', compute: { module, entryPoint } });
     } catch (error) {
-      const { messages } = await module.getCompilationInfo();
-      const lines = messages
-        .filter(({ type }) => type === 'error')
-        .map((m) => excerpt(shader.code, m.lineNum, m.message));
-      const reason = lines.length > 0 ? lines.join('\n') : (error as Error).message;
-      throw new GpuError(`${label} does not compile on ${this.adapterName}: ${reason}`);
+      throw refuse((error as Error).message);
     }
   }
 }
