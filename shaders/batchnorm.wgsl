@@ -5,26 +5,32 @@
 // Statistics: an invocation owns one channel of ROWS neighbouring rows; it sums deviations from its first row, which keeps the
 // squares small whatever the mean is, and writes (mean, M2). A second dispatch merges those in fixed order by the formula of
 // Chan, Golub and LeVeque (1979). Neighbouring invocations own neighbouring channels, so loads are contiguous.
+//
+// Everything is done on Elem, four neighbouring channels where their number allows it (`c` then counts fours), else one.
 //#include "lib/grid.wgsl"
+
+alias Elem = vec4f;
 
 const RELU: bool = false;
 // Statistics of the batch (training) or the running ones (evaluation).
 const TRAINING: bool = true;
+// The gradient of the input overwrites that of the result, in `out`.
+const IN_PLACE: bool = false;
 
 struct Params { m: u32, c: u32, rows: u32, chunks: u32, eps: f32, momentum: f32 }
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<f32>;
-@group(0) @binding(2) var<storage, read> y: array<f32>;
-@group(0) @binding(3) var<storage, read> dy: array<f32>;
-@group(0) @binding(4) var<storage, read> gamma: array<f32>;
-@group(0) @binding(5) var<storage, read> beta: array<f32>;
+@group(0) @binding(1) var<storage, read> x: array<Elem>;
+@group(0) @binding(2) var<storage, read> y: array<Elem>;
+@group(0) @binding(3) var<storage, read> dy: array<Elem>;
+@group(0) @binding(4) var<storage, read> gamma: array<Elem>;
+@group(0) @binding(5) var<storage, read> beta: array<Elem>;
 // Per channel: mean μ, then r.
-@group(0) @binding(6) var<storage, read> stats: array<f32>;
-@group(0) @binding(7) var<storage, read> sums: array<f32>;
-@group(0) @binding(8) var<storage, read_write> out: array<f32>;
-@group(0) @binding(9) var<storage, read_write> out2: array<f32>;
-@group(0) @binding(10) var<storage, read_write> running_mean: array<f32>;
-@group(0) @binding(11) var<storage, read_write> running_var: array<f32>;
+@group(0) @binding(6) var<storage, read> stats: array<Elem>;
+@group(0) @binding(7) var<storage, read> sums: array<Elem>;
+@group(0) @binding(8) var<storage, read_write> out: array<Elem>;
+@group(0) @binding(9) var<storage, read_write> out2: array<Elem>;
+@group(0) @binding(10) var<storage, read_write> running_mean: array<Elem>;
+@group(0) @binding(11) var<storage, read_write> running_var: array<Elem>;
 
 // out[chunk, channel] = (mean, M2) of the chunk's rows.
 @compute @workgroup_size(GROUP)
@@ -36,8 +42,8 @@ fn moments(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) lo
   let last = min(first + params.rows, params.m);
   var at = first * params.c + channel;
   let pivot = x[at];
-  var s = 0.0;
-  var q = 0.0;
+  var s = Elem();
+  var q = Elem();
   for (var row = first; row < last; row++) {
     let d = x[at] - pivot;
     s += d;
@@ -46,7 +52,7 @@ fn moments(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) lo
   }
   let n = f32(last - first);
   out[2u * i] = pivot + s / n;
-  out[2u * i + 1u] = max(q - s * s / n, 0.0);
+  out[2u * i + 1u] = max(q - s * s / n, Elem());
 }
 
 // Merges the chunks: out[channel] = μ, out[C + channel] = r; updates the running statistics (the variance unbiased).
@@ -54,8 +60,8 @@ fn moments(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) lo
 fn merge(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
   let channel = rank(group, local, groups);
   if (channel >= params.c) { return; }
-  var mean = 0.0;
-  var m2 = 0.0;
+  var mean = Elem();
+  var m2 = Elem();
   var n = 0.0;
   for (var chunk = 0u; chunk < params.chunks; chunk++) {
     let at = 2u * (chunk * params.c + channel);
@@ -67,7 +73,7 @@ fn merge(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) loca
     n = total;
   }
   out[channel] = mean;
-  out[params.c + channel] = inverseSqrt(m2 / n + params.eps);
+  out[params.c + channel] = inverseSqrt(m2 / n + Elem(params.eps));
   let unbiased = m2 / max(n - 1.0, 1.0);
   running_mean[channel] += params.momentum * (mean - running_mean[channel]);
   running_var[channel] += params.momentum * (unbiased - running_var[channel]);
@@ -79,7 +85,7 @@ fn running(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) lo
   let channel = rank(group, local, groups);
   if (channel >= params.c) { return; }
   out[channel] = running_mean[channel];
-  out[params.c + channel] = inverseSqrt(running_var[channel] + params.eps);
+  out[params.c + channel] = inverseSqrt(running_var[channel] + Elem(params.eps));
 }
 
 @compute @workgroup_size(GROUP)
@@ -88,13 +94,19 @@ fn apply(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) loca
   if (i >= params.m * params.c) { return; }
   let channel = i % params.c;
   let v = (x[i] - stats[channel]) * stats[params.c + channel] * gamma[channel] + beta[channel];
-  out[i] = select(v, 0.0, RELU && v < 0.0); // a NaN stays one
+  if (RELU) {
+    out[i] = select(v, Elem(), v < Elem()); // a NaN stays one
+  } else {
+    out[i] = v;
+  }
 }
 
 // The gradient that reaches the normalisation: nothing where ReLU cut.
-fn incoming(i: u32) -> f32 {
-  if (RELU) { return select(0.0, dy[i], y[i] > 0.0); }
-  return dy[i];
+fn incoming(i: u32) -> Elem {
+  var g = Elem();
+  if (IN_PLACE) { g = out[i]; } else { g = dy[i]; }
+  if (RELU) { return select(Elem(), g, y[i] > Elem()); }
+  return g;
 }
 
 // out[chunk, channel] = (Σ g, Σ g·x̂) over the chunk's rows.
@@ -108,8 +120,8 @@ fn gradient_sums(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_
   let mean = stats[channel];
   let r = stats[params.c + channel];
   var at = first * params.c + channel;
-  var s = 0.0;
-  var t = 0.0;
+  var s = Elem();
+  var t = Elem();
   for (var row = first; row < last; row++) {
     let g = incoming(at);
     s += g;
@@ -125,8 +137,8 @@ fn gradient_sums(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_
 fn gradient_merge(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
   let channel = rank(group, local, groups);
   if (channel >= params.c) { return; }
-  var s = 0.0;
-  var t = 0.0;
+  var s = Elem();
+  var t = Elem();
   for (var chunk = 0u; chunk < params.chunks; chunk++) {
     let at = 2u * (chunk * params.c + channel);
     s += sums[at];

@@ -41,6 +41,7 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> dwScalar: array<f32>;
 
 //#include TEAM "lib/lanes8.wgsl"
+//#include "lib/tiles.wgsl"
 
 // dy of channels k…k+3 at `pixel`, which may lie past the last one: x is zero there.
 fn rowsAt(pixel: u32, k: u32, pixels: u32) -> vec4f {
@@ -53,51 +54,66 @@ fn rowsAt(pixel: u32, k: u32, pixels: u32) -> vec4f {
     vec4f(dy[at + min(3u, last)]).x);
 }
 
-// What a lane's columns read: input row and column under output pixel (0,0), modulo 2³², and channel.
-struct Columns { top: vec4u, left: vec4u, channel: vec4u }
+// What a lane's four columns read under output pixel (0,0), modulo 2³²: input row, input column, offset.
+struct Columns { top: vec4u, left: vec4u, at: vec4u }
 
-// x under the lane's four columns at output pixel (q, p, n).
-fn columnsAt(columns: Columns, pixel: vec3u) -> vec4f {
-  let iy = columns.top + pixel.y * params.stride;
-  let ix = columns.left + pixel.x * params.stride;
-  let base = pixel.z * params.inH;
-  if (VEC_X) {
-    let inside = iy.x < params.inH && ix.x < params.inW && pixel.z < params.batch;
-    let at = select(0u, ((base + iy.x) * params.inW + ix.x) * params.inC + columns.channel.x, inside);
-    return select(vec4f(), vec4f(x[at / 4u]), inside);
-  }
-  let inside = (iy < vec4u(params.inH)) & (ix < vec4u(params.inW)) & vec4<bool>(pixel.z < params.batch);
-  let at = select(vec4u(), ((base + iy) * params.inW + ix) * params.inC + columns.channel, inside);
-  return select(vec4f(), vec4f(vec4f(x[at.x]).x, vec4f(x[at.y]).x, vec4f(x[at.z]).x, vec4f(x[at.w]).x), inside);
+// Where output pixel (q, p, n) lies in x: column q·stride, row p·stride, offset.
+struct Pixel { x: u32, y: u32, at: u32 }
+
+// How far the offset moves to the next pixel of a line, to the next line, to the next image.
+struct Steps { pixel: u32, line: u32, image: u32 }
+
+fn nextPixel(now: Pixel, steps: Steps) -> Pixel {
+  let x = now.x + params.stride;
+  let lineEnds = x == params.outW * params.stride;
+  let y = select(now.y, now.y + params.stride, lineEnds);
+  let imageEnds = y == params.outH * params.stride;
+  return Pixel(select(x, 0u, lineEnds), select(y, 0u, imageEnds),
+    now.at + select(select(steps.pixel, steps.line, lineEnds), steps.image, imageEnds));
 }
 
-// An output pixel (q, p, n), and the one after it.
-fn nextPixel(at: vec3u) -> vec3u {
-  let rowEnds = at.x + 1u == params.outW;
-  let imageEnds = rowEnds && at.y + 1u == params.outH;
-  return vec3u(select(at.x + 1u, 0u, rowEnds), select(select(at.y, at.y + 1u, rowEnds), 0u, imageEnds),
-    select(at.z, at.z + 1u, imageEnds));
+// x under the lane's four columns at an output pixel; zero in the padding and where the pixel is past the last.
+fn columnsAt(columns: Columns, pixel: Pixel, exists: bool) -> vec4f {
+  if (VEC_X) {
+    let inside = columns.top.x + pixel.y < params.inH && columns.left.x + pixel.x < params.inW && exists;
+    let at = select(0u, columns.at.x + pixel.at, inside);
+    return select(vec4f(), vec4f(x[at / 4u]), inside);
+  }
+  let inside = (columns.top + pixel.y < vec4u(params.inH)) & (columns.left + pixel.x < vec4u(params.inW)) &
+    vec4<bool>(exists);
+  let at = select(vec4u(), columns.at + pixel.at, inside);
+  return select(vec4f(), vec4f(vec4f(x[at.x]).x, vec4f(x[at.y]).x, vec4f(x[at.z]).x, vec4f(x[at.w]).x), inside);
 }
 
 // The tile with output channels from k0 on and this lane's four columns from `column` on, over the split's pixels.
 fn tileAt(k0: u32, column: u32, lane: u32, split: u32) -> Tile {
+  let channels = params.inC;
+  let stride = params.stride;
   let pixels = params.batch * params.outH * params.outW;
   let rowQuad = min(k0 + 4u * fragQuad(lane), params.outC - select(1u, 4u, VEC_DY));
-  let j = min(vec4u(column) + vec4u(0u, 1u, 2u, 3u), vec4u(params.r * params.s * params.inC - 1u));
-  let tap = j / params.inC;
+  let j = min(vec4u(column) + vec4u(0u, 1u, 2u, 3u), vec4u(params.r * params.s * channels - 1u));
+  let tap = j / channels;
   let r = tap / params.s;
-  let columns = Columns(r - params.padH, tap - r * params.s - params.padW, j - tap * params.inC);
+  let top = r - params.padH;
+  let left = tap - r * params.s - params.padW;
+  let columns = Columns(top, left, (top * params.inW + left) * channels + j - tap * channels);
+  let toLineStart = (params.outW - 1u) * stride;
+  let toImageStart = (params.outH - 1u) * stride * params.inW;
+  let steps = Steps(stride * channels, (stride * params.inW - toLineStart) * channels,
+    (params.inH * params.inW - toImageStart - toLineStart) * channels);
   let first = split * params.perSplit;
   let end = min(pixels, first + params.perSplit);
   let line = first / params.outW;
   let image = line / params.outH;
-  var pixel = vec3u(first - line * params.outW, line - image * params.outH, image);
+  let x0 = (first - line * params.outW) * stride;
+  let y0 = (line - image * params.outH) * stride;
+  var pixel = Pixel(x0, y0, ((image * params.inH + y0) * params.inW + x0) * channels);
   var tile: Tile;
   for (var at = first; at < end; at += 4u) {
     // Every load of a step comes before its arithmetic: loads are branches on these drivers, and what lives across spills.
-    let p1 = nextPixel(pixel);
-    let p2 = nextPixel(p1);
-    let p3 = nextPixel(p2);
+    let p1 = nextPixel(pixel, steps);
+    let p2 = nextPixel(p1, steps);
+    let p3 = nextPixel(p2, steps);
     var f: Frag;
     f.v0 = rowsAt(at + fragStep(0u, lane), rowQuad, pixels);
     f.v1 = rowsAt(at + fragStep(1u, lane), rowQuad, pixels);
@@ -105,18 +121,12 @@ fn tileAt(k0: u32, column: u32, lane: u32, split: u32) -> Tile {
       f.v2 = rowsAt(at + fragStep(2u, lane), rowQuad, pixels);
       f.v3 = rowsAt(at + fragStep(3u, lane), rowQuad, pixels);
     }
-    let b = mat4x4f(columnsAt(columns, pixel), columnsAt(columns, p1), columnsAt(columns, p2), columnsAt(columns, p3));
-    macM(&tile, f, b);
-    pixel = nextPixel(p3);
+    let b = mat4x4f(columnsAt(columns, pixel, true), columnsAt(columns, p1, at + 1u < pixels),
+      columnsAt(columns, p2, at + 2u < pixels), columnsAt(columns, p3, at + 3u < pixels));
+    macM(&tile, f, b, lane);
+    pixel = nextPixel(p3, steps);
   }
   return finishM(tile, lane);
-}
-
-// The workgroup's first output channel and first column. Channels run fastest, so that neighbours share columns.
-fn tileOrigin(workgroup: vec3u, grid: vec3u) -> vec2u {
-  let tilesK = (params.outC + ROWS * TEAMS - 1u) / (ROWS * TEAMS);
-  let index = workgroup.x + workgroup.y * grid.x;
-  return vec2u(index % tilesK * (ROWS * TEAMS), index / tilesK * (4u * LANES));
 }
 
 fn put(k: u32, column: u32, split: u32, v: vec4f) {
@@ -140,65 +150,39 @@ fn putScalar(k: u32, column: u32, split: u32, v: vec4f) {
 @compute @workgroup_size(LANES * TEAMS)
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) grid: vec3u,
   @builtin(local_invocation_index) local: u32) {
-  let origin = tileOrigin(workgroup, grid);
-  if (origin.y >= params.r * params.s * params.inC) {
+  let origin = tileOrigin(workgroup, grid, params.outC, params.r * params.s * params.inC);
+  if (origin.x >= params.outC || origin.y >= params.r * params.s * params.inC) {
     return;
   }
   let lane = local % LANES;
   let k = origin.x + local / LANES * ROWS;
   let column = origin.y + 4u * lane;
-  let t = tileAt(k, column, lane, workgroup.z);
-  put(k + 0u, column, workgroup.z, t.r0);
-  put(k + 1u, column, workgroup.z, t.r1);
-  put(k + 2u, column, workgroup.z, t.r2);
-  put(k + 3u, column, workgroup.z, t.r3);
-  if (ROWS > 4u) {
-    put(k + 4u, column, workgroup.z, t.r4);
-    put(k + 5u, column, workgroup.z, t.r5);
-    put(k + 6u, column, workgroup.z, t.r6);
-    put(k + 7u, column, workgroup.z, t.r7);
-  }
-  if (ROWS > 8u) {
-    put(k + 8u, column, workgroup.z, t.r8);
-    put(k + 9u, column, workgroup.z, t.r9);
-    put(k + 10u, column, workgroup.z, t.r10);
-    put(k + 11u, column, workgroup.z, t.r11);
-    put(k + 12u, column, workgroup.z, t.r12);
-    put(k + 13u, column, workgroup.z, t.r13);
-    put(k + 14u, column, workgroup.z, t.r14);
-    put(k + 15u, column, workgroup.z, t.r15);
+  var t = tileAt(k, column, lane, workgroup.z);
+  for (var row = k; row < min(k + ROWS, params.outC); row += 4u) {
+    put(row, column, workgroup.z, t.r0);
+    put(row + 1u, column, workgroup.z, t.r1);
+    put(row + 2u, column, workgroup.z, t.r2);
+    put(row + 3u, column, workgroup.z, t.r3);
+    dropFourRows(&t);
   }
 }
 
 @compute @workgroup_size(LANES * TEAMS)
 fn ragged(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) grid: vec3u,
   @builtin(local_invocation_index) local: u32) {
-  let origin = tileOrigin(workgroup, grid);
-  if (origin.y >= params.r * params.s * params.inC) {
+  let origin = tileOrigin(workgroup, grid, params.outC, params.r * params.s * params.inC);
+  if (origin.x >= params.outC || origin.y >= params.r * params.s * params.inC) {
     return;
   }
   let lane = local % LANES;
   let k = origin.x + local / LANES * ROWS;
   let column = origin.y + 4u * lane;
-  let t = tileAt(k, column, lane, workgroup.z);
-  putScalar(k + 0u, column, workgroup.z, t.r0);
-  putScalar(k + 1u, column, workgroup.z, t.r1);
-  putScalar(k + 2u, column, workgroup.z, t.r2);
-  putScalar(k + 3u, column, workgroup.z, t.r3);
-  if (ROWS > 4u) {
-    putScalar(k + 4u, column, workgroup.z, t.r4);
-    putScalar(k + 5u, column, workgroup.z, t.r5);
-    putScalar(k + 6u, column, workgroup.z, t.r6);
-    putScalar(k + 7u, column, workgroup.z, t.r7);
-  }
-  if (ROWS > 8u) {
-    putScalar(k + 8u, column, workgroup.z, t.r8);
-    putScalar(k + 9u, column, workgroup.z, t.r9);
-    putScalar(k + 10u, column, workgroup.z, t.r10);
-    putScalar(k + 11u, column, workgroup.z, t.r11);
-    putScalar(k + 12u, column, workgroup.z, t.r12);
-    putScalar(k + 13u, column, workgroup.z, t.r13);
-    putScalar(k + 14u, column, workgroup.z, t.r14);
-    putScalar(k + 15u, column, workgroup.z, t.r15);
+  var t = tileAt(k, column, lane, workgroup.z);
+  for (var row = k; row < min(k + ROWS, params.outC); row += 4u) {
+    putScalar(row, column, workgroup.z, t.r0);
+    putScalar(row + 1u, column, workgroup.z, t.r1);
+    putScalar(row + 2u, column, workgroup.z, t.r2);
+    putScalar(row + 3u, column, workgroup.z, t.r3);
+    dropFourRows(&t);
   }
 }

@@ -33,6 +33,7 @@ struct Params { m: u32, n: u32, k: u32, kSplit: u32, hasBias: u32 }
 @group(0) @binding(4) var<storage, read_write> cScalar: array<f32>;
 
 //#include TEAM "lib/lanes8.wgsl"
+//#include "lib/tiles.wgsl"
 
 // Four elements from `at` on, zero from the `count`-th on (count ≥ 1). `vec4f(a[…])` reads the same for both element types.
 fn loadA(at: u32, count: u32) -> vec4f {
@@ -116,7 +117,7 @@ fn tileAt(m0: u32, n0: u32, lane: u32, split: u32) -> Tile {
         columnsAt(at + 3u, columnQuad));
     }
     if (TRANSPOSE_A) {
-      macM(&tile, f, columns);
+      macM(&tile, f, columns, lane);
     } else {
       macK(&tile, f, columns);
     }
@@ -125,13 +126,6 @@ fn tileAt(m0: u32, n0: u32, lane: u32, split: u32) -> Tile {
     return finishM(tile, lane);
   }
   return finishK(tile, lane);
-}
-
-// The workgroup's first row and column. Rows run fastest, so that neighbours share columns.
-fn tileOrigin(workgroup: vec3u, grid: vec3u) -> vec2u {
-  let tilesM = (params.m + ROWS * TEAMS - 1u) / (ROWS * TEAMS);
-  let index = workgroup.x + workgroup.y * grid.x;
-  return vec2u(index % tilesM * (ROWS * TEAMS), index / tilesM * (4u * LANES));
 }
 
 fn put(row: u32, n: u32, split: u32, v: vec4f) {
@@ -154,75 +148,49 @@ fn putScalar(row: u32, n: u32, split: u32, v: vec4f) {
 @compute @workgroup_size(LANES * TEAMS)
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) grid: vec3u,
   @builtin(local_invocation_index) local: u32) {
-  let origin = tileOrigin(workgroup, grid);
-  if (origin.y >= params.n) {
+  let origin = tileOrigin(workgroup, grid, params.m, params.n);
+  if (origin.x >= params.m || origin.y >= params.n) {
     return;
   }
   let lane = local % LANES;
   let m = origin.x + local / LANES * ROWS;
   let n = origin.y + 4u * lane;
-  let t = tileAt(m, n, lane, workgroup.z);
+  var t = tileAt(m, n, lane, workgroup.z);
   var add = vec4f();
   if (params.hasBias != 0u) {
     add = bias[min(n, params.n - 4u) / 4u];
   }
-  put(m + 0u, n, workgroup.z, t.r0 + add);
-  put(m + 1u, n, workgroup.z, t.r1 + add);
-  put(m + 2u, n, workgroup.z, t.r2 + add);
-  put(m + 3u, n, workgroup.z, t.r3 + add);
-  if (ROWS > 4u) {
-    put(m + 4u, n, workgroup.z, t.r4 + add);
-    put(m + 5u, n, workgroup.z, t.r5 + add);
-    put(m + 6u, n, workgroup.z, t.r6 + add);
-    put(m + 7u, n, workgroup.z, t.r7 + add);
-  }
-  if (ROWS > 8u) {
-    put(m + 8u, n, workgroup.z, t.r8 + add);
-    put(m + 9u, n, workgroup.z, t.r9 + add);
-    put(m + 10u, n, workgroup.z, t.r10 + add);
-    put(m + 11u, n, workgroup.z, t.r11 + add);
-    put(m + 12u, n, workgroup.z, t.r12 + add);
-    put(m + 13u, n, workgroup.z, t.r13 + add);
-    put(m + 14u, n, workgroup.z, t.r14 + add);
-    put(m + 15u, n, workgroup.z, t.r15 + add);
+  for (var row = m; row < min(m + ROWS, params.m); row += 4u) {
+    put(row, n, workgroup.z, t.r0 + add);
+    put(row + 1u, n, workgroup.z, t.r1 + add);
+    put(row + 2u, n, workgroup.z, t.r2 + add);
+    put(row + 3u, n, workgroup.z, t.r3 + add);
+    dropFourRows(&t);
   }
 }
 
 @compute @workgroup_size(LANES * TEAMS)
 fn ragged(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) grid: vec3u,
   @builtin(local_invocation_index) local: u32) {
-  let origin = tileOrigin(workgroup, grid);
-  if (origin.y >= params.n) {
+  let origin = tileOrigin(workgroup, grid, params.m, params.n);
+  if (origin.x >= params.m || origin.y >= params.n) {
     return;
   }
   let lane = local % LANES;
   let m = origin.x + local / LANES * ROWS;
   let n = origin.y + 4u * lane;
-  let t = tileAt(m, n, lane, workgroup.z);
+  var t = tileAt(m, n, lane, workgroup.z);
   var add = vec4f();
   if (params.hasBias != 0u) {
     let last = params.n - 1u;
     add = vec4f(biasScalar[min(n, last)], biasScalar[min(n + 1u, last)], biasScalar[min(n + 2u, last)],
       biasScalar[min(n + 3u, last)]);
   }
-  putScalar(m + 0u, n, workgroup.z, t.r0 + add);
-  putScalar(m + 1u, n, workgroup.z, t.r1 + add);
-  putScalar(m + 2u, n, workgroup.z, t.r2 + add);
-  putScalar(m + 3u, n, workgroup.z, t.r3 + add);
-  if (ROWS > 4u) {
-    putScalar(m + 4u, n, workgroup.z, t.r4 + add);
-    putScalar(m + 5u, n, workgroup.z, t.r5 + add);
-    putScalar(m + 6u, n, workgroup.z, t.r6 + add);
-    putScalar(m + 7u, n, workgroup.z, t.r7 + add);
-  }
-  if (ROWS > 8u) {
-    putScalar(m + 8u, n, workgroup.z, t.r8 + add);
-    putScalar(m + 9u, n, workgroup.z, t.r9 + add);
-    putScalar(m + 10u, n, workgroup.z, t.r10 + add);
-    putScalar(m + 11u, n, workgroup.z, t.r11 + add);
-    putScalar(m + 12u, n, workgroup.z, t.r12 + add);
-    putScalar(m + 13u, n, workgroup.z, t.r13 + add);
-    putScalar(m + 14u, n, workgroup.z, t.r14 + add);
-    putScalar(m + 15u, n, workgroup.z, t.r15 + add);
+  for (var row = m; row < min(m + ROWS, params.m); row += 4u) {
+    putScalar(row, n, workgroup.z, t.r0 + add);
+    putScalar(row + 1u, n, workgroup.z, t.r1 + add);
+    putScalar(row + 2u, n, workgroup.z, t.r2 + add);
+    putScalar(row + 3u, n, workgroup.z, t.r3 + add);
+    dropFourRows(&t);
   }
 }

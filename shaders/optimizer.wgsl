@@ -1,6 +1,6 @@
 // One update of all parameters in a range of the arena. Each 256-byte block (64 values) belongs to a parameter group, whose
 // numbers for this step stand in the step buffer at `at + 8·group`: lr, momentum or β₁, weight decay, then what the rule needs.
-// A group of FROZEN is left alone. An invocation updates one value.
+// A group of FROZEN is left alone. An invocation updates four values.
 //
 //   SGD    g += wd·p;  m = momentum·m + g;  p −= lr·(m, or g + momentum·m with nesterov)         PyTorch's torch.optim.SGD
 //   ADAM   g += wd·p (coupled) or p −= lr·wd·p (decoupled: AdamW);  m = β₁·m + (1−β₁)·g;  v = β₂·v + (1−β₂)·g²
@@ -9,17 +9,17 @@
 
 const NESTEROV: bool = false;
 const DECOUPLED: bool = false;
-const BLOCK: u32 = 64u;
+const BLOCK: u32 = 16u;
 const FROZEN: u32 = 0xffffffffu;
 
 struct Params { n: u32, at: u32, first_block: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> step: array<u32>;
 @group(0) @binding(2) var<storage, read> group_of: array<u32>;
-@group(0) @binding(3) var<storage, read> gradient: array<f32>;
-@group(0) @binding(4) var<storage, read_write> p: array<f32>;
-@group(0) @binding(5) var<storage, read_write> m: array<f32>;
-@group(0) @binding(6) var<storage, read_write> v: array<f32>;
+@group(0) @binding(3) var<storage, read> gradient: array<vec4f>;
+@group(0) @binding(4) var<storage, read_write> p: array<vec4f>;
+@group(0) @binding(5) var<storage, read_write> m: array<vec4f>;
+@group(0) @binding(6) var<storage, read_write> v: array<vec4f>;
 
 fn hyper(of_group: u32, i: u32) -> f32 { return bitcast<f32>(step[params.at + 8u * of_group + i]); }
 
@@ -31,10 +31,11 @@ fn sgd(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local:
   if (own == FROZEN) { return; }
   let lr = hyper(own, 0u);
   let momentum = hyper(own, 1u);
-  let g = gradient[i] + hyper(own, 2u) * p[i];
+  var g = gradient[i] + hyper(own, 2u) * p[i];
   let mean = momentum * m[i] + g;
   m[i] = mean;
-  p[i] -= lr * select(mean, g + momentum * mean, NESTEROV);
+  if (NESTEROV) { g += momentum * mean; } else { g = mean; }
+  p[i] -= lr * g;
 }
 
 @compute @workgroup_size(GROUP)
@@ -58,5 +59,5 @@ fn adam(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
   let square = beta2 * v[i] + share2 * g * g;
   m[i] = mean;
   v[i] = square;
-  p[i] = value - lr / correction1 * mean / (sqrt(square / correction2) + eps);
+  p[i] = value - lr / correction1 * mean / (sqrt(square / correction2) + vec4f(eps));
 }

@@ -1,8 +1,12 @@
 // Pooling of x[N, H, W, C] to y[N, P, Q, C]. A window is K×L moved by a stride, or, when ADAPTIVE, the input rows from
 // ⌊p·H/P⌋ up to ⌈(p+1)·H/P⌉. Backward gathers: an invocation owns one input element and visits the windows that cover it, so
 // nothing is added by two invocations at once and the order is fixed.
+//
+// Elem is four neighbouring channels where their number allows it (`c` then counts fours), else one; Index the same in u32.
 //#include "lib/grid.wgsl"
-//#include "lib/nan.wgsl"
+
+alias Elem = vec4f;
+alias Index = vec4u;
 
 const ADAPTIVE: bool = false;
 const K: u32 = 2u;
@@ -16,13 +20,13 @@ const COUNT_PADDING: bool = true;
 
 struct Params { n: u32, h: u32, w: u32, c: u32, p: u32, q: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<f32>;
-@group(0) @binding(2) var<storage, read> dy: array<f32>;
-@group(0) @binding(3) var<storage, read_write> y: array<f32>;
+@group(0) @binding(1) var<storage, read> x: array<Elem>;
+@group(0) @binding(2) var<storage, read> dy: array<Elem>;
+@group(0) @binding(3) var<storage, read_write> y: array<Elem>;
 // Where the maximum was: row·W + column of the input.
-@group(0) @binding(4) var<storage, read_write> argmax: array<u32>;
-@group(0) @binding(5) var<storage, read> winner: array<u32>;
-@group(0) @binding(6) var<storage, read_write> dx: array<f32>;
+@group(0) @binding(4) var<storage, read_write> argmax: array<Index>;
+@group(0) @binding(5) var<storage, read> winner: array<Index>;
+@group(0) @binding(6) var<storage, read_write> dx: array<Elem>;
 
 // Input rows [x, y) of output row `at`, cut to the image.
 fn window(at: u32, input: u32, output: u32, kernel: u32, stride: u32, pad: u32) -> vec2u {
@@ -53,15 +57,15 @@ fn max_forward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id
   let n = i / params.c / params.q / params.p;
   let rows = window(p, params.h, params.p, K, STRIDE_H, PAD_H);
   let columns = window(q, params.w, params.q, L, STRIDE_W, PAD_W);
-  var best_at = rows.x * params.w + columns.x;
+  var best_at = Index(rows.x * params.w + columns.x);
   var best = x[((n * params.h + rows.x) * params.w + columns.x) * params.c + channel];
   for (var h = rows.x; h < rows.y; h++) {
     for (var w = columns.x; w < columns.y; w++) {
       let v = x[((n * params.h + h) * params.w + w) * params.c + channel];
-      if (v > best || is_nan(v)) { // nothing is greater than a NaN, so it stays
-        best = v;
-        best_at = h * params.w + w;
-      }
+      // Nothing is greater than a NaN, so it stays. It is known by its bits: a compiler may take v != v for an ordered comparison.
+      let wins = (v > best) | ((bitcast<Index>(v) & Index(0x7fffffffu)) > Index(0x7f800000u));
+      best = select(best, v, wins);
+      best_at = select(best_at, Index(h * params.w + w), wins);
     }
   }
   y[i] = best;
@@ -78,12 +82,12 @@ fn max_backward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_i
   let n = i / params.c / params.w / params.h;
   let rows = covering(h, params.h, params.p, K, STRIDE_H, PAD_H);
   let columns = covering(w, params.w, params.q, L, STRIDE_W, PAD_W);
-  let own = h * params.w + w;
-  var sum = 0.0;
+  let own = Index(h * params.w + w);
+  var sum = Elem();
   for (var p = rows.x; p < rows.y; p++) {
     for (var q = columns.x; q < columns.y; q++) {
       let at = ((n * params.p + p) * params.q + q) * params.c + channel;
-      if (winner[at] == own) { sum += dy[at]; }
+      sum += select(Elem(), dy[at], winner[at] == own);
     }
   }
   dx[i] = sum;
@@ -100,9 +104,9 @@ fn average_forward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocatio
   let n = i / params.c / params.q / params.p;
   let rows = window(p, params.h, params.p, K, STRIDE_H, PAD_H);
   let columns = window(q, params.w, params.q, L, STRIDE_W, PAD_W);
-  var sum = 0.0;
+  var sum = Elem();
   for (var h = rows.x; h < rows.y; h++) {
-    var row = 0.0;
+    var row = Elem();
     for (var w = columns.x; w < columns.y; w++) {
       row += x[((n * params.h + h) * params.w + w) * params.c + channel];
     }
@@ -121,7 +125,7 @@ fn average_backward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocati
   let n = i / params.c / params.w / params.h;
   let over_p = covering(h, params.h, params.p, K, STRIDE_H, PAD_H);
   let over_q = covering(w, params.w, params.q, L, STRIDE_W, PAD_W);
-  var sum = 0.0;
+  var sum = Elem();
   for (var p = over_p.x; p < over_p.y; p++) {
     let rows = window(p, params.h, params.p, K, STRIDE_H, PAD_H);
     for (var q = over_q.x; q < over_q.y; q++) {

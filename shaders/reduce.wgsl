@@ -1,8 +1,12 @@
 // One stage of a reduction of x[outer, length, inner] over its middle: each invocation folds CHUNK neighbours of one
 // (outer, inner) into one. Stages follow each other until one is left, so a sum of n terms is a tree: its error grows with
 // log n, and the order is fixed. `scale` multiplies the results of a sum (1/n for a mean, in the last stage).
+//
+// Elem is four neighbours of `inner` where its extent allows it (`inner` then counts fours), else one.
 //#include "lib/grid.wgsl"
-//#include "lib/nan.wgsl"
+
+alias Elem = vec4f;
+alias Bits = vec4u;
 
 const OP: u32 = SUM;
 const SUM: u32 = 0u;
@@ -12,8 +16,8 @@ const CHUNK: u32 = 64u;
 
 struct Params { n: u32, parts: u32, length: u32, inner: u32, scale: f32 }
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<f32>;
-@group(0) @binding(2) var<storage, read_write> out: array<f32>;
+@group(0) @binding(1) var<storage, read> x: array<Elem>;
+@group(0) @binding(2) var<storage, read_write> out: array<Elem>;
 
 // out[outer, part, inner]
 @compute @workgroup_size(GROUP)
@@ -30,11 +34,14 @@ fn fold(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
   for (var j = first + 1u; j < last; j++) {
     at += params.inner;
     let v = x[at];
+    // By its bits, since a shader compiler may take v != v for an ordered comparison, or fold it away.
+    let nan = (bitcast<Bits>(v) & Bits(0x7fffffffu)) > Bits(0x7f800000u);
     switch OP {
       case SUM: { result += v; }
-      case MAX: { result = select(result, v, v > result || is_nan(v)); }
-      default: { result = select(result, v, v < result || is_nan(v)); }
+      case MAX: { result = select(result, v, (v > result) | nan); }
+      default: { result = select(result, v, (v < result) | nan); }
     }
   }
-  out[i] = select(result, result * params.scale, OP == SUM);
+  if (OP == SUM) { result *= params.scale; }
+  out[i] = result;
 }

@@ -229,6 +229,8 @@ test('a resumed run has the options it was started with, and those that leave it
   const recorded = trainOptionsOf('--epochs 5 --seed 9');
   const resumed = resumeOptions(recorded, { resume: 'runs/a', maxMinutes: 2 });
   assert.equal(resumed, { ...recorded, resume: 'runs/a', maxMinutes: 2 });
+  const stopped = trainOptionsOf('--epochs 5 --seed 9 --max-minutes 3');
+  assert.is(resumeOptions(stopped, { resume: 'runs/a' }).maxMinutes, null, 'its time was up; now there is no limit');
   refuses(() => resumeOptions(recorded, { resume: 'runs/a', seed: 8 }), /Leave out --seed/);
 });
 

@@ -55,6 +55,17 @@ const sample = (): Map<string, FileTensor> =>
     ['unsigned', { dtype: 'U32', shape: [1], data: new Uint32Array([0xffffffff]) }],
   ]);
 
+test('a header of any length is read from disk, as other programs write it', () => {
+  const path = join(folder, 'unaligned.safetensors');
+  for (let spaces = 0; spaces < 4; spaces++) {
+    const header = `{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}${' '.repeat(spaces)}`;
+    const file = forge(header, 4);
+    file.set(new Uint8Array(Float32Array.of(1.5).buffer), file.length - 4);
+    writeFileSync(path, file);
+    assert.equal(readSafetensors(path).tensors.get('w')!.data, Float32Array.of(1.5));
+  }
+});
+
 test('every type returns from a file bit for bit, with its metadata', () => {
   const path = join(folder, 'all.safetensors');
   writeSafetensors(path, sample(), { arch: 'vgg16_bn', classes: '["a","ü"]' });

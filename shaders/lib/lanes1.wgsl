@@ -19,12 +19,6 @@ fn fragQuad(lane: u32) -> u32 { return 0u; }
 fn fragStep(i: u32, lane: u32) -> u32 { return i; }
 
 struct Frag { v0: vec4f, v1: vec4f, v2: vec4f, v3: vec4f }
-struct Tile {
-  r0: vec4f, r1: vec4f, r2: vec4f, r3: vec4f,
-  r4: vec4f, r5: vec4f, r6: vec4f, r7: vec4f,
-  r8: vec4f, r9: vec4f, r10: vec4f, r11: vec4f,
-  r12: vec4f, r13: vec4f, r14: vec4f, r15: vec4f,
-}
 
 fn mac(c: vec4f, x: vec4f, b: mat4x4f) -> vec4f {
   return fma(b[3], vec4f(x.w), fma(b[2], vec4f(x.z), fma(b[1], vec4f(x.y), fma(b[0], vec4f(x.x), c))));
@@ -37,7 +31,7 @@ fn macK(t: ptr<function, Tile>, f: Frag, b: mat4x4f) {
   (*t).r3 = mac((*t).r3, f.v3, b);
 }
 
-fn macM(t: ptr<function, Tile>, f: Frag, b: mat4x4f) {
+fn macM(t: ptr<function, Tile>, f: Frag, b: mat4x4f, lane: u32) {
   let q = transpose(mat4x4f(f.v0, f.v1, f.v2, f.v3));
   (*t).r0 = mac((*t).r0, q[0], b);
   (*t).r1 = mac((*t).r1, q[1], b);

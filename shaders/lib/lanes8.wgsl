@@ -2,7 +2,8 @@
 // plain tier. This variant is for drivers that run a
 // workgroup as one 8-wide vector (lavapipe with AVX2). There every storage load is a scalar load per lane, whatever the
 // address (about 10 cycles for 8 lanes, against half a cycle for a multiply-add), and a broadcast within the subgroup is one
-// instruction. So lanes load different elements of the row operand and broadcast them: 16+32 loads feed 16×32 products.
+// instruction. So lanes load different elements of the row operand and broadcast them: 32+32 loads feed
+// 32×32 products.
 //
 // A lane holds `Tile`: ROWS rows by its own four columns. A step needs `rows[ROWS][4]` (shared by all lanes of a team) and
 // `columns[4][4]` (the lane's own), as b[k] = the four columns at step k. The rows come as a `Frag`, in one of two forms:
@@ -11,21 +12,15 @@
 // After the last step `finishK` or `finishM` puts the rows into natural order.
 const LANES: u32 = 8u;
 const TEAMS: u32 = 1u;
-const ROWS: u32 = 16u; // 8 or 16
+const ROWS: u32 = 16u; // 8, 16 or 32
 const FRAGS_K: u32 = ROWS / 8u;
-const FRAGS_M: u32 = 2u;
+const FRAGS_M: u32 = select(2u, 4u, ROWS > 16u);
 
 fn fragRow(i: u32, lane: u32) -> u32 { return i * 8u + lane; }
-fn fragQuad(lane: u32) -> u32 { return lane & 3u; }
-fn fragStep(i: u32, lane: u32) -> u32 { return i * 2u + (lane >> 2u); }
+fn fragQuad(lane: u32) -> u32 { return select(lane & 3u, lane, ROWS > 16u); }
+fn fragStep(i: u32, lane: u32) -> u32 { return select(i * 2u + (lane >> 2u), i, ROWS > 16u); }
 
 struct Frag { v0: vec4f, v1: vec4f, v2: vec4f, v3: vec4f }
-struct Tile {
-  r0: vec4f, r1: vec4f, r2: vec4f, r3: vec4f,
-  r4: vec4f, r5: vec4f, r6: vec4f, r7: vec4f,
-  r8: vec4f, r9: vec4f, r10: vec4f, r11: vec4f,
-  r12: vec4f, r13: vec4f, r14: vec4f, r15: vec4f,
-}
 
 fn mac(c: vec4f, x: vec4f, b: mat4x4f) -> vec4f {
   return fma(b[3], vec4f(x.w), fma(b[2], vec4f(x.z), fma(b[1], vec4f(x.y), fma(b[0], vec4f(x.x), c))));
@@ -50,9 +45,78 @@ fn macK(t: ptr<function, Tile>, f: Frag, b: mat4x4f) {
     (*t).r14 = mac((*t).r14, subgroupBroadcast(f.v1, 6u), b);
     (*t).r15 = mac((*t).r15, subgroupBroadcast(f.v1, 7u), b);
   }
+  if (ROWS > 16u) {
+    (*t).r16 = mac((*t).r16, subgroupBroadcast(f.v2, 0u), b);
+    (*t).r17 = mac((*t).r17, subgroupBroadcast(f.v2, 1u), b);
+    (*t).r18 = mac((*t).r18, subgroupBroadcast(f.v2, 2u), b);
+    (*t).r19 = mac((*t).r19, subgroupBroadcast(f.v2, 3u), b);
+    (*t).r20 = mac((*t).r20, subgroupBroadcast(f.v2, 4u), b);
+    (*t).r21 = mac((*t).r21, subgroupBroadcast(f.v2, 5u), b);
+    (*t).r22 = mac((*t).r22, subgroupBroadcast(f.v2, 6u), b);
+    (*t).r23 = mac((*t).r23, subgroupBroadcast(f.v2, 7u), b);
+    (*t).r24 = mac((*t).r24, subgroupBroadcast(f.v3, 0u), b);
+    (*t).r25 = mac((*t).r25, subgroupBroadcast(f.v3, 1u), b);
+    (*t).r26 = mac((*t).r26, subgroupBroadcast(f.v3, 2u), b);
+    (*t).r27 = mac((*t).r27, subgroupBroadcast(f.v3, 3u), b);
+    (*t).r28 = mac((*t).r28, subgroupBroadcast(f.v3, 4u), b);
+    (*t).r29 = mac((*t).r29, subgroupBroadcast(f.v3, 5u), b);
+    (*t).r30 = mac((*t).r30, subgroupBroadcast(f.v3, 6u), b);
+    (*t).r31 = mac((*t).r31, subgroupBroadcast(f.v3, 7u), b);
+  }
 }
 
-fn macM(t: ptr<function, Tile>, f: Frag, b: mat4x4f) {
+fn macM(t: ptr<function, Tile>, f: Frag, b: mat4x4f, lane: u32) {
+  if (ROWS > 16u) {
+    let q0 = transpose(mat4x4f(subgroupBroadcast(f.v0, 0u), subgroupBroadcast(f.v1, 0u),
+      subgroupBroadcast(f.v2, 0u), subgroupBroadcast(f.v3, 0u)));
+    (*t).r0 = mac((*t).r0, q0[0], b);
+    (*t).r1 = mac((*t).r1, q0[1], b);
+    (*t).r2 = mac((*t).r2, q0[2], b);
+    (*t).r3 = mac((*t).r3, q0[3], b);
+    let q1 = transpose(mat4x4f(subgroupBroadcast(f.v0, 1u), subgroupBroadcast(f.v1, 1u),
+      subgroupBroadcast(f.v2, 1u), subgroupBroadcast(f.v3, 1u)));
+    (*t).r4 = mac((*t).r4, q1[0], b);
+    (*t).r5 = mac((*t).r5, q1[1], b);
+    (*t).r6 = mac((*t).r6, q1[2], b);
+    (*t).r7 = mac((*t).r7, q1[3], b);
+    let q2 = transpose(mat4x4f(subgroupBroadcast(f.v0, 2u), subgroupBroadcast(f.v1, 2u),
+      subgroupBroadcast(f.v2, 2u), subgroupBroadcast(f.v3, 2u)));
+    (*t).r8 = mac((*t).r8, q2[0], b);
+    (*t).r9 = mac((*t).r9, q2[1], b);
+    (*t).r10 = mac((*t).r10, q2[2], b);
+    (*t).r11 = mac((*t).r11, q2[3], b);
+    let q3 = transpose(mat4x4f(subgroupBroadcast(f.v0, 3u), subgroupBroadcast(f.v1, 3u),
+      subgroupBroadcast(f.v2, 3u), subgroupBroadcast(f.v3, 3u)));
+    (*t).r12 = mac((*t).r12, q3[0], b);
+    (*t).r13 = mac((*t).r13, q3[1], b);
+    (*t).r14 = mac((*t).r14, q3[2], b);
+    (*t).r15 = mac((*t).r15, q3[3], b);
+    let q4 = transpose(mat4x4f(subgroupBroadcast(f.v0, 4u), subgroupBroadcast(f.v1, 4u),
+      subgroupBroadcast(f.v2, 4u), subgroupBroadcast(f.v3, 4u)));
+    (*t).r16 = mac((*t).r16, q4[0], b);
+    (*t).r17 = mac((*t).r17, q4[1], b);
+    (*t).r18 = mac((*t).r18, q4[2], b);
+    (*t).r19 = mac((*t).r19, q4[3], b);
+    let q5 = transpose(mat4x4f(subgroupBroadcast(f.v0, 5u), subgroupBroadcast(f.v1, 5u),
+      subgroupBroadcast(f.v2, 5u), subgroupBroadcast(f.v3, 5u)));
+    (*t).r20 = mac((*t).r20, q5[0], b);
+    (*t).r21 = mac((*t).r21, q5[1], b);
+    (*t).r22 = mac((*t).r22, q5[2], b);
+    (*t).r23 = mac((*t).r23, q5[3], b);
+    let q6 = transpose(mat4x4f(subgroupBroadcast(f.v0, 6u), subgroupBroadcast(f.v1, 6u),
+      subgroupBroadcast(f.v2, 6u), subgroupBroadcast(f.v3, 6u)));
+    (*t).r24 = mac((*t).r24, q6[0], b);
+    (*t).r25 = mac((*t).r25, q6[1], b);
+    (*t).r26 = mac((*t).r26, q6[2], b);
+    (*t).r27 = mac((*t).r27, q6[3], b);
+    let q7 = transpose(mat4x4f(subgroupBroadcast(f.v0, 7u), subgroupBroadcast(f.v1, 7u),
+      subgroupBroadcast(f.v2, 7u), subgroupBroadcast(f.v3, 7u)));
+    (*t).r28 = mac((*t).r28, q7[0], b);
+    (*t).r29 = mac((*t).r29, q7[1], b);
+    (*t).r30 = mac((*t).r30, q7[2], b);
+    (*t).r31 = mac((*t).r31, q7[3], b);
+    return;
+  }
   let q0 = transpose(mat4x4f(subgroupBroadcast(f.v0, 0u), subgroupBroadcast(f.v0, 4u),
     subgroupBroadcast(f.v1, 0u), subgroupBroadcast(f.v1, 4u)));
   (*t).r0 = mac((*t).r0, q0[0], b);

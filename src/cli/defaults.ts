@@ -30,7 +30,7 @@ export const presets: readonly Preset[] = [
   {
     label: `with ${TOYFACES} on a software adapter`,
     holds: (_, { software, data }) => software && data === TOYFACES,
-    values: { width: 0.125, epochs: 6, batch: 32, augment: 'flip' },
+    values: { width: 0.125, epochs: 8, batch: 32, augment: 'flip' },
   },
   {
     label: `with ${TOYFACES} on a software adapter`,
@@ -74,11 +74,11 @@ export function resolveDefaults(given: Partial<TrainOptions>, situation: Situati
 /**
  * The options of a run that is continued: those it was started with, and of those given the ones that leave it the same run.
  *
- * `recorded` is what run.json says. Throws ConfigError where a given option would change the run.
+ * `recorded` is what run.json says; its limit of time was used up, and does not come again. Throws ConfigError where a given option would change the run.
  */
 export function resumeOptions(recorded: TrainOptions, given: Partial<TrainOptions>): TrainOptions {
   checkGiven(given);
-  return { ...recorded, ...given };
+  return { ...recorded, maxMinutes: null, ...given };
 }
 
 /** What contradicts what; every rule is silent about options that are not there. */

@@ -3,98 +3,141 @@ import { loadDataset } from '../data/dataset.ts';
 import { openGpu } from '../gpu/node.ts';
 import { confusionOf } from '../train/artifacts.ts';
 import { Judge } from '../train/judge.ts';
-import { mostConfused, type Scores, scores } from '../train/metrics.ts';
-import { loadModel } from '../train/modelfile.ts';
+import { mostConfused, scores } from '../train/metrics.ts';
+import { buildModel, readModelFile } from '../train/modelfile.ts';
 import { addVerdicts, noSums } from '../train/tally.ts';
 import type { EvaluateOptions } from './options.ts';
 
-/** What `evaluate --json` prints. Shares are fractions; the confusion matrix has a row for each actual class. */
+/** What `evaluate --json` prints. Accuracy, precision, recall and F1 are fractions. */
 export interface Evaluation {
   model: string;
   arch: string;
   data: string;
   split: string;
+  /** Which images those were, in words: 'PublicTest'. */
+  splitName: string;
   adapter: string;
   images: number;
+  correct: number;
   accuracy: number;
+  /** Mean cross-entropy in nats. */
   loss: number;
   macroF1: number;
+  /** In the order of the labels; `images` are those of the class. */
   classes: { name: string; precision: number; recall: number; f1: number; images: number }[];
+  /** A row for each actual class, a column for each predicted one. */
   confusion: number[][];
+  /** Every pair that was mixed up, most often first. */
+  mostConfused: { actual: string; predicted: string; count: number }[];
   seconds: number;
 }
 
+/** Seconds between two lines that say how far it is. */
+const REPORT_SECONDS = 15;
+
 /** `dawngrad evaluate`: how well a trained network does on labelled images. */
 export async function evaluate(options: EvaluateOptions): Promise<void> {
+  const file = readModelFile(options.model);
+  const { facts } = file;
+  const { split, valid, seed, limit, batch } = options;
+  const data = await loadDataset({
+    ...{ data: options.data, valid: valid ?? undefined, seed, limit: limit ?? undefined },
+    ...{ store: options.store ?? facts.storedSide, channels: facts.storedChannels },
+    ...{ classes: facts.classes, use: 'evaluate' },
+  });
+  if (data.classes.join('\n') !== facts.classes.join('\n')) {
+    throw new DataError(
+      `${options.data}: its classes are ${data.classes.join(', ')}; the model's are ${facts.classes.join(', ')}. Evaluate on data of the same classes.`,
+    );
+  }
+  const set = data[split];
+  if (!set || set.count === 0) {
+    const others = (['train', 'valid', 'test'] as const).filter((name) => (data[name]?.count ?? 0) > 0);
+    throw new DataError(`${options.data}: has no images in --split ${split}, only in ${others.join(' and ')}.`);
+  }
+
   const gpu = await openGpu({ adapter: options.adapter });
   try {
     console.error(gpu.adapter.why);
-    const { model, facts } = loadModel(options.model);
-    const { split, valid, seed, limit, batch } = options;
-    const data = await loadDataset({
-      ...{ data: options.data, valid: valid ?? undefined, seed, limit: limit ?? undefined },
-      ...{ store: options.store ?? facts.storedSide, channels: facts.options.channels },
-      ...{ classes: facts.classes, use: 'evaluate' },
-    });
-    const set = data[split];
-    if (!set || set.count === 0)
-      throw new DataError(`${options.data}: has no images in --split ${split}. Choose another split.`);
-    if (data.classes.join() !== facts.classes.join()) {
-      throw new DataError(
-        `${options.data}: its classes are ${data.classes.join(', ')}; the model's are ${facts.classes.join(', ')}. Evaluate on data of the same classes.`,
-      );
-    }
     const started = performance.now();
     const { size, channels } = facts.options;
     const judge = new Judge(set, { batch, size, channels, normalisation: facts.normalisation });
-    const verdicts = await judge.verdicts(model);
-    const sums = addVerdicts(noSums(), verdicts);
+    let reported = started;
+    const verdicts = await judge.verdicts(buildModel(file), (done, of) => {
+      if (done === of || performance.now() - reported < 1000 * REPORT_SECONDS) return;
+      reported = performance.now();
+      console.error(`${done} of ${of} batches`);
+    });
     const confusion = confusionOf(verdicts, facts.classes.length);
-    const score = scores(confusion);
+    const { accuracy, correct, macroF1, classes } = scores(confusion);
+    const nameOf = (label: number): string => facts.classes[label]!;
     const evaluation: Evaluation = {
-      ...{ model: options.model, arch: facts.arch, data: options.data, split, adapter: gpu.adapter.name },
-      ...{ images: sums.count, accuracy: score.accuracy, loss: sums.loss / sums.count, macroF1: score.macroF1 },
-      classes: score.classes.map(({ precision, recall, f1, support }, c) => ({
-        ...{ name: facts.classes[c]!, precision, recall, f1, images: support },
+      ...{ model: options.model, arch: facts.arch, data: options.data, split },
+      splitName: split === 'valid' ? data.validName : split,
+      adapter: gpu.adapter.name,
+      ...{ images: verdicts.length, correct, accuracy },
+      loss: addVerdicts(noSums(), verdicts).loss / verdicts.length,
+      macroF1,
+      classes: classes.map(({ precision, recall, f1, support }, label) => ({
+        ...{ name: nameOf(label), precision, recall, f1, images: support },
       })),
       confusion,
+      mostConfused: mostConfused(confusion).map(({ actual, predicted, count }) => ({
+        ...{ actual: nameOf(actual), predicted: nameOf(predicted), count },
+      })),
       seconds: (performance.now() - started) / 1000,
     };
-    console.log(options.json ? JSON.stringify(evaluation, null, 2) : tables(evaluation, score));
+    console.log(options.json ? JSON.stringify(evaluation, null, 2) : tables(evaluation).join('\n'));
   } finally {
     gpu.close();
   }
 }
 
-const percent = (share: number): string => (Number.isNaN(share) ? '–' : `${(100 * share).toFixed(1)} %`);
+const COLUMNS = 80;
+const LONGEST_NAME = 24;
+const PAIRS = 5;
 
-function tables(
-  { arch, data, split, images, accuracy, loss, macroF1, classes, confusion }: Evaluation,
-  { correct }: Scores,
-): string {
-  const names = classes.map(({ name }) => name);
-  const width = Math.max(8, ...names.map((name) => name.length));
-  const cell = Math.max(5, ...confusion.flat().map((count) => String(count).length + 1));
-  const lines = [
-    `${arch} on ${data}, ${split}: ${percent(accuracy)} (${correct} of ${images}), loss ${loss.toFixed(4)}, mean F1 ${percent(macroF1)}`,
+const percent = (share: number): string => `${(100 * share).toFixed(1)} %`;
+const cut = (name: string, width: number): string => (name.length <= width ? name : `${name.slice(0, width - 1)}…`);
+
+/** An evaluation for people, within 80 columns. */
+export function tables(evaluation: Evaluation): string[] {
+  const { arch, data, split, splitName, images, correct, accuracy, loss, macroF1, classes } = evaluation;
+  const width = Math.max(8, ...classes.map(({ name }) => Math.min(name.length, LONGEST_NAME)));
+  const mixed = evaluation.mostConfused.slice(0, PAIRS);
+  const digits = Math.max(0, ...mixed.map(({ count }) => String(count).length));
+  const pairs = mixed.map(({ actual, predicted, count }) => {
+    const all = classes.find(({ name }) => name === actual)!.images;
+    const words = `${cut(actual, width).padEnd(width)}  taken for  ${cut(predicted, width).padEnd(width)}`;
+    return `${words}  ${String(count).padStart(digits)} of ${all}`;
+  });
+  return [
+    `${arch} on ${data}, ${split === splitName ? split : `${split} (${splitName})`}`,
+    `${correct} of ${images} images right: ${percent(accuracy)}; loss ${loss.toFixed(4)}, mean F1 ${percent(macroF1)}`,
     '',
-    `${''.padEnd(width)}  precision   recall       F1   images`,
-    ...classes.map(({ name, precision, recall, f1, images: count }) => {
-      const shares = [precision, recall, f1].map((share) => percent(share).padStart(9)).join('');
-      return `${name.padEnd(width)}  ${shares}${String(count).padStart(9)}`;
+    `${''.padEnd(width)}  precision     recall         F1   images`,
+    ...classes.map(({ name, precision, recall, f1, images: support }) => {
+      const shares = [precision, recall, f1].map((share) => percent(share).padStart(11)).join('');
+      return `${cut(name, width).padEnd(width)}${shares}${String(support).padStart(9)}`;
     }),
     '',
-    'Actual class in rows, predicted in columns:',
-    `${''.padEnd(width)}  ${names.map((name) => name.slice(0, cell - 1).padStart(cell)).join('')}`,
-    ...confusion.map(
-      (row, c) => `${names[c]!.padEnd(width)}  ${row.map((count) => String(count).padStart(cell)).join('')}`,
-    ),
+    ...matrix(evaluation, width),
+    ...(pairs.length > 0 ? ['', 'Most often mixed up:', ...pairs] : []),
   ];
-  const confused = mostConfused(confusion).slice(0, 5);
-  if (confused.length > 0) {
-    lines.push('', 'Most often confused:');
-    for (const { actual, predicted, count } of confused)
-      lines.push(`  ${names[actual]} taken for ${names[predicted]}: ${count}`);
-  }
-  return lines.join('\n');
+}
+
+/** The confusion matrix, as wide as the names need and the terminal has; nothing but a line where it cannot be shown. */
+function matrix({ confusion, classes }: Evaluation, width: number): string[] {
+  const names = classes.map(({ name }) => name);
+  const room = Math.floor((COLUMNS - width) / names.length);
+  const least = Math.max(4, 1 + Math.max(...confusion.flat().map((count) => String(count).length)));
+  if (room < least) return [`A confusion matrix of ${names.length} classes is too wide for this table; --json has it.`];
+  const cell = Math.max(least, Math.min(room, 2 + Math.max(...names.map((name) => name.length))));
+  const row = (head: string, cells: readonly (string | number)[]): string =>
+    cut(head, width).padEnd(width) + cells.map((text) => cut(String(text), cell - 1).padStart(cell)).join('');
+  return [
+    'Actual class in rows, predicted in columns:',
+    row('', names),
+    ...confusion.map((counts, label) => row(names[label]!, counts)),
+  ];
 }

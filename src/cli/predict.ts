@@ -4,119 +4,158 @@ import { DataError, isUserError } from '../core/errors.ts';
 import type { ImageSet } from '../data/dataset.ts';
 import { fitSquare } from '../data/folder.ts';
 import { decodeImage, toRgb } from '../data/image.ts';
+import type { Gpu } from '../gpu/gpu.ts';
 import { openGpu } from '../gpu/node.ts';
+import type { Module } from '../nn/index.ts';
 import { Judge } from '../train/judge.ts';
-import { loadModel, type ModelFacts } from '../train/modelfile.ts';
+import { buildModel, type ModelFile, readModelFile } from '../train/modelfile.ts';
 import type { PredictOptions } from './options.ts';
 
 /** Images that go through the network at once. */
 const BATCH = 32;
-/** From this many images on, each gets one line. */
-const MANY = 4;
+/** Images that are decoded, judged and printed before the next ones are looked at. */
+const PORTION = 16 * BATCH;
+/** Up to so many images get a table each, more a line each. */
+const FEW = 4;
+/** Classes on such a line. */
+const SHOWN = 3;
 
-/** One element of what `predict --json` prints: probabilities by class name, or why there are none. */
+/**
+ * What `predict --json` prints is a list of these, in the order in which the images were given or found: probabilities by
+ * class name, most probable first; or why there are none.
+ */
 export type Prediction =
   | { image: string; prediction: string; probability: number; probabilities: Record<string, number> }
   | { image: string; error: string };
 
-/** `dawngrad predict`: class probabilities of images. Those that cannot be read are named, and the others done. */
+/**
+ * `dawngrad predict`: class probabilities of images. What cannot be read is named on stderr, and the rest is done; the exit
+ * code is then 2.
+ */
 export async function predict({ model: path, images, adapter, json }: PredictOptions): Promise<void> {
-  const files = images.flatMap(imagesIn);
-  const gpu = await openGpu({ adapter });
+  const file = readModelFile(path);
+  const found = images.flatMap(imagesIn);
+  const all: Prediction[] = [];
+  let failures = 0;
+  let opened: { gpu: Gpu; model: Module } | null = null;
   try {
-    console.error(gpu.adapter.why);
-    const { model, facts } = loadModel(path);
-    const { set, readable, failures } = await decode(files, facts);
-    const predictions: Prediction[] = [];
-    if (set.count > 0) {
-      const { size, channels } = facts.options;
-      const judge = new Judge(set, { batch: BATCH, size, channels, normalisation: facts.normalisation });
-      const all = await judge.probabilities(model);
-      for (const [i, values] of all.entries()) predictions.push(named(readable[i]!, values, facts.classes));
+    for (let from = 0; from < found.length; from += PORTION) {
+      const portion: (Decoded | Failed)[] = [];
+      for (const item of found.slice(from, from + PORTION)) portion.push(await decode(item, file.facts));
+      const readable = portion.filter((item) => 'pixels' in item);
+      if (readable.length > 0 && !opened) {
+        const gpu = await openGpu({ adapter });
+        console.error(gpu.adapter.why);
+        opened = { gpu, model: buildModel(file) };
+      }
+      const shares = opened ? await judge(opened.model, readable, file.facts) : [];
+      for (const item of portion) {
+        if ('pixels' in item) {
+          const ranked = rank(file.facts.classes, shares.shift()!);
+          if (json) all.push(named(item.image, ranked));
+          else console.log((found.length > FEW ? line : table)(item.image, ranked));
+        } else {
+          failures++;
+          all.push(item);
+          console.error(`dawngrad: ${item.error}`);
+        }
+      }
     }
-    for (const [image, error] of failures) predictions.push({ image, error });
-    if (json) console.log(JSON.stringify(predictions, null, 2));
-    else for (const line of predictions.flatMap(shown(predictions.length))) console.log(line);
-    for (const error of failures.values()) console.error(`dawngrad: ${error}`);
-    if (failures.size > 0) process.exitCode = 2;
+    if (json) console.log(JSON.stringify(all, null, 2));
   } finally {
-    gpu.close();
+    opened?.gpu.close();
   }
+  if (failures === 0) return;
+  if (found.length > 1) console.error(`dawngrad: ${failures} of ${found.length} could not be read; the rest is above.`);
+  process.exitCode = 2;
 }
 
-/** The path itself, or the PNG and JPEG files below a folder, in the order of their names. */
-function imagesIn(path: string): string[] {
+interface Found {
+  image: string;
+  error?: string;
+}
+
+/** The path itself, or the PNG and JPEG files (by their names) anywhere below a folder, in the order of their names. */
+function imagesIn(path: string): Found[] {
   const stats = statSync(path, { throwIfNoEntry: false });
-  if (!stats) throw new DataError(`${path}: no such file or folder. Give images, or folders of them.`);
-  if (!stats.isDirectory()) return [path];
-  const files = readdirSync(path, { recursive: true, encoding: 'utf8' })
-    .filter((name) => /\.(png|jpe?g)$/i.test(name))
-    .sort()
-    .map((name) => join(path, name));
-  if (files.length === 0) throw new DataError(`${path}: holds no PNG or JPEG images.`);
-  return files;
+  if (!stats) return [{ image: path, error: `${path}: no such file or folder. Give images, or folders of them.` }];
+  if (!stats.isDirectory()) return [{ image: path }];
+  const files = [...imagesBelow(path)];
+  if (files.length === 0) return [{ image: path, error: `${path}: holds no PNG or JPEG images.` }];
+  return files.map((image) => ({ image }));
 }
 
-/** What the system says of a file (no permission, a folder called x.png) is the user's to mend. */
-function bytesOf(file: string): Uint8Array {
+/** Hidden files are passed over, among them the ._NAME.png that macOS leaves on other disks; folders behind links too. */
+function* imagesBelow(folder: string): Generator<string> {
+  const entries = readdirSync(folder, { withFileTypes: true }).filter(({ name }) => !name.startsWith('.'));
+  for (const entry of entries.sort((a, b) => (a.name < b.name ? -1 : 1))) {
+    const path = join(folder, entry.name);
+    if (entry.isDirectory()) yield* imagesBelow(path);
+    else if (/\.(png|jpe?g)$/i.test(entry.name)) yield path;
+  }
+}
+
+interface Decoded {
+  image: string;
+  pixels: Uint8Array;
+}
+
+interface Failed {
+  image: string;
+  error: string;
+}
+
+/** Reads an image in the form in which the network's training images were stored. */
+async function decode({ image, error }: Found, facts: ModelFile['facts']): Promise<Decoded | Failed> {
+  const { storedSide, storedChannels } = facts;
   try {
-    return readFileSync(file);
-  } catch (error) {
-    throw new DataError(
-      `${file}: cannot be read (${(error as Error).message}). Check that it is a file and may be read.`,
-    );
+    if (error !== undefined) throw new DataError(error);
+    const fitted = fitSquare(await decodeImage(readFileSync(image), image), storedSide, storedChannels);
+    return { image, pixels: (storedChannels === 3 ? toRgb(fitted) : fitted).pixels };
+  } catch (failure) {
+    // What the system says of a file that cannot be read names it too.
+    if (!isUserError(failure) && !(failure instanceof Error && 'code' in failure)) throw failure;
+    return { image, error: failure.message };
   }
 }
 
-/** Decodes images to the form that the network was trained on; what cannot be decoded is kept with its reason. */
-async function decode(files: readonly string[], { options, storedSide }: ModelFacts) {
-  const { channels } = options;
-  const decoded: Uint8Array[] = [];
-  const readable: string[] = [];
-  const failures = new Map<string, string>();
-  for (const file of files) {
-    try {
-      const image = fitSquare(await decodeImage(bytesOf(file), file), storedSide, channels);
-      decoded.push((channels === 3 ? toRgb(image) : image).pixels);
-      readable.push(file);
-    } catch (error) {
-      if (!isUserError(error)) throw error;
-      failures.set(file, error.message);
-    }
+async function judge(model: Module, images: readonly Decoded[], facts: ModelFile['facts']): Promise<Float32Array[]> {
+  if (images.length === 0) return [];
+  const { storedSide: side, storedChannels, options, normalisation } = facts;
+  const pixels = new Uint8Array(images.length * side * side * storedChannels);
+  for (const [i, image] of images.entries()) pixels.set(image.pixels, i * image.pixels.length);
+  const labels = new Uint8Array(images.length);
+  const set: ImageSet = { pixels, labels, count: images.length, side, channels: storedChannels };
+  const { size, channels } = options;
+  const judge = new Judge(set, { batch: BATCH, size, channels, normalisation });
+  try {
+    return await judge.probabilities(model);
+  } finally {
+    judge.release();
   }
-  const pixels = new Uint8Array(decoded.length * storedSide * storedSide * channels);
-  for (const [i, image] of decoded.entries()) pixels.set(image, i * image.length);
-  const set: ImageSet = {
-    pixels,
-    labels: new Uint8Array(decoded.length),
-    count: decoded.length,
-    side: storedSide,
-    channels,
-  };
-  return { set, readable, failures };
 }
 
-function named(image: string, values: Float32Array, classes: readonly string[]): Prediction {
-  const ranked = classes.map((name, c) => [name, values[c]!] as const).sort((a, b) => b[1] - a[1]);
+type Ranked = readonly (readonly [name: string, share: number])[];
+
+const rank = (classes: readonly string[], shares: Float32Array): Ranked =>
+  classes.map((name, label) => [name, shares[label]!] as const).sort((a, b) => b[1] - a[1]);
+
+function named(image: string, ranked: Ranked): Prediction {
   const [prediction, probability] = ranked[0]!;
   return { image, prediction, probability, probabilities: Object.fromEntries(ranked) };
 }
 
-const percent = (share: number): string => `${(100 * share).toFixed(1)} %`.padStart(7);
+const percent = (share: number): string => `${(100 * share).toFixed(1)} %`;
 
-/** A line for each of many images, a small table for each of few. */
-const shown = (count: number) => (prediction: Prediction) => {
-  if (!('prediction' in prediction)) return [];
-  const { image, probabilities } = prediction;
-  // Sorted again: an object puts keys such as "3" first, whatever their order was.
-  const ranked = Object.entries(probabilities).sort((a, b) => b[1] - a[1]);
-  if (count > MANY)
-    return `${image}: ${ranked
-      .slice(0, 3)
-      .map(([name, share]) => `${name} ${percent(share).trim()}`)
-      .join(', ')}`;
-  return [
-    image,
-    ...ranked.map(([name, share]) => `  ${percent(share)}  ${'█'.repeat(Math.round(20 * share)).padEnd(20)} ${name}`),
-  ].join('\n');
+function table(image: string, ranked: Ranked): string {
+  const width = Math.max(...ranked.map(([name]) => name.length));
+  const rows = ranked.map(([name, share]) =>
+    `  ${name.padEnd(width)}  ${percent(share).padStart(7)}  ${'█'.repeat(Math.round(40 * share))}`.trimEnd(),
+  );
+  return [image, ...rows].join('\n');
+}
+
+const line = (image: string, ranked: Ranked): string => {
+  const shown = ranked.slice(0, SHOWN).map(([name, share]) => `${name} ${percent(share)}`);
+  return `${image}: ${shown.join(', ')}`;
 };

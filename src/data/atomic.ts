@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
-import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { closeSync, fsyncSync, openSync, readdirSync, renameSync, rmSync, writeSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 
 /**
  * Writes a file whole or not at all: a temporary file beside it, flushed to the disk, then renamed over the old one.
@@ -36,6 +36,13 @@ export function writeFileAtomic(path: string, content: string | Uint8Array | rea
     throw named(error, path);
   }
   flushFolder(dirname(path));
+}
+
+/** Removes the temporary files that writers which were killed left in a folder; to be called while nobody writes there. */
+export function removeLeftovers(folder: string): void {
+  for (const name of readdirSync(folder)) {
+    if (/\.[0-9a-f]{8}\.tmp$/.test(name)) rmSync(join(folder, name), { force: true });
+  }
 }
 
 /** The system's error with the file that was to be written: `write` itself names none, and `open` the temporary one. */

@@ -20,12 +20,14 @@ export interface Augmentation {
 }
 
 /** Augmentations by the names of `--augment`; each does what the one before does, and more. */
-export const AUGMENTATIONS: Readonly<Record<string, Augmentation>> = {
+export const AUGMENTATIONS = {
   none: { flip: false, shift: 0, angleRad: 0, erase: false },
   flip: { flip: true, shift: 0, angleRad: 0, erase: false },
   crop: { flip: true, shift: 1 / 12, angleRad: 0, erase: false },
   affine: { flip: true, shift: 1 / 12, angleRad: (10 * Math.PI) / 180, erase: true },
-};
+} as const satisfies Readonly<Record<string, Augmentation>>;
+
+export type AugmentationName = keyof typeof AUGMENTATIONS;
 
 /** Per-channel mean and standard deviation of x/255, the numbers that images are normalised by. */
 export interface Normalisation {
@@ -52,10 +54,12 @@ export function normalisationOf({ pixels, channels: own }: ImageSet, channels: n
 
 export interface BatchOptions {
   batch: number;
-  /** Side of the input, resized on the GPU. */
-  size: number;
-  channels: 1 | 3;
-  normalisation: Normalisation;
+  /** Side of the input, resized on the GPU. Default: the side of the images. */
+  size?: number;
+  /** Channels of the input; gray is replicated. Default: those of the images. */
+  channels?: 1 | 3;
+  /** Default: of the set itself. What is validated takes that of the training images. */
+  normalisation?: Normalisation;
   augmentation?: Augmentation;
 }
 
@@ -76,8 +80,11 @@ export interface Batch {
 export class Batches {
   readonly count: number;
   readonly batch: number;
+  readonly normalisation: Normalisation;
   private readonly set: ImageSet;
-  private readonly options: BatchOptions;
+  private readonly size: number;
+  private readonly channels: 1 | 3;
+  private readonly augmentation: Augmentation;
   private readonly images: Tensor;
   private readonly labels: Tensor;
   private readonly indices: StepSlot;
@@ -91,9 +98,12 @@ export class Batches {
     }
     const { limits } = currentGpu();
     this.set = set;
-    this.options = options;
     this.count = set.count;
     this.batch = options.batch;
+    this.size = options.size ?? set.side;
+    this.channels = options.channels ?? set.channels;
+    this.normalisation = options.normalisation ?? normalisationOf(set, this.channels);
+    this.augmentation = options.augmentation ?? AUGMENTATIONS.none;
     this.indices = reserveStepWords(options.batch);
     this.streamed = set.pixels.length > Math.min(limits.maxStorageBufferBindingSize, limits.maxBufferSize);
     this.images = this.streamed
@@ -117,9 +127,15 @@ export class Batches {
     return new Random(seed, 1000 + epoch).permutation(this.count);
   }
 
+  /** The whole batches of an epoch, as `take` takes them: images in random order, those that fill no batch left out. */
+  *shuffled(epoch: number, seed = 1): Generator<Uint32Array> {
+    const order = this.order(seed, epoch);
+    for (let n = 0; n < this.full; n++) yield order.subarray(n * this.batch, (n + 1) * this.batch);
+  }
+
   /** Makes a batch of the images that `indices` name; call it within a step. Fewer than a batch are filled up with none. */
   take(indices: ArrayLike<number>): Batch {
-    const { batch, size, channels, normalisation, augmentation = AUGMENTATIONS.none! } = this.options;
+    const { batch, size, channels, normalisation, augmentation } = this;
     const chosen = new Uint32Array(batch).fill(NO_IMAGE);
     chosen.set(Array.from(indices));
     if (this.streamed) this.copyToGpu(chosen);

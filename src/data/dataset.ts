@@ -42,7 +42,8 @@ export interface DataOptions {
   data: string;
   /** 'PublicTest', 'both', a share such as '10%', or 'all': see `splitRows`. */
   valid?: string | undefined;
-  seed: number;
+  /** Draws the share that validates, and what `limit` takes. Default 1. */
+  seed?: number | undefined;
   /** Images of each split: drawn stratified and seeded, in the set's order. */
   limit?: number | undefined;
   /** Side that images of a folder are stored at. Default 48. */
@@ -80,7 +81,7 @@ export async function loadDataset(options: DataOptions): Promise<Dataset> {
 }
 
 async function loadPath(options: DataOptions, store: number): Promise<Dataset> {
-  const { data, seed } = options;
+  const { data, seed = 1 } = options;
   const stats = statSync(data, { throwIfNoEntry: false });
   if (stats === undefined) {
     throw new DataError(

@@ -2,6 +2,7 @@ export * from './arrays.ts';
 export {
   AUGMENTATIONS,
   type Augmentation,
+  type AugmentationName,
   type Batch,
   Batches,
   type BatchOptions,

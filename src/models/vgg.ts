@@ -20,8 +20,13 @@ export interface ModelOptions {
   seed: number;
 }
 
+/** What somebody who builds a network has to say; `defaultOptions` are the rest. */
+export type ModelSettings = Pick<ModelOptions, 'classes' | 'size'> & Partial<ModelOptions>;
+
+export const defaultOptions = { channels: 3, width: 1, head: 'vgg', pool: 1, seed: 1 } as const;
+
 /** Convolutions by output channels, 'M' for a 2×2 max pool: torchvision's configurations A, B, D and E. */
-const PLANS = {
+export const PLANS = {
   vgg11_bn: [64, 'M', 128, 'M', 256, 256, 'M', 512, 512, 'M', 512, 512, 'M'],
   vgg13_bn: [64, 64, 'M', 128, 128, 'M', 256, 256, 'M', 512, 512, 'M', 512, 512, 'M'],
   vgg16_bn: [64, 64, 'M', 128, 128, 'M', 256, 256, 256, 'M', 512, 512, 512, 'M', 512, 512, 512, 'M'],

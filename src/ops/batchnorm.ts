@@ -1,7 +1,7 @@
 import { ShapeError } from '../core/errors.ts';
 import { kernel } from '../core/kernel.ts';
 import { showShape } from '../core/shape.ts';
-import { gradientFor, record } from '../core/tape.ts';
+import { gradientFor, mayOverwrite, record } from '../core/tape.ts';
 import { Tensor } from '../core/tensor.ts';
 
 const moments = kernel('batchnorm', 'moments');
@@ -56,21 +56,24 @@ export function batchNorm(
       `batchNorm: x ${showShape(x.shape)} has one value per channel, whose variance is 0. Train with a larger batch or image.`,
     );
   }
-  const rows = Math.min(512, Math.max(16, Math.ceil((m * c) / INVOCATIONS)));
+  // Four channels at once where their number allows it; from here on, kernels count in elements of that width.
+  const Elem = c % 4 === 0 ? 'vec4f' : 'f32';
+  const columns = c % 4 === 0 ? c / 4 : c;
+  const rows = Math.min(512, Math.max(16, Math.ceil((m * columns) / INVOCATIONS)));
   const chunks = Math.ceil(m / rows);
-  const params = { m, c, rows, chunks, eps, momentum };
+  const params = { m, c: columns, rows, chunks, eps, momentum };
 
   const stats = Tensor.empty([2, c]);
   if (training) {
     const partial = Tensor.empty([chunks, c, 2]);
-    moments({}, { x, out: partial }, params, chunks * c);
-    merge({}, { sums: partial, out: stats, running_mean: runningMean, running_var: runningVar }, params, c);
+    moments({ Elem }, { x, out: partial }, params, chunks * columns);
+    merge({ Elem }, { sums: partial, out: stats, running_mean: runningMean, running_var: runningVar }, params, columns);
     partial.free('batchNorm');
   } else {
-    running({}, { out: stats, running_mean: runningMean, running_var: runningVar }, params, c);
+    running({ Elem }, { out: stats, running_mean: runningMean, running_var: runningVar }, params, columns);
   }
   const y = x.emptyLike();
-  apply({ RELU: relu }, { x, gamma, beta, stats, out: y }, params, x.size);
+  apply({ Elem, RELU: relu }, { x, gamma, beta, stats, out: y }, params, m * columns);
 
   return record(
     y,
@@ -78,15 +81,22 @@ export function batchNorm(
     (dy, needs) => {
       const mask = relu ? y : x;
       const partial = Tensor.empty([chunks, c, 2]);
-      gradientSums({ RELU: relu }, { x, dy, stats, out: partial, y: mask }, params, chunks * c);
+      gradientSums({ Elem, RELU: relu }, { x, dy, stats, out: partial, y: mask }, params, chunks * columns);
       const dgamma = needs[1] ? gradientFor(gamma) : gamma.emptyLike();
       const dbeta = needs[2] ? gradientFor(beta) : beta.emptyLike();
-      gradientMerge({}, { sums: partial, out: dgamma, out2: dbeta }, params, c);
+      gradientMerge({ Elem }, { sums: partial, out: dgamma, out2: dbeta }, params, columns);
       partial.free('batchNorm');
       if (!needs[0]) return [null, dgamma, dbeta];
-      const dx = x.emptyLike();
-      const consts = { RELU: relu, TRAINING: training };
-      gradientInput(consts, { x, dy, stats, gamma, out: dx, y: mask, sums: dgamma, beta: dbeta }, params, x.size);
+      // Large maps are what fills the memory at this point, so the gradient goes over dy where nobody else reads it.
+      const IN_PLACE = mayOverwrite(dy);
+      const dx = IN_PLACE ? dy : x.emptyLike();
+      const consts = { Elem, RELU: relu, TRAINING: training, IN_PLACE };
+      gradientInput(
+        consts,
+        { x, dy: IN_PLACE ? x : dy, stats, gamma, out: dx, y: mask, sums: dgamma, beta: dbeta },
+        params,
+        m * columns,
+      );
       return [dx, dgamma, dbeta];
     },
     [stats],

@@ -21,15 +21,18 @@ export function fold(OP: FoldOp, x: Tensor, axes: readonly number[], scale = 1, 
     let first = last;
     while (axes.includes(first - 1)) first--;
     const outer = sizeOf(shape.slice(0, first));
-    const inner = sizeOf(shape.slice(last + 1));
+    const width = sizeOf(shape.slice(last + 1));
+    const types = width % 4 === 0 ? { Elem: 'vec4f', Bits: 'vec4u' } : { Elem: 'f32', Bits: 'u32' };
+    const inner = width % 4 === 0 ? width / 4 : width;
     let length = sizeOf(shape.slice(first, last + 1));
     shape.fill(1, first, last + 1);
     const final = !axes.some((axis) => axis < first);
     do {
       const parts = Math.ceil(length / CHUNK);
-      const out = parts > 1 ? Tensor.empty([outer, parts, inner]) : final && into ? into : Tensor.empty(shape);
-      const params = { n: out.size, parts, length, inner, scale: final && parts === 1 ? scale : 1 };
-      stage({ OP, CHUNK }, { x: result, out }, params, out.size);
+      const out = parts > 1 ? Tensor.empty([outer, parts, width]) : final && into ? into : Tensor.empty(shape);
+      const n = outer * parts * inner;
+      const params = { n, parts, length, inner, scale: final && parts === 1 ? scale : 1 };
+      stage({ ...types, OP, CHUNK }, { x: result, out }, params, n);
       if (result !== x) result.free('the reduction');
       result = out;
       length = parts;

@@ -23,7 +23,7 @@ export interface AveragePoolOptions extends PoolOptions {
 }
 
 interface Plan {
-  consts: Record<string, number | boolean>;
+  consts: Record<string, number | boolean | string>;
   params: { n: number; h: number; w: number; c: number; p: number; q: number };
   shape: number[];
 }
@@ -32,6 +32,15 @@ function images(op: string, x: Tensor): [number, number, number, number] {
   if (x.shape.length !== 4) throw new ShapeError(`${op}: x is ${showShape(x.shape)}; images are [N,H,W,C].`);
   return x.shape as unknown as [number, number, number, number];
 }
+
+/** Kernels take four channels at once where their number allows it. */
+const elementsOf = (c: number) =>
+  c % 4 === 0
+    ? { types: { Elem: 'vec4f', Index: 'vec4u' }, columns: c / 4 }
+    : { types: { Elem: 'f32', Index: 'u32' }, columns: c };
+
+/** Invocations for a tensor of the plan: one an element of its kernels. */
+const invocations = (tensor: Tensor, { params }: Plan): number => (tensor.size / tensor.shape[3]!) * params.c;
 
 function windows(op: string, x: Tensor, { kernel: side, stride = side, padding = 0 }: PoolOptions): Plan {
   const [n, h, w, c] = images(op, x);
@@ -45,34 +54,39 @@ function windows(op: string, x: Tensor, { kernel: side, stride = side, padding =
   }
   const p = windowOutput(op, h, K, STRIDE_H, PAD_H);
   const q = windowOutput(op, w, L, STRIDE_W, PAD_W);
-  return { consts: { K, L, STRIDE_H, STRIDE_W, PAD_H, PAD_W }, params: { n, h, w, c, p, q }, shape: [n, p, q, c] };
+  const { types, columns } = elementsOf(c);
+  const consts = { ...types, K, L, STRIDE_H, STRIDE_W, PAD_H, PAD_W };
+  return { consts, params: { n, h, w, c: columns, p, q }, shape: [n, p, q, c] };
 }
 
 function adaptive(op: string, x: Tensor, output: Pair): Plan {
   const [n, h, w, c] = images(op, x);
   const [p, q] = pair(output);
   expectPositive(op, 'the output size', [p, q]);
-  return { consts: { ADAPTIVE: true }, params: { n, h, w, c, p, q }, shape: [n, p, q, c] };
+  const { types, columns } = elementsOf(c);
+  return { consts: { ...types, ADAPTIVE: true }, params: { n, h, w, c: columns, p, q }, shape: [n, p, q, c] };
 }
 
-function maxPool(x: Tensor, { consts, params, shape }: Plan): Tensor {
+function maxPool(x: Tensor, plan: Plan): Tensor {
+  const { consts, params, shape } = plan;
   const y = Tensor.empty(shape);
   const winner = Tensor.empty(shape, 'u32');
-  maxForward(consts, { x, y, argmax: winner }, params, y.size);
+  maxForward(consts, { x, y, argmax: winner }, params, invocations(y, plan));
   const backward = (dy: Tensor) => {
     const dx = x.emptyLike();
-    maxBackward(consts, { dy, winner, dx }, params, x.size);
+    maxBackward(consts, { dy, winner, dx }, params, invocations(x, plan));
     return [dx];
   };
   return record(y, [x], backward, [winner]);
 }
 
-function averagePool(x: Tensor, { consts, params, shape }: Plan): Tensor {
+function averagePool(x: Tensor, plan: Plan): Tensor {
+  const { consts, params, shape } = plan;
   const y = Tensor.empty(shape);
-  averageForward(consts, { x, y }, params, y.size);
+  averageForward(consts, { x, y }, params, invocations(y, plan));
   return record(y, [x], (dy) => {
     const dx = x.emptyLike();
-    averageBackward(consts, { dy, dx }, params, x.size);
+    averageBackward(consts, { dy, dx }, params, invocations(x, plan));
     return [dx];
   });
 }

@@ -29,6 +29,7 @@ export interface UpdateRange {
   gradients: BufferRange;
   state: readonly BufferRange[];
   firstBlock: number;
+  /** Values in fours. */
   count: number;
 }
 
@@ -129,7 +130,7 @@ export abstract class Optimizer {
           gradients: range(this.arenas.gradients),
           state: this.arenas.state.map(range),
           firstBlock: this.firstBlocks[c]! + offsetBytes / BLOCK_BYTES,
-          count: sizeBytes / 4,
+          count: sizeBytes / 16,
         };
       }
     }

@@ -1,5 +1,6 @@
 import { writeFileAtomic } from '../data/atomic.ts';
 import type { Dataset, SplitName } from '../data/dataset.ts';
+import { type ModelOptions, pythonFor } from '../models/index.ts';
 import { confusionFrom, type EpochRow, scores } from './metrics.ts';
 import { confusionSvg, curvesSvg } from './plots.ts';
 import { reportHtml, type Setting } from './report.ts';
@@ -45,6 +46,8 @@ export interface ArtifactParts {
   folder: RunFolder;
   record: Omit<RunRecord, 'version'>;
   result: RunResult;
+  /** What the network was built from. */
+  options: ModelOptions;
   rows: readonly EpochRow[];
   /** Of the best epoch's weights on the validation images. */
   verdicts: readonly Verdict[];
@@ -52,7 +55,8 @@ export interface ArtifactParts {
 }
 
 /** Writes what a person looks at: curves, confusion matrix, top losses, and the report that holds all of it. */
-export async function writeArtifacts({ folder, record, result, rows, verdicts, data }: ArtifactParts): Promise<void> {
+export async function writeArtifacts(parts: ArtifactParts): Promise<void> {
+  const { folder, record, result, options, rows, verdicts, data } = parts;
   const confusion = confusionOf(verdicts, data.classes.length);
   const topLosses = topLossesOf(verdicts, data, 'valid');
   writeFileAtomic(folder.curves, await curvesSvg(rows));
@@ -81,6 +85,7 @@ export async function writeArtifacts({ folder, record, result, rows, verdicts, d
         peakGpuBytes: result.peakGpuBytes,
         ...(result.status === 'finished' ? {} : { note: `The run ${result.status} before its last epoch.` }),
       },
+      pytorch: pythonFor(record.model.arch, options),
     },
     { rows, confusion, topLosses },
   );

@@ -1,3 +1,4 @@
+import type { AugmentationName } from '../data/batches.ts';
 import type { ModelOptions } from '../models/index.ts';
 
 /** How a network is trained: the options of `train` that reach the GPU, in their own units. */
@@ -24,6 +25,6 @@ export interface TrainConfig {
   /** Epochs of linear warm-up. */
   warmup: number;
   labelSmoothing: number;
-  augment: string;
+  augment: AugmentationName;
   seed: number;
 }

@@ -2,7 +2,7 @@ export { type CheckpointFacts, loadCheckpoint, saveCheckpoint } from './checkpoi
 export type { TrainConfig } from './config.ts';
 export { Judge, type JudgeOptions } from './judge.ts';
 export * from './metrics.ts';
-export { loadModel, type ModelFacts, saveModel } from './modelfile.ts';
+export { buildModel, loadModel, type ModelFacts, type ModelFile, readModelFile, saveModel } from './modelfile.ts';
 export { Run, type RunRequest } from './run.ts';
 export * from './safetensors.ts';
 export { addVerdicts, noSums, type Sums, Tally, type Verdict } from './tally.ts';

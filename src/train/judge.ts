@@ -1,18 +1,12 @@
 import { step } from '../core/step.ts';
 import { noGrad } from '../core/tape.ts';
-import { Batches, type Normalisation } from '../data/batches.ts';
+import { Batches, type BatchOptions } from '../data/batches.ts';
 import type { ImageSet } from '../data/dataset.ts';
 import type { Module } from '../nn/index.ts';
 import * as ops from '../ops/index.ts';
 import { Tally, type Verdict } from './tally.ts';
 
-export interface JudgeOptions {
-  batch: number;
-  /** Input side of the network. */
-  size: number;
-  channels: 1 | 3;
-  normalisation: Normalisation;
-}
+export type JudgeOptions = Omit<BatchOptions, 'augmentation'>;
 
 /** Runs a network forward over a set of images, in order, without augmentation. */
 export class Judge {

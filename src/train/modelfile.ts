@@ -9,9 +9,19 @@ export interface ModelFacts {
   arch: string;
   options: ModelOptions;
   classes: string[];
+  /** Of x/255, for each input channel; one number each where all have the same. */
   normalisation: Normalisation;
-  /** Side that images were stored at before they were resized to the input's. */
-  storedSide: number;
+  /** Side that images were stored at before the GPU resized them. Default: the input's. */
+  storedSide?: number;
+  /** 1 where the network was trained on gray images: what it is shown is made gray too. Default: the input's channels. */
+  storedChannels?: 1 | 3;
+}
+
+/** A model file before its network is built; reading one needs no GPU. */
+export interface ModelFile {
+  path: string;
+  facts: Required<ModelFacts>;
+  tensors: ReadonlyMap<string, FileTensor>;
 }
 
 const RUNNING_MEAN = /running_mean$/;
@@ -47,63 +57,81 @@ export async function saveModel(path: string, model: Module, facts: ModelFacts, 
   writeSafetensors(path, await stateTensors(model, steps), metadata);
 }
 
-/** Reads a model file and builds its network, in evaluation mode. Throws DataError when it is not one of ours. */
-export function loadModel(path: string): { model: Module; facts: ModelFacts } {
+/** Reads a model file. Throws DataError when it is not one of ours, or damaged. */
+export function readModelFile(path: string): ModelFile {
   const { tensors, metadata } = readSafetensors(path);
-  const facts = parseFacts(metadata.dawngrad, path);
+  return { path, facts: parseFacts(metadata.dawngrad, path), tensors };
+}
+
+/** Builds the network of a model file on the open GPU, in evaluation mode. Throws DataError when its tensors do not fit it. */
+export function buildModel({ path, facts, tensors }: ModelFile): Module {
   const model = createModel(facts.arch, facts.options).eval();
   loadTensors(model, tensors, path);
-  return { model, facts };
+  return model;
 }
 
-function parseFacts(text: string | undefined, path: string): ModelFacts {
-  if (!text) {
-    throw new DataError(`${path}: its metadata does not say which network it is. Give the model.safetensors of a run.`);
-  }
-  let facts: Loose<ModelFacts> | null;
+/** Reads a model file and builds its network, in evaluation mode. Throws DataError as the two above do. */
+export function loadModel(path: string): { model: Module; facts: Required<ModelFacts> } {
+  const file = readModelFile(path);
+  return { model: buildModel(file), facts: file.facts };
+}
+
+type Check = (value: unknown) => boolean;
+
+const whole: Check = (value) => Number.isInteger(value) && (value as number) >= 1;
+const above0: Check = (value) => Number.isFinite(value) && (value as number) > 0;
+const oneOf =
+  (...values: unknown[]): Check =>
+  (value) =>
+    values.includes(value);
+
+const optionChecks: Readonly<Record<keyof ModelOptions, Check>> = {
+  classes: whole,
+  channels: oneOf(1, 3),
+  size: whole,
+  width: above0,
+  head: oneOf('vgg', 'fastai'),
+  pool: whole,
+  dropout: (value) =>
+    value === undefined || (Number.isFinite(value) && (value as number) >= 0 && (value as number) < 1),
+  seed: Number.isInteger,
+};
+
+function parseFacts(text: string | undefined, path: string): Required<ModelFacts> {
+  const mend = 'Give the model.safetensors of a run.';
+  if (!text) throw new DataError(`${path}: its metadata does not say which network it is. ${mend}`);
+  let json: unknown;
   try {
-    facts = JSON.parse(text);
+    json = JSON.parse(text);
   } catch {
-    throw new DataError(`${path}: its metadata 'dawngrad' is not JSON. Give the model.safetensors of a run.`);
+    throw new DataError(`${path}: its metadata 'dawngrad' is not JSON. ${mend}`);
   }
-  const arch = facts?.arch;
-  if (typeof arch === 'string' && !MODEL_NAMES.includes(arch)) {
-    throw new DataError(`${path}: holds a '${arch}'; this version knows ${MODEL_NAMES.join(', ')}.`);
+  const facts = (json && typeof json === 'object' ? json : {}) as Partial<ModelFacts>;
+  if (typeof facts.arch === 'string' && !MODEL_NAMES.includes(facts.arch)) {
+    throw new DataError(`${path}: holds a '${facts.arch}'; this version knows ${MODEL_NAMES.join(', ')}.`);
   }
-  const wrong = Object.entries(sound).find(([, holds]) => !facts || !holds(facts));
-  if (wrong) {
-    throw new DataError(
-      `${path}: ${wrong[0]} in its metadata is missing or not what it should be. Give the model.safetensors of a run.`,
-    );
-  }
-  return facts as ModelFacts;
+  const { classes, normalisation, options } = facts;
+  const { size, channels } = options ?? {};
+  const { storedSide = size, storedChannels = channels } = facts;
+  const numbers = (values: unknown, check: Check) =>
+    Array.isArray(values) && [1, channels].includes(values.length) && values.every(check);
+  const checks: readonly [name: string, holds: boolean][] = [
+    ['arch', typeof facts.arch === 'string'],
+    ...Object.entries(optionChecks).map(
+      ([key, check]) => [`options.${key}`, check(options?.[key as keyof ModelOptions])] as [string, boolean],
+    ),
+    [
+      'classes',
+      Array.isArray(classes) &&
+        classes.length === options?.classes &&
+        classes.every((name) => typeof name === 'string'),
+    ],
+    ['normalisation.mean', numbers(normalisation?.mean, Number.isFinite)],
+    ['normalisation.std', numbers(normalisation?.std, above0)],
+    ['storedSide', whole(storedSide)],
+    ['storedChannels', oneOf(1, 3)(storedChannels)],
+  ];
+  const wrong = checks.find(([, holds]) => !holds);
+  if (wrong) throw new DataError(`${path}: its metadata has no valid ${wrong[0]}. ${mend}`);
+  return { ...(facts as ModelFacts), storedSide: storedSide!, storedChannels: storedChannels! };
 }
-
-/** What a file says it is, nothing of it checked. */
-type Loose<T> = {
-  readonly [K in keyof T]?: T[K] extends readonly unknown[] ? unknown : T[K] extends object ? Loose<T[K]> : unknown;
-};
-
-const isNumber = (value: unknown, least: number, most: number): boolean =>
-  typeof value === 'number' && value >= least && value <= most;
-const isWhole = (value: unknown, least: number, most: number): boolean =>
-  Number.isInteger(value) && isNumber(value, least, most);
-const isList = (value: unknown, length: unknown, holds: (element: unknown) => boolean): boolean =>
-  Array.isArray(value) && value.length === length && value.every(holds);
-
-/** What must hold before a network is built of it: sizes from a file decide how much memory is taken. */
-const sound: Readonly<Record<string, (facts: Loose<ModelFacts>) => boolean>> = {
-  arch: ({ arch }) => typeof arch === 'string',
-  'options.channels': ({ options }) => options?.channels === 1 || options?.channels === 3,
-  'options.size': ({ options }) => isWhole(options?.size, 1, 4096),
-  'options.width': ({ options }) => isNumber(options?.width, 1e-6, 16),
-  'options.head': ({ options }) => options?.head === 'vgg' || options?.head === 'fastai',
-  'options.pool': ({ options }) => isWhole(options?.pool, 1, 64),
-  'options.classes': ({ options }) => isWhole(options?.classes, 1, 256),
-  classes: ({ classes, options }) => isList(classes, options?.classes, (name) => typeof name === 'string'),
-  'normalisation.mean': ({ normalisation, options }) =>
-    isList(normalisation?.mean, options?.channels, (value) => isNumber(value, -1e3, 1e3)),
-  'normalisation.std': ({ normalisation, options }) =>
-    isList(normalisation?.std, options?.channels, (value) => isNumber(value, 1e-6, 1e3)),
-  storedSide: ({ storedSide }) => isWhole(storedSide, 1, 4096),
-};

@@ -2,12 +2,13 @@ import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ConfigError } from '../core/errors.ts';
 import { setSeed } from '../core/stepbuffer.ts';
-import { writeFileAtomic } from '../data/atomic.ts';
+import { removeLeftovers, writeFileAtomic } from '../data/atomic.ts';
 import { normalisationOf } from '../data/batches.ts';
 import type { Dataset } from '../data/dataset.ts';
 import type { Gpu } from '../gpu/gpu.ts';
 import { mebibytes } from '../gpu/pool.ts';
 import { activationBytes, createModel, type ModelOptions, smallestBatch } from '../models/index.ts';
+import { teamFor } from '../ops/team.ts';
 import { writeArtifacts } from './artifacts.ts';
 import { type CheckpointFacts, loadCheckpoint, saveCheckpoint } from './checkpoint.ts';
 import type { TrainConfig } from './config.ts';
@@ -75,17 +76,17 @@ export class Run {
     };
     checkFits(gpu, config, options);
     setSeed(config.seed);
-    gpu.pool.resetPeak();
     const model = createModel(config.arch, options);
     const normalisation = normalisationOf(data.train, config.channels);
-    this.facts = { arch: config.arch, options, classes: data.classes, normalisation, storedSide: data.train.side };
+    const { side: storedSide, channels: storedChannels } = data.train;
+    this.facts = { arch: config.arch, options, classes: data.classes, normalisation, storedSide, storedChannels };
     this.trainer = new Trainer(
       { model, config, train: data.train, valid: data.valid, normalisation },
       data.classes.length,
     );
     this.record = {
       ...origin,
-      kernelPlan: {},
+      kernelPlan: { matrices: teamFor(gpu.adapter) },
       model: { ...options, pool: config.pool, arch: config.arch, parameters: model.parameterCount() },
       result: null,
     };
@@ -98,7 +99,10 @@ export class Run {
 
   /** Trains to the end, or until it is stopped or diverges, and writes everything that there is to write. */
   async train(): Promise<RunResult> {
-    const { config } = this.request;
+    const { gpu } = this.request;
+    // Parameters have moved into the optimizer's arena: what they were made in is free, and counts for nothing.
+    await gpu.trim();
+    gpu.pool.resetPeak();
     mkdirSync(this.folder.last, { recursive: true });
     writeRecord(this.folder.record, this.record);
     if (!this.request.resume) await this.checkpoint();
@@ -108,7 +112,6 @@ export class Run {
         afterStep: ({ step }) => this.afterStep(step),
         progress: ({ epoch, step, loss, accuracy }) =>
           this.progress.step({ epoch, step, loss, accuracy, imagesPerSecond: this.imagesPerSecond() }),
-        validating: () => {},
         epochEnd: (result) => this.epochEnd(result),
       });
       if (!done) status = 'stopped';
@@ -128,12 +131,12 @@ export class Run {
         folder: this.folder,
         record: this.record,
         result,
+        options: this.facts.options,
         rows: this.rows,
         verdicts,
         data: this.request.data,
       });
     }
-    if (status === 'stopped' && config.maxMinutes !== null) this.request.gpu.check();
     return result;
   }
 
@@ -192,7 +195,8 @@ export class Run {
     this.secondsBefore = seconds;
     this.epochSecondsBefore = epochSeconds;
     this.best = best;
-    const { metrics } = this.folder;
+    const { dir, last, metrics } = this.folder;
+    for (const folder of [dir, last]) removeLeftovers(folder);
     const { epoch } = this.trainer.position;
     if (existsSync(metrics)) {
       this.rows = parseMetricsCsv(readFileSync(metrics, 'utf8'), metrics).filter((row) => row.epoch <= epoch);

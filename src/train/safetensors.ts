@@ -104,9 +104,9 @@ export function decodeSafetensors(bytes: Uint8Array, file: string): TensorFile {
     const length = (end - begin) / Values.BYTES_PER_ELEMENT;
     const start = bytes.byteOffset + dataStart + begin;
     const aligned = start % Values.BYTES_PER_ELEMENT === 0;
-    const data = aligned
-      ? new Values(bytes.buffer as ArrayBuffer, start, length)
-      : new Values(bytes.slice(dataStart + begin, dataStart + end).buffer as ArrayBuffer);
+    // A Buffer's own slice would be a view, no nearer to alignment.
+    const copy = () => Uint8Array.from(bytes.subarray(dataStart + begin, dataStart + end));
+    const data = aligned ? new Values(bytes.buffer as ArrayBuffer, start, length) : new Values(copy().buffer);
     tensors.set(name, { dtype, shape, data });
   }
   return { tensors, metadata };

@@ -1,7 +1,7 @@
 import { ConfigError } from '../core/errors.ts';
 import { step } from '../core/step.ts';
 import { Tensor } from '../core/tensor.ts';
-import { AUGMENTATIONS, Batches, type Normalisation } from '../data/batches.ts';
+import { AUGMENTATIONS, type Augmentation, Batches, type Normalisation } from '../data/batches.ts';
 import type { ImageSet } from '../data/dataset.ts';
 import type { Module } from '../nn/index.ts';
 import * as ops from '../ops/index.ts';
@@ -68,7 +68,7 @@ export interface TrainerHooks {
   /** After a step; return true to stop there. */
   afterStep(position: Position): Promise<boolean>;
   progress(progress: Progress): void;
-  validating(done: number, of: number): void;
+  validating?(done: number, of: number): void;
   epochEnd(result: EpochResult): Promise<void>;
 }
 
@@ -104,7 +104,7 @@ export class Trainer {
     this.classes = classes;
     const size = config.size ?? train.side;
     const shared = { size, channels: config.channels, normalisation };
-    const augmentation = AUGMENTATIONS[config.augment];
+    const augmentation: Augmentation | undefined = AUGMENTATIONS[config.augment];
     if (!augmentation)
       throw new ConfigError(
         `unknown augmentation '${config.augment}'; there are ${Object.keys(AUGMENTATIONS).join(', ')}.`,

@@ -1,0 +1,59 @@
+import { type ModelOptions, PLANS, scaled, type VggName } from './vgg.ts';
+
+/** torchvision's own network where it has one, else the same layers under the same names. */
+export function vggPython(name: VggName, options: ModelOptions): string {
+  const { classes, channels, width, head, pool } = options;
+  if (head === 'vgg' && pool === 7 && channels === 3 && width === 1) {
+    return `from torchvision.models import ${name}\n\nnetwork = ${name}(num_classes=${classes})`;
+  }
+  const plan = PLANS[name].map((entry) => (entry === 'M' ? '"M"' : scaled(entry, width)));
+  const stem = `features[0] = nn.Conv2d(1, ${plan[0]}, 3, padding=1)\n`;
+  const { imports, define, pooled, classifier } = (head === 'fastai' ? fastaiHead : vggHead)(options);
+  return `${imports}from collections import OrderedDict
+from torch import nn
+from torchvision.models.vgg import make_layers
+${define}
+features = make_layers([${plan.join(', ')}], batch_norm=True)
+${channels === 1 ? stem : ''}classifier = nn.Sequential(
+${classifier.map((line) => `    ${line},\n`).join('')})
+network = nn.Sequential(OrderedDict(features=features, pool=${pooled}, flatten=nn.Flatten(), classifier=classifier))`;
+}
+
+interface PythonHead {
+  imports: string;
+  define: string;
+  pooled: string;
+  classifier: string[];
+}
+
+function vggHead({ classes, width, pool, dropout = 0.5 }: ModelOptions): PythonHead {
+  const hidden = scaled(4096, width);
+  const between = `nn.ReLU(), nn.Dropout(${dropout})`;
+  return {
+    imports: '',
+    define: '',
+    pooled: `nn.AdaptiveAvgPool2d(${pool})`,
+    classifier: [
+      `nn.Linear(${scaled(512, width) * pool * pool}, ${hidden}), ${between}`,
+      `nn.Linear(${hidden}, ${hidden}), ${between}`,
+      `nn.Linear(${hidden}, ${classes})`,
+    ],
+  };
+}
+
+function fastaiHead({ classes, width, dropout = 0.5 }: ModelOptions): PythonHead {
+  const pooled = 2 * scaled(512, width);
+  return {
+    imports: 'import torch\n',
+    define: `
+class MaxAndMean(nn.Module):
+    def forward(self, x):
+        return torch.cat([x.amax((2, 3)), x.mean((2, 3))], 1)
+`,
+    pooled: 'MaxAndMean()',
+    classifier: [
+      `nn.BatchNorm1d(${pooled}), nn.Dropout(${dropout / 2}), nn.Linear(${pooled}, 512, bias=False), nn.ReLU()`,
+      `nn.BatchNorm1d(512), nn.Dropout(${dropout}), nn.Linear(512, ${classes}, bias=False)`,
+    ],
+  };
+}

@@ -1,0 +1,237 @@
+// The commands from end to end, each in a process of its own: what they print, what they write, how they end.
+import { existsSync, mkdirSync, readdirSync, readFileSync, truncateSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { readRecord } from '../src/train/runrecord.ts';
+import { readSafetensors } from '../src/train/safetensors.ts';
+import { dawngrad, ends, hashOf } from './child.ts';
+import { grayPng, scratchFolder } from './files.ts';
+import { makeJpeg } from './jpeg.ts';
+
+const scratch = scratchFolder();
+test.after(() => scratch.remove());
+const full = process.env.DAWNGRAD_TEST === 'full';
+
+/** Small enough for a few steps a second on SwiftShader; four steps an epoch. */
+const tiny = [
+  ...['--arch', 'vgg11_bn', '--width', '0.125', '--head', 'fastai', '--size', '32', '--limit', '64', '--batch', '16'],
+  ...['--optimizer', 'adamw', '--lr', '0.002', '--augment', 'affine', '--epochs', '2', '--seed', '3'],
+];
+const train = (...args: string[]) => ['train', ...tiny, ...args];
+const killed = ['--import', new URL('fixtures/killed.mjs', import.meta.url).href];
+const at = (...names: string[]) => join(scratch.path, ...names);
+const checkpoint = (run: string) => at(run, 'last', 'checkpoint.safetensors');
+const position = (run: string) => JSON.parse(readSafetensors(checkpoint(run)).metadata.checkpoint!).position;
+const firstLine = (text: string) => text.slice(0, text.indexOf('\n'));
+
+test('train writes the run folder, and says first what it runs on', () => {
+  const { stdout, stderr } = ends(0, scratch.path, train('--out', 'whole'));
+  assert.is(stdout, '');
+  assert.equal(readdirSync(at('whole')).sort(), [
+    ...['confusion.svg', 'curves.svg', 'last', 'metrics.csv', 'model.safetensors'],
+    ...['report.html', 'run.json', 'top-losses.png'],
+  ]);
+  const record = readRecord(at('whole', 'run.json'));
+  assert.is(firstLine(stderr), record.adapter.why);
+  assert.match(stderr, /^toyfaces: 64 training images, 64 to validate .*, 7 classes$/m);
+  assert.match(stderr, /^Report: whole\/report\.html$/m);
+  assert.match(stderr, /^Now with real faces, FER2013 from Kaggle: dawngrad train --data fer2013\.csv$/m);
+
+  assert.equal(record.commandLine, train('--out', 'whole'));
+  assert.is(record.seed, 3);
+  assert.is(record.options.width, 0.125);
+  assert.is(record.options.labelSmoothing, 0, 'defaults are there too');
+  assert.equal(record.data.counts, { train: 64, valid: 64, test: 64 });
+  assert.match(record.data.fingerprint, /^[0-9a-f]{64}$/);
+  assert.is(record.model.arch, 'vgg11_bn');
+  const { result } = record;
+  assert.equal([result?.status, result?.epochs, result?.steps], ['finished', 2, 8]);
+  for (const value of [result!.seconds, result!.imagesPerSecond, result!.peakGpuBytes]) assert.ok(value > 0);
+
+  const [header, ...rows] = readFileSync(at('whole', 'metrics.csv'), 'utf8').trimEnd().split('\n');
+  assert.is(header, 'epoch,step,lr,train_loss,train_accuracy,valid_loss,valid_accuracy,seconds,images_per_s');
+  const numbers = rows.map((row) => row.split(',').map(Number));
+  assert.equal(
+    numbers.map(([epoch, step]) => [epoch, step]),
+    [
+      [1, 4],
+      [2, 8],
+    ],
+  );
+  assert.ok(numbers.flat().every(Number.isFinite));
+  const best = numbers[result!.bestEpoch! - 1]!;
+  assert.ok(Math.abs(best[6]! - result!.validAccuracy!) < 1e-6);
+  assert.is(Math.max(...numbers.map((row) => row[6]!)), best[6]);
+
+  const { tensors, metadata } = readSafetensors(at('whole', 'model.safetensors'));
+  assert.equal(tensors.get('features.0.weight')!.shape, [8, 3, 3, 3]);
+  assert.is(metadata.format, 'pt');
+  const facts = JSON.parse(metadata.dawngrad!);
+  assert.equal([facts.arch, facts.classes.length, facts.storedSide], ['vgg11_bn', 7, 48]);
+  const report = readFileSync(at('whole', 'report.html'), 'utf8');
+  assert.match(report, 'network.load_state_dict(load_file(');
+  assert.not.match(report, /https?:\/\/(?!www\.w3\.org)/);
+  assert.match(readFileSync(at('whole', 'curves.svg'), 'utf8'), /^<svg/);
+  assert.equal([...readFileSync(at('whole', 'top-losses.png')).subarray(1, 4)], [...Buffer.from('PNG')]);
+});
+
+/** A run killed while it writes checkpoint `n` (the first is that of step 0), and continued. */
+function killedAndResumed(n: number): void {
+  const run = `killed${n}`;
+  process.env.KILL_AT = String(n);
+  ends(null, scratch.path, train('--out', run, '--checkpoint-every', '1'), killed);
+  assert.ok(readdirSync(at(run, 'last')).length > 1, 'killed in the middle of writing a checkpoint');
+  const { epoch, step } = position(run);
+  assert.equal([epoch, step], [Math.floor((n - 2) / 4), (n - 2) % 4]);
+  const { stderr } = ends(0, scratch.path, ['train', '--resume', run]);
+  assert.is(firstLine(stderr), readRecord(at(run, 'run.json')).adapter.why);
+  sameAsWhole(run);
+  assert.equal(readdirSync(at(run, 'last')), ['checkpoint.safetensors'], 'what the killed process left is gone');
+}
+
+/** Same weights, same optimizer state, same history as the run of the first test. */
+function sameAsWhole(run: string): void {
+  assert.is(hashOf(checkpoint(run)), hashOf(checkpoint('whole')));
+  assert.is(hashOf(at(run, 'model.safetensors')), hashOf(at('whole', 'model.safetensors')));
+  const untimed = (name: string) =>
+    readFileSync(at(name, 'metrics.csv'), 'utf8')
+      .split('\n')
+      .map((row) => row.split(',').slice(0, 7).join());
+  assert.equal(untimed(run), untimed('whole'));
+  assert.equal(
+    { ...readRecord(at(run, 'run.json')).result!, seconds: 0, imagesPerSecond: 0, peakGpuBytes: 0 },
+    { ...readRecord(at('whole', 'run.json')).result!, seconds: 0, imagesPerSecond: 0, peakGpuBytes: 0 },
+  );
+}
+
+// Signals are the tests' way to kill; Windows has none.
+const unix = process.platform === 'win32' ? test.skip : test;
+unix('a run killed mid-epoch and resumed equals the uninterrupted one, bit by bit', () => killedAndResumed(3));
+if (full) {
+  for (const n of [2, 4, 5, 6, 8, 9]) {
+    unix(`a run killed at checkpoint ${n} and resumed equals the uninterrupted one`, () => killedAndResumed(n));
+  }
+}
+
+test('--max-minutes stops cleanly, and --resume finishes the run to the same bits', () => {
+  const { stderr } = ends(0, scratch.path, train('--out', 'stopped', '--max-minutes', '0.0001'));
+  assert.match(stderr, /^Stopped; continue with: dawngrad train --resume stopped$/m);
+  assert.is(readRecord(at('stopped', 'run.json')).result?.status, 'stopped');
+  assert.equal(position('stopped').step, 1);
+  assert.is.not(hashOf(checkpoint('stopped')), hashOf(checkpoint('whole')));
+  ends(0, scratch.path, ['train', '--resume', 'stopped']);
+  sameAsWhole('stopped');
+});
+
+test('a run that diverges says so, exits with 1 and keeps its last good weights', () => {
+  const { stderr } = ends(1, scratch.path, train('--out', 'wild', '--lr', '1e6', '--checkpoint-every', '1'));
+  assert.match(stderr, /^training diverged in epoch \d, near step \d+: .* Lower --lr \(it was 1000000\)\.$/m);
+  assert.match(stderr, /^The last good weights are in wild\/model\.safetensors\.$/m);
+  assert.is(readRecord(at('wild', 'run.json')).result?.status, 'diverged');
+  for (const [name, { data }] of readSafetensors(at('wild', 'model.safetensors')).tensors) {
+    assert.ok(
+      [...data].every((value) => Number.isFinite(Number(value))),
+      name,
+    );
+  }
+  const model = at('wild', 'model.safetensors');
+  ends(0, scratch.path, ['evaluate', '--model', model, '--data', 'toyfaces', '--limit', '7', '--json']);
+});
+
+test('evaluate --json is JSON of numbers, and agrees with the run', () => {
+  const data = ['--data', 'toyfaces', '--limit', '64'];
+  const { stdout } = ends(0, scratch.path, ['evaluate', '--model', 'whole/model.safetensors', ...data, '--json']);
+  const found = JSON.parse(stdout);
+  const { result } = readRecord(at('whole', 'run.json'));
+  assert.equal([found.arch, found.split, found.images], ['vgg11_bn', 'valid', 64]);
+  assert.is(found.accuracy, result!.validAccuracy);
+  assert.ok(Math.abs(found.loss - result!.validLoss!) < 1e-6);
+  assert.is(found.classes.length, 7);
+  for (const { name, precision, recall, f1, images } of found.classes) {
+    assert.type(name, 'string');
+    for (const value of [precision, recall, f1, images]) assert.type(value, 'number');
+  }
+  assert.is(
+    found.confusion.flat().reduce((a: number, b: number) => a + b),
+    96,
+  );
+  for (const value of [found.macroF1, found.seconds]) assert.type(value, 'number');
+});
+
+test('a folder of PNG and JPEG images is trained on, and a truncated model refused', async () => {
+  for (const [c, name] of ['cats', 'dogs'].entries()) {
+    for (let i = 0; i < 20; i++) {
+      const content =
+        i % 2 ? await makeJpeg(40, 30, (x) => [200 * c, 90 + x, 10 * i, 255]) : grayPng(20 * c + i, 32 + i);
+      // Told apart by content, not by name.
+      scratch.write(`pets/${name}/${i}.${i % 4 < 2 ? 'png' : 'jpg'}`, content);
+    }
+  }
+  const size = ['--arch', 'vgg11_bn', '--width', '0.125', '--head', 'fastai', '--size', '32', '--store', '32'];
+  ends(0, scratch.path, ['train', '--data', 'pets', ...size, '--epochs', '1', '--batch', '12', '--out', 'pets-run']);
+  const { data, result } = readRecord(at('pets-run', 'run.json'));
+  assert.equal([data.name, data.classes, data.path], ['pets', ['cats', 'dogs'], at('pets')]);
+  assert.equal(data.counts, { train: 36, valid: 4, test: null });
+  assert.is(result?.steps, 3);
+
+  const model = 'pets-run/model.safetensors';
+  const all = ['evaluate', '--model', model, '--data', 'pets', '--valid', 'all'];
+  const { stdout } = ends(0, scratch.path, all);
+  assert.match(stdout, /^vgg11_bn on pets, valid: [\d.]+ % \(\d+ of 40\), loss [\d.]+/);
+  assert.match(stdout, /^dogs +[\d.]+ %/m);
+
+  truncateSync(at(model), 1000);
+  const { stderr } = ends(2, scratch.path, all);
+  assert.match(stderr, /^dawngrad: pets-run\/model\.safetensors: [^\n]+\n$/m);
+});
+
+test('predict does what it can read, names what it cannot, and exits with 2 then', async () => {
+  const png = scratch.write('shots/a.png', grayPng(1));
+  const jpeg = scratch.write('shots/deep/b.jpeg', await makeJpeg(64, 48, (x, y) => [3 * x, 10, 5 * y, 255]));
+  const model = ['predict', '--model', 'whole/model.safetensors'];
+  const good = ends(0, scratch.path, [...model, '--json', png, jpeg]);
+  const both = JSON.parse(good.stdout);
+  assert.equal(
+    both.map(({ image }: { image: string }) => image),
+    [png, jpeg],
+  );
+  for (const { prediction, probability, probabilities } of both) {
+    assert.is(probabilities[prediction], probability);
+    const shares = Object.values<number>(probabilities);
+    assert.is(shares.length, 7);
+    assert.is(Math.max(...shares), probability);
+    assert.ok(Math.abs(shares.reduce((a, b) => a + b) - 1) < 1e-5);
+  }
+  const broken = scratch.write('shots/c.png', grayPng(2).subarray(0, 700));
+  const mixed = ends(2, scratch.path, [...model, '--json', 'shots']);
+  const three = JSON.parse(mixed.stdout);
+  assert.equal(
+    three.filter((found: object) => 'prediction' in found).map(({ image }: { image: string }) => image),
+    ['shots/a.png', 'shots/deep/b.jpeg'],
+  );
+  const { image, error } = three.find((found: object) => 'error' in found);
+  assert.is(at(image), broken);
+  assert.ok(mixed.stderr.endsWith(`dawngrad: ${error}\n`), mixed.stderr);
+  assert.equal(
+    [...both].map(({ probability }) => probability),
+    [...three.slice(0, 2).map(({ probability }: { probability: number }) => probability)],
+  );
+});
+
+test('bad input is one line that names it, 2, and nothing written', () => {
+  mkdirSync(at('empty'));
+  const cases: [args: string[], line: RegExp][] = [
+    [['train', '--data', 'empty', '--out', 'none'], /^dawngrad: empty: /m],
+    [train('--batch', '65', '--out', 'none'), /^dawngrad: --batch 65 /m],
+    [['predict', '--model', 'nowhere.safetensors', 'shots'], /^dawngrad: nowhere\.safetensors: no such file/m],
+  ];
+  for (const [args, line] of cases) {
+    const { status, stdout, stderr } = dawngrad(scratch.path, args);
+    assert.equal([status, stdout], [2, ''], stderr);
+    assert.match(stderr, line);
+    assert.not.ok(existsSync(at('none')));
+  }
+});
+
+test.run();

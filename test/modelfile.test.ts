@@ -1,0 +1,82 @@
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { createModel, type ModelOptions } from '../src/models/index.ts';
+import { readState } from '../src/nn/index.ts';
+import { loadModel, type ModelFacts, readModelFile, saveModel } from '../src/train/modelfile.ts';
+import { readSafetensors, writeSafetensors } from '../src/train/safetensors.ts';
+import { rejectsData, scratchFolder } from './files.ts';
+import { gpuTest } from './gpu.ts';
+
+const scratch = scratchFolder();
+test.after(() => scratch.remove());
+
+const options: ModelOptions = { classes: 2, channels: 3, size: 32, width: 1 / 16, head: 'fastai', pool: 1, seed: 1 };
+const facts: ModelFacts = {
+  ...{ arch: 'vgg11_bn', options, classes: ['cat', 'dog'] },
+  ...{ normalisation: { mean: [0.4, 0.5, 0.6], std: [0.2, 0.2, 0.3] }, storedSide: 48, storedChannels: 1 as const },
+};
+const file = `${scratch.path}/model.safetensors`;
+
+gpuTest('a model file is read back as it was saved, with PyTorch’s counters', async () => {
+  const model = createModel(facts.arch, { ...options, seed: 7 });
+  await saveModel(file, model, facts, 12);
+  const loaded = loadModel(file);
+  assert.equal(loaded.facts, facts);
+  assert.equal(await readState(loaded.model), await readState(model));
+  assert.not(loaded.model.training);
+  const counter = readSafetensors(file).tensors.get('features.1.num_batches_tracked')!;
+  assert.equal([counter.dtype, counter.shape, [...(counter.data as BigInt64Array)]], ['I64', [], [12n]]);
+});
+
+/** The same tensors with other metadata. */
+function withMetadata(metadata: Record<string, string>): string {
+  const path = `${scratch.path}/other.safetensors`;
+  writeSafetensors(path, readSafetensors(file).tensors, metadata);
+  return path;
+}
+const withFacts = (change: object): string => withMetadata({ dawngrad: JSON.stringify({ ...facts, ...change }) });
+
+test('what says nothing of stored images is shown them as the network’s input', () => {
+  const plain = readModelFile(withFacts({ storedSide: undefined, storedChannels: undefined })).facts;
+  assert.equal([plain.storedSide, plain.storedChannels], [32, 3]);
+  const one = { mean: [0.5], std: [0.25] };
+  assert.equal(readModelFile(withFacts({ normalisation: one })).facts.normalisation, one);
+});
+
+test('metadata that is missing, damaged or of another program is refused in one line', async () => {
+  const refused = async (path: string, pattern: RegExp) => rejectsData(() => readModelFile(path), `${path}: `, pattern);
+  await refused(withMetadata({ format: 'pt' }), /does not say which network it is/);
+  await refused(withMetadata({ dawngrad: '{' }), /is not JSON/);
+  await refused(withMetadata({ dawngrad: 'null' }), /no valid arch/);
+  await refused(withFacts({ arch: 'lenet' }), /holds a 'lenet'; this version knows vgg11_bn/);
+  await refused(withFacts({ classes: ['cat'] }), /no valid classes/);
+  await refused(withFacts({ options: undefined }), /no valid options\.classes/);
+  for (const wrong of [
+    { width: 0 },
+    { width: '1' },
+    { channels: 2 },
+    { size: 1.5 },
+    { head: 'resnet' },
+    { dropout: 1 },
+  ]) {
+    await refused(
+      withFacts({ options: { ...options, ...wrong } }),
+      new RegExp(`no valid options.${Object.keys(wrong)[0]}`),
+    );
+  }
+  await refused(withFacts({ normalisation: { mean: [0, 0], std: [1, 1, 1] } }), /no valid normalisation\.mean/);
+  await refused(withFacts({ normalisation: { mean: [0, 0, 0], std: [1, 0, 1] } }), /no valid normalisation\.std/);
+  await refused(withFacts({ storedChannels: 4 }), /no valid storedChannels/);
+});
+
+gpuTest('tensors of another network are refused', async () => {
+  const other = withFacts({ options: { ...options, width: 1 / 4 } });
+  await rejectsData(
+    () => loadModel(other),
+    `${other}: tensor 'features.0.weight' is [8,3,3,3] but the network's is [16,3,3,3]`,
+  );
+  const deeper = withFacts({ arch: 'vgg13_bn' });
+  await rejectsData(() => loadModel(deeper), `${deeper}: tensor 'features`);
+});
+
+test.run();

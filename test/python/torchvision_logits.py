@@ -1,0 +1,97 @@
+"""What PyTorch computes with the weights of a run: test/torch.test.ts compares it with ours.
+
+    python3 -B test/python/torchvision_logits.py FOLDER... [--random FOLDER...]
+
+Each folder holds model.safetensors as `train` writes it, images.safetensors with `images` [N,C,H,W] normalised, and may
+hold network.py, the Python of the run's report. Prints a JSON line for each: the logits of the network that `build`
+makes and of the one that network.py makes. Under --random the weights are first replaced by ones made here.
+Debian: python3-torch python3-torchvision.
+"""
+
+import argparse
+import json
+import os
+import torch
+from collections import OrderedDict
+from safetensors.torch import load_file, read, save_file
+from torch import nn
+from torchvision.models.vgg import cfgs, make_layers
+
+PLANS = {"vgg11_bn": "A", "vgg13_bn": "B", "vgg16_bn": "D", "vgg19_bn": "E"}
+
+
+class MaxAndMean(nn.Module):
+    """fast.ai's AdaptiveConcatPool2d(1), flattened."""
+
+    def forward(self, x):
+        return torch.cat([x.amax((2, 3)), x.mean((2, 3))], 1)
+
+
+def build(arch, classes, channels=3, width=1.0, head="vgg", pool=1):
+    """torchvision's VGG with batch norm, its channel counts and 4096s times `width`, behind either head."""
+    scaled = lambda count: max(8, 8 * int(count * width / 8 + 0.5))
+    features = make_layers([c if c == "M" else scaled(c) for c in cfgs[PLANS[arch]]], batch_norm=True)
+    features[0] = nn.Conv2d(channels, scaled(64), 3, padding=1)
+    last, hidden = scaled(512), scaled(4096)
+    if head == "fastai":
+        pooling = MaxAndMean()
+        classifier = nn.Sequential(
+            nn.BatchNorm1d(2 * last), nn.Dropout(0.25), nn.Linear(2 * last, 512, bias=False), nn.ReLU(),
+            nn.BatchNorm1d(512), nn.Dropout(0.5), nn.Linear(512, classes, bias=False))
+    else:
+        pooling = nn.AdaptiveAvgPool2d(pool)
+        classifier = nn.Sequential(
+            nn.Linear(last * pool * pool, hidden), nn.ReLU(), nn.Dropout(0.5),
+            nn.Linear(hidden, hidden), nn.ReLU(), nn.Dropout(0.5),
+            nn.Linear(hidden, classes))
+    return nn.Sequential(OrderedDict(features=features, pool=pooling, flatten=nn.Flatten(), classifier=classifier))
+
+
+def randomise(network):
+    """Weights and running statistics such that every one of them matters."""
+    for name, tensor in network.state_dict().items():
+        if name.endswith("num_batches_tracked"):
+            tensor.fill_(3)
+        elif name.endswith("running_var") or (tensor.dim() == 1 and name.endswith("weight")):
+            tensor.uniform_(0.5, 1.5)
+        elif tensor.dim() == 1:
+            tensor.uniform_(-0.3, 0.3)
+        else:
+            tensor.normal_(0, (2 / tensor[0].numel()) ** 0.5)
+
+
+@torch.no_grad()
+def logits(network, folder):
+    return network.eval()(load_file(f"{folder}/images.safetensors")["images"]).tolist()
+
+
+def network_py(folder):
+    """The network that network.py makes, run where it lies."""
+    names, before = {}, os.getcwd()
+    os.chdir(folder)
+    exec(open("network.py").read(), names)
+    os.chdir(before)
+    return names["network"]
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folders", nargs="*")
+    parser.add_argument("--random", nargs="*", default=[])
+    arguments = parser.parse_args()
+    torch.manual_seed(1)
+    for folder in arguments.folders + arguments.random:
+        path = f"{folder}/model.safetensors"
+        tensors, metadata = read(path)
+        facts = json.loads(metadata["dawngrad"])
+        options = {key: facts["options"][key] for key in ("classes", "channels", "width", "head", "pool")}
+        network = build(facts["arch"], **options)
+        if folder in arguments.random:
+            randomise(network)
+            save_file(network.state_dict(), path, metadata)
+        else:
+            network.load_state_dict(tensors, strict=True)
+        found = {"logits": logits(network, folder)}
+        if os.path.exists(f"{folder}/network.py"):
+            found["reported"] = logits(network_py(folder), folder)
+        print(json.dumps(found))
