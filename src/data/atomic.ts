@@ -18,8 +18,10 @@ export function writeFileAtomic(path: string, content: string | Uint8Array | rea
         : content;
   const temporary = `${path}.${randomUUID().slice(0, 8)}.tmp`;
   let file: number | undefined;
+  let made = false;
   try {
     file = openSync(temporary, 'wx');
+    made = true;
     for (const chunk of chunks) {
       // One call may write less than it was given, and never more than 2 GiB.
       for (let at = 0; at < chunk.byteLength; ) at += writeSync(file, chunk, at, chunk.byteLength - at);
@@ -30,7 +32,7 @@ export function writeFileAtomic(path: string, content: string | Uint8Array | rea
     renameSync(temporary, path);
   } catch (error) {
     if (file !== undefined) closeSync(file);
-    rmSync(temporary, { force: true });
+    if (made) rmSync(temporary, { force: true });
     throw named(error, path);
   }
   flushFolder(dirname(path));

@@ -60,7 +60,7 @@ export function confusionSvg(
   const digits = Math.max(1, ...cells.map(({ count }) => count.length));
   const size = Math.min(15, Math.floor((side - 6) / (0.62 * digits)));
   const withPercent = side >= 46;
-  const axis = { domain: false, ticks: false, grid: false, labelPadding: 6, labelFontSize: 13, labelLimit: 160 };
+  const axis = { domain: false, ticks: false, grid: false, labelPadding: 6, labelFontSize: 13, labelLimit: 240 };
   // Vega takes every character to be 0.8 em wide, which would push the axes' titles far out.
   const labelWidth = Math.min(160, 7.2 * Math.max(0, ...names.map((name) => name.length)));
   const upright = labelWidth < side;

@@ -18,7 +18,7 @@ code,pre{font:.875em/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace}
 .note{padding:.6rem .9rem;background:var(--note);border-radius:8px}
 section,.figures>div{background:var(--card);border:1px solid var(--line);border-radius:12px}
 section{margin-top:1.25rem;padding:clamp(1rem,3vw,1.5rem)}
-.figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(165px,1fr));gap:.75rem;margin:1.25rem 0 0}
+.figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:.75rem;margin:1.25rem 0 0}
 .figures>div{padding:.8rem 1rem}
 .figures>div:first-child{background:var(--accent);border-color:var(--accent);color:var(--card)}
 .figures>div:first-child :is(dt,.remark){color:inherit}
@@ -31,7 +31,7 @@ figure svg{display:block;max-width:100%;height:auto}
 .on-dark{display:none}
 @media screen and (prefers-color-scheme:dark){.on-light{display:none}.on-dark{display:block}}
 .panels{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,290px),1fr));gap:1rem}
-.split{display:grid;grid-template-columns:minmax(0,auto) minmax(300px,1fr);gap:1.5rem 2.5rem;align-items:start}
+.split{display:grid;grid-template-columns:minmax(0,auto) minmax(430px,1fr);gap:1.5rem 2.5rem;align-items:start}
 .split h3:first-child{margin-top:0}
 @media (max-width:1000px){.split{grid-template-columns:minmax(0,1fr)}}
 .scroll{overflow-x:auto}
@@ -41,7 +41,7 @@ th,td{padding:.3rem .6rem;border-bottom:1px solid var(--line);text-align:right;f
 th:first-child{padding-left:0;text-align:left}
 td:last-child,th:last-child{padding-right:0}
 thead th{color:var(--muted);font-size:.8rem}
-tbody th{font-weight:600}
+tbody th{min-width:6rem;font-weight:600;white-space:normal;overflow-wrap:anywhere}
 .bar{display:block;min-width:3.9rem;padding:0 .35rem;border-radius:3px;
 background:linear-gradient(to right,var(--bar) var(--share),transparent var(--share))}
 .pairs{margin:0;padding-left:1.4rem}
