@@ -14,6 +14,8 @@ alias Elem = vec4f;
 const RELU: bool = false;
 // Statistics of the batch (training) or the running ones (evaluation).
 const TRAINING: bool = true;
+// The gradient of the input overwrites that of the result, in `out`.
+const IN_PLACE: bool = false;
 
 struct Params { m: u32, c: u32, rows: u32, chunks: u32, eps: f32, momentum: f32 }
 @group(0) @binding(0) var<uniform> params: Params;
@@ -101,8 +103,10 @@ fn apply(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) loca
 
 // The gradient that reaches the normalisation: nothing where ReLU cut.
 fn incoming(i: u32) -> Elem {
-  if (RELU) { return select(Elem(), dy[i], y[i] > Elem()); }
-  return dy[i];
+  var g = Elem();
+  if (IN_PLACE) { g = out[i]; } else { g = dy[i]; }
+  if (RELU) { return select(Elem(), g, y[i] > Elem()); }
+  return g;
 }
 
 // out[chunk, channel] = (Σ g, Σ g·x̂) over the chunk's rows.

@@ -116,58 +116,70 @@ fn tileAt(k0: u32, pixel: u32, lane: u32, split: u32) -> Tile {
   let top = select(vec4u(0x80000000u), vec4u(p0.y, p1.y, p2.y, p3.y) * params.stride - params.padH,
     images < vec4u(params.batch));
   let left = vec4u(p0.x, p1.x, p2.x, p3.x) * params.stride - params.padW;
+  // Offset of tap (0,0), modulo 2³²; a tap inside lies (r·W + s)·C further on.
+  let origin = ((images * params.inH + top) * params.inW + left) * channels;
   var tile: Tile;
   let firstTap = split * params.tapsPerSplit;
   let endTap = min(taps, firstTap + params.tapsPerSplit);
   var r = firstTap / params.s;
   var s = firstTap - r * params.s;
-  for (var tap = firstTap; tap < endTap; tap++) {
-    var iy = top + r;
-    var ix = left + s;
-    var inside = vec4<bool>(true);
-    if (UPSAMPLE) {
-      let up = vec4u(params.up);
-      inside = (iy % up == vec4u()) & (ix % up == vec4u());
-      iy = iy / up;
-      ix = ix / up;
-    }
-    inside = inside & (iy < vec4u(params.inH)) & (ix < vec4u(params.inW));
-    let at = select(vec4u(), ((images * params.inH + iy) * params.inW + ix) * channels, inside);
-    s++;
-    if (s == params.s) {
-      s = 0u;
-      r++;
-    }
-    let tapAt = tap * channels;
-    for (var c = 0u; c < channels; c += 4u) {
-      // Every load of a step comes before its arithmetic: loads are branches on these drivers, and what lives across spills.
-      let left4 = channels - c;
-      var f: Frag;
-      if (DGRAD) {
-        let backwards = taps - 1u - tap;
-        f.v0 = rowsAt(c + fragStep(0u, lane), backwards, rowQuad);
-        f.v1 = rowsAt(c + fragStep(1u, lane), backwards, rowQuad);
-        if (FRAGS_M > 2u) {
-          f.v2 = rowsAt(c + fragStep(2u, lane), backwards, rowQuad);
-          f.v3 = rowsAt(c + fragStep(3u, lane), backwards, rowQuad);
-        }
-      } else {
-        f.v0 = loadW(row0 + tapAt + c, left4);
-        if (FRAGS_K > 1u) {
-          f.v1 = loadW(row1 + tapAt + c, left4);
-        }
-        if (FRAGS_K > 2u) {
-          f.v2 = loadW(row2 + tapAt + c, left4);
-          f.v3 = loadW(row3 + tapAt + c, left4);
-        }
+  // One loop over taps and channels: with two, every tap would merge all accumulators once more on SwiftShader.
+  var tap = firstTap;
+  var c = 0u;
+  var tapAt = 0u;
+  var at = vec4u();
+  var inside = vec4<bool>();
+  let steps = (channels + 3u) / 4u;
+  for (var step = firstTap * steps; step < endTap * steps; step++) {
+    if (c == 0u) {
+      tapAt = tap * channels;
+      inside = (top + r < vec4u(params.inH)) & (left + s < vec4u(params.inW));
+      at = select(vec4u(), origin + (r * params.inW + s) * channels, inside);
+      if (UPSAMPLE) {
+        let up = vec4u(params.up);
+        let iy = (top + r) / up;
+        let ix = (left + s) / up;
+        inside = (iy * up == top + r) & (ix * up == left + s) & (iy < vec4u(params.inH)) & (ix < vec4u(params.inW));
+        at = select(vec4u(), ((images * params.inH + iy) * params.inW + ix) * channels, inside);
       }
-      let columns = transpose(mat4x4f(loadX(at.x + c, left4, inside.x), loadX(at.y + c, left4, inside.y),
-        loadX(at.z + c, left4, inside.z), loadX(at.w + c, left4, inside.w)));
-      if (DGRAD) {
-        macM(&tile, f, columns);
-      } else {
-        macK(&tile, f, columns);
+      s++;
+      if (s == params.s) {
+        s = 0u;
+        r++;
       }
+    }
+    // Every load of a step comes before its arithmetic: loads are branches on these drivers, and what lives across spills.
+    let left4 = channels - c;
+    var f: Frag;
+    if (DGRAD) {
+      let backwards = taps - 1u - tap;
+      f.v0 = rowsAt(c + fragStep(0u, lane), backwards, rowQuad);
+      f.v1 = rowsAt(c + fragStep(1u, lane), backwards, rowQuad);
+      if (FRAGS_M > 2u) {
+        f.v2 = rowsAt(c + fragStep(2u, lane), backwards, rowQuad);
+        f.v3 = rowsAt(c + fragStep(3u, lane), backwards, rowQuad);
+      }
+    } else {
+      f.v0 = loadW(row0 + tapAt + c, left4);
+      if (FRAGS_K > 1u) {
+        f.v1 = loadW(row1 + tapAt + c, left4);
+      }
+      if (FRAGS_K > 2u) {
+        f.v2 = loadW(row2 + tapAt + c, left4);
+        f.v3 = loadW(row3 + tapAt + c, left4);
+      }
+    }
+    let columns = transpose(mat4x4f(loadX(at.x + c, left4, inside.x), loadX(at.y + c, left4, inside.y),
+      loadX(at.z + c, left4, inside.z), loadX(at.w + c, left4, inside.w)));
+    if (DGRAD) {
+      macM(&tile, f, columns, lane);
+    } else {
+      macK(&tile, f, columns);
+    }
+    c += 4u;
+    if (c >= channels) {
+      c = 0u;
+      tap++;
     }
   }
   if (DGRAD) {

@@ -123,7 +123,7 @@ fn tileAt(k0: u32, column: u32, lane: u32, split: u32) -> Tile {
     }
     let b = mat4x4f(columnsAt(columns, pixel, true), columnsAt(columns, p1, at + 1u < pixels),
       columnsAt(columns, p2, at + 2u < pixels), columnsAt(columns, p3, at + 3u < pixels));
-    macM(&tile, f, b);
+    macM(&tile, f, b, lane);
     pixel = nextPixel(p3, steps);
   }
   return finishM(tile, lane);

@@ -117,7 +117,7 @@ fn tileAt(m0: u32, n0: u32, lane: u32, split: u32) -> Tile {
         columnsAt(at + 3u, columnQuad));
     }
     if (TRANSPOSE_A) {
-      macM(&tile, f, columns);
+      macM(&tile, f, columns, lane);
     } else {
       macK(&tile, f, columns);
     }

@@ -14,9 +14,9 @@ const scratch = scratchFolder();
 test.after(() => scratch.remove());
 const full = process.env.DAWNGRAD_TEST === 'full';
 
-/** Small enough for a few steps a second on SwiftShader; six steps an epoch. */
+/** Small enough for a few steps a second on SwiftShader; four steps an epoch. */
 const tiny = [
-  ...['--arch', 'vgg11_bn', '--width', '0.125', '--head', 'fastai', '--size', '32', '--limit', '96', '--batch', '16'],
+  ...['--arch', 'vgg11_bn', '--width', '0.125', '--head', 'fastai', '--size', '32', '--limit', '64', '--batch', '16'],
   ...['--optimizer', 'adamw', '--lr', '0.002', '--augment', 'affine', '--epochs', '2', '--seed', '3'],
 ];
 const train = (...args: string[]) => ['train', ...tiny, ...args];
@@ -35,7 +35,7 @@ test('train writes the run folder, and says first what it runs on', () => {
   ]);
   const record = readRecord(at('whole', 'run.json'));
   assert.is(firstLine(stderr), record.adapter.why);
-  assert.match(stderr, /^toyfaces: 96 training images, 96 to validate .*, 7 classes$/m);
+  assert.match(stderr, /^toyfaces: 64 training images, 64 to validate .*, 7 classes$/m);
   assert.match(stderr, /^Report: whole\/report\.html$/m);
   assert.match(stderr, /^Now with real faces, FER2013 from Kaggle: dawngrad train --data fer2013\.csv$/m);
 
@@ -43,11 +43,11 @@ test('train writes the run folder, and says first what it runs on', () => {
   assert.is(record.seed, 3);
   assert.is(record.options.width, 0.125);
   assert.is(record.options.labelSmoothing, 0, 'defaults are there too');
-  assert.equal(record.data.counts, { train: 96, valid: 96, test: 96 });
+  assert.equal(record.data.counts, { train: 64, valid: 64, test: 64 });
   assert.match(record.data.fingerprint, /^[0-9a-f]{64}$/);
   assert.is(record.model.arch, 'vgg11_bn');
   const { result } = record;
-  assert.equal([result?.status, result?.epochs, result?.steps], ['finished', 2, 12]);
+  assert.equal([result?.status, result?.epochs, result?.steps], ['finished', 2, 8]);
   for (const value of [result!.seconds, result!.imagesPerSecond, result!.peakGpuBytes]) assert.ok(value > 0);
 
   const [header, ...rows] = readFileSync(at('whole', 'metrics.csv'), 'utf8').trimEnd().split('\n');
@@ -56,8 +56,8 @@ test('train writes the run folder, and says first what it runs on', () => {
   assert.equal(
     numbers.map(([epoch, step]) => [epoch, step]),
     [
-      [1, 6],
-      [2, 12],
+      [1, 4],
+      [2, 8],
     ],
   );
   assert.ok(numbers.flat().every(Number.isFinite));
@@ -81,10 +81,10 @@ test('train writes the run folder, and says first what it runs on', () => {
 function killedAndResumed(n: number): void {
   const run = `killed${n}`;
   process.env.KILL_AT = String(n);
-  ends(null, scratch.path, train('--out', run, '--checkpoint-every', '2'), killed);
+  ends(null, scratch.path, train('--out', run, '--checkpoint-every', '1'), killed);
   assert.ok(readdirSync(at(run, 'last')).length > 1, 'killed in the middle of writing a checkpoint');
   const { epoch, step } = position(run);
-  assert.equal([epoch, step], [Math.floor((n - 2) / 3), 2 * ((n - 2) % 3)]);
+  assert.equal([epoch, step], [Math.floor((n - 2) / 4), (n - 2) % 4]);
   const { stderr } = ends(0, scratch.path, ['train', '--resume', run]);
   assert.is(firstLine(stderr), readRecord(at(run, 'run.json')).adapter.why);
   sameAsWhole(run);
@@ -110,7 +110,7 @@ function sameAsWhole(run: string): void {
 const unix = process.platform === 'win32' ? test.skip : test;
 unix('a run killed mid-epoch and resumed equals the uninterrupted one, bit by bit', () => killedAndResumed(3));
 if (full) {
-  for (const n of [2, 4, 5, 6, 7]) {
+  for (const n of [2, 4, 5, 6, 8, 9]) {
     unix(`a run killed at checkpoint ${n} and resumed equals the uninterrupted one`, () => killedAndResumed(n));
   }
 }
@@ -141,11 +141,11 @@ test('a run that diverges says so, exits with 1 and keeps its last good weights'
 });
 
 test('evaluate --json is JSON of numbers, and agrees with the run', () => {
-  const data = ['--data', 'toyfaces', '--limit', '96'];
+  const data = ['--data', 'toyfaces', '--limit', '64'];
   const { stdout } = ends(0, scratch.path, ['evaluate', '--model', 'whole/model.safetensors', ...data, '--json']);
   const found = JSON.parse(stdout);
   const { result } = readRecord(at('whole', 'run.json'));
-  assert.equal([found.arch, found.split, found.images], ['vgg11_bn', 'valid', 96]);
+  assert.equal([found.arch, found.split, found.images], ['vgg11_bn', 'valid', 64]);
   assert.is(found.accuracy, result!.validAccuracy);
   assert.ok(Math.abs(found.loss - result!.validLoss!) < 1e-6);
   assert.is(found.classes.length, 7);
@@ -237,7 +237,7 @@ test('bad input is one line that names it, 2, and nothing written', () => {
   mkdirSync(at('empty'));
   const cases: [args: string[], line: RegExp][] = [
     [['train', '--data', 'empty', '--out', 'none'], /^dawngrad: empty: /m],
-    [train('--batch', '97', '--out', 'none'), /^dawngrad: --batch 97 /m],
+    [train('--batch', '65', '--out', 'none'), /^dawngrad: --batch 65 /m],
     [['predict', '--model', 'nowhere.safetensors', 'shots'], /^dawngrad: nowhere\.safetensors: no such file/m],
   ];
   for (const [args, line] of cases) {

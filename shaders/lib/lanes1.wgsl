@@ -31,7 +31,7 @@ fn macK(t: ptr<function, Tile>, f: Frag, b: mat4x4f) {
   (*t).r3 = mac((*t).r3, f.v3, b);
 }
 
-fn macM(t: ptr<function, Tile>, f: Frag, b: mat4x4f) {
+fn macM(t: ptr<function, Tile>, f: Frag, b: mat4x4f, lane: u32) {
   let q = transpose(mat4x4f(f.v0, f.v1, f.v2, f.v3));
   (*t).r0 = mac((*t).r0, q[0], b);
   (*t).r1 = mac((*t).r1, q[1], b);

@@ -13,11 +13,11 @@ const LANES: u32 = 4u;
 const TEAMS: u32 = 1u;
 const ROWS: u32 = 16u; // 8 or 16
 const FRAGS_K: u32 = ROWS / 4u;
-const FRAGS_M: u32 = 4u;
+const FRAGS_M: u32 = select(2u, 4u, ROWS > 8u);
 
 fn fragRow(i: u32, lane: u32) -> u32 { return i * 4u + lane; }
-fn fragQuad(lane: u32) -> u32 { return lane; }
-fn fragStep(i: u32, lane: u32) -> u32 { return i; }
+fn fragQuad(lane: u32) -> u32 { return select(lane & 1u, lane, ROWS > 8u); }
+fn fragStep(i: u32, lane: u32) -> u32 { return select(i * 2u + (lane >> 1u), i, ROWS > 8u); }
 
 struct Frag { v0: vec4f, v1: vec4f, v2: vec4f, v3: vec4f }
 
@@ -52,28 +52,47 @@ fn macK(t: ptr<function, Tile>, f: Frag, b: mat4x4f) {
   }
 }
 
-fn macM(t: ptr<function, Tile>, f: Frag, b: mat4x4f) {
+fn macM(t: ptr<function, Tile>, f: Frag, b: mat4x4f, lane: u32) {
   let columns = transpose(b);
-  let q0 = transpose(mat4x4f(f.v0, f.v1, f.v2, f.v3));
-  (*t).r0 = mac((*t).r0, q0[0], columns);
-  (*t).r1 = mac((*t).r1, q0[1], columns);
-  (*t).r2 = mac((*t).r2, q0[2], columns);
-  (*t).r3 = mac((*t).r3, q0[3], columns);
-  let q1 = transpose(mat4x4f(quadSwapX(f.v0), quadSwapX(f.v1), quadSwapX(f.v2), quadSwapX(f.v3)));
-  (*t).r4 = mac((*t).r4, q1[0], columns);
-  (*t).r5 = mac((*t).r5, q1[1], columns);
-  (*t).r6 = mac((*t).r6, q1[2], columns);
-  (*t).r7 = mac((*t).r7, q1[3], columns);
-  let q2 = transpose(mat4x4f(quadSwapY(f.v0), quadSwapY(f.v1), quadSwapY(f.v2), quadSwapY(f.v3)));
-  (*t).r8 = mac((*t).r8, q2[0], columns);
-  (*t).r9 = mac((*t).r9, q2[1], columns);
-  (*t).r10 = mac((*t).r10, q2[2], columns);
-  (*t).r11 = mac((*t).r11, q2[3], columns);
-  let q3 = transpose(mat4x4f(quadSwapDiagonal(f.v0), quadSwapDiagonal(f.v1), quadSwapDiagonal(f.v2), quadSwapDiagonal(f.v3)));
-  (*t).r12 = mac((*t).r12, q3[0], columns);
-  (*t).r13 = mac((*t).r13, q3[1], columns);
-  (*t).r14 = mac((*t).r14, q3[2], columns);
-  (*t).r15 = mac((*t).r15, q3[3], columns);
+  if (ROWS > 8u) {
+    let q0 = transpose(mat4x4f(f.v0, f.v1, f.v2, f.v3));
+    (*t).r0 = mac((*t).r0, q0[0], columns);
+    (*t).r1 = mac((*t).r1, q0[1], columns);
+    (*t).r2 = mac((*t).r2, q0[2], columns);
+    (*t).r3 = mac((*t).r3, q0[3], columns);
+    let q1 = transpose(mat4x4f(quadSwapX(f.v0), quadSwapX(f.v1), quadSwapX(f.v2), quadSwapX(f.v3)));
+    (*t).r4 = mac((*t).r4, q1[0], columns);
+    (*t).r5 = mac((*t).r5, q1[1], columns);
+    (*t).r6 = mac((*t).r6, q1[2], columns);
+    (*t).r7 = mac((*t).r7, q1[3], columns);
+    let q2 = transpose(mat4x4f(quadSwapY(f.v0), quadSwapY(f.v1), quadSwapY(f.v2), quadSwapY(f.v3)));
+    (*t).r8 = mac((*t).r8, q2[0], columns);
+    (*t).r9 = mac((*t).r9, q2[1], columns);
+    (*t).r10 = mac((*t).r10, q2[2], columns);
+    (*t).r11 = mac((*t).r11, q2[3], columns);
+    let q3 = transpose(mat4x4f(quadSwapDiagonal(f.v0), quadSwapDiagonal(f.v1), quadSwapDiagonal(f.v2), quadSwapDiagonal(f.v3)));
+    (*t).r12 = mac((*t).r12, q3[0], columns);
+    (*t).r13 = mac((*t).r13, q3[1], columns);
+    (*t).r14 = mac((*t).r14, q3[2], columns);
+    (*t).r15 = mac((*t).r15, q3[3], columns);
+    return;
+  }
+  // Two quads of rows on four lanes: a lane has its own quad at one step of two, and lane ^ 2 has it at the other.
+  let high = (lane & 2u) != 0u;
+  let s0 = select(f.v0, quadSwapY(f.v0), high);
+  let s1 = select(quadSwapY(f.v0), f.v0, high);
+  let s2 = select(f.v1, quadSwapY(f.v1), high);
+  let s3 = select(quadSwapY(f.v1), f.v1, high);
+  let own = transpose(mat4x4f(s0, s1, s2, s3));
+  (*t).r0 = mac((*t).r0, own[0], columns);
+  (*t).r1 = mac((*t).r1, own[1], columns);
+  (*t).r2 = mac((*t).r2, own[2], columns);
+  (*t).r3 = mac((*t).r3, own[3], columns);
+  let other = transpose(mat4x4f(quadSwapX(s0), quadSwapX(s1), quadSwapX(s2), quadSwapX(s3)));
+  (*t).r4 = mac((*t).r4, other[0], columns);
+  (*t).r5 = mac((*t).r5, other[1], columns);
+  (*t).r6 = mac((*t).r6, other[2], columns);
+  (*t).r7 = mac((*t).r7, other[3], columns);
 }
 
 // Row d of a quad of rows moves to row lane ^ d.
@@ -101,11 +120,23 @@ fn finishK(t: Tile, lane: u32) -> Tile {
 }
 
 fn finishM(t: Tile, lane: u32) -> Tile {
+  var o: Tile;
+  if (ROWS == 8u) {
+    let odd = (lane & 1u) != 0u;
+    o.r0 = select(t.r0, t.r4, odd);
+    o.r4 = select(t.r4, t.r0, odd);
+    o.r1 = select(t.r1, t.r5, odd);
+    o.r5 = select(t.r5, t.r1, odd);
+    o.r2 = select(t.r2, t.r6, odd);
+    o.r6 = select(t.r6, t.r2, odd);
+    o.r3 = select(t.r3, t.r7, odd);
+    o.r7 = select(t.r7, t.r3, odd);
+    return o;
+  }
   let j0 = unswap(t.r0, t.r4, t.r8, t.r12, lane);
   let j1 = unswap(t.r1, t.r5, t.r9, t.r13, lane);
   let j2 = unswap(t.r2, t.r6, t.r10, t.r14, lane);
   let j3 = unswap(t.r3, t.r7, t.r11, t.r15, lane);
-  var o: Tile;
   o.r0 = j0[0];  o.r1 = j1[0];  o.r2 = j2[0];  o.r3 = j3[0];
   o.r4 = j0[1];  o.r5 = j1[1];  o.r6 = j2[1];  o.r7 = j3[1];
   o.r8 = j0[2];  o.r9 = j1[2];  o.r10 = j2[2];  o.r11 = j3[2];

@@ -65,7 +65,7 @@ fn macK(t: ptr<function, Tile>, f: Frag, b: mat4x4f) {
   }
 }
 
-fn macM(t: ptr<function, Tile>, f: Frag, b: mat4x4f) {
+fn macM(t: ptr<function, Tile>, f: Frag, b: mat4x4f, lane: u32) {
   if (ROWS > 16u) {
     let q0 = transpose(mat4x4f(subgroupBroadcast(f.v0, 0u), subgroupBroadcast(f.v1, 0u),
       subgroupBroadcast(f.v2, 0u), subgroupBroadcast(f.v3, 0u)));

@@ -39,6 +39,11 @@ export class Storage implements BufferRange {
     return this.holders > 0;
   }
 
+  /** True when one tensor holds it, and the pool gets it back from that one. */
+  get sole(): boolean {
+    return this.pooled && this.holders === 1;
+  }
+
   hold(): this {
     if (!this.alive) throw new GpuError('this memory was given back already.');
     this.holders++;

@@ -96,6 +96,11 @@ class Gradients {
     this.discard(gradient);
   }
 
+  /** True when nobody but the running node needs `gradient`, nor shares its memory. */
+  sole(gradient: Tensor): boolean {
+    return this.uses.get(gradient) === 1 && gradient.storage.sole;
+  }
+
   take(tensor: Tensor): Tensor | undefined {
     const gradient = this.byTensor.get(tensor);
     this.byTensor.delete(tensor);
@@ -118,6 +123,14 @@ class Gradients {
     if (!this.uses.get(gradient)) gradient.free('backward()');
   }
 }
+
+let running: Gradients | null = null;
+
+/**
+ * True when a backward function may write its result over `dy`, the gradient that it was given, and return that: nobody else
+ * will read it.
+ */
+export const mayOverwrite = (dy: Tensor): boolean => running?.sole(dy) ?? false;
 
 /** Runs the tape backwards from `root`, whose gradient is `dy`. See `Tensor.backward`. */
 export function backward(root: Tensor, dy: Tensor): void {
@@ -160,7 +173,9 @@ function reachable(root: Node): Node[] {
 function run(node: Node, dy: Tensor, gradients: Gradients): void {
   if (!node.backward) throw alreadyFreed();
   const needs = node.inputs.map(tracked);
+  running = gradients;
   const results = noGrad(() => node.backward!(dy, needs));
+  running = null;
   for (const [i, gradient] of results.entries()) {
     const input = node.inputs[i];
     if (!gradient) continue;

@@ -7,7 +7,7 @@ import { dirname, join } from 'node:path';
  *
  * A reader, a crash or a full disk sees the old content or the new one and never a part. The chunks are written one
  * after the other, so that a model of a gigabyte needs no second copy in memory. Throws what the file system throws,
- * and leaves no temporary file behind.
+ * with `path` in its message, and leaves no temporary file behind.
  */
 export function writeFileAtomic(path: string, content: string | Uint8Array | readonly Uint8Array[]): void {
   const chunks =
@@ -31,7 +31,7 @@ export function writeFileAtomic(path: string, content: string | Uint8Array | rea
   } catch (error) {
     if (file !== undefined) closeSync(file);
     rmSync(temporary, { force: true });
-    throw error;
+    throw named(error, path);
   }
   flushFolder(dirname(path));
 }
@@ -41,6 +41,15 @@ export function removeLeftovers(folder: string): void {
   for (const name of readdirSync(folder)) {
     if (/\.[0-9a-f]{8}\.tmp$/.test(name)) rmSync(join(folder, name), { force: true });
   }
+}
+
+/** The system's error with the file that was to be written: `write` itself names none, and `open` the temporary one. */
+function named(error: unknown, path: string): unknown {
+  if (!(error instanceof Error && 'code' in error)) return error;
+  return Object.assign(error, {
+    path,
+    message: `${path}: cannot be written (${error.message}). What was there is kept.`,
+  });
 }
 
 /** Makes the rename itself survive a power cut, where the system can: Windows cannot open a folder. */

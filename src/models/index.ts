@@ -1,7 +1,15 @@
 import { ConfigError } from '../core/errors.ts';
 import type { Module } from '../nn/index.ts';
 import { vggPython } from './torch.ts';
-import { defaultOptions, type ModelOptions, type ModelSettings, VGG_NAMES, Vgg, vggActivationBytes } from './vgg.ts';
+import {
+  defaultOptions,
+  type ModelOptions,
+  type ModelSettings,
+  VGG_NAMES,
+  Vgg,
+  vggActivationBytes,
+  vggSmallestBatch,
+} from './vgg.ts';
 
 export { type ModelOptions, type ModelSettings, scaled, Vgg } from './vgg.ts';
 
@@ -11,6 +19,8 @@ interface Architecture {
   activationBytes(options: ModelOptions): number;
   /** Python that makes the same network in PyTorch and calls it `network`. */
   python(options: ModelOptions): string;
+  /** Images that a training batch needs: 2 where a batch norm sees one value of a channel in each. */
+  smallestBatch(options: ModelOptions): number;
 }
 
 const architectures: Readonly<Record<string, Architecture>> = Object.fromEntries(
@@ -20,6 +30,7 @@ const architectures: Readonly<Record<string, Architecture>> = Object.fromEntries
       build: (options: ModelOptions) => new Vgg(name, options),
       activationBytes: vggActivationBytes,
       python: (options: ModelOptions) => vggPython(name, options),
+      smallestBatch: vggSmallestBatch,
     },
   ]),
 );
@@ -28,7 +39,7 @@ const architectures: Readonly<Record<string, Architecture>> = Object.fromEntries
 export const MODEL_NAMES: readonly string[] = Object.keys(architectures);
 
 function architecture(name: string): Architecture {
-  const found = architectures[name];
+  const found = Object.hasOwn(architectures, name) && architectures[name];
   if (!found) throw new ConfigError(`unknown architecture '${name}'; there are ${MODEL_NAMES.join(', ')}.`);
   return found;
 }
@@ -47,3 +58,5 @@ export const pythonFor = (name: string, options: ModelOptions, file = 'model.saf
 network.load_state_dict(load_file(${JSON.stringify(file)}))
 network.eval()
 `;
+/** The smallest batch that the network can be trained on. */
+export const smallestBatch = (name: string, options: ModelOptions): number => architecture(name).smallestBatch(options);

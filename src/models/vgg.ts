@@ -131,3 +131,6 @@ function fastaiHead(channels: number, { classes, dropout = 0.5 }: ModelOptions, 
 
 /** Bytes of the largest activation of one image: the first block's maps, at full size. */
 export const vggActivationBytes = ({ size, width }: ModelOptions): number => 4 * size * size * scaled(64, width);
+
+/** The last block's maps are at least 2×2, but the batch norms of the fastai head have one value an image. */
+export const vggSmallestBatch = ({ head }: ModelOptions): number => (head === 'fastai' ? 2 : 1);

@@ -1,7 +1,7 @@
 import { ShapeError } from '../core/errors.ts';
 import { kernel } from '../core/kernel.ts';
 import { showShape } from '../core/shape.ts';
-import { gradientFor, record } from '../core/tape.ts';
+import { gradientFor, mayOverwrite, record } from '../core/tape.ts';
 import { Tensor } from '../core/tensor.ts';
 
 const moments = kernel('batchnorm', 'moments');
@@ -87,9 +87,16 @@ export function batchNorm(
       gradientMerge({ Elem }, { sums: partial, out: dgamma, out2: dbeta }, params, columns);
       partial.free('batchNorm');
       if (!needs[0]) return [null, dgamma, dbeta];
-      const dx = x.emptyLike();
-      const consts = { Elem, RELU: relu, TRAINING: training };
-      gradientInput(consts, { x, dy, stats, gamma, out: dx, y: mask, sums: dgamma, beta: dbeta }, params, m * columns);
+      // Large maps are what fills the memory at this point, so the gradient goes over dy where nobody else reads it.
+      const IN_PLACE = mayOverwrite(dy);
+      const dx = IN_PLACE ? dy : x.emptyLike();
+      const consts = { Elem, RELU: relu, TRAINING: training, IN_PLACE };
+      gradientInput(
+        consts,
+        { x, dy: IN_PLACE ? x : dy, stats, gamma, out: dx, y: mask, sums: dgamma, beta: dbeta },
+        params,
+        m * columns,
+      );
       return [dx, dgamma, dbeta];
     },
     [stats],

@@ -14,6 +14,8 @@ export interface CheckpointFacts {
   gpuSteps: number;
   /** Seconds trained in all. */
   seconds: number;
+  /** Seconds of them in the running epoch. */
+  epochSeconds: number;
   best: { epoch: number; accuracy: number } | null;
 }
 
@@ -26,7 +28,7 @@ const stateName = (k: number, parameter: string): string => `optimizer.${k}.${pa
 export async function saveCheckpoint(
   path: string,
   trainer: Trainer,
-  extra: Pick<CheckpointFacts, 'seconds' | 'best'>,
+  extra: Pick<CheckpointFacts, 'seconds' | 'epochSeconds' | 'best'>,
 ): Promise<void> {
   await trainer.settle();
   const { position, optimizer, model } = trainer;

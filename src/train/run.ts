@@ -7,7 +7,7 @@ import { normalisationOf } from '../data/batches.ts';
 import type { Dataset } from '../data/dataset.ts';
 import type { Gpu } from '../gpu/gpu.ts';
 import { mebibytes } from '../gpu/pool.ts';
-import { activationBytes, createModel, type ModelOptions } from '../models/index.ts';
+import { activationBytes, createModel, type ModelOptions, smallestBatch } from '../models/index.ts';
 import { teamFor } from '../ops/team.ts';
 import { writeArtifacts } from './artifacts.ts';
 import { type CheckpointFacts, loadCheckpoint, saveCheckpoint } from './checkpoint.ts';
@@ -56,6 +56,8 @@ export class Run {
   private bestVerdicts: Verdict[] | null = null;
   private secondsBefore = 0;
   private epochStartedMs = performance.now();
+  /** Seconds of the running epoch in processes before this one. */
+  private epochSecondsBefore = 0;
   private readonly startStep: number;
 
   constructor(request: RunRequest) {
@@ -74,7 +76,6 @@ export class Run {
     };
     checkFits(gpu, config, options);
     setSeed(config.seed);
-    gpu.pool.resetPeak();
     const model = createModel(config.arch, options);
     const normalisation = normalisationOf(data.train, config.channels);
     const { side: storedSide, channels: storedChannels } = data.train;
@@ -98,6 +99,10 @@ export class Run {
 
   /** Trains to the end, or until it is stopped or diverges, and writes everything that there is to write. */
   async train(): Promise<RunResult> {
+    const { gpu } = this.request;
+    // Parameters have moved into the optimizer's arena: what they were made in is free, and counts for nothing.
+    await gpu.trim();
+    gpu.pool.resetPeak();
     mkdirSync(this.folder.last, { recursive: true });
     writeRecord(this.folder.record, this.record);
     if (!this.request.resume) await this.checkpoint();
@@ -146,7 +151,7 @@ export class Run {
   }
 
   private async epochEnd({ epoch, step, lr, train, valid, verdicts }: EpochResult): Promise<void> {
-    const seconds = (performance.now() - this.epochStartedMs) / 1000;
+    const seconds = this.epochSeconds();
     const accuracy = valid.correct / valid.count;
     const row: EpochRow = {
       epoch,
@@ -167,9 +172,10 @@ export class Run {
       await saveModel(this.folder.model, this.trainer.model, this.facts, step);
     }
     writeFileAtomic(this.folder.metrics, metricsCsv(this.rows));
+    this.epochStartedMs = performance.now();
+    this.epochSecondsBefore = 0;
     await this.checkpoint();
     this.progress.epochEnd({ ...row, best });
-    this.epochStartedMs = performance.now();
   }
 
   private get checkpointPath(): string {
@@ -177,12 +183,17 @@ export class Run {
   }
 
   private async checkpoint(): Promise<void> {
-    await saveCheckpoint(this.checkpointPath, this.trainer, { seconds: this.seconds(), best: this.best });
+    await saveCheckpoint(this.checkpointPath, this.trainer, {
+      seconds: this.seconds(),
+      epochSeconds: this.epochSeconds(),
+      best: this.best,
+    });
   }
 
   private restore(): void {
-    const { seconds, best } = loadCheckpoint(this.checkpointPath, this.trainer);
+    const { seconds, epochSeconds, best } = loadCheckpoint(this.checkpointPath, this.trainer);
     this.secondsBefore = seconds;
+    this.epochSecondsBefore = epochSeconds;
     this.best = best;
     const { dir, last, metrics } = this.folder;
     for (const folder of [dir, last]) removeLeftovers(folder);
@@ -211,6 +222,10 @@ export class Run {
     return this.secondsBefore + (performance.now() - this.startedMs) / 1000;
   }
 
+  private epochSeconds(): number {
+    return this.epochSecondsBefore + (performance.now() - this.epochStartedMs) / 1000;
+  }
+
   private imagesPerSecond(): number {
     const { batch, accumulate } = this.request.config;
     const steps = this.trainer.steps - this.startStep;
@@ -235,8 +250,14 @@ export class Run {
   }
 }
 
-/** Refuses, before anything is made, a batch whose largest tensor the adapter cannot bind. */
+/** Refuses, before anything is made, a batch too small for the network's batch norms or too large for the adapter. */
 function checkFits(gpu: Gpu, config: TrainConfig, options: ModelOptions): void {
+  const least = smallestBatch(config.arch, options);
+  if (config.batch < least) {
+    throw new ConfigError(
+      `--batch ${config.batch}: a batch norm of ${config.arch} with --head ${config.head} has one value per channel and image, whose variance is 0. Use --batch ${least} or more.`,
+    );
+  }
   const limit = Math.min(gpu.limits.maxStorageBufferBindingSize, gpu.limits.maxBufferSize);
   const perImage = activationBytes(config.arch, options);
   if (perImage * config.batch <= limit) return;

@@ -195,6 +195,8 @@ export class Trainer {
     const { lr } = this.rates(this.steps - 1);
     const verdicts = await this.validate(hooks.validating);
     const valid = addVerdicts(noSums(), verdicts);
+    // The epoch's last update is in no training loss yet; only this shows what it did to the weights.
+    if (!Number.isFinite(valid.loss)) throw this.divergence(valid.loss);
     if (this.config.schedule === 'plateau') this.plateau.next(valid.correct / valid.count);
     const { epoch, sums: train } = this.position;
     this.position = { epoch: epoch + 1, step: 0, sums: noSums(), plateau: this.plateau.state };
@@ -224,11 +226,16 @@ export class Trainer {
     const fresh = addVerdicts(noSums(), verdicts);
     const loss = fresh.loss / Math.max(1, fresh.count);
     if (!Number.isFinite(loss) || loss > 1000 * Math.log(this.classes)) {
-      throw new DivergenceError(
-        `training diverged in epoch ${this.position.epoch + 1}, near step ${this.steps}: the loss is ${Number.isNaN(loss) ? 'not a number' : loss.toPrecision(3)}. Lower --lr (it was ${this.config.lr}).`,
-      );
+      throw this.divergence(loss);
     }
     addVerdicts(this.position.sums, verdicts);
+  }
+
+  private divergence(loss: number): DivergenceError {
+    const shown = Number.isNaN(loss) ? 'not a number' : loss.toPrecision(3);
+    return new DivergenceError(
+      `training diverged in epoch ${this.position.epoch + 1}, near step ${this.steps}: the loss is ${shown}. Lower --lr (it was ${this.config.lr}).`,
+    );
   }
 
   private report(hooks: TrainerHooks): void {

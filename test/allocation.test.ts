@@ -1,0 +1,125 @@
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { step } from '../src/core/step.ts';
+import { noGrad } from '../src/core/tape.ts';
+import { Tensor } from '../src/core/tensor.ts';
+import type { Gpu } from '../src/gpu/gpu.ts';
+import { createModel } from '../src/models/index.ts';
+import * as ops from '../src/ops/index.ts';
+import * as optim from '../src/optim/index.ts';
+import { gpuTest, onDevice } from './gpu.ts';
+
+const CREATORS = [
+  'createBuffer',
+  'createBindGroup',
+  'createBindGroupLayout',
+  'createPipelineLayout',
+  'createShaderModule',
+  'createComputePipeline',
+  'createComputePipelineAsync',
+  'createQuerySet',
+] as const;
+const WATCHED = [...CREATORS, 'submit', 'writeBuffer'] as const;
+type Counts = Record<(typeof WATCHED)[number], number>;
+
+/** Counts the calls to a device and its queue from now on. */
+function watch({ device }: Gpu): Counts {
+  const counts = Object.fromEntries(WATCHED.map((name) => [name, 0])) as Counts;
+  const count = (object: object, name: keyof Counts) => {
+    const original = Reflect.get(object, name) as (...values: unknown[]) => unknown;
+    Reflect.set(object, name, (...values: unknown[]) => {
+      counts[name]++;
+      return original.apply(object, values);
+    });
+  };
+  for (const name of CREATORS) count(device, name);
+  for (const name of ['submit', 'writeBuffer'] as const) count(device.queue, name);
+  return counts;
+}
+
+const BATCH = 4;
+const SIDE = 32;
+
+function training() {
+  const net = createModel('vgg11_bn', {
+    classes: 7,
+    channels: 3,
+    size: SIDE,
+    width: 1 / 16,
+    head: 'fastai',
+    pool: 1,
+    seed: 1,
+  });
+  const optimizer = new optim.AdamW(net.parameters().values());
+  let seen = 0;
+  /** Each batch has pixels and labels of its own, as batches do. */
+  const batch = () => {
+    const size = BATCH * SIDE * SIDE * 3;
+    const x = Tensor.from(
+      Float32Array.from({ length: size }, (_, i) => Math.sin(i + seen)),
+      [BATCH, SIDE, SIDE, 3],
+    );
+    seen++;
+    return { x, labels: Tensor.from(Uint32Array.from({ length: BATCH }, (_, i) => (i + seen) % 7)) };
+  };
+  const schedule = optim.oneCycle(1e-3);
+  return {
+    net,
+    train: () =>
+      step(() => {
+        const { x, labels } = batch();
+        const loss = ops.crossEntropy(net.train().forward(x), labels);
+        loss.backward();
+        optimizer.step(schedule(seen, 100));
+      }),
+    validate: () =>
+      step(() =>
+        noGrad(() => {
+          const { x, labels } = batch();
+          ops.crossEntropy(net.eval().forward(x), labels);
+        }),
+      ),
+  };
+}
+
+/** What `run` called, by name, calls of 0 left out. */
+async function callsOf(counts: Counts, run: () => Promise<unknown>): Promise<Partial<Counts>> {
+  const before = { ...counts };
+  await run();
+  return Object.fromEntries(
+    WATCHED.map((name) => [name, counts[name] - before[name]] as const).filter(([, calls]) => calls > 0),
+  );
+}
+
+/** The step buffer, pixels and labels are written; then there is one submit and nothing else. */
+const STEADY = { submit: 1, writeBuffer: 3 };
+
+gpuTest('from step 3 on a step creates nothing and submits once, across validations too', () =>
+  onDevice({ flags: 'checked' }, async (gpu) => {
+    const counts = watch(gpu);
+    const { train, validate } = training();
+    const first = await callsOf(counts, train);
+    assert.ok(first.createBuffer! > 0 && first.createBindGroup! > 0 && first.createComputePipelineAsync! > 0);
+    await train();
+    for (let epoch = 1; epoch <= 3; epoch++) {
+      for (let i = 0; i < 4; i++) assert.equal(await callsOf(counts, train), STEADY, `epoch ${epoch}, step ${i}`);
+      for (let i = 0; i < 4; i++) {
+        const calls = await callsOf(counts, validate);
+        if (epoch > 1 || i > 1) assert.equal(calls, STEADY, `epoch ${epoch}, validation ${i}`);
+      }
+    }
+    assert.is(gpu.pool.stats.peakBytes, gpu.pool.stats.allocatedBytes);
+  }),
+);
+
+gpuTest('a step of the same work takes the same memory, and gives it back', () =>
+  onDevice({ flags: 'checked' }, async (gpu) => {
+    const { train } = training();
+    await train();
+    const { liveBytes, created } = { ...gpu.pool.stats };
+    for (let i = 0; i < 3; i++) await train();
+    assert.equal([gpu.pool.stats.liveBytes, gpu.pool.stats.created], [liveBytes, created]);
+  }),
+);
+
+test.run();

@@ -1,0 +1,70 @@
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { Random } from '../src/core/random.ts';
+import type { Tensor } from '../src/core/tensor.ts';
+import { drawToyfaces } from '../src/data/toyfaces.ts';
+import * as nn from '../src/nn/index.ts';
+import type { TrainConfig } from '../src/train/config.ts';
+import { Trainer } from '../src/train/trainer.ts';
+import { gpuTest } from './gpu.ts';
+
+const config: TrainConfig = {
+  ...{ arch: 'none', width: 1, head: 'vgg', pool: 1, dropout: 0, size: 16, channels: 1 },
+  ...{ epochs: 1, batch: 16, accumulate: 1, optimizer: 'sgd', nesterov: false, lr: 0.05, momentum: 0.9 },
+  ...{ weightDecay: 0, schedule: 'constant', warmup: 0, labelSmoothing: 0.1, augment: 'none', seed: 4 },
+};
+
+/** Convolution, pool, Linear: no batch norm, whose statistics are of the batch. */
+function network(): nn.Module {
+  const random = new Random(1, 1);
+  return new nn.Sequential([
+    new nn.Conv2d({ inChannels: 1, outChannels: 8, kernel: 3, padding: 1 }, random),
+    nn.relu(),
+    nn.maxPool2d({ kernel: 2 }),
+    nn.flatten(),
+    new nn.Linear({ inFeatures: 8 * 8 * 8, outFeatures: 7, std: 0.05 }, random),
+  ]);
+}
+
+const values = async (tensors: Iterable<Tensor>) => {
+  const all: number[] = [];
+  for (const tensor of tensors) all.push(...(await tensor.read()));
+  return all;
+};
+
+/** Momentum, which after one step is the gradient, and weights after `steps` steps. */
+async function trained(change: Partial<TrainConfig>, steps: number) {
+  const { train, valid } = drawToyfaces(64);
+  const model = network();
+  const parts = { model, config: { ...config, ...change }, train, valid, normalisation: { mean: [0.5], std: [0.25] } };
+  const trainer = new Trainer(parts, 7);
+  await trainer.run({
+    afterStep: async ({ step }) => step === steps,
+    progress: () => {},
+    validating: () => {},
+    epochEnd: async () => {},
+  });
+  return { momentum: await values(trainer.optimizer.state()[0]!), weights: await values(model.parameters().values()) };
+}
+
+const apart = (a: readonly number[], b: readonly number[]) => Math.max(...a.map((value, i) => Math.abs(value - b[i]!)));
+const largest = (a: readonly number[]) => Math.max(...a.map(Math.abs));
+
+gpuTest('--accumulate 2 with batch 8 has the gradients of batch 16, and --accumulate 4 with batch 4', async () => {
+  const whole = await trained({}, 1);
+  const later = await trained({}, 3);
+  for (const accumulate of [2, 4]) {
+    const parts = { batch: 16 / accumulate, accumulate };
+    const first = await trained(parts, 1);
+    assert.ok(apart(first.momentum, whole.momentum) <= 1e-6 * largest(whole.momentum), 'gradients');
+    const third = await trained(parts, 3);
+    assert.ok(apart(third.weights, later.weights) <= 1e-5 * largest(later.weights), 'weights after three steps');
+  }
+  const half = await trained({ batch: 8 }, 1);
+  assert.ok(
+    apart(half.momentum, whole.momentum) > 1e-2 * largest(whole.momentum),
+    'half the batch is another gradient',
+  );
+});
+
+test.run();
