@@ -3,10 +3,11 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, truncateSync } from '
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { type Image, toGray } from '../src/data/image.ts';
 import { readRecord } from '../src/train/runrecord.ts';
 import { readSafetensors } from '../src/train/safetensors.ts';
 import { dawngrad, ends, hashOf } from './child.ts';
-import { grayPng, scratchFolder } from './files.ts';
+import { grayPng, makePng, scratchFolder } from './files.ts';
 import { makeJpeg } from './jpeg.ts';
 
 const scratch = scratchFolder();
@@ -178,8 +179,10 @@ test('a folder of PNG and JPEG images is trained on, and a truncated model refus
   const model = 'pets-run/model.safetensors';
   const all = ['evaluate', '--model', model, '--data', 'pets', '--valid', 'all'];
   const { stdout } = ends(0, scratch.path, all);
-  assert.match(stdout, /^vgg11_bn on pets, valid .*\n\d+ of 40 images right: [\d.]+ %; loss [\d.]+/);
+  assert.match(stdout, /^vgg11_bn on pets, valid \(all images\)\n\d+ of 40 images right: [\d.]+ %; loss [\d.]+/);
   assert.match(stdout, /^dogs +[\d.]+ %/m);
+  const widest = Math.max(...stdout.split('\n').map((line) => line.length));
+  assert.ok(widest <= 80, `${widest} columns`);
 
   truncateSync(at(model), 1000);
   const { stderr } = ends(2, scratch.path, all);
@@ -204,21 +207,30 @@ test('predict does what it can read, names what it cannot, and exits with 2 then
     assert.ok(Math.abs(shares.reduce((a, b) => a + b) - 1) < 1e-5);
   }
   const broken = scratch.write('shots/c.png', grayPng(2).subarray(0, 700));
-  const mixed = ends(2, scratch.path, [...model, '--json', 'shots']);
-  const three: { image: string; probability?: number; error?: string }[] = JSON.parse(mixed.stdout);
-  const read = three.filter(({ error }) => error === undefined);
+  const mixed = ends(2, scratch.path, [...model, '--json', 'shots', 'nowhere']);
+  const [a, c, b, missing, ...rest] = JSON.parse(mixed.stdout);
   assert.equal(
-    read.map(({ image }) => image),
-    ['shots/a.png', 'shots/deep/b.jpeg'],
+    [a.image, c.image, b.image, missing.image, rest],
+    ['shots/a.png', 'shots/c.png', 'shots/deep/b.jpeg', 'nowhere', []],
   );
+  assert.is(at(c.image), broken);
+  assert.match(mixed.stderr, `dawngrad: ${c.error}\ndawngrad: ${missing.error}\ndawngrad: 2 of 4 could not be read`);
   assert.equal(
-    read.map(({ probability }) => probability),
+    [a, b].map(({ probability }) => probability),
     both.map(({ probability }: { probability: number }) => probability),
   );
-  const { image, error } = three.find((found) => found.error !== undefined)!;
-  assert.is(at(image), broken);
-  assert.ok(mixed.stderr.includes(`\ndawngrad: ${error}\n`), mixed.stderr);
-  assert.match(mixed.stderr, /^dawngrad: 1 of 3 could not be read; the rest is above\.$/m);
+});
+
+test('a network that was trained on gray images is shown gray ones', () => {
+  const colours = Uint8Array.from({ length: 48 * 48 * 3 }, (_, i) => (i % 3 === 1 ? 40 : (i * 7) & 255));
+  const inColour: Image = { pixels: colours, width: 48, height: 48, channels: 3 };
+  scratch.write('two/colour.png', makePng(48, 48, 2, 8, colours));
+  scratch.write('two/gray.png', makePng(48, 48, 0, 8, toGray(inColour).pixels));
+  const { stdout } = ends(0, scratch.path, ['predict', '--model', 'whole/model.safetensors', 'two', '--json']);
+  const [colour, gray] = JSON.parse(stdout);
+  assert.equal(colour.probabilities, gray.probabilities);
+  const table = ends(0, scratch.path, ['predict', '--model', 'whole/model.safetensors', 'two/gray.png']).stdout;
+  assert.match(table, /^two\/gray\.png\n( {2}\w+ +\d+\.\d %( {2}█+)?\n){7}$/);
 });
 
 test('bad input is one line that names it, 2, and nothing written', () => {
