@@ -54,6 +54,10 @@ test('metadata that is missing, damaged or of another program is refused in one 
   for (const wrong of [
     { width: 0 },
     { width: '1' },
+    { width: 1e6 },
+    { size: 1e9 },
+    { pool: 1e4 },
+    { classes: 1e9 },
     { channels: 2 },
     { size: 1.5 },
     { head: 'resnet' },

@@ -78,7 +78,11 @@ export function loadModel(path: string): { model: Module; facts: Required<ModelF
 
 type Check = (value: unknown) => boolean;
 
-const whole: Check = (value) => Number.isInteger(value) && (value as number) >= 1;
+/** The upper ends are far beyond what trains: a damaged size must not take the machine's memory. */
+const whole =
+  (most: number): Check =>
+  (value) =>
+    Number.isInteger(value) && (value as number) >= 1 && (value as number) <= most;
 const above0: Check = (value) => Number.isFinite(value) && (value as number) > 0;
 const oneOf =
   (...values: unknown[]): Check =>
@@ -86,12 +90,12 @@ const oneOf =
     values.includes(value);
 
 const optionChecks: Readonly<Record<keyof ModelOptions, Check>> = {
-  classes: whole,
+  classes: whole(256),
   channels: oneOf(1, 3),
-  size: whole,
-  width: above0,
+  size: whole(4096),
+  width: (value) => above0(value) && (value as number) <= 16,
   head: oneOf('vgg', 'fastai'),
-  pool: whole,
+  pool: whole(64),
   dropout: (value) =>
     value === undefined || (Number.isFinite(value) && (value as number) >= 0 && (value as number) < 1),
   seed: Number.isInteger,
@@ -128,7 +132,7 @@ function parseFacts(text: string | undefined, path: string): Required<ModelFacts
     ],
     ['normalisation.mean', numbers(normalisation?.mean, Number.isFinite)],
     ['normalisation.std', numbers(normalisation?.std, above0)],
-    ['storedSide', whole(storedSide)],
+    ['storedSide', whole(4096)(storedSide)],
     ['storedChannels', oneOf(1, 3)(storedChannels)],
   ];
   const wrong = checks.find(([, holds]) => !holds);
