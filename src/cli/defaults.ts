@@ -30,7 +30,7 @@ export const presets: readonly Preset[] = [
   {
     label: `with ${TOYFACES} on a software adapter`,
     holds: (_, { software, data }) => software && data === TOYFACES,
-    values: { width: 0.125, epochs: 8, batch: 32, augment: 'flip' },
+    values: { width: 0.125, epochs: 7, batch: 16, augment: 'flip' },
   },
   {
     label: `with ${TOYFACES} on a software adapter`,
@@ -50,7 +50,7 @@ export const presets: readonly Preset[] = [
   {
     label: `with ${TOYFACES} on a software adapter`,
     holds: ({ optimizer }, { software, data }) => software && data === TOYFACES && optimizer === 'adamw',
-    values: { lr: 5e-3 },
+    values: { lr: 4e-3, dropout: 0.1 },
   },
   { label: 'with adamw', holds: ({ optimizer }) => optimizer === 'adamw', values: { weightDecay: 0.01 } },
   { label: 'with one-cycle', holds: ({ schedule }) => schedule === 'one-cycle', values: { momentum: 0.95 } },

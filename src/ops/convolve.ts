@@ -1,7 +1,7 @@
 import { kernel } from '../core/kernel.ts';
 import { Tensor } from '../core/tensor.ts';
 import { plainDgrad, plainForward, plainWgrad } from './plain.ts';
-import { elementOf, storing, sumSplits, type Team, teamFor, tileCount, tileGrid } from './team.ts';
+import { elementOf, storing, sumSplits, teamFor, tileCount, tileGrid } from './team.ts';
 
 const convolution = storing(kernel('conv2d', 'main'), kernel('conv2d', 'ragged'));
 const weightGradient = storing(kernel('conv2d_wgrad', 'main'), kernel('conv2d_wgrad', 'ragged'));
@@ -23,8 +23,6 @@ export interface ConvShape {
   padW: number;
 }
 
-const teamOf = (result: Tensor): Team => teamFor(result.storage.gpu.adapter);
-
 /** The fast kernels know one stride for both directions. */
 const square = ({ strideH, strideW }: ConvShape): boolean => strideH === strideW;
 
@@ -38,10 +36,11 @@ export function convForward(x: Tensor, w: Tensor, bias: Tensor | null, y: Tensor
     return;
   }
   const { N, H, W, C, K, R, S, P, Q, strideH: stride, padH, padW } = shape;
-  const team = teamOf(y);
+  const team = teamFor(y, K);
   const vectors = C % 4 === 0;
   const consts = {
     TEAM: team.include,
+    ROWS: team.rows,
     VEC_X: vectors,
     VEC_W: vectors,
     XElem: elementOf(vectors),
@@ -61,10 +60,10 @@ export function convDgrad(dy: Tensor, w: Tensor, dx: Tensor, shape: ConvShape): 
     return;
   }
   const { N, H, W, C, K, R, S, P, Q, strideH: stride, padH, padW } = shape;
-  const team = teamOf(dx);
+  const team = teamFor(dx, C);
   const [VEC_X, VEC_W] = [K % 4 === 0, C % 4 === 0];
   const consts = {
-    ...{ TEAM: team.include, DGRAD: true, UPSAMPLE: stride > 1, RAGGED: !VEC_X, VEC_X, VEC_W },
+    ...{ TEAM: team.include, ROWS: team.rows, DGRAD: true, UPSAMPLE: stride > 1, RAGGED: !VEC_X, VEC_X, VEC_W },
     ...{ XElem: elementOf(VEC_X), WElem: elementOf(VEC_W) },
   };
   const params = {
@@ -87,9 +86,16 @@ export function convWgrad(x: Tensor, dy: Tensor, dw: Tensor, shape: ConvShape): 
     return;
   }
   const { N, H, W, C, K, R, S, P, Q, strideH: stride, padH, padW } = shape;
-  const team = teamOf(dw);
+  const team = teamFor(dw, K);
   const [VEC_X, VEC_DY] = [C % 4 === 0, K % 4 === 0];
-  const consts = { TEAM: team.include, VEC_X, VEC_DY, XElem: elementOf(VEC_X), DyElem: elementOf(VEC_DY) };
+  const consts = {
+    TEAM: team.include,
+    ROWS: team.rows,
+    VEC_X,
+    VEC_DY,
+    XElem: elementOf(VEC_X),
+    DyElem: elementOf(VEC_DY),
+  };
   const pixels = N * P * Q;
   const { software } = dw.storage.gpu.adapter;
   const wanted = Math.ceil((software ? BUSY.software : BUSY.hardware) / tileCount(team, K, R * S * C));

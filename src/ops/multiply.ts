@@ -15,15 +15,10 @@ export interface Product {
   transposeB: boolean;
 }
 
-/** Rows that a tile of a product with few rows has: a prediction of one image would waste half of the usual one. */
-const FEW_ROWS = 8;
-
 /** c = op(a)·op(b) (+ bias), written to `c`, which is returned. No tape. */
 export function multiply(a: Tensor, b: Tensor, bias: Tensor | null, c: Tensor, product: Product): Tensor {
   const { M, N, K, transposeA, transposeB } = product;
-  const usual = teamFor(c.storage.gpu.adapter);
-  const few = M <= FEW_ROWS && usual.rows > FEW_ROWS;
-  const team = few ? { ...usual, rows: FEW_ROWS } : usual;
+  const team = teamFor(c, M);
   const VEC_A = (transposeA ? M : K) % 4 === 0;
   const VEC_B = (transposeB ? K : N) % 4 === 0;
   const consts = {

@@ -13,18 +13,29 @@ export interface Team {
   rows: number;
 }
 
-const TEAM_OF_8: Team = { include: 'lib/lanes8.wgsl', lanes: 8, teams: 1, rows: 16 };
-const TEAM_OF_4: Team = { include: 'lib/lanes4.wgsl', lanes: 4, teams: 1, rows: 16 };
-const ALONE: Team = { include: 'lib/lanes1.wgsl', lanes: 8, teams: 8, rows: 4 };
+/** A kind of team, with the heights of tile that it can be built for. */
+interface TeamKind extends Omit<Team, 'rows'> {
+  heights: readonly number[];
+}
+
+const TEAM_OF_8: TeamKind = { include: 'lib/lanes8.wgsl', lanes: 8, teams: 1, heights: [8, 16, 32] };
+const TEAM_OF_4: TeamKind = { include: 'lib/lanes4.wgsl', lanes: 4, teams: 1, heights: [8, 16] };
+const ALONE: TeamKind = { include: 'lib/lanes1.wgsl', lanes: 8, teams: 8, heights: [4] };
 
 /**
- * The team that fits an adapter. Software drivers run a workgroup as one vector and pay for each load per lane, so lanes load
- * different values and hand them round by subgroup operations; hardware has caches and no use for that.
+ * The kind of team that fits an adapter. Software drivers run a workgroup as one vector and pay for each load per lane, so lanes
+ * load different values and hand them round by subgroup operations; hardware has caches and no use for that.
  */
-export function teamFor({ software, features, subgroupSizes }: Adapter): Team {
+export function teamKind({ software, features, subgroupSizes }: Adapter): TeamKind {
   if (!software || !features.has('subgroups')) return ALONE;
   if (subgroupSizes.min >= 8) return TEAM_OF_8;
   return subgroupSizes.min === 4 ? TEAM_OF_4 : ALONE;
+}
+
+/** The team for a result of `height` rows: its tiles are as high as the rows fill, for the higher, the fewer loads. */
+export function teamFor(result: Tensor, height: number): Team {
+  const { heights, ...kind } = teamKind(result.storage.gpu.adapter);
+  return { ...kind, rows: heights.find((rows) => rows >= height) ?? heights.at(-1)! };
 }
 
 const MAX_GROUPS = 65_535;
