@@ -21,7 +21,7 @@ test.after.each(() => rmSync(folder, { recursive: true }));
 
 /** Runs a program in an empty folder, outside of npm. */
 function spawn(program: string, args: readonly string[], env: Record<string, string> = {}, node: string[] = []) {
-  const { DAWNGRAD_ADAPTER, DEBUG, npm_lifecycle_event, NODE_OPTIONS, ...rest } = process.env;
+  const { DAWNGRAD_ADAPTER, DEBUG, npm_lifecycle_event, NODE_OPTIONS, NO_COLOR, ...rest } = process.env;
   const started = spawnSync(process.execPath, ['--import', tsx, ...node, program, ...args], {
     cwd: folder,
     env: { ...rest, ...env },
@@ -104,7 +104,7 @@ test('DEBUG shows where it was thrown, and changes no exit code', () => {
 // Windows has neither bash nor EPIPE.
 const unix = process.platform === 'win32' ? test.skip : test;
 unix('a reader that stops reading ends the program quietly', () => {
-  const { DEBUG, ...env } = process.env;
+  const { DEBUG, NO_COLOR, ...env } = process.env;
   const command = `"${process.execPath}" --import "${tsx}" "${rehearsal}" fail --how flood | head -n 1`;
   const run = spawnSync('bash', ['-c', `set -o pipefail; ${command}`], { cwd: folder, env, encoding: 'utf8' });
   assert.equal([run.status, run.stderr], [0, '']);
