@@ -18,7 +18,18 @@ const dawnModule = new URL('../src/gpu/dawn.ts', import.meta.url).href;
 const temporary = mkdtempSync(join(tmpdir(), 'dawngrad-test-'));
 test.after(() => rmSync(temporary, { recursive: true, force: true }));
 
-const bundled = bundledSwiftShader();
+/** Unpacked where it stays: the caches of other files' scratch folders, set as all files are imported, go away with them. */
+function unpackedToStay() {
+  const scratch = process.env.DAWNGRAD_CACHE;
+  delete process.env.DAWNGRAD_CACHE;
+  try {
+    return bundledSwiftShader();
+  } finally {
+    if (scratch !== undefined) process.env.DAWNGRAD_CACHE = scratch;
+  }
+}
+
+const bundled = unpackedToStay();
 /** Tests of the bundled SwiftShader are only declared where there is one. */
 const bundledTest: typeof test | typeof test.skip = typeof bundled === 'string' ? test.skip : test;
 
