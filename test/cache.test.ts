@@ -9,11 +9,11 @@ import {
   utimesSync,
   writeFileSync,
 } from 'node:fs';
-import { homedir } from 'node:os';
+
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { cached, cacheFolder, fileSignature } from '../src/data/cache.ts';
+import { cached, fileSignature } from '../src/data/cache.ts';
 import { loadDataset } from '../src/data/dataset.ts';
 import { readFer2013 } from '../src/data/fer2013.ts';
 import { pixelField, scratchFolder } from './files.ts';
@@ -142,14 +142,6 @@ test('the data may lie where nothing can be written', async () => {
     chmodSync(folder.path, 0o755);
     rmSync(process.env.DAWNGRAD_CACHE, { recursive: true, force: true });
   }
-});
-
-test('the cache folder is the system’s', () => {
-  assert.is(cacheFolder({ DAWNGRAD_CACHE: '/x' }, 'linux'), '/x');
-  assert.is(cacheFolder({ XDG_CACHE_HOME: '/c' }, 'linux'), join('/c', 'dawngrad'));
-  assert.is(cacheFolder({}, 'linux'), join(homedir(), '.cache', 'dawngrad'));
-  assert.is(cacheFolder({}, 'darwin'), join(homedir(), 'Library', 'Caches', 'dawngrad'));
-  assert.is(cacheFolder({ LOCALAPPDATA: 'L' }, 'win32'), join('L', 'dawngrad'));
 });
 
 test('a failed parse leaves no cache', async () => {

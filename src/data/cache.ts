@@ -11,8 +11,8 @@ import {
   statSync,
   writeSync,
 } from 'node:fs';
-import { homedir } from 'node:os';
 import { basename, join } from 'node:path';
+import { cacheFolder } from '../gpu/cachedir.ts';
 import type { Rows } from './rows.ts';
 
 /** Raise it when what is cached, or how it is parsed, changes: older files are then rebuilt. */
@@ -20,17 +20,6 @@ const formatVersion = 1;
 const magic = 'dawngrad rows\n';
 const sampleCount = 32;
 const sampleBytes = 4096;
-
-/**
- * The folder for what can be made again: `DAWNGRAD_CACHE`, or `dawngrad` in the user's cache folder
- * (`XDG_CACHE_HOME` or `~/.cache`, `~/Library/Caches`, `LOCALAPPDATA`).
- */
-export function cacheFolder(env: NodeJS.ProcessEnv = process.env, platform: string = process.platform): string {
-  if (env.DAWNGRAD_CACHE) return env.DAWNGRAD_CACHE;
-  if (platform === 'win32') return join(env.LOCALAPPDATA || join(homedir(), 'AppData', 'Local'), 'dawngrad');
-  if (platform === 'darwin') return join(homedir(), 'Library', 'Caches', 'dawngrad');
-  return join(env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'dawngrad');
-}
 
 /** Where a parsed set comes from, and what tells that it has changed. */
 export interface CacheSource {

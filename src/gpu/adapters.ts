@@ -1,4 +1,5 @@
 import { ConfigError, GpuError } from '../core/errors.ts';
+import { nearest } from '../core/nearest.ts';
 import { bundledSwiftShader, hasVulkanLoader, installedDrivers, loadVulkanLoader } from './software.ts';
 
 /** `software` is a CPU adapter that is none of those known by name, such as an unknown Vulkan driver. */
@@ -146,8 +147,8 @@ export function refusal(wish: string, here: readonly string[], notes: readonly s
   const why = notes.length > 0 ? ` (${notes.join('; ')})` : '';
   const there = here.length > 0 ? here.join(', ') : 'none';
   if (!adapterWords.includes(wish)) {
-    const [nearest] = byDistance(wish, [...adapterWords, ...here]);
-    const hint = nearest ? ` Did you mean "${nearest}"?` : '';
+    const [meant] = nearest(wish, [...adapterWords, ...here]);
+    const hint = meant ? ` Did you mean "${meant}"?` : '';
     const valid = `${adapterWords.join(', ')} or part of the name of one`;
     return new ConfigError(`adapter: none is called "${wish}".${hint} Valid: ${valid}; here: ${there}.`);
   }
@@ -164,26 +165,4 @@ function mend(): string {
   const driver =
     'a Vulkan driver: "apt install libvulkan1 mesa-vulkan-drivers", Mesa 25 or later (on Debian 12 from bookworm-backports)';
   return process.arch === 'x64' ? `Run "npm install @sparticuz/chromium", or install ${driver}.` : `Install ${driver}.`;
-}
-
-/** Those of `words` that `typed` may have been meant for, nearest first. */
-function byDistance(typed: string, words: readonly string[]): string[] {
-  return words
-    .map((word) => ({ word, distance: editDistance(typed, word.toLowerCase()) }))
-    .filter(({ word, distance }) => distance <= Math.max(2, word.length / 3))
-    .sort((a, b) => a.distance - b.distance)
-    .map(({ word }) => word);
-}
-
-/** Levenshtein's distance: insertions, deletions and substitutions. */
-function editDistance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, j) => j);
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j++) {
-      next.push(Math.min(row[j]! + 1, next[j - 1]! + 1, row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1)));
-    }
-    row = next;
-  }
-  return row[b.length]!;
 }
