@@ -2,8 +2,9 @@ import { ShapeError } from '../core/errors.ts';
 import { expectPositive, type Pair, pair, showShape, windowOutput } from '../core/shape.ts';
 import { gradientFor, record } from '../core/tape.ts';
 import { Tensor } from '../core/tensor.ts';
-import { type ConvShape, convDgrad, convForward, convWgrad } from './convolve.ts';
 import { foldInto } from './fold.ts';
+import { convDgrad, convForward, convWgrad } from './matrix/convolve.ts';
+import type { ConvShape } from './matrix/problem.ts';
 
 export interface Conv2dOptions {
   stride?: Pair;

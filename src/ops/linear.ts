@@ -6,7 +6,7 @@ import { gradientFor, record } from '../core/tape.ts';
 import { Tensor } from '../core/tensor.ts';
 import { copyBox, corner, whole } from './box.ts';
 import { foldInto } from './fold.ts';
-import { multiply } from './multiply.ts';
+import { multiply } from './matrix/multiply.ts';
 
 /**
  * y = x·wᵀ + b.

@@ -2,7 +2,7 @@ import { ShapeError } from '../core/errors.ts';
 import { showShape } from '../core/shape.ts';
 import { record } from '../core/tape.ts';
 import { Tensor } from '../core/tensor.ts';
-import { multiply } from './multiply.ts';
+import { multiply } from './matrix/multiply.ts';
 
 export interface MatmulOptions {
   /** a lies in memory as [K,M]. */

@@ -43,19 +43,15 @@ export const convShapes: readonly ConvShape[] = [
 
 const multiplications = ({ x: [N, H, W, C], w: [K, R, S] }: ConvShape): number => N * H * W * C * K * R * S;
 
-/** `conv2d` of all shapes, by any implementation of it. */
-export const convCasesOf = (conv2d: typeof ops.conv2d): OperationCase[] =>
-  convShapes.map((shape) => {
-    const { what, x, w, bias = false, stride = 1, padding = 0 } = shape;
-    const options = { stride, padding };
-    const [K, R, S] = w;
-    return operationCase('conv2d', what, () => ({
-      op: ([image, weight, b]) => conv2d(image!, weight!, b ?? null, options),
-      reference: ([image, weight, b]) => ref.conv2d(image!, weight!, b ?? null, options),
-      inputs: [uniform(x, 51), uniform([K, R, S, x[3]], 52), ...(bias ? [uniform([K], 53)] : [])] as ref.Values[],
-      bound: 'sum',
-      count: multiplications(shape) > 300_000 ? 6 : 24,
-    }));
-  });
-
-export const convCases = convCasesOf(ops.conv2d);
+export const convCases: readonly OperationCase[] = convShapes.map((shape) => {
+  const { what, x, w, bias = false, stride = 1, padding = 0 } = shape;
+  const options = { stride, padding };
+  const [K, R, S] = w;
+  return operationCase('conv2d', what, () => ({
+    op: ([image, weight, b]) => ops.conv2d(image!, weight!, b ?? null, options),
+    reference: ([image, weight, b]) => ref.conv2d(image!, weight!, b ?? null, options),
+    inputs: [uniform(x, 51), uniform([K, R, S, x[3]], 52), ...(bias ? [uniform([K], 53)] : [])] as ref.Values[],
+    bound: 'sum',
+    count: multiplications(shape) > 300_000 ? 6 : 24,
+  }));
+});

@@ -22,21 +22,19 @@ const TRANSPOSES = [false, true].flatMap((transposeA) =>
 /** Fewer difference quotients where the oracle is slow. */
 const countFor = (M: number, N: number, K: number): number => (M * N * K > 100_000 ? 6 : 32);
 
-/** `matmul` of all shapes and transposes, by any implementation of it. */
-export const matmulCasesOf = (matmul: typeof ops.matmul): OperationCase[] =>
-  matmulShapes.flatMap(([M, N, K]) =>
-    TRANSPOSES.map((options) => {
-      const { transposeA, transposeB } = options;
-      const what = `${transposeA ? 'aᵀ' : 'a'}·${transposeB ? 'bᵀ' : 'b'} ${M}×${N}×${K}`;
-      return operationCase('matmul', what, () => ({
-        op: ([a, b]) => matmul(a, b, options),
-        reference: ([a, b]) => ref.matmul(a, b, options),
-        inputs: [uniform(transposeA ? [K, M] : [M, K], 41), uniform(transposeB ? [N, K] : [K, N], 42)],
-        bound: 'sum',
-        count: countFor(M, N, K),
-      }));
-    }),
-  );
+export const matmulCases: readonly OperationCase[] = matmulShapes.flatMap(([M, N, K]) =>
+  TRANSPOSES.map((options) => {
+    const { transposeA, transposeB } = options;
+    const what = `${transposeA ? 'aᵀ' : 'a'}·${transposeB ? 'bᵀ' : 'b'} ${M}×${N}×${K}`;
+    return operationCase('matmul', what, () => ({
+      op: ([a, b]) => ops.matmul(a!, b!, options),
+      reference: ([a, b]) => ref.matmul(a, b, options),
+      inputs: [uniform(transposeA ? [K, M] : [M, K], 41), uniform(transposeB ? [N, K] : [K, N], 42)],
+      bound: 'sum',
+      count: countFor(M, N, K),
+    }));
+  }),
+);
 
 /** `linear` with and without a bias, by any implementation of it. */
 export const linearCasesOf = (linear: typeof ops.linear): OperationCase[] =>
@@ -61,5 +59,4 @@ export const linearCasesOf = (linear: typeof ops.linear): OperationCase[] =>
     ];
   });
 
-export const matmulCases = matmulCasesOf(ops.matmul);
 export const linearCases = linearCasesOf(ops.linear);

@@ -1,7 +1,7 @@
-import { type Kernel, kernel } from '../core/kernel.ts';
-import type { Tensor } from '../core/tensor.ts';
-import type { Adapter } from '../gpu/gpu.ts';
-import type { Grid } from '../gpu/stream.ts';
+import { type Kernel, kernel } from '../../core/kernel.ts';
+import type { Tensor } from '../../core/tensor.ts';
+import type { Adapter } from '../../gpu/gpu.ts';
+import type { Grid } from '../../gpu/stream.ts';
 
 /** How the matrix kernels divide work on an adapter: `shaders/lib/lanes*.wgsl`. */
 export interface Team {

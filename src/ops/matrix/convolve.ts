@@ -1,0 +1,38 @@
+import type { Tensor } from '../../core/tensor.ts';
+import { lanesDgrad, lanesForward, lanesWgrad } from './lanes.ts';
+import { plainDgrad, plainForward, plainWgrad } from './plain.ts';
+import { type ConvDgrad, type ConvForward, type ConvShape, type ConvWgrad, convKey } from './problem.ts';
+import { compute, type Family } from './variant.ts';
+
+export const forwards: Family<ConvForward> = {
+  name: 'conv2d forward',
+  variants: [lanesForward, plainForward],
+  key: ({ shape }) => convKey(shape),
+  result: ({ y }) => y,
+};
+
+export const dgrads: Family<ConvDgrad> = {
+  name: 'conv2d dgrad',
+  variants: [lanesDgrad, plainDgrad],
+  key: ({ shape }) => convKey(shape),
+  result: ({ dx }) => dx,
+};
+
+export const wgrads: Family<ConvWgrad> = {
+  name: 'conv2d wgrad',
+  variants: [lanesWgrad, plainWgrad],
+  key: ({ shape }) => convKey(shape),
+  result: ({ dw }) => dw,
+};
+
+/** y = x ⋆ w (+ bias). No tape. */
+export const convForward = (x: Tensor, w: Tensor, bias: Tensor | null, y: Tensor, shape: ConvShape): void =>
+  compute(forwards, { x, w, bias, y, shape });
+
+/** dx from dy and w. No tape. */
+export const convDgrad = (dy: Tensor, w: Tensor, dx: Tensor, shape: ConvShape): void =>
+  compute(dgrads, { dy, w, dx, shape });
+
+/** dw from x and dy. No tape. */
+export const convWgrad = (x: Tensor, dy: Tensor, dw: Tensor, shape: ConvShape): void =>
+  compute(wgrads, { x, dy, dw, shape });

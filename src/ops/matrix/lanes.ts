@@ -1,0 +1,130 @@
+import { kernel } from '../../core/kernel.ts';
+import { Tensor } from '../../core/tensor.ts';
+import {
+  type ConvDgrad,
+  type ConvForward,
+  type ConvShape,
+  type ConvWgrad,
+  convFlops,
+  type Multiplication,
+  productFlops,
+} from './problem.ts';
+import { elementOf, storing, sumSplits, teamFor, tileCount, tileGrid } from './team.ts';
+import type { Variant } from './variant.ts';
+
+const matmul = storing(kernel('matmul', 'main'), kernel('matmul', 'ragged'));
+const convolution = storing(kernel('conv2d', 'main'), kernel('conv2d', 'ragged'));
+const weightGradient = storing(kernel('conv2d_wgrad', 'main'), kernel('conv2d_wgrad', 'ragged'));
+
+/** Register tiles without workgroup memory, shared by the lanes of a team: what software adapters take. */
+const lanes = { name: 'lanes', rank: () => 10 };
+
+/** The convolution kernels know one stride for both directions. */
+const square = ({ shape: { strideH, strideW } }: { shape: ConvShape }): boolean => strideH === strideW;
+
+export const lanesMultiply: Variant<Multiplication> = {
+  ...lanes,
+  fits: () => true,
+  run({ a, b, bias, c, product }) {
+    const { M, N, K, transposeA, transposeB } = product;
+    const team = teamFor(c, M);
+    const VEC_A = (transposeA ? M : K) % 4 === 0;
+    const VEC_B = (transposeB ? K : N) % 4 === 0;
+    const consts = {
+      TEAM: team.include,
+      ROWS: team.rows,
+      TRANSPOSE_A: transposeA,
+      TRANSPOSE_B: transposeB,
+      VEC_A,
+      VEC_B,
+      RAGGED_K: K % 4 !== 0,
+      AElem: elementOf(VEC_A),
+      BElem: elementOf(VEC_B),
+    };
+    const params = { m: M, n: N, k: K, kSplit: K, hasBias: bias ? 1 : 0 };
+    matmul(N)(consts, { a, b, bias: bias ?? a, c }, params, tileGrid(team, M, N, 1), productFlops(product));
+  },
+};
+
+export const lanesForward: Variant<ConvForward> = {
+  ...lanes,
+  fits: square,
+  run({ x, w, bias, y, shape }) {
+    const { N, H, W, C, K, R, S, P, Q, strideH: stride, padH, padW } = shape;
+    const team = teamFor(y, K);
+    const vectors = C % 4 === 0;
+    const consts = {
+      TEAM: team.include,
+      ROWS: team.rows,
+      VEC_X: vectors,
+      VEC_W: vectors,
+      XElem: elementOf(vectors),
+      WElem: elementOf(vectors),
+    };
+    const params = {
+      ...{ batch: N, inH: H, inW: W, inC: C, outH: P, outW: Q, outC: K, r: R, s: S, stride, padH, padW, up: 1 },
+      ...{ tapsPerSplit: R * S, hasBias: bias ? 1 : 0 },
+    };
+    convolution(K)(consts, { x, w, bias: bias ?? w, y }, params, tileGrid(team, K, N * P * Q, 1), convFlops(shape));
+  },
+};
+
+export const lanesDgrad: Variant<ConvDgrad> = {
+  ...lanes,
+  fits: square,
+  run({ dy, w, dx, shape }) {
+    const { N, H, W, C, K, R, S, P, Q, strideH: stride, padH, padW } = shape;
+    const team = teamFor(dx, C);
+    const [VEC_X, VEC_W] = [K % 4 === 0, C % 4 === 0];
+    const consts = {
+      ...{ TEAM: team.include, ROWS: team.rows, DGRAD: true, UPSAMPLE: stride > 1, RAGGED: !VEC_X, VEC_X, VEC_W },
+      ...{ XElem: elementOf(VEC_X), WElem: elementOf(VEC_W) },
+    };
+    const params = {
+      ...{ batch: N, inH: P, inW: Q, inC: K, outH: H, outW: W, outC: C, r: R, s: S, stride: 1 },
+      // Padding beyond the kernel makes these negative, which wraps and is meant to.
+      ...{ padH: (R - 1 - padH) >>> 0, padW: (S - 1 - padW) >>> 0, up: stride, tapsPerSplit: R * S, hasBias: 0 },
+    };
+    convolution(C)(consts, { x: dy, w, bias: w, y: dx }, params, tileGrid(team, C, N * H * W, 1), convFlops(shape));
+  },
+};
+
+/** Pixels that one part of a split weight gradient sums at least. */
+const MIN_PIXELS = 256;
+/** Tiles that keep an adapter busy. */
+const BUSY = { software: 16, hardware: 1024 };
+
+/** Few weights sum over many pixels: then the pixels are split and the parts summed in fixed order. */
+export const lanesWgrad: Variant<ConvWgrad> = {
+  ...lanes,
+  fits: square,
+  run({ x, dy, dw, shape }) {
+    const { N, H, W, C, K, R, S, P, Q, strideH: stride, padH, padW } = shape;
+    const team = teamFor(dw, K);
+    const [VEC_X, VEC_DY] = [C % 4 === 0, K % 4 === 0];
+    const consts = {
+      TEAM: team.include,
+      ROWS: team.rows,
+      VEC_X,
+      VEC_DY,
+      XElem: elementOf(VEC_X),
+      DyElem: elementOf(VEC_DY),
+    };
+    const pixels = N * P * Q;
+    const { software } = dw.storage.gpu.adapter;
+    const wanted = Math.ceil((software ? BUSY.software : BUSY.hardware) / tileCount(team, K, R * S * C));
+    const most = Math.max(1, Math.min(wanted, Math.ceil(pixels / MIN_PIXELS)));
+    const perSplit = most > 1 ? 4 * Math.ceil(pixels / (4 * most)) : pixels;
+    const splits = Math.ceil(pixels / perSplit);
+    const params = {
+      ...{ batch: N, inH: H, inW: W, inC: C, outH: P, outW: Q, outC: K, r: R, s: S, stride, padH, padW },
+      perSplit,
+    };
+    const part = splits > 1 ? Tensor.empty([splits, dw.size]) : dw;
+    weightGradient(C)(consts, { x, dy, dw: part }, params, tileGrid(team, K, R * S * C, splits), convFlops(shape));
+    if (splits > 1) {
+      sumSplits(part, dw, splits);
+      part.free('conv2d');
+    }
+  },
+};

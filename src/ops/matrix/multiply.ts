@@ -1,0 +1,18 @@
+import type { Tensor } from '../../core/tensor.ts';
+import { lanesMultiply } from './lanes.ts';
+import { plainMultiply } from './plain.ts';
+import { type Multiplication, type Product, productKey } from './problem.ts';
+import { compute, type Family } from './variant.ts';
+
+export const products: Family<Multiplication> = {
+  name: 'matmul',
+  variants: [lanesMultiply, plainMultiply],
+  key: ({ product }) => productKey(product),
+  result: ({ c }) => c,
+};
+
+/** c = op(a)·op(b) (+ bias), written to `c`, which is returned. No tape. */
+export function multiply(a: Tensor, b: Tensor, bias: Tensor | null, c: Tensor, product: Product): Tensor {
+  compute(products, { a, b, bias, c, product });
+  return c;
+}

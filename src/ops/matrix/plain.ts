@@ -1,0 +1,50 @@
+import { kernel } from '../../core/kernel.ts';
+import type { ConvDgrad, ConvForward, ConvShape, ConvWgrad, Multiplication } from './problem.ts';
+import type { Variant } from './variant.ts';
+
+const multiply = kernel('matmul_plain', 'multiply');
+const forward = kernel('conv2d_plain', 'forward');
+const dgrad = kernel('conv2d_plain', 'dgrad');
+const wgrad = kernel('conv2d_plain', 'wgrad');
+
+function layout({ N, H, W, C, K, P, Q, R, S, strideH, strideW, padH, padW }: ConvShape) {
+  return {
+    consts: { R, S, STRIDE_H: strideH, STRIDE_W: strideW, PAD_H: padH, PAD_W: padW },
+    params: { N, H, W, C, K, P, Q },
+  };
+}
+
+/** They fit everything and come last: the definitions, one invocation an element, that the fast kernels are held against. */
+const definition = { name: 'plain', fits: () => true, rank: () => 1000 };
+
+export const plainMultiply: Variant<Multiplication> = {
+  ...definition,
+  run({ a, b, bias, c, product: { M, N, K, transposeA, transposeB } }) {
+    const consts = { TRANSPOSE_A: transposeA, TRANSPOSE_B: transposeB, HAS_BIAS: bias !== null };
+    multiply(consts, { a, b, bias: bias ?? b, c }, { M, N, K }, M * N);
+  },
+};
+
+export const plainForward: Variant<ConvForward> = {
+  ...definition,
+  run({ x, w, bias, y, shape }) {
+    const { consts, params } = layout(shape);
+    forward({ ...consts, HAS_BIAS: bias !== null }, { x, w, bias: bias ?? w, out: y }, params, y.size);
+  },
+};
+
+export const plainDgrad: Variant<ConvDgrad> = {
+  ...definition,
+  run({ dy, w, dx, shape }) {
+    const { consts, params } = layout(shape);
+    dgrad(consts, { dy, w, out: dx }, params, dx.size);
+  },
+};
+
+export const plainWgrad: Variant<ConvWgrad> = {
+  ...definition,
+  run({ x, dy, dw, shape }) {
+    const { consts, params } = layout(shape);
+    wgrad(consts, { dy, x, out: dw }, params, dw.size);
+  },
+};

@@ -1,0 +1,77 @@
+import type { Tensor } from '../../core/tensor.ts';
+
+/** What is multiplied: c [M,N] = op(a)·op(b) over K terms. */
+export interface Product {
+  M: number;
+  N: number;
+  K: number;
+  /** a lies in memory as [K,M]. */
+  transposeA: boolean;
+  /** b lies in memory as [N,K]. */
+  transposeB: boolean;
+}
+
+/** c = op(a)·op(b) (+ bias [N]). */
+export interface Multiplication {
+  a: Tensor;
+  b: Tensor;
+  bias: Tensor | null;
+  c: Tensor;
+  product: Product;
+}
+
+/** Extents of a convolution: x [N,H,W,C], w [K,R,S,C], y [N,P,Q,K]. */
+export interface ConvShape {
+  N: number;
+  H: number;
+  W: number;
+  C: number;
+  K: number;
+  R: number;
+  S: number;
+  P: number;
+  Q: number;
+  strideH: number;
+  strideW: number;
+  padH: number;
+  padW: number;
+}
+
+/** y = x ⋆ w (+ bias [K]). */
+export interface ConvForward {
+  x: Tensor;
+  w: Tensor;
+  bias: Tensor | null;
+  y: Tensor;
+  shape: ConvShape;
+}
+
+/** dx from dy and w. */
+export interface ConvDgrad {
+  dy: Tensor;
+  w: Tensor;
+  dx: Tensor;
+  shape: ConvShape;
+}
+
+/** dw from x and dy. */
+export interface ConvWgrad {
+  x: Tensor;
+  dy: Tensor;
+  dw: Tensor;
+  shape: ConvShape;
+}
+
+/** Multiplications and additions of a product. */
+export const productFlops = ({ M, N, K }: Product): number => 2 * M * N * K;
+
+/** Multiplications and additions of a convolution or either of its gradients, padding counted. */
+export const convFlops = ({ N, P, Q, K, R, S, C }: ConvShape): number => 2 * N * P * Q * K * R * S * C;
+
+export const productKey = ({ M, N, K, transposeA, transposeB }: Product): string =>
+  `${M}×${N}×${K}${transposeA ? ' aᵀ' : ''}${transposeB ? ' bᵀ' : ''}`;
+
+/** The extents in the order of x and w, then what is not 1×1, 1 and 0. */
+export function convKey({ N, H, W, C, K, R, S, strideH, strideW, padH, padW }: ConvShape): string {
+  return `${N}×${H}×${W}×${C} → ${K}, ${R}×${S}, stride ${strideH}×${strideW}, padding ${padH}×${padW}`;
+}
