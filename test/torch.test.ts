@@ -45,7 +45,14 @@ const cases: Case[] = [
   net('fastai head', { head: 'fastai' }),
   net('fastai head, gray, 19 layers', { head: 'fastai', channels: 1 }, 'vgg19_bn'),
 ];
+const resnet = { head: 'linear' } as const;
+cases.push(
+  net('linear head', resnet, 'resnet18'),
+  net('linear head, gray, width 1/4', { ...resnet, channels: 1, width: 1 / 4 }, 'resnet34'),
+  net('fastai head, odd side', { head: 'fastai', size: 45 }, 'resnet18'),
+);
 if (process.env.DAWNGRAD_TEST === 'full') {
+  cases.push(net('torchvision’s own ResNet', { ...resnet, width: 1, size: 64 }, 'resnet34'));
   cases.push(net('vgg head, 7×7, 224 px', { pool: 7, size: 224 }));
   cases.push(net('torchvision’s own network', { width: 1, pool: 7, size: 64 }));
 }
@@ -77,8 +84,9 @@ async function train(model: Module, o: ModelOptions): Promise<void> {
   const random = new Random(6, 0);
   const state = await readState(model);
   for (const [name, { data, shape }] of state) {
-    const scale = Math.sqrt(2 / (shape[1] ?? 1)) / 0.01;
-    if (shape.length === 2 && o.head === 'vgg') for (const i of data.keys()) data[i]! *= scale;
+    const drawn = o.head === 'vgg' ? 0.01 : 1 / Math.sqrt(3 * (shape[1] ?? 1));
+    const scale = Math.sqrt(2 / (shape[1] ?? 1)) / drawn;
+    if (shape.length === 2 && o.head !== 'fastai') for (const i of data.keys()) data[i]! *= scale;
     if (name.endsWith('running_mean')) for (const i of data.keys()) data[i]! += 0.2 * (random.uniform() - 0.5);
     if (name.endsWith('running_var')) for (const i of data.keys()) data[i]! *= 0.5 + random.uniform();
   }

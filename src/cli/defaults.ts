@@ -18,6 +18,8 @@ export interface Preset {
   readonly values: Partial<TrainOptions>;
 }
 
+const isResnet = (arch: string | undefined): boolean => arch?.startsWith('resnet') ?? false;
+
 /**
  * Defaults other than the table's, each where it holds; later rows win over earlier ones, and see what those decided.
  *
@@ -25,6 +27,7 @@ export interface Preset {
  * what learns fastest in few steps. A row yields to an option that would make no sense with it (`--pool`, `--nesterov`).
  */
 export const presets: readonly Preset[] = [
+  { label: 'with a ResNet', holds: ({ arch }) => isResnet(arch), values: { head: 'linear' } },
   { label: `with ${TOYFACES}`, holds: (_, { data }) => data === TOYFACES, values: { epochs: 10 } },
   { label: 'on a software adapter', holds: (_, { software }) => software, values: { width: 0.25 } },
   {
@@ -87,6 +90,15 @@ const contradictions: readonly ((options: Partial<TrainOptions>) => string | fal
     head === 'fastai' &&
     typeof pool === 'number' &&
     '--pool is for --head vgg; the fastai head pools to 1×1. Leave out one of the two.',
+  ({ arch, pool }) =>
+    isResnet(arch) &&
+    typeof pool === 'number' &&
+    `--pool is for --head vgg, which ${arch} has not. Leave out one of the two.`,
+  ({ arch, head }) =>
+    arch !== undefined &&
+    head !== undefined &&
+    head === (isResnet(arch) ? 'vgg' : 'linear') &&
+    `--head ${head} is no head of ${arch}. Choose ${isResnet(arch) ? 'linear' : 'vgg'} or fastai.`,
   ({ nesterov, optimizer }) =>
     nesterov === true &&
     optimizer !== undefined &&

@@ -4,8 +4,8 @@ import { choice, form, number, text, toggle, whole } from './value.ts';
 /** The data set that the program draws itself. */
 export const TOYFACES = 'toyfaces';
 
-export const archNames = ['vgg11_bn', 'vgg13_bn', 'vgg16_bn', 'vgg19_bn'] as const;
-export const headNames = ['vgg', 'fastai'] as const;
+export const archNames = ['vgg11_bn', 'vgg13_bn', 'vgg16_bn', 'vgg19_bn', 'resnet18', 'resnet34'] as const;
+export const headNames = ['vgg', 'linear', 'fastai'] as const;
 export const optimizerNames = ['sgd', 'adam', 'adamw'] as const;
 export const scheduleNames = ['one-cycle', 'cosine', 'step', 'plateau', 'constant'] as const;
 /** Each one does what the ones before it do, and more. */
@@ -57,7 +57,7 @@ export const trainOptions = {
     'Network',
     choice('NAME', headNames),
     'vgg',
-    'the classifier: two hidden layers of 4096 (vgg), or pooled maxima and means and one of 512 (fastai)',
+    'the classifier: two hidden layers of 4096 (vgg), none (linear, for ResNet), or pooled maxima and means and one of 512 (fastai)',
   ),
   pool: option('Network', whole('N', { from: 1, to: 14 }), null, "the vgg head averages to N×N; 7 is torchvision's", {
     otherwise: '1',

@@ -1,20 +1,18 @@
 import { ConfigError } from '../core/errors.ts';
 import type { Module } from '../nn/index.ts';
-import { vggPython } from './torch.ts';
-import {
-  defaultOptions,
-  type ModelOptions,
-  type ModelSettings,
-  VGG_NAMES,
-  Vgg,
-  vggActivationBytes,
-  vggSmallestBatch,
-} from './vgg.ts';
+import type { ModelOptions, ModelSettings } from './options.ts';
+import { RESNET_NAMES, Resnet, resnetActivationBytes, resnetSmallestBatch } from './resnet.ts';
+import { resnetPython, vggPython } from './torch.ts';
+import { VGG_NAMES, Vgg, vggActivationBytes, vggSmallestBatch } from './vgg.ts';
 
-export { type ModelOptions, type ModelSettings, scaled, Vgg } from './vgg.ts';
+export { type ModelOptions, type ModelSettings, scaled } from './options.ts';
+export { Resnet } from './resnet.ts';
+export { Vgg } from './vgg.ts';
 
 interface Architecture {
   build(options: ModelOptions): Module;
+  /** Heads that go with it, its own first. */
+  heads: readonly ModelOptions['head'][];
   /** Bytes of the largest activation of one image. */
   activationBytes(options: ModelOptions): number;
   /** Python that makes the same network in PyTorch and calls it `network`. */
@@ -23,17 +21,29 @@ interface Architecture {
   smallestBatch(options: ModelOptions): number;
 }
 
-const architectures: Readonly<Record<string, Architecture>> = Object.fromEntries(
-  VGG_NAMES.map((name) => [
-    name,
-    {
-      build: (options: ModelOptions) => new Vgg(name, options),
-      activationBytes: vggActivationBytes,
-      python: (options: ModelOptions) => vggPython(name, options),
-      smallestBatch: vggSmallestBatch,
-    },
-  ]),
-);
+const vggs = VGG_NAMES.map((name): [string, Architecture] => [
+  name,
+  {
+    build: (options) => new Vgg(name, options),
+    heads: ['vgg', 'fastai'],
+    activationBytes: vggActivationBytes,
+    python: (options) => vggPython(name, options),
+    smallestBatch: vggSmallestBatch,
+  },
+]);
+
+const resnets = RESNET_NAMES.map((name): [string, Architecture] => [
+  name,
+  {
+    build: (options) => new Resnet(name, options),
+    heads: ['linear', 'fastai'],
+    activationBytes: resnetActivationBytes,
+    python: (options) => resnetPython(name, options),
+    smallestBatch: resnetSmallestBatch,
+  },
+]);
+
+const architectures: Readonly<Record<string, Architecture>> = Object.fromEntries([...vggs, ...resnets]);
 
 /** The architectures that `createModel` knows. */
 export const MODEL_NAMES: readonly string[] = Object.keys(architectures);
@@ -44,9 +54,20 @@ function architecture(name: string): Architecture {
   return found;
 }
 
-/** Builds a network by name with fresh weights. Throws ConfigError for an unknown name or sizes that do not fit. */
-export const createModel = (name: string, settings: ModelSettings): Module =>
-  architecture(name).build({ ...defaultOptions, ...settings });
+/** The heads that go with an architecture, its own first. */
+export const headsOf = (name: string): readonly ModelOptions['head'][] => architecture(name).heads;
+
+/**
+ * Builds a network by name with fresh weights; what `settings` leave out is 3 channels, width 1, the architecture's own head, pool 1
+ * and seed 1. Throws ConfigError for an unknown name, a head of another architecture or sizes that do not fit.
+ */
+export function createModel(name: string, settings: ModelSettings): Module {
+  const { build, heads } = architecture(name);
+  const options = { channels: 3, width: 1, head: heads[0]!, pool: 1, seed: 1, ...settings } as const;
+  if (!heads.includes(options.head))
+    throw new ConfigError(`--head ${options.head} is no head of ${name}; there are ${heads.join(', ')}.`);
+  return build(options);
+}
 
 /** Bytes of the largest activation that one image makes in the network. */
 export const activationBytes = (name: string, options: ModelOptions): number =>
@@ -58,5 +79,6 @@ export const pythonFor = (name: string, options: ModelOptions, file = 'model.saf
 network.load_state_dict(load_file(${JSON.stringify(file)}))
 network.eval()
 `;
+
 /** The smallest batch that the network can be trained on. */
 export const smallestBatch = (name: string, options: ModelOptions): number => architecture(name).smallestBatch(options);

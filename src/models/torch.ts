@@ -1,4 +1,6 @@
-import { type ModelOptions, PLANS, scaled, type VggName } from './vgg.ts';
+import { type ModelOptions, scaled } from './options.ts';
+import { BLOCKS, type ResnetName, STAGES } from './resnet.ts';
+import { PLANS, type VggName } from './vgg.ts';
 
 /** torchvision's own network where it has one, else the same layers under the same names. */
 export function vggPython(name: VggName, options: ModelOptions): string {
@@ -17,6 +19,36 @@ features = make_layers([${plan.join(', ')}], batch_norm=True)
 ${channels === 1 ? stem : ''}classifier = nn.Sequential(
 ${classifier.map((line) => `    ${line},\n`).join('')})
 network = nn.Sequential(OrderedDict(features=features, pool=${pooled}, flatten=nn.Flatten(), classifier=classifier))`;
+}
+
+/** torchvision's own network at width 1, else the same layers under the same names. */
+export function resnetPython(name: ResnetName, options: ModelOptions): string {
+  const { classes, channels, width, head } = options;
+  const [stem, last] = [scaled(STAGES[0], width), scaled(STAGES[3], width)];
+  const { imports, define, pooled, classifier } = fastaiHead(options);
+  const lines = [
+    ...(width === 1
+      ? [`network = ${name}(num_classes=${classes})`]
+      : [`network = Scaled(BasicBlock, [${BLOCKS[name].join(', ')}])`]),
+    ...(width === 1 && channels === 3 ? [] : [`network.conv1 = nn.Conv2d(${channels}, ${stem}, 7, 2, 3, bias=False)`]),
+    ...(width === 1 ? [] : [`network.bn1 = nn.BatchNorm2d(${stem})`]),
+    ...(head === 'fastai'
+      ? [`network.avgpool = ${pooled}`, `network.fc = nn.Sequential(`, ...classifier.map((line) => `    ${line},`), ')']
+      : []),
+    ...(head === 'linear' && width !== 1 ? [`network.fc = nn.Linear(${last}, ${classes})`] : []),
+  ];
+  const planes = STAGES.map((count) => `${count}: ${scaled(count, width)}`).join(', ');
+  const narrow = `from torchvision.models.resnet import BasicBlock, ResNet
+
+class Scaled(ResNet):
+    def _make_layer(self, block, planes, blocks, stride=1, dilate=False):
+        planes = {${planes}}[planes]
+        self.inplanes = planes if stride == 1 else self.inplanes
+        return super()._make_layer(block, planes, blocks, stride, dilate)
+`;
+  return `${head === 'fastai' ? imports : ''}from torch import nn
+${width === 1 ? `from torchvision.models import ${name}\n` : narrow}${head === 'fastai' ? define : ''}
+${lines.join('\n')}`;
 }
 
 interface PythonHead {

@@ -4,7 +4,7 @@ import { type Pair, pair } from '../core/shape.ts';
 import { isRecording } from '../core/tape.ts';
 import { Tensor } from '../core/tensor.ts';
 import * as ops from '../ops/index.ts';
-import { constant, kaimingStd, normal } from './init.ts';
+import { constant, kaimingStd, normal, uniform } from './init.ts';
 import { Module, type StateEntry } from './module.ts';
 
 /** Modules one after another, named '0', '1', … in files. */
@@ -77,8 +77,10 @@ export interface LinearOptions {
   inFeatures: number;
   outFeatures: number;
   bias?: boolean;
-  /** Standard deviation of the weights; torchvision's classifiers have 0.01. */
+  /** Standard deviation of the weights; torchvision's VGG has 0.01. */
   std?: number;
+  /** Draws weights and biases evenly from [−bound, bound] instead; PyTorch's own default is 1/√inFeatures. */
+  bound?: number;
   /** Set when the input is a flattened [H, W, C] image: files order the columns (c, h, w). */
   flattened?: readonly [height: number, width: number, channels: number];
 }
@@ -89,10 +91,12 @@ export class Linear extends Module {
   readonly bias: Tensor | null;
   private readonly flattened: LinearOptions['flattened'];
 
-  constructor({ inFeatures, outFeatures, bias = true, std = 0.01, flattened }: LinearOptions, random: Random) {
+  constructor({ inFeatures, outFeatures, bias = true, std = 0.01, bound, flattened }: LinearOptions, random: Random) {
     super();
-    this.weight = normal([outFeatures, inFeatures], std, random);
-    this.bias = bias ? constant([outFeatures], 0) : null;
+    const shape = [outFeatures, inFeatures];
+    this.weight = bound === undefined ? normal(shape, std, random) : uniform(shape, bound, random);
+    const drawn = () => (bound === undefined ? constant([outFeatures], 0) : uniform([outFeatures], bound, random));
+    this.bias = bias ? drawn() : null;
     this.flattened = flattened;
   }
 

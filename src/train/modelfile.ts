@@ -94,7 +94,7 @@ const optionChecks: Readonly<Record<keyof ModelOptions, Check>> = {
   channels: oneOf(1, 3),
   size: whole(4096),
   width: (value) => above0(value) && (value as number) <= 16,
-  head: oneOf('vgg', 'fastai'),
+  head: oneOf('vgg', 'linear', 'fastai'),
   pool: whole(64),
   dropout: (value) =>
     value === undefined || (Number.isFinite(value) && (value as number) >= 0 && (value as number) < 1),

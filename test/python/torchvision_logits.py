@@ -15,8 +15,10 @@ import torch
 from collections import OrderedDict
 from safetensors.torch import load_file, read, save_file
 from torch import nn
+from torchvision.models.resnet import BasicBlock, ResNet
 from torchvision.models.vgg import cfgs, make_layers
 
+BLOCKS = {"resnet18": [2, 2, 2, 2], "resnet34": [3, 4, 6, 3]}
 PLANS = {"vgg11_bn": "A", "vgg13_bn": "B", "vgg16_bn": "D", "vgg19_bn": "E"}
 
 
@@ -27,17 +29,41 @@ class MaxAndMean(nn.Module):
         return torch.cat([x.amax((2, 3)), x.mean((2, 3))], 1)
 
 
+def fastai_classifier(last, classes):
+    """fast.ai's create_head behind MaxAndMean."""
+    return nn.Sequential(
+        nn.BatchNorm1d(2 * last), nn.Dropout(0.25), nn.Linear(2 * last, 512, bias=False), nn.ReLU(),
+        nn.BatchNorm1d(512), nn.Dropout(0.5), nn.Linear(512, classes, bias=False))
+
+
+def build_resnet(arch, classes, channels, head, scaled):
+    """torchvision's ResNet, its channel counts scaled by giving every stage and layer its number."""
+
+    class Scaled(ResNet):
+        def _make_layer(self, block, planes, *rest, **options):
+            if planes == 64:
+                self.inplanes = scaled(64)
+            return super()._make_layer(block, scaled(planes), *rest, **options)
+
+    network = Scaled(BasicBlock, BLOCKS[arch])
+    network.conv1 = nn.Conv2d(channels, scaled(64), 7, stride=2, padding=3, bias=False)
+    network.bn1 = nn.BatchNorm2d(scaled(64))
+    network.fc = nn.Linear(scaled(512), classes)
+    if head == "fastai":
+        network.avgpool, network.fc = MaxAndMean(), fastai_classifier(scaled(512), classes)
+    return network
+
+
 def build(arch, classes, channels=3, width=1.0, head="vgg", pool=1):
-    """torchvision's VGG with batch norm, its channel counts and 4096s times `width`, behind either head."""
+    """torchvision's network, its channel counts and VGG's 4096s times `width`, behind any of its heads."""
     scaled = lambda count: max(8, 8 * int(count * width / 8 + 0.5))
+    if arch in BLOCKS:
+        return build_resnet(arch, classes, channels, head, scaled)
     features = make_layers([c if c == "M" else scaled(c) for c in cfgs[PLANS[arch]]], batch_norm=True)
     features[0] = nn.Conv2d(channels, scaled(64), 3, padding=1)
     last, hidden = scaled(512), scaled(4096)
     if head == "fastai":
-        pooling = MaxAndMean()
-        classifier = nn.Sequential(
-            nn.BatchNorm1d(2 * last), nn.Dropout(0.25), nn.Linear(2 * last, 512, bias=False), nn.ReLU(),
-            nn.BatchNorm1d(512), nn.Dropout(0.5), nn.Linear(512, classes, bias=False))
+        pooling, classifier = MaxAndMean(), fastai_classifier(last, classes)
     else:
         pooling = nn.AdaptiveAvgPool2d(pool)
         classifier = nn.Sequential(
