@@ -1,3 +1,4 @@
+export type { DType } from './core/dtype.ts';
 export { ConfigError, DataError, GpuError, ShapeError } from './core/errors.ts';
 export { type Kernel, kernel } from './core/kernel.ts';
 export { Random } from './core/random.ts';
@@ -5,7 +6,7 @@ export type { Shape } from './core/shape.ts';
 export { keep, step } from './core/step.ts';
 export { setSeed } from './core/stepbuffer.ts';
 export { type BackwardFn, gradientFor, noGrad, record } from './core/tape.ts';
-export { type DType, Tensor, type TensorOptions } from './core/tensor.ts';
+export { Tensor, type TensorOptions } from './core/tensor.ts';
 export * as data from './data/index.ts';
 export type { OpenOptions } from './gpu/dawn.ts';
 export { currentGpu, type Gpu, useGpu } from './gpu/gpu.ts';

@@ -30,6 +30,8 @@ const foundation = ['src/core/errors.ts', 'src/core/nearest.ts'];
 /** Folders that are to run in a browser, and the files in them that open Dawn in Node instead. */
 const browserFolders = ['gpu', 'core', 'ops', 'nn', 'models', 'optim'];
 const nodeSide = ['adapters', 'cachedir', 'dawn', 'node', 'polling', 'software'].map((name) => `src/gpu/${name}.ts`);
+/** Packages that run in a browser as they do in Node. */
+const anywhere = ['@petamoriken/float16'];
 
 interface Import {
   /** A path from the root for one of our files, else as it is written. */
@@ -91,7 +93,7 @@ function tiedToNode(sources: Sources): string[] {
   return forBrowser.flatMap(([path, text]) =>
     importsOf(path, text)
       .filter(({ target, typeOnly }) => !typeOnly || !target.startsWith('src/'))
-      .filter(({ target }) => !target.startsWith('src/') || nodeSide.includes(target))
+      .filter(({ target }) => (target.startsWith('src/') ? nodeSide.includes(target) : !anywhere.includes(target)))
       .map(({ target }) => `${path} imports ${target}`),
   );
 }

@@ -17,6 +17,7 @@ import * as ref from './reference.ts';
 
 /** Stands in for the engine: an f32 value, and a backward pass written by each test. */
 class Fake implements TestTensor {
+  readonly dtype = 'f32';
   grad: Fake | null = null;
   readonly data: Float32Array;
   readonly shape: number[];

@@ -25,6 +25,7 @@ export type Bound = Allowance | 'sum' | { readonly sum: number } | 'select';
 
 /** The part of the engine's tensor that the checks use. */
 export interface TestTensor {
+  readonly dtype: string;
   readonly shape: readonly number[];
   readonly grad: TestTensor | null;
   read(): Promise<Float32Array>;
@@ -34,7 +35,7 @@ export interface TestTensor {
 export type From<T extends TestTensor> = (
   data: Float32Array,
   shape: number[],
-  options: { requiresGrad?: boolean },
+  options: { requiresGrad?: boolean; dtype?: 'f32' | 'f16' },
 ) => T;
 
 // Inputs ----------------------------------------------------------------------------------------------------------
@@ -249,7 +250,9 @@ export interface Case<T extends TestTensor, I extends readonly Values[]> {
   /** At most so many difference quotients for each input; every element is in one of them. */
   count?: number;
   seed?: number;
-  /** The kernel stores f16: 2⁻¹¹ of the value is allowed on top. Give it inputs through `roundToF16`. */
+  /** What each input is stored as, f32 where not given; f16 inputs are rounded first. */
+  dtypes?: readonly ('f32' | 'f16')[];
+  /** Something is stored as f16 on the way: 2⁻¹¹ of the value is allowed on top. */
   half?: boolean;
   what?: string;
 }
@@ -267,13 +270,14 @@ const sumFactor = (bound: Bound): number | null =>
  */
 export const checker = <T extends TestTensor>(from: From<T>) => ({
   async gradcheck<const I extends readonly Values[]>(given: Case<T, I>): Promise<void> {
-    const { inputs, bound, gradientBounds, fixed = [], count = 32, seed = 1, half = false, what = 'op' } = given;
+    const { bound, gradientBounds, fixed = [], count = 32, seed = 1, half = false, what = 'op' } = given;
+    const inputs = given.inputs.map((x, i) => (given.dtypes?.[i] === 'f16' ? roundToF16(x) : x));
     const reference = given.reference as unknown as Fn;
     const absReference = (given.absReference ?? given.reference) as unknown as Fn;
-    const toEngine = (x: Values, requiresGrad: boolean): T =>
-      from(Float32Array.from(x.data), x.shape, { requiresGrad });
+    const toEngine = (x: Values, requiresGrad: boolean, dtype: 'f32' | 'f16' = 'f32'): T =>
+      from(Float32Array.from(x.data), x.shape, { requiresGrad, dtype });
 
-    const tensors = inputs.map((x, i) => toEngine(x, !fixed.includes(i)));
+    const tensors = inputs.map((x, i) => toEngine(x, !fixed.includes(i), given.dtypes?.[i]));
     const y = given.op(tensors as unknown as { [K in keyof I]: T });
     const want = reference([...inputs]);
     expectShape(`${what}: y`, y.shape, want.shape);
@@ -286,8 +290,10 @@ export const checker = <T extends TestTensor>(from: From<T>) => ({
           : (bound as Allowance);
     close(await y.read(), want, allowance, `${what}: y`, { half });
 
-    const dy = uniform(want.shape, seed + 1000);
-    await y.backward(toEngine(dy, false));
+    const drawn = uniform(want.shape, seed + 1000);
+    const stored = y.dtype === 'f16' ? 'f16' : 'f32';
+    const dy = stored === 'f16' ? roundToF16(drawn) : drawn;
+    await y.backward(toEngine(dy, false, stored));
     const bounds = typeof gradientBounds === 'function' ? gradientBounds(dy) : gradientBounds;
     for (let i = 0; i < inputs.length; i++) {
       if (fixed.includes(i)) continue;

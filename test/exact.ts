@@ -34,7 +34,7 @@ export const BEYOND_ONE_ROW = 65_535 * 64 + 3_001;
 /** Element i of the pattern that fills such a tensor. */
 export const patternAt = (i: number): number => ((i * 7) % 251) - 125;
 
-export const pattern = (size: number): Float32Array => Float32Array.from({ length: size }, (_, i) => patternAt(i));
+export const pattern = (size: number): Float32Array => new Float32Array(size).map((_, i) => patternAt(i));
 
 /** First and last elements, those around the end of the grid's rows, and some between. */
 export const samplesOf = (size: number): number[] => {

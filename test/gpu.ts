@@ -41,6 +41,19 @@ export function gpuTest(name: string, run: () => Promise<unknown> | unknown, lim
   });
 }
 
+let said = false;
+
+/** `gpuTest` where the adapter can compute in f16; elsewhere it is skipped, and a line says so. */
+export function halfTest(name: string, run: () => Promise<unknown> | unknown, limitMs?: number): void {
+  if (gpu.adapter.features.has('shader-f16')) {
+    gpuTest(name, run, limitMs);
+    return;
+  }
+  if (!said) process.stdout.write(`skipped: what needs f16, for ${gpu.adapter.name} has no shader-f16\n`);
+  said = true;
+  test.skip(name);
+}
+
 /** Runs `fn` on a device of its own, `options` as for `openGpu`, and then goes back to the shared one. */
 export async function onDevice<T>(
   options: Parameters<typeof openGpu>[0],
@@ -70,5 +83,7 @@ export async function messageOf(run: () => unknown): Promise<string> {
 
 /** A test of value and gradients for each case. */
 export function gradcheckAll(cases: readonly OperationCase[]): void {
-  for (const { what, make } of cases) gpuTest(what, () => gradcheck({ ...make(), what }));
+  for (const { what, make, half } of cases) {
+    (half ? halfTest : gpuTest)(what, () => gradcheck({ ...make(), what }));
+  }
 }

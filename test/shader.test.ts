@@ -71,6 +71,7 @@ test('an f16 storage type brings its enable directive, first', () => {
   const { code } = load({ Stored: 'f16' });
   assert.match(code, /^enable f16;\n/);
   assert.match(code, /\nalias Stored = f16;/);
+  assert.match(load({ Stored: 'vec4h' }).code, /^enable f16;\n/);
 });
 
 test('an unknown constant is refused with those that there are', () => {

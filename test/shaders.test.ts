@@ -41,12 +41,12 @@ for (const name of names) {
 
 /** Records a case forward and backward; the null backend then compiles the pipelines of both. */
 function compile({ make }: OperationCase): void {
-  const { op, inputs, fixed = [] } = make();
+  const { op, inputs, dtypes, fixed = [] } = make();
   const tensors = inputs.map(({ shape, data }, i) =>
-    Tensor.from(Float32Array.from(data), shape, { requiresGrad: !fixed.includes(i) }),
+    Tensor.from(Float32Array.from(data), shape, { requiresGrad: !fixed.includes(i), dtype: dtypes?.[i] }),
   );
   const y = op(tensors);
-  y.backward(Tensor.full(y.shape, 1));
+  y.backward(Tensor.full(y.shape, 1, y.dtype === 'f16' ? 'f16' : 'f32'));
 }
 
 gpuTest('every specialisation that the operations’ cases use compiles', () =>

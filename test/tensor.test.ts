@@ -1,7 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Tensor } from '../src/core/tensor.ts';
-import { gpu, gpuTest, messageOf, onDevice } from './gpu.ts';
+import { gpu, gpuTest, halfTest, messageOf, onDevice } from './gpu.ts';
 
 gpuTest('what is written is read back, in each type', async () => {
   const x = Tensor.from(Float32Array.of(1.5, -2, Number.POSITIVE_INFINITY), [3, 1]);
@@ -13,6 +13,25 @@ gpuTest('what is written is read back, in each type', async () => {
   assert.equal(await signed.readInts(), Uint32Array.of(0xffffffff));
   assert.is(Tensor.from([1, 2]).dtype, 'f32');
   assert.is(await Tensor.from([7], []).item(), 7);
+});
+
+gpuTest('f16 is written rounded and read widened, an odd number of elements too', async () => {
+  const x = Tensor.from([1, -2.5, 65504, 0.1, 1e6], [5, 1], { dtype: 'f16', requiresGrad: true });
+  assert.equal([x.dtype, x.shape, x.size, x.requiresGrad, x.storage.sizeBytes], ['f16', [5, 1], 5, true, 16]);
+  const stored = [1, -2.5, 65504, 0.0999755859375, Number.POSITIVE_INFINITY];
+  assert.equal([...(await x.read())], stored);
+  x.write(Float32Array.of(1, 2, 3, 4, 5));
+  assert.equal([...(await x.view([1, 5]).read())], [1, 2, 3, 4, 5]);
+  assert.is(x.emptyLike().dtype, 'f16');
+  assert.equal([...(await Tensor.zeros([3], 'f16').read())], [0, 0, 0]);
+});
+
+halfTest('full fills f16, and a gradient must be of its tensor’s type', async () => {
+  assert.equal([...(await Tensor.full([3], 0.1, 'f16').read())], new Array(3).fill(0.0999755859375));
+  const x = Tensor.from([1], [1], { dtype: 'f16', requiresGrad: true });
+  assert.match(await messageOf(() => x.backward(Tensor.from([1]))), /the gradient is f32 but the tensor f16/);
+  x.backward();
+  assert.is(await x.grad!.item(), 1);
 });
 
 gpuTest('from copies: what happens to the array later does not matter', async () => {

@@ -4,6 +4,7 @@ import type { Pipeline } from '../gpu/pipeline.ts';
 import type { Work } from '../gpu/profile.ts';
 import type { Consts } from '../gpu/shader.ts';
 import type { Binding, BufferRange, Grid } from '../gpu/stream.ts';
+import { holds } from './dtype.ts';
 import { GpuError } from './errors.ts';
 import { showShape } from './shape.ts';
 import type { Tensor } from './tensor.ts';
@@ -84,7 +85,7 @@ function bind(pipeline: Pipeline, operands: Readonly<Record<string, Operand>>): 
         `${label}: the shader has no binding '${name}'; it has ${[...shader.bindings.keys()].join(', ')}.`,
       );
     }
-    if (isTensor(operand) && !declared.element.includes(scalarOf(operand))) {
+    if (isTensor(operand) && !holds(declared.element, operand.dtype)) {
       throw new GpuError(`${label}: '${name}' is ${operand.dtype} but the shader takes ${declared.element}.`);
     }
     const range = isTensor(operand) ? operand.storage : operand;
@@ -99,9 +100,6 @@ function bind(pipeline: Pipeline, operands: Readonly<Record<string, Operand>>): 
   }
   return bound;
 }
-
-/** `vec4f` and `f32` hold f32, `vec4u`, `u32` and `atomic<u32>` hold u32: the letter that all of them contain. */
-const scalarOf = (tensor: Tensor): string => tensor.dtype[0]!;
 
 function pack(pipeline: Pipeline, params: Readonly<Record<string, number>>): Uint8Array | null {
   const fields = pipeline.shader.params;

@@ -1,3 +1,4 @@
+import { type DType, decodeFloats, elementBytes, encode, type Numbers, wgslType } from './dtype.ts';
 import { GpuError, ShapeError } from './errors.ts';
 import { kernel } from './kernel.ts';
 import { type Shape, sameShape, showShape, sizeOf } from './shape.ts';
@@ -6,8 +7,6 @@ import { Storage } from './storage.ts';
 import { backward, type Node } from './tape.ts';
 
 const fill = kernel('fill', 'fill');
-
-export type DType = 'f32' | 'u32' | 'i32';
 
 export interface TensorOptions {
   requiresGrad?: boolean;
@@ -44,7 +43,7 @@ export class Tensor {
     if (shape.some((extent) => !Number.isInteger(extent) || extent < 1)) {
       throw new ShapeError(`Tensor: extents are whole numbers from 1 on, not ${showShape(shape)}.`);
     }
-    return new Tensor(Storage.acquire(4 * sizeOf(shape)), [...shape], dtype);
+    return new Tensor(Storage.acquire(elementBytes(dtype) * sizeOf(shape)), [...shape], dtype);
   }
 
   static zeros(shape: Shape, dtype: DType = 'f32'): Tensor {
@@ -53,30 +52,30 @@ export class Tensor {
     return tensor;
   }
 
-  /** Copies `data` to the GPU. A plain array becomes f32. The default shape is [length]. */
+  /** Copies `data` to the GPU. A plain array becomes f32, `dtype: 'f16'` rounds. The default shape is [length]. */
   static from(
-    data: Float32Array | Uint32Array | Int32Array | readonly number[],
+    data: Numbers | readonly number[],
     shape?: Shape,
-    options: TensorOptions = {},
+    options: TensorOptions & { dtype?: 'f32' | 'f16' } = {},
   ): Tensor {
-    const values = Array.isArray(data) ? Float32Array.from(data) : (data as Float32Array | Uint32Array | Int32Array);
+    const values = Array.isArray(data) ? Float32Array.from(data) : (data as Numbers);
     const extents = shape ?? [values.length];
     if (values.length !== sizeOf(extents)) {
       throw new ShapeError(
         `Tensor.from: ${values.length} values do not fill ${showShape(extents)}, which takes ${sizeOf(extents)}.`,
       );
     }
-    const dtype = values instanceof Float32Array ? 'f32' : values instanceof Uint32Array ? 'u32' : 'i32';
-    const tensor = Tensor.empty(extents, dtype);
+    const given = values instanceof Float32Array ? 'f32' : values instanceof Uint32Array ? 'u32' : 'i32';
+    const tensor = Tensor.empty(extents, given === 'f32' ? (options.dtype ?? 'f32') : given);
     tensor.requiresGrad = options.requiresGrad ?? false;
     tensor.write(values);
     return tensor;
   }
 
   /** A tensor of one value, written by the GPU itself. */
-  static full(shape: Shape, value: number): Tensor {
-    const tensor = Tensor.empty(shape);
-    fill({}, { out: tensor }, { n: tensor.size, value }, tensor.size);
+  static full(shape: Shape, value: number, dtype: 'f32' | 'f16' = 'f32'): Tensor {
+    const tensor = Tensor.empty(shape, dtype);
+    fill({ Elem: wgslType(dtype) }, { out: tensor }, { n: tensor.size, value }, tensor.size);
     return tensor;
   }
 
@@ -98,20 +97,17 @@ export class Tensor {
     return this.freedBy === null;
   }
 
-  /** Replaces the content. */
-  write(data: Float32Array | Uint32Array | Int32Array): void {
+  /** Replaces the content; an f16 tensor takes the nearest values. */
+  write(data: Numbers): void {
     if (data.length !== this.size) {
       throw new ShapeError(`Tensor.write: ${data.length} values do not fill ${showShape(this.shape)}.`);
     }
-    this.storage.gpu.stream.write(
-      this.storage,
-      new Uint8Array(data.buffer.slice(data.byteOffset, data.byteOffset + data.byteLength)),
-    );
+    this.storage.gpu.stream.write(this.storage, encode(data, this.dtype));
   }
 
-  /** The values of an f32 tensor, in the order of the shape. */
+  /** The values of a floating-point tensor, in the order of the shape. */
   async read(): Promise<Float32Array> {
-    return new Float32Array(await this.readBytes());
+    return decodeFloats(await this.readBytes(), this.dtype, this.size);
   }
 
   /** The values as 32-bit integers. */
@@ -156,7 +152,10 @@ export class Tensor {
         `backward: ${showShape(this.shape)} has ${this.size} elements; reduce it to one (mean, sum) or pass a gradient.`,
       );
     }
-    backward(this, dy?.detach() ?? Tensor.full(this.shape, 1));
+    if (dy && dy.dtype !== this.dtype) {
+      throw new ShapeError(`backward: the gradient is ${dy.dtype} but the tensor ${this.dtype}; cast the gradient.`);
+    }
+    backward(this, dy?.detach() ?? Tensor.full(this.shape, 1, this.dtype === 'f16' ? 'f16' : 'f32'));
   }
 
   /** Gives the memory back now. Steps and `backward` call it; user code need not. */
@@ -177,7 +176,8 @@ export class Tensor {
 
   private async readBytes(): Promise<ArrayBuffer> {
     const { gpu, sizeBytes, offsetBytes, pool } = this.storage;
-    const bytes = await gpu.stream.read({ pool, offsetBytes, sizeBytes: Math.min(sizeBytes, 4 * this.size) });
+    const wanted = Math.min(sizeBytes, Math.ceil((elementBytes(this.dtype) * this.size) / 4) * 4);
+    const bytes = await gpu.stream.read({ pool, offsetBytes, sizeBytes: wanted });
     gpu.check();
     return bytes;
   }

@@ -71,7 +71,7 @@ export function loadShader(name: string, consts: Consts, source: ShaderSource): 
   if (unknown.length > 0) {
     throw new GpuError(`${name}.wgsl has no constant ${unknown.join(', ')}; it has ${known.join(', ')}.`);
   }
-  if (/\bf16\b/.test(code)) code = `enable f16;\n${code}`;
+  if (/\b(f16|vec\dh|mat\dx\dh)\b/.test(code)) code = `enable f16;\n${code}`;
   if (/\b(subgroup|quad)[A-Z]\w*\(/.test(code)) code = `enable subgroups;\n${code}`;
 
   const aliases = new Map([...code.matchAll(ALIAS)].map(([, alias, type]) => [alias!, type!]));

@@ -1,5 +1,6 @@
 export { type BatchNormOptions, batchNorm } from './batchnorm.ts';
 export { add, div, maximum, minimum, mul, sub } from './binary.ts';
+export { cast } from './cast.ts';
 export { type Conv2dOptions, conv2d } from './conv2d.ts';
 export { dropout } from './dropout.ts';
 export { linear } from './linear.ts';

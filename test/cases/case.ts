@@ -18,6 +18,8 @@ export interface OperationCase {
   readonly op: OperationName;
   readonly what: string;
   readonly make: () => Check;
+  /** It needs an adapter that computes in f16. */
+  readonly half?: boolean;
 }
 
 export const operationCase = <const I extends readonly Values[]>(

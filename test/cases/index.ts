@@ -2,6 +2,7 @@
 import { batchNormCases } from './batchnorm.ts';
 import { binaryCases } from './binary.ts';
 import type { OperationCase } from './case.ts';
+import { castCases } from './cast.ts';
 import { convCases } from './conv2d.ts';
 import { dropoutCases } from './dropout.ts';
 import { linearCases, matmulCases } from './matmul.ts';
@@ -14,6 +15,7 @@ import { unaryCases } from './unary.ts';
 export const allCases: readonly OperationCase[] = [
   ...batchNormCases,
   ...binaryCases,
+  ...castCases,
   ...convCases,
   ...dropoutCases,
   ...linearCases,

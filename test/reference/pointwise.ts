@@ -5,6 +5,9 @@ const unary =
   (x: Values): Values =>
     map(x, (value) => f(value));
 
+/** Another storage type: the same value, up to a rounding that the tolerance allows. */
+export const cast = unary((x) => x);
+
 export const sigmoidOf = (x: number): number => 1 / (1 + Math.exp(-x));
 
 export const relu = unary((x) => Math.max(x, 0));

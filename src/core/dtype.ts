@@ -1,0 +1,35 @@
+import { Float16Array } from '@petamoriken/float16';
+
+export type DType = 'f32' | 'f16' | 'u32' | 'i32';
+
+/** Numbers as JavaScript has them; it has no f16 of its own on every Node that is supported. */
+export type Numbers = Float32Array | Uint32Array | Int32Array;
+
+export const elementBytes = (dtype: DType): number => (dtype === 'f16' ? 2 : 4);
+
+/** The type that WGSL has for one element, or for a vector of four. */
+export function wgslType(dtype: DType, width: 1 | 4 = 1): string {
+  if (width === 1) return dtype;
+  return `vec4${dtype === 'f16' ? 'h' : dtype[0]}`;
+}
+
+/** True where a shader that declares `array<element>` reads the type rightly: `f32` and `vec4f` hold f32, `atomic<u32>` u32. */
+export function holds(element: string, dtype: DType): boolean {
+  const letter = dtype === 'f16' ? 'h' : dtype[0];
+  return element.includes(dtype) || new RegExp(`^(vec\\d|mat\\dx\\d)${letter}$`).test(element);
+}
+
+/** The bytes of `values` as elements of `dtype`, in whole words: f16 takes the nearest value, ties to even. */
+export function encode(values: Numbers, dtype: DType): Uint8Array<ArrayBuffer> {
+  if (dtype !== 'f16') {
+    return new Uint8Array(values.buffer.slice(values.byteOffset, values.byteOffset + values.byteLength) as ArrayBuffer);
+  }
+  const bytes = new Uint8Array(Math.ceil(values.length / 2) * 4);
+  new Float16Array(bytes.buffer).set(values);
+  return bytes;
+}
+
+/** The `size` floating-point numbers in `bytes`. */
+export function decodeFloats(bytes: ArrayBuffer, dtype: DType, size: number): Float32Array {
+  return dtype === 'f16' ? Float32Array.from(new Float16Array(bytes, 0, size)) : new Float32Array(bytes, 0, size);
+}
