@@ -1,0 +1,128 @@
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { step } from '../src/core/step.ts';
+import { setSeed, setStepCounter, stepCounter } from '../src/core/stepbuffer.ts';
+import { AUGMENTATIONS, Batches } from '../src/data/batches.ts';
+import { createModel } from '../src/models/index.ts';
+import type { Module } from '../src/nn/index.ts';
+import * as ops from '../src/ops/index.ts';
+import { AdamW, type Optimizer, SGD } from '../src/optim/index.ts';
+import { rangeTest } from '../src/train/rangetest.ts';
+import { suggest } from '../src/train/suggest.ts';
+import { gpuTest } from './gpu.ts';
+
+const BATCH = 8;
+
+/** A small network with dropout and batch norm on images of noise, everything from the same seed. */
+function scene(make: (model: Module) => Optimizer) {
+  setSeed(3);
+  const count = 3 * BATCH;
+  const pixels = Uint8Array.from({ length: count * 32 * 32 }, (_, i) => (i * 2654435761) >>> 24);
+  const labels = Uint8Array.from({ length: count }, (_, i) => i % 7);
+  const batches = new Batches(
+    { pixels, labels, count, side: 32, channels: 1 },
+    { batch: BATCH, augmentation: AUGMENTATIONS.crop },
+  );
+  const options = { classes: 7, channels: 1, size: 32, width: 1 / 16, head: 'fastai' } as const;
+  const model = createModel('vgg11_bn', options);
+  return { model, optimizer: make(model), batches };
+}
+
+async function train({ model, optimizer, batches }: ReturnType<typeof scene>, steps: number): Promise<void> {
+  for (let i = 0; i < steps; i++) {
+    await step(() => {
+      const { x, labels } = batches.take(Uint32Array.from({ length: BATCH }, (_, n) => n));
+      ops.crossEntropy(model.train().forward(x), labels).backward();
+      optimizer.step({ lr: 0.01, momentum: 0.9 });
+    });
+  }
+}
+
+async function everything({ model, optimizer }: ReturnType<typeof scene>): Promise<Uint32Array[]> {
+  const tensors = [...[...model.state().values()].map(({ tensor }) => tensor), ...optimizer.state().flat()];
+  const values: Uint32Array[] = [];
+  for (const tensor of tensors) values.push(await tensor.readInts());
+  return values;
+}
+
+const makers: [string, (model: Module) => Optimizer][] = [
+  ['SGD', (model) => new SGD(model.parameters().values(), { weightDecay: 1e-3 })],
+  ['AdamW', (model) => new AdamW(model.parameters().values())],
+];
+for (const [name, make] of makers) {
+  gpuTest(`a range test with ${name} leaves everything as it was, to the bit, and the next steps too`, async () => {
+    const parts = scene(make);
+    await train(parts, 2);
+    const [before, steps, counter] = [await everything(parts), parts.optimizer.steps, stepCounter()];
+    parts.model.eval();
+    const points = await rangeTest(parts, { steps: 20, startLr: 1e-3, endLr: 1 });
+    assert.ok(points.length > 5);
+    assert.is(parts.model.training, false);
+    assert.equal(await everything(parts), before);
+    assert.is(parts.optimizer.steps, steps);
+    assert.is(stepCounter(), counter);
+
+    await train(parts, 2);
+    const tested = await everything(parts);
+    // The step counter is the device's: the same steps are drawn again from where it stood.
+    const twin = scene(make);
+    setStepCounter(counter - 2);
+    await train(twin, 4);
+    assert.equal(await everything(twin), tested);
+  });
+}
+
+gpuTest('rates are evenly spaced in log, losses smoothed; the test ends at four times the best loss', async () => {
+  const parts = scene(makers[0]![1]);
+  const seen: number[] = [];
+  const points = await rangeTest(parts, { steps: 40, startLr: 1e-4, endLr: 1e4, onStep: (_, done) => seen.push(done) });
+  assert.ok(points.length < 40, `it went on to the end: ${points.map(({ loss }) => loss)}`);
+  assert.equal(
+    seen,
+    points.map((_, i) => i + 1),
+  );
+  for (const [i, { lr }] of points.entries()) assert.ok(Math.abs(lr / (1e-4 * 1e8 ** (i / 40)) - 1) < 1e-12);
+  const losses = points.map(({ loss }) => loss);
+  const best = Math.min(...losses.filter(Number.isFinite));
+  assert.ok(losses.slice(0, -1).every((loss) => loss <= 4 * best) && !(losses.at(-1)! <= 4 * best));
+  assert.ok(Math.abs(losses[0]! - Math.log(7)) < 2, `the first is a loss itself: ${losses[0]}`);
+});
+
+/** Points at rates 10^(i/10) with these losses, after ten and before five that no method sees. */
+const at = (losses: readonly number[]) => {
+  const unseen = (n: number, loss: number) => Array.from({ length: n }, () => loss);
+  return [...unseen(10, -99), ...losses, ...unseen(5, -99)].map((loss, i) => ({ lr: 10 ** ((i - 10) / 10), loss }));
+};
+const rank = (lr: number | undefined): number => Math.round(10 * Math.log10(lr!));
+
+test('suggestions on a valley that falls for thirty points and then rises', () => {
+  // Falls by 1 a point, but by 3 from 20 to 21; rises by 2.
+  const falling = Array.from({ length: 30 }, (_, i) => 100 - i - (i > 20 ? 2 : 0));
+  const losses = [...falling, ...Array.from({ length: 20 }, (_, i) => falling.at(-1)! + 2 * (i + 1))];
+  const { valley, steep, minimum, slide } = suggest(at(losses), 100);
+  // Thirty points that end at 29, from −1 on: −1 + 10 + 5.
+  assert.is(rank(valley), 14);
+  assert.is(rank(steep), 20);
+  assert.is(rank(minimum), 29 - 10);
+  // Slopes are 2 at the right end; a window of 15 first has two equal ones at 34 … 49, so none is slid over.
+  assert.is(rank(slide), 34);
+});
+
+test('slide goes left as long as slopes differ', () => {
+  // Slope −1 up to 25, then 0: windows whose right end is flat and whose left end falls.
+  const losses = Array.from({ length: 41 }, (_, i) => 50 - Math.min(i, 25));
+  // From 25 … 40 (slopes −½ and 0) to 10 … 25 (−1 and −½), the last with a difference; 9 … 24 has none.
+  assert.is(rank(suggest(at(losses), 100).slide), 10);
+});
+
+test('a loss that is no number ends what is looked at; too few points suggest nothing', () => {
+  const losses = Array.from({ length: 40 }, (_, i) => (i < 12 ? 20 - i - (i > 5 ? 2 : 0) : Number.NaN));
+  const { valley, steep, minimum, slide } = suggest(at(losses), 100);
+  assert.is(rank(valley), -1 + 4 + 2);
+  assert.is(rank(minimum), 11 - 10);
+  assert.is(rank(steep), 5);
+  assert.is(slide, undefined);
+  assert.equal(suggest([], 100), { valley: undefined, slide: undefined, steep: undefined, minimum: undefined });
+});
+
+test.run();
