@@ -137,7 +137,7 @@ test('values that are not valid are refused with what was expected', () => {
 
 test('an unknown name is refused with the valid ones and the nearest', () => {
   const cases: [line: string, pattern: RegExp][] = [
-    ['train --arch vgg16', /^--arch: expected vgg11_bn, .* or resnet34, got 'vgg16'\. Did you mean vgg16_bn\?$/],
+    ['train --arch vgg16', /^--arch: expected vgg11_bn, .* or fer_vgg, got 'vgg16'\. Did you mean vgg16_bn\?$/],
     ['train --arch VGG16_BN', /Did you mean vgg16_bn\?$/],
     ['train --arch transformer', /got 'transformer'\.$/],
     ['train --optimizer adma', /Did you mean adam\?$/],
@@ -175,8 +175,10 @@ test('what is missing or too much is refused', () => {
 test('options that contradict each other are refused', () => {
   const cases: [line: string, pattern: RegExp][] = [
     ['--head fastai --pool 7', /^--pool is for --head vgg/],
-    ['--arch resnet18 --pool 7', /^--pool is for --head vgg, which resnet18 has not/],
+    ['--arch resnet18 --pool 7', /^--pool is for the vgg head of the VGGs; resnet18/],
     ['--arch resnet34 --head vgg', /^--head vgg is no head of resnet34\. Choose linear or fastai/],
+    ['--arch fer_vgg --head fastai', /^--head fastai is no head of fer_vgg\. Choose vgg\.$/],
+    ['--arch fer_vgg --pool 2', /^--pool is for the vgg head of the VGGs; fer_vgg/],
     ['--arch vgg16_bn --head linear', /^--head linear is no head of vgg16_bn/],
     ['--nesterov --optimizer adam', /^--nesterov is for --optimizer sgd, not adam/],
     ['--nesterov --momentum 0', /^--nesterov needs a momentum/],

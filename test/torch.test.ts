@@ -49,6 +49,7 @@ const resnet = { head: 'linear' } as const;
 cases.push(
   net('linear head', resnet, 'resnet18'),
   net('linear head, gray, width 1/4', { ...resnet, channels: 1, width: 1 / 4 }, 'resnet34'),
+  net('fer_vgg, gray, 40 px', { channels: 1, size: 40 }, 'fer_vgg'),
   net('fastai head, odd side', { head: 'fastai', size: 45 }, 'resnet18'),
 );
 if (process.env.DAWNGRAD_TEST === 'full') {
@@ -71,7 +72,7 @@ const logitsOf = async (model: Module, o: ModelOptions): Promise<Float32Array> =
 };
 
 /** Three steps, then running statistics of no pattern, and classifiers large enough that logits are near 1, not 0.01. */
-async function train(model: Module, o: ModelOptions): Promise<void> {
+async function train(model: Module, arch: string, o: ModelOptions): Promise<void> {
   const optimizer = new SGD(model.parameters().values());
   const labels = Tensor.from(Uint32Array.from({ length: images }, (_, i) => i % o.classes));
   const x = batchOf(o);
@@ -84,7 +85,7 @@ async function train(model: Module, o: ModelOptions): Promise<void> {
   const random = new Random(6, 0);
   const state = await readState(model);
   for (const [name, { data, shape }] of state) {
-    const drawn = o.head === 'vgg' ? 0.01 : 1 / Math.sqrt(3 * (shape[1] ?? 1));
+    const drawn = arch.startsWith('vgg') ? 0.01 : 1 / Math.sqrt(3 * (shape[1] ?? 1));
     const scale = Math.sqrt(2 / (shape[1] ?? 1)) / drawn;
     if (shape.length === 2 && o.head !== 'fastai') for (const i of data.keys()) data[i]! *= scale;
     if (name.endsWith('running_mean')) for (const i of data.keys()) data[i]! += 0.2 * (random.uniform() - 0.5);
@@ -122,7 +123,7 @@ else
             const folder = join(scratch.path, `${direction}${i}`);
             mkdirSync(folder);
             const model = createModel(arch, o);
-            if (!random) await train(model, o);
+            if (!random) await train(model, arch, o);
             const each = (value: number) => new Array<number>(o.channels).fill(value);
             const normalisation = { mean: each(0), std: each(1) };
             const stored = { storedSide: o.size, storedChannels: o.channels };

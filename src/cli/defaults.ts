@@ -1,5 +1,6 @@
 import { ConfigError } from '../core/errors.ts';
 import { listOf } from '../core/nearest.ts';
+import { headsOf, type ModelOptions } from '../models/index.ts';
 import { flagOf, type Table, withDefaults } from './option.ts';
 import { TOYFACES, type TrainOptions, trainOptions } from './options.ts';
 
@@ -18,7 +19,10 @@ export interface Preset {
   readonly values: Partial<TrainOptions>;
 }
 
-const isResnet = (arch: string | undefined): boolean => arch?.startsWith('resnet') ?? false;
+const hasHead = (arch: string, head: ModelOptions['head']): boolean => headsOf(arch).includes(head);
+
+/** Whether the network averages its maps to N×N, as torchvision's VGG does. */
+const pools = (arch: string): boolean => arch.startsWith('vgg');
 
 /**
  * Defaults other than the table's, each where it holds; later rows win over earlier ones, and see what those decided.
@@ -27,7 +31,8 @@ const isResnet = (arch: string | undefined): boolean => arch?.startsWith('resnet
  * what learns fastest in few steps. A row yields to an option that would make no sense with it (`--pool`, `--nesterov`).
  */
 export const presets: readonly Preset[] = [
-  { label: 'with a ResNet', holds: ({ arch }) => isResnet(arch), values: { head: 'linear' } },
+  { label: 'with a ResNet', holds: ({ arch }) => hasHead(arch, 'linear'), values: { head: 'linear' } },
+  { label: 'with fer_vgg', holds: ({ arch }) => arch === 'fer_vgg', values: { dropout: 0.2 } },
   { label: `with ${TOYFACES}`, holds: (_, { data }) => data === TOYFACES, values: { epochs: 10 } },
   { label: 'on a software adapter', holds: (_, { software }) => software, values: { width: 0.25 } },
   {
@@ -37,7 +42,7 @@ export const presets: readonly Preset[] = [
   },
   {
     label: 'on a software adapter',
-    holds: ({ pool }, { software }) => software && pool === null,
+    holds: ({ arch, pool }, { software }) => software && pool === null && hasHead(arch, 'fastai'),
     values: { head: 'fastai' },
   },
   {
@@ -57,7 +62,7 @@ export const presets: readonly Preset[] = [
   },
   { label: 'with adamw', holds: ({ optimizer }) => optimizer === 'adamw', values: { weightDecay: 0.01 } },
   { label: 'with one-cycle', holds: ({ schedule }) => schedule === 'one-cycle', values: { momentum: 0.95 } },
-  { label: '', holds: ({ head, pool }) => head === 'vgg' && pool === null, values: { pool: 1 } },
+  { label: '', holds: ({ arch, head, pool }) => pools(arch) && head === 'vgg' && pool === null, values: { pool: 1 } },
 ];
 
 /**
@@ -91,14 +96,15 @@ const contradictions: readonly ((options: Partial<TrainOptions>) => string | fal
     typeof pool === 'number' &&
     '--pool is for --head vgg; the fastai head pools to 1×1. Leave out one of the two.',
   ({ arch, pool }) =>
-    isResnet(arch) &&
+    arch !== undefined &&
     typeof pool === 'number' &&
-    `--pool is for --head vgg, which ${arch} has not. Leave out one of the two.`,
+    !pools(arch) &&
+    `--pool is for the vgg head of the VGGs; ${arch} has none such. Leave out one of the two.`,
   ({ arch, head }) =>
     arch !== undefined &&
     head !== undefined &&
-    head === (isResnet(arch) ? 'vgg' : 'linear') &&
-    `--head ${head} is no head of ${arch}. Choose ${isResnet(arch) ? 'linear' : 'vgg'} or fastai.`,
+    !hasHead(arch, head) &&
+    `--head ${head} is no head of ${arch}. Choose ${listOf([...headsOf(arch)], 'or')}.`,
   ({ nesterov, optimizer }) =>
     nesterov === true &&
     optimizer !== undefined &&

@@ -4,7 +4,7 @@ import { choice, form, number, text, toggle, whole } from './value.ts';
 /** The data set that the program draws itself. */
 export const TOYFACES = 'toyfaces';
 
-export const archNames = ['vgg11_bn', 'vgg13_bn', 'vgg16_bn', 'vgg19_bn', 'resnet18', 'resnet34'] as const;
+export const archNames = ['vgg11_bn', 'vgg13_bn', 'vgg16_bn', 'vgg19_bn', 'resnet18', 'resnet34', 'fer_vgg'] as const;
 export const headNames = ['vgg', 'linear', 'fastai'] as const;
 export const optimizerNames = ['sgd', 'adam', 'adamw'] as const;
 export const scheduleNames = ['one-cycle', 'cosine', 'step', 'plateau', 'constant'] as const;

@@ -1,10 +1,12 @@
 import { ConfigError } from '../core/errors.ts';
 import type { Module } from '../nn/index.ts';
+import { FerVgg, ferActivationBytes } from './fervgg.ts';
 import type { ModelOptions, ModelSettings } from './options.ts';
 import { RESNET_NAMES, Resnet, resnetActivationBytes, resnetSmallestBatch } from './resnet.ts';
-import { resnetPython, vggPython } from './torch.ts';
+import { ferPython, resnetPython, vggPython } from './torch.ts';
 import { VGG_NAMES, Vgg, vggActivationBytes, vggSmallestBatch } from './vgg.ts';
 
+export { FerVgg } from './fervgg.ts';
 export { type ModelOptions, type ModelSettings, scaled } from './options.ts';
 export { Resnet } from './resnet.ts';
 export { Vgg } from './vgg.ts';
@@ -43,7 +45,19 @@ const resnets = RESNET_NAMES.map((name): [string, Architecture] => [
   },
 ]);
 
-const architectures: Readonly<Record<string, Architecture>> = Object.fromEntries([...vggs, ...resnets]);
+const ferVgg: Architecture = {
+  build: (options) => new FerVgg(options),
+  heads: ['vgg'],
+  activationBytes: ferActivationBytes,
+  python: ferPython,
+  smallestBatch: () => 1,
+};
+
+const architectures: Readonly<Record<string, Architecture>> = Object.fromEntries([
+  ...vggs,
+  ...resnets,
+  ['fer_vgg', ferVgg],
+]);
 
 /** The architectures that `createModel` knows. */
 export const MODEL_NAMES: readonly string[] = Object.keys(architectures);

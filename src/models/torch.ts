@@ -1,3 +1,4 @@
+import { FER_BLOCKS, FER_DROPOUT, ferSide } from './fervgg.ts';
 import { type ModelOptions, scaled } from './options.ts';
 import { BLOCKS, type ResnetName, STAGES } from './resnet.ts';
 import { PLANS, type VggName } from './vgg.ts';
@@ -49,6 +50,36 @@ class Scaled(ResNet):
   return `${head === 'fastai' ? imports : ''}from torch import nn
 ${width === 1 ? `from torchvision.models import ${name}\n` : narrow}${head === 'fastai' ? define : ''}
 ${lines.join('\n')}`;
+}
+
+/** Khaireddin and Chen's network, which torchvision has not. */
+export function ferPython({ classes, channels, size, width, dropout = FER_DROPOUT }: ModelOptions): string {
+  const hidden = scaled(4096, width);
+  const features = scaled(FER_BLOCKS[3], width) * ferSide(size) ** 2;
+  return `from torch import nn
+from torch.nn.functional import dropout, max_pool2d, relu
+
+class FerVgg(nn.Module):
+    def __init__(self):
+        super().__init__()
+        c = ${channels}
+        for block, k in enumerate([${FER_BLOCKS.map((count) => scaled(count, width)).join(', ')}], 1):
+            for letter in "ab":
+                setattr(self, f"conv{block}{letter}", nn.Conv2d(c, k, 3, padding=1))
+                setattr(self, f"bn{block}{letter}", nn.BatchNorm2d(k))
+                c = k
+        self.lin1, self.lin2, self.lin3 = nn.Linear(${features}, ${hidden}), nn.Linear(${hidden}, ${hidden}), nn.Linear(${hidden}, ${classes})
+
+    def forward(self, x):
+        for block in "1234":
+            for letter in "ab":
+                x = relu(getattr(self, f"bn{block}{letter}")(getattr(self, f"conv{block}{letter}")(x)))
+            x = max_pool2d(x, 2)
+        for layer in [self.lin1, self.lin2]:
+            x = relu(dropout(layer(x.flatten(1)), ${dropout}, self.training))
+        return self.lin3(x)
+
+network = FerVgg()`;
 }
 
 interface PythonHead {

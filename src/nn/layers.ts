@@ -33,6 +33,9 @@ export class Sequential extends Module {
   }
 }
 
+const biases = (count: number, bound: number | undefined, random: Random): Tensor =>
+  bound === undefined ? constant([count], 0) : uniform([count], bound, random);
+
 export interface Conv2dOptions {
   inChannels: number;
   outChannels: number;
@@ -40,9 +43,11 @@ export interface Conv2dOptions {
   stride?: Pair;
   padding?: Pair;
   bias?: boolean;
+  /** Draws weights and biases evenly from [−bound, bound] instead; PyTorch's own default is 1/√(R·S·C). */
+  bound?: number;
 }
 
-/** 2-d convolution; weights drawn as torchvision does: N(0, 2/(K·R·S)), biases 0. */
+/** 2-d convolution; weights drawn as torchvision's models do: N(0, 2/(K·R·S)), biases 0. */
 export class Conv2d extends Module {
   readonly weight: Tensor;
   readonly bias: Tensor | null;
@@ -52,9 +57,10 @@ export class Conv2d extends Module {
     super();
     this.options = options;
     const [r, s] = pair(options.kernel);
-    const { inChannels: c, outChannels: k } = options;
-    this.weight = normal([k, r, s, c], kaimingStd(k * r * s), random);
-    this.bias = options.bias === false ? null : constant([k], 0);
+    const { inChannels: c, outChannels: k, bias = true, bound } = options;
+    const shape = [k, r, s, c];
+    this.weight = bound === undefined ? normal(shape, kaimingStd(k * r * s), random) : uniform(shape, bound, random);
+    this.bias = bias ? biases(k, bound, random) : null;
   }
 
   override own(): Record<string, StateEntry> {
@@ -82,7 +88,7 @@ export interface LinearOptions {
   /** Draws weights and biases evenly from [−bound, bound] instead; PyTorch's own default is 1/√inFeatures. */
   bound?: number;
   /** Set when the input is a flattened [H, W, C] image: files order the columns (c, h, w). */
-  flattened?: readonly [height: number, width: number, channels: number];
+  flattened?: readonly [height: number, width: number, channels: number] | undefined;
 }
 
 /** y = x·wᵀ + b. */
@@ -95,8 +101,7 @@ export class Linear extends Module {
     super();
     const shape = [outFeatures, inFeatures];
     this.weight = bound === undefined ? normal(shape, std, random) : uniform(shape, bound, random);
-    const drawn = () => (bound === undefined ? constant([outFeatures], 0) : uniform([outFeatures], bound, random));
-    this.bias = bias ? drawn() : null;
+    this.bias = bias ? biases(outFeatures, bound, random) : null;
     this.flattened = flattened;
   }
 

@@ -54,9 +54,34 @@ def build_resnet(arch, classes, channels, head, scaled):
     return network
 
 
-def build(arch, classes, channels=3, width=1.0, head="vgg", pool=1):
+class FerVgg(nn.Module):
+    """Khaireddin & Chen's: four blocks of conv, bn, relu twice and a pool, then three linear layers."""
+
+    def __init__(self, classes, channels, size, scaled):
+        super().__init__()
+        for block, k in enumerate(map(scaled, (64, 128, 256, 512)), 1):
+            for letter in "ab":
+                self.add_module(f"conv{block}{letter}", nn.Conv2d(channels, k, 3, padding=1))
+                self.add_module(f"bn{block}{letter}", nn.BatchNorm2d(k))
+                channels = k
+        self.lin1 = nn.Linear(channels * (size // 16) ** 2, scaled(4096))
+        self.lin2 = nn.Linear(scaled(4096), scaled(4096))
+        self.lin3 = nn.Linear(scaled(4096), classes)
+
+    def forward(self, x):
+        layers = dict(self.named_children())
+        for block in "1234":
+            for letter in "ab":
+                x = layers[f"bn{block}{letter}"](layers[f"conv{block}{letter}"](x)).relu()
+            x = nn.functional.max_pool2d(x, 2)
+        return self.lin3(self.lin2(self.lin1(x.flatten(1)).relu()).relu())
+
+
+def build(arch, classes, channels=3, width=1.0, head="vgg", pool=1, size=48):
     """torchvision's network, its channel counts and VGG's 4096s times `width`, behind any of its heads."""
     scaled = lambda count: max(8, 8 * int(count * width / 8 + 0.5))
+    if arch == "fer_vgg":
+        return FerVgg(classes, channels, size, scaled)
     if arch in BLOCKS:
         return build_resnet(arch, classes, channels, head, scaled)
     features = make_layers([c if c == "M" else scaled(c) for c in cfgs[PLANS[arch]]], batch_norm=True)
@@ -110,7 +135,7 @@ if __name__ == "__main__":
         path = f"{folder}/model.safetensors"
         tensors, metadata = read(path)
         facts = json.loads(metadata["dawngrad"])
-        options = {key: facts["options"][key] for key in ("classes", "channels", "width", "head", "pool")}
+        options = {key: facts["options"][key] for key in ("classes", "channels", "width", "head", "pool", "size")}
         network = build(facts["arch"], **options)
         if folder in arguments.random:
             randomise(network)
