@@ -17,3 +17,4 @@ export { max, mean, min, type ReduceOptions, sum } from './reduce.ts';
 export { concat, expand, flatten, pad, permute, reshape, slice } from './reshape.ts';
 export { type CrossEntropyOptions, crossEntropy, logSoftmax, softmax } from './softmax.ts';
 export { abs, exp, gelu, log, neg, relu, sigmoid, silu, softplus, sqrt, square, tanh } from './unary.ts';
+export { upsampleNearest2d } from './upsample.ts';

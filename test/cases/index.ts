@@ -11,6 +11,7 @@ import { reduceCases } from './reduce.ts';
 import { reshapeCases } from './reshape.ts';
 import { softmaxAndLossCases } from './softmax.ts';
 import { unaryCases } from './unary.ts';
+import { upsampleCases } from './upsample.ts';
 
 export const allCases: readonly OperationCase[] = [
   ...batchNormCases,
@@ -25,4 +26,5 @@ export const allCases: readonly OperationCase[] = [
   ...reshapeCases,
   ...softmaxAndLossCases,
   ...unaryCases,
+  ...upsampleCases,
 ];

@@ -99,3 +99,20 @@ export function adaptiveMaxPool2d(x: Values, size: Pair): Values {
   const [P, Q] = pair(size);
   return largest(x, adaptiveRanges(H, P), adaptiveRanges(W, Q));
 }
+
+/** y[n,p,q,c] = x[n, ⌊p/factor⌋, ⌊q/factor⌋, c]. */
+export function upsampleNearest2d(x: Values, factor: Pair): Values {
+  const [N, H, W, C] = nhwc('upsampleNearest2d', x);
+  const [fh, fw] = pair(factor);
+  const y = values([N, H * fh, W * fw, C]);
+  let to = 0;
+  for (let n = 0; n < N; n++) {
+    for (let p = 0; p < H * fh; p++) {
+      for (let q = 0; q < W * fw; q++) {
+        const from = ((n * H + Math.floor(p / fh)) * W + Math.floor(q / fw)) * C;
+        for (let c = 0; c < C; c++) y.data[to++] = x.data[from + c]!;
+      }
+    }
+  }
+  return y;
+}
