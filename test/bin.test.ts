@@ -10,7 +10,9 @@ import { commands } from '../src/cli/commands.ts';
 const bin = fileURLToPath(new URL('../src/cli/bin.ts', import.meta.url));
 /** Every command's options, but commands that print what they are given, and one that fails as told. */
 const rehearsal = fileURLToPath(new URL('fixtures/cli.ts', import.meta.url));
-const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
+/** What npm scripts run first. */
+const supported = fileURLToPath(new URL('../src/cli/supported.cjs', import.meta.url));
+const { version, scripts } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
 const tsx = import.meta.resolve('tsx');
 
 let folder = '';
@@ -117,13 +119,23 @@ test('an old Node gets a line that says so, before anything is loaded', () => {
     `data:text/javascript,Object.defineProperty(process.versions,'node',{value:'${old}'})`,
   ];
   for (const old of ['18.20.4', '20.10.0', '12.22.0']) {
-    const run = spawn(bin, ['--version'], {}, pretend(old));
-    assert.is(run.status, 2);
-    assert.is(run.stdout, '');
-    assert.match(run.stderr, new RegExp(`^dawngrad: needs Node 20\\.11 or later, and this is ${old}\\..*\n$`));
+    for (const program of [bin, supported]) {
+      const run = spawn(program, ['--version'], {}, pretend(old));
+      assert.is(run.status, 2);
+      assert.is(run.stdout, '');
+      assert.match(run.stderr, new RegExp(`^dawngrad: needs Node 20\\.11 or later, and this is ${old}\\..*\n$`));
+    }
   }
   for (const fine of ['20.11.0', '22.0.0', '100.1.0']) {
     assert.is(spawn(bin, ['--version'], {}, pretend(fine)).stdout, `${version}\n`);
+    assert.equal(spawn(supported, [], {}, pretend(fine)), { status: 0, stdout: '', stderr: '' });
+  }
+});
+
+test('npm scripts look at the version of Node before they give it an option that an old one refuses', () => {
+  for (const [name, script] of Object.entries<string>(scripts)) {
+    if (/--import|tsc --noEmit/.test(script))
+      assert.match(script, /^(node src\/cli\/supported\.cjs|npm run check) && /, name);
   }
 });
 

@@ -1,5 +1,5 @@
 // The commands from end to end, each in a process of its own: what they print, what they write, how they end.
-import { existsSync, mkdirSync, readdirSync, readFileSync, truncateSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -125,6 +125,20 @@ test('--max-minutes stops cleanly, and --resume finishes the run to the same bit
   sameAsWhole('stopped');
 });
 
+test('--resume of a finished run says so and touches nothing', () => {
+  const times = () =>
+    ['.', 'last', ...readdirSync(at('whole')), 'last/checkpoint.safetensors'].map(
+      (name) => statSync(at('whole', name)).mtimeMs,
+    );
+  const before = times();
+  const { stdout, stderr } = ends(0, scratch.path, ['train', '--resume', 'whole']);
+  assert.equal(
+    [stdout, stderr],
+    ['', '--resume whole: the run is finished; nothing is left to do. Report: whole/report.html\n'],
+  );
+  assert.equal(times(), before);
+});
+
 test('a run that diverges says so, exits with 1 and keeps its last good weights', () => {
   const { stderr } = ends(1, scratch.path, train('--out', 'wild', '--lr', '1e6', '--checkpoint-every', '1'));
   assert.match(stderr, /^training diverged in epoch \d, near step \d+: .* Lower --lr \(it was 1000000\)\.$/m);
@@ -137,7 +151,18 @@ test('a run that diverges says so, exits with 1 and keeps its last good weights'
     );
   }
   const model = at('wild', 'model.safetensors');
-  ends(0, scratch.path, ['evaluate', '--model', model, '--data', 'toyfaces', '--limit', '7', '--json']);
+  // The checkpoint of step 1 holds what the first update left; not it, but the weights before it are good.
+  const { stdout } = ends(0, scratch.path, [
+    'evaluate',
+    '--model',
+    model,
+    '--data',
+    'toyfaces',
+    '--limit',
+    '7',
+    '--json',
+  ]);
+  assert.ok(JSON.parse(stdout).loss < 5, stdout);
 });
 
 test('evaluate --json is JSON of numbers, and agrees with the run', () => {

@@ -129,20 +129,37 @@ gpuTest('gradients of several backward calls add up; after a step they start ane
   assert.is(await p.item(), -16);
 });
 
-gpuTest('a parameter that a step does not use has a gradient of 0, not that of the step before', async () => {
-  const [a, b] = [parameter([0]), parameter([0])];
-  const optimizer = new optim.SGD([a, b]);
-  const lr = { lr: 1, momentum: 0 };
-  await stepOn(
-    optimizer,
-    new Map([
-      [a, [1]],
-      [b, [1]],
-    ]),
-    lr,
-  );
-  await stepOn(optimizer, new Map([[a, [1]]]), lr);
-  assert.equal([await a.item(), await b.item()], [-2, -1]);
+// torch.optim skips a parameter whose grad is None: no decay, no momentum, no update.
+for (const [name, make] of Object.entries({
+  sgd: (params: Tensor[]) => new optim.SGD(params, { weightDecay: 0.5 }),
+  adam: (params: Tensor[]) => new optim.Adam(params, { weightDecay: 0.5 }),
+  adamw: (params: Tensor[]) => new optim.AdamW(params, { weightDecay: 0.5 }),
+})) {
+  gpuTest(`${name} leaves a parameter that a step does not use alone, state and decay included`, async () => {
+    const [a, b] = [parameter([1]), parameter([1])];
+    const optimizer = make([a, b]);
+    const rates = { lr: 0.5, momentum: 0.5 };
+    const gradients = (...used: Tensor[]) => new Map(used.map((p) => [p, [1]] as const));
+    const stateOf = (i: number) => Promise.all(optimizer.state().map((arena) => arena[i]!.item()));
+    await stepOn(optimizer, gradients(b), rates);
+    assert.is(await a.item(), 1);
+    await stepOn(optimizer, gradients(a, b), rates);
+    const [value, state] = [await b.item(), await stateOf(1)];
+    for (let i = 0; i < 2; i++) await stepOn(optimizer, gradients(a), rates);
+    assert.is(await b.item(), value);
+    assert.equal(await stateOf(1), state);
+    await stepOn(optimizer, gradients(b), rates);
+    assert.is.not(await b.item(), value);
+  });
+}
+
+gpuTest('a step without any gradient changes nothing', async () => {
+  const p = parameter([1]);
+  const optimizer = new optim.SGD([p], { weightDecay: 0.5 });
+  await step(() => optimizer.step({ lr: 1, momentum: 0.9 }));
+  assert.is(await p.item(), 1);
+  await stepOn(optimizer, new Map([[p, [1]]]), { lr: 1, momentum: 0 });
+  assert.is(await p.item(), 1 - 1.5);
 });
 
 gpuTest('a parameter used as weight and again as bias of one operation gets both gradients', async () => {

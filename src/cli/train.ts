@@ -16,6 +16,11 @@ import { versions } from './version.ts';
 export async function train(given: Partial<TrainOptions>): Promise<void> {
   const resumed = typeof given.resume === 'string' ? openRunFolder(given.resume) : null;
   if (!resumed) checkOut(given.out ?? null);
+  if (resumed?.record.result?.status === 'finished') {
+    const { dir, report } = resumed.folder;
+    console.error(`--resume ${dir}: the run is finished; nothing is left to do. Report: ${report}`);
+    return;
+  }
   const recorded = resumed && readOptions(trainOptions, resumed.record.options, resumed.folder.record);
 
   const gpu = await openGpu({ adapter: given.adapter ?? recorded?.adapter });

@@ -16,6 +16,8 @@ export interface AdamOptions {
  *
  *   m ← β₁·m + (1−β₁)·g,  v ← β₂·v + (1−β₂)·g²,  p ← p − lr·m̂/(√v̂ + ε),  m̂ = m/(1−β₁ᵗ), v̂ = v/(1−β₂ᵗ)
  *
+ * t counts the optimizer's updates, those that left a parameter alone included (PyTorch counts for each parameter apart).
+ *
  * Source: Kingma and Ba 2015; PyTorch's `torch.optim.Adam`.
  */
 export class Adam extends Optimizer {

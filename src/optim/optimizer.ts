@@ -48,7 +48,8 @@ export abstract class Optimizer {
   private readonly gradients: Tensor[] = [];
   private readonly arenas: { parameters: Arena; gradients: Arena; state: Arena[] };
   private readonly firstBlocks: number[] = [];
-  private frozen = '';
+  /** Which parameters the group table lets be updated. */
+  private moving = '';
 
   /** @param stateCount arenas of state: 1 for momentum, 2 for Adam's moments */
   protected constructor(params: Iterable<Tensor> | readonly ParamGroup[], weightDecay: number, stateCount: number) {
@@ -79,19 +80,18 @@ export abstract class Optimizer {
     }
     this.groupTable = Tensor.from(new Uint32Array(blocks));
     this.hyper = reserveStepWords(WORDS_PER_GROUP * this.groups.length);
-    this.refreshGroups();
   }
 
-  /** Records the update of all parameters from their gradients. Call it inside the step, after `backward`. */
+  /**
+   * Records the update of all parameters from their gradients. Call it inside the step, after `backward`. A parameter without a
+   * gradient is left alone, its state and decay included.
+   */
   step(values: StepValues): void {
     this.refreshGroups();
     this.steps++;
     for (const [g, { lrScale, weightDecay }] of this.groups.entries()) {
       const hyper = [lrScale * values.lr, values.momentum, weightDecay, ...this.extraHyper(values)];
       for (const [i, value] of hyper.entries()) this.hyper.setFloat(WORDS_PER_GROUP * g + i, value);
-    }
-    for (const [i, slot] of this.slots.entries()) {
-      if (!slot.filled && this.parameters[i]!.requiresGrad) slot.tensor.storage.gpu.stream.clear(slot.tensor.storage);
     }
     for (const range of this.ranges()) this.update(range);
     this.zeroGrad();
@@ -136,12 +136,13 @@ export abstract class Optimizer {
     }
   }
 
-  /** Writes the group of each block when a parameter was frozen or unfrozen since the last time. */
+  /** Writes the group of each block when other parameters than the last time are to be updated. */
   private refreshGroups(): void {
-    const frozen = this.parameters.map((p) => (p.requiresGrad ? '1' : '0')).join('');
-    if (frozen === this.frozen) return;
-    this.frozen = frozen;
-    const groupOf = this.groups.flatMap(({ params }, g) => params.map((p) => (p.requiresGrad ? g : FROZEN)));
+    const moving = this.slots.map(({ filled }, i) => filled && this.parameters[i]!.requiresGrad);
+    const key = moving.map(Number).join('');
+    if (key === this.moving) return;
+    this.moving = key;
+    const groupOf = this.groups.flatMap(({ params }, g) => params.map(() => g)).map((g, i) => (moving[i] ? g : FROZEN));
     const table = new Uint32Array(this.groupTable.size);
     for (const [c, { slots }] of this.arenas.parameters.chunks.entries()) {
       for (const { index, offsetBytes, sizeBytes } of slots) {

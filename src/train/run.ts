@@ -18,7 +18,7 @@ import type { Progress } from './progress.ts';
 import type { RunFolder } from './runfolder.ts';
 import { type RunRecord, type RunResult, writeRecord } from './runrecord.ts';
 import { readSafetensors } from './safetensors.ts';
-import type { Verdict } from './tally.ts';
+import { addVerdicts, noSums, type Verdict } from './tally.ts';
 import { DivergenceError, type EpochResult, Trainer } from './trainer.ts';
 
 /** The part of a run's facts that is known before the network is built. */
@@ -122,9 +122,8 @@ export class Run {
     } finally {
       this.progress.stop();
     }
-    if (status === 'diverged') await this.keepLastGood();
     const result = this.result(status);
-    writeRecord(this.folder.record, { ...this.record, result });
+    if (status === 'diverged') await this.keepLastGood();
     if (this.rows.length > 0) {
       const verdicts = this.bestVerdicts ?? (await this.judgeBest());
       await writeArtifacts({
@@ -137,6 +136,8 @@ export class Run {
         data: this.request.data,
       });
     }
+    // The last file: a run that says how it ended has everything else, too.
+    writeRecord(this.folder.record, { ...this.record, result });
     return result;
   }
 
@@ -203,13 +204,22 @@ export class Run {
     }
   }
 
-  /** After a divergence: where no epoch was complete, the checkpoint's weights are the last good ones. */
+  /**
+   * After a divergence: where no epoch was complete, the checkpoint's weights are the last good ones. One of within the epoch may
+   * hold what the update that went wrong left, finite and absurd: weights that do worse than a guess give way to the first ones.
+   */
   private async keepLastGood(): Promise<void> {
     if (existsSync(this.folder.model)) return;
-    const { model, optimizer } = this.trainer;
-    const { tensors } = readSafetensors(this.checkpointPath);
-    loadTensors(model, new Map([...tensors].filter(([name]) => !name.startsWith('optimizer.'))), this.checkpointPath);
-    await saveModel(this.folder.model, model, this.facts, optimizer.steps);
+    const { trainer, facts } = this;
+    const { position, updates } = loadCheckpoint(this.checkpointPath, trainer);
+    if (position.step > 0) {
+      const { loss, count } = addVerdicts(noSums(), await trainer.validate());
+      const guess = Math.log(facts.classes.length);
+      if (!(loss / count < guess)) {
+        return saveModel(this.folder.model, createModel(facts.arch, facts.options), facts, 0);
+      }
+    }
+    await saveModel(this.folder.model, trainer.model, facts, updates);
   }
 
   /** Verdicts of the best weights, where they were found before this process was started. */
