@@ -1,6 +1,7 @@
 import { ConfigError } from '../core/errors.ts';
 import { listOf } from '../core/nearest.ts';
-import { headsOf, type ModelOptions } from '../models/index.ts';
+import { hasPool, headsOf } from '../models/names.ts';
+import type { ModelOptions } from '../models/options.ts';
 import { flagOf, type Table, withDefaults } from './option.ts';
 import { TOYFACES, type TrainOptions, trainOptions } from './options.ts';
 
@@ -20,9 +21,6 @@ export interface Preset {
 }
 
 const hasHead = (arch: string, head: ModelOptions['head']): boolean => headsOf(arch).includes(head);
-
-/** Whether the network averages its maps to N×N, as torchvision's VGG does. */
-const pools = (arch: string): boolean => arch.startsWith('vgg');
 
 /**
  * Defaults other than the table's, each where it holds; later rows win over earlier ones, and see what those decided.
@@ -62,7 +60,7 @@ export const presets: readonly Preset[] = [
   },
   { label: 'with adamw', holds: ({ optimizer }) => optimizer === 'adamw', values: { weightDecay: 0.01 } },
   { label: 'with one-cycle', holds: ({ schedule }) => schedule === 'one-cycle', values: { momentum: 0.95 } },
-  { label: '', holds: ({ arch, head, pool }) => pools(arch) && head === 'vgg' && pool === null, values: { pool: 1 } },
+  { label: '', holds: ({ arch, head, pool }) => hasPool(arch) && head === 'vgg' && pool === null, values: { pool: 1 } },
 ];
 
 /**
@@ -98,7 +96,7 @@ const contradictions: readonly ((options: Partial<TrainOptions>) => string | fal
   ({ arch, pool }) =>
     arch !== undefined &&
     typeof pool === 'number' &&
-    !pools(arch) &&
+    !hasPool(arch) &&
     `--pool is for the vgg head of the VGGs; ${arch} has none such. Leave out one of the two.`,
   ({ arch, head }) =>
     arch !== undefined &&

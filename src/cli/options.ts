@@ -1,10 +1,10 @@
+import { MODEL_NAMES } from '../models/names.ts';
 import { operands, option, required, type Values } from './option.ts';
 import { choice, form, number, text, toggle, whole } from './value.ts';
 
 /** The data set that the program draws itself. */
 export const TOYFACES = 'toyfaces';
 
-export const archNames = ['vgg11_bn', 'vgg13_bn', 'vgg16_bn', 'vgg19_bn', 'resnet18', 'resnet34', 'fer_vgg'] as const;
 export const headNames = ['vgg', 'linear', 'fastai'] as const;
 export const optimizerNames = ['sgd', 'adam', 'adamw'] as const;
 export const scheduleNames = ['one-cycle', 'cosine', 'step', 'plateau', 'constant'] as const;
@@ -46,7 +46,7 @@ export const trainOptions = {
   channels: option('Data', choice('1|3', [1, 3]), 3, 'channels of the input; gray is replicated to 3'),
   augment: option('Data', choice('NAME', augmentNames), 'crop', 'what training images go through'),
 
-  arch: option('Network', choice('NAME', archNames), 'vgg16_bn', 'the network'),
+  arch: option('Network', choice('NAME', MODEL_NAMES), 'vgg16_bn', 'the network'),
   width: option(
     'Network',
     number('F', { above: 0, to: 4 }),

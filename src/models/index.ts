@@ -1,20 +1,20 @@
 import { ConfigError } from '../core/errors.ts';
 import type { Module } from '../nn/index.ts';
 import { FerVgg, ferActivationBytes } from './fervgg.ts';
+import { headsOf, MODEL_NAMES } from './names.ts';
 import type { ModelOptions, ModelSettings } from './options.ts';
 import { RESNET_NAMES, Resnet, resnetActivationBytes, resnetSmallestBatch } from './resnet.ts';
 import { ferPython, resnetPython, vggPython } from './torch.ts';
 import { VGG_NAMES, Vgg, vggActivationBytes, vggSmallestBatch } from './vgg.ts';
 
 export { FerVgg } from './fervgg.ts';
+export { headsOf, MODEL_NAMES } from './names.ts';
 export { type ModelOptions, type ModelSettings, scaled } from './options.ts';
 export { Resnet } from './resnet.ts';
 export { Vgg } from './vgg.ts';
 
 interface Architecture {
   build(options: ModelOptions): Module;
-  /** Heads that go with it, its own first. */
-  heads: readonly ModelOptions['head'][];
   /** Bytes of the largest activation of one image. */
   activationBytes(options: ModelOptions): number;
   /** Python that makes the same network in PyTorch and calls it `network`. */
@@ -27,7 +27,6 @@ const vggs = VGG_NAMES.map((name): [string, Architecture] => [
   name,
   {
     build: (options) => new Vgg(name, options),
-    heads: ['vgg', 'fastai'],
     activationBytes: vggActivationBytes,
     python: (options) => vggPython(name, options),
     smallestBatch: vggSmallestBatch,
@@ -38,7 +37,6 @@ const resnets = RESNET_NAMES.map((name): [string, Architecture] => [
   name,
   {
     build: (options) => new Resnet(name, options),
-    heads: ['linear', 'fastai'],
     activationBytes: resnetActivationBytes,
     python: (options) => resnetPython(name, options),
     smallestBatch: resnetSmallestBatch,
@@ -47,7 +45,6 @@ const resnets = RESNET_NAMES.map((name): [string, Architecture] => [
 
 const ferVgg: Architecture = {
   build: (options) => new FerVgg(options),
-  heads: ['vgg'],
   activationBytes: ferActivationBytes,
   python: ferPython,
   smallestBatch: () => 1,
@@ -59,24 +56,19 @@ const architectures: Readonly<Record<string, Architecture>> = Object.fromEntries
   ['fer_vgg', ferVgg],
 ]);
 
-/** The architectures that `createModel` knows. */
-export const MODEL_NAMES: readonly string[] = Object.keys(architectures);
-
 function architecture(name: string): Architecture {
   const found = Object.hasOwn(architectures, name) && architectures[name];
   if (!found) throw new ConfigError(`unknown architecture '${name}'; there are ${MODEL_NAMES.join(', ')}.`);
   return found;
 }
 
-/** The heads that go with an architecture, its own first. */
-export const headsOf = (name: string): readonly ModelOptions['head'][] => architecture(name).heads;
-
 /**
  * Builds a network by name with fresh weights; what `settings` leave out is 3 channels, width 1, the architecture's own head, pool 1
  * and seed 1. Throws ConfigError for an unknown name, a head of another architecture or sizes that do not fit.
  */
 export function createModel(name: string, settings: ModelSettings): Module {
-  const { build, heads } = architecture(name);
+  const { build } = architecture(name);
+  const heads = headsOf(name);
   const options = { channels: 3, width: 1, head: heads[0]!, pool: 1, seed: 1, ...settings } as const;
   if (!heads.includes(options.head))
     throw new ConfigError(`--head ${options.head} is no head of ${name}; there are ${heads.join(', ')}.`);

@@ -1,0 +1,23 @@
+import type { ModelOptions } from './options.ts';
+
+type Head = ModelOptions['head'];
+
+/** The architectures, with the heads that go with each, its own first. Kept apart from them, so that `--help` loads no engine. */
+const heads: Readonly<Record<string, readonly Head[]>> = {
+  vgg11_bn: ['vgg', 'fastai'],
+  vgg13_bn: ['vgg', 'fastai'],
+  vgg16_bn: ['vgg', 'fastai'],
+  vgg19_bn: ['vgg', 'fastai'],
+  resnet18: ['linear', 'fastai'],
+  resnet34: ['linear', 'fastai'],
+  fer_vgg: ['vgg'],
+};
+
+/** The architectures that `createModel` knows. */
+export const MODEL_NAMES: readonly string[] = Object.keys(heads);
+
+/** The heads that go with an architecture, its own first; none where there is no such architecture. */
+export const headsOf = (name: string): readonly Head[] => (Object.hasOwn(heads, name) ? heads[name]! : []);
+
+/** Whether the architecture averages its maps to `pool`×`pool`, as torchvision's VGG does. */
+export const hasPool = (name: string): boolean => name.startsWith('vgg');
