@@ -3,7 +3,7 @@ import { listOf } from '../core/nearest.ts';
 import { hasPool, headsOf } from '../models/names.ts';
 import type { ModelOptions } from '../models/options.ts';
 import { flagOf, type Table, withDefaults } from './option.ts';
-import { TOYFACES, type TrainOptions, trainOptions } from './options.ts';
+import { type ColorizeOptions, TOYFACES, type TrainOptions, trainOptions } from './options.ts';
 
 /** What the defaults depend on beside the options themselves. */
 export interface Situation {
@@ -146,4 +146,21 @@ export function checkGiven(given: Partial<TrainOptions>): void {
     `--resume ${given.resume} continues a run with the options it was started with. ` +
       `Leave out ${listOf(flags, 'and')}, or start a new run without --resume.`,
   );
+}
+
+/** Checks what was given to `colorize`: it either trains or colours. Throws ConfigError. */
+export function checkColorize({ train, paths = [], ...rest }: Partial<ColorizeOptions>): void {
+  const trained = ['size', 'width', 'epochs', 'batch', 'lr', 'seed', 'limit'] as const;
+  const { size } = rest;
+  if (size !== undefined && size % 4 !== 0)
+    throw new ConfigError(`--size ${size}: the colouriser halves images twice. Use ${4 * Math.round(size / 4)}.`);
+  if (typeof train === 'string') {
+    if (paths.length > 0)
+      throw new ConfigError(`colorize: --train learns from ${train} and colours nothing. Leave out ${paths[0]}.`);
+    return;
+  }
+  if (paths.length !== 2)
+    throw new ConfigError('colorize: expected --model FILE IN OUT, or --model FILE --train FOLDER to make one.');
+  const idle = trained.find((key) => rest[key] !== undefined);
+  if (idle) throw new ConfigError(`colorize: --${idle} is for --train FOLDER. Leave it out.`);
 }

@@ -1,6 +1,13 @@
 import type { Manual } from './command.ts';
-import { checkGiven, presets } from './defaults.ts';
-import { evaluateOptions, infoOptions, lrFindOptions, predictOptions, trainOptions } from './options.ts';
+import { checkColorize, checkGiven, presets } from './defaults.ts';
+import {
+  colorizeOptions,
+  evaluateOptions,
+  infoOptions,
+  lrFindOptions,
+  predictOptions,
+  trainOptions,
+} from './options.ts';
 
 /** `train`. */
 export const train: Manual<typeof trainOptions> = {
@@ -36,6 +43,15 @@ export const predict: Manual<typeof predictOptions> = {
   summary: 'gives the class probabilities of images',
   options: predictOptions,
   examples: ['--model model.safetensors face.png more-faces/'],
+};
+
+/** `colorize`. */
+export const colorize: Manual<typeof colorizeOptions> = {
+  name: 'colorize',
+  summary: 'gives gray images colours, or trains the network that does',
+  options: colorizeOptions,
+  examples: ['--train photos/ --model colours.safetensors', '--model colours.safetensors faces/ coloured/'],
+  check: checkColorize,
 };
 
 /** `info`. */

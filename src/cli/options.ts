@@ -166,6 +166,27 @@ export const predictOptions = {
 };
 export interface PredictOptions extends Values<typeof predictOptions> {}
 
+/** The options of `colorize`. */
+export const colorizeOptions = {
+  paths: {
+    ...operands(text('IN OUT'), 'an image, or a folder of images, and where the coloured PNG goes'),
+    initial: [],
+  },
+  model: required('Model', text('FILE'), 'a colouriser; with --train, where it is written'),
+  train: option('Training', text('FOLDER'), null, 'learns from the colour images anywhere below FOLDER', {
+    otherwise: 'colours IN instead',
+  }),
+  size: option('Training', whole('PX', { from: 16, to: 512 }), 48, 'side at which images are seen'),
+  width: option('Training', number('F', { above: 0, to: 4 }), 1, 'multiplies the 32, 64 and 128 channels'),
+  epochs: option('Training', whole('N', { from: 1, to: 100_000 }), 20, 'passes over the images'),
+  batch: option('Training', whole('N', { from: 2, to: 65_536 }), 16, 'images a step'),
+  lr: option('Training', number('F', { above: 0 }), 3e-3, 'highest learning rate of the cycle'),
+  seed: option('Training', seed.kind, 1, 'decides weights, order and mirroring'),
+  limit: option('Training', whole('N', { from: 1 }), null, 'takes the first N images', { otherwise: 'all' }),
+  adapter,
+};
+export interface ColorizeOptions extends Values<typeof colorizeOptions> {}
+
 /** The options of `info`. */
 export const infoOptions = { adapter, json };
 export interface InfoOptions extends Values<typeof infoOptions> {}

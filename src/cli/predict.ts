@@ -1,7 +1,7 @@
-import { readdirSync, readFileSync, statSync } from 'node:fs';
-import { join } from 'node:path';
+import { readFileSync, statSync } from 'node:fs';
 import { DataError, isUserError } from '../core/errors.ts';
 import type { ImageSet } from '../data/dataset.ts';
+import { imagesBelow } from '../data/find.ts';
 import { fitSquare } from '../data/folder.ts';
 import { decodeImage, toRgb } from '../data/image.ts';
 import type { Gpu } from '../gpu/gpu.ts';
@@ -83,16 +83,6 @@ function imagesIn(path: string): Found[] {
   const files = [...imagesBelow(path)];
   if (files.length === 0) return [{ image: path, error: `${path}: holds no PNG or JPEG images.` }];
   return files.map((image) => ({ image }));
-}
-
-/** Hidden files are passed over, among them the ._NAME.png that macOS leaves on other disks; folders behind links too. */
-function* imagesBelow(folder: string): Generator<string> {
-  const entries = readdirSync(folder, { withFileTypes: true }).filter(({ name }) => !name.startsWith('.'));
-  for (const entry of entries.sort((a, b) => (a.name < b.name ? -1 : 1))) {
-    const path = join(folder, entry.name);
-    if (entry.isDirectory()) yield* imagesBelow(path);
-    else if (/\.(png|jpe?g)$/i.test(entry.name)) yield path;
-  }
 }
 
 interface Decoded {

@@ -1,0 +1,159 @@
+import { DataError } from '../core/errors.ts';
+import { Random } from '../core/random.ts';
+import { step } from '../core/step.ts';
+import { setSeed } from '../core/stepbuffer.ts';
+import { noGrad } from '../core/tape.ts';
+import { Tensor } from '../core/tensor.ts';
+import { fitSquare } from '../data/folder.ts';
+import { type Image, resizeImage, toGray, toRgb } from '../data/image.ts';
+import { labToRgb, rgbToLab } from '../data/lab.ts';
+import { Colorizer, type ColorizerOptions } from '../models/colorizer.ts';
+import * as ops from '../ops/index.ts';
+import { AdamW, oneCycle } from '../optim/index.ts';
+import { loadTensors, stateTensors } from './modelfile.ts';
+import { readSafetensors, writeSafetensors } from './safetensors.ts';
+
+/** (a, b) of CIELAB that the network's 1 stands for. */
+const AB = 110;
+
+const toInput = (lightness: number): number => (lightness - 50) / 50;
+
+export interface ColorizerTraining extends ColorizerOptions {
+  epochs: number;
+  batch: number;
+  lr: number;
+  /** Called after each epoch with the mean loss. */
+  onEpoch?: (epoch: number, loss: number) => void;
+}
+
+/**
+ * Trains a colouriser on colour images of `size`×`size`: AdamW, one cycle, mirrored at random; the loss is the mean of
+ * (ab − âb)²/110². Images are [size, size, 3] bytes each. Throws DataError for fewer images than a batch.
+ */
+export async function trainColorizer(images: readonly Uint8Array[], options: ColorizerTraining): Promise<Colorizer> {
+  const { size, epochs, batch, lr, seed, onEpoch } = options;
+  const perEpoch = Math.floor(images.length / batch);
+  if (perEpoch === 0)
+    throw new DataError(
+      `${images.length} colour images are fewer than --batch ${batch}. Give more, or a smaller batch.`,
+    );
+  setSeed(seed);
+  const model = new Colorizer(options);
+  const optimizer = new AdamW(model.parameters().values(), { weightDecay: 0.01 });
+  const schedule = oneCycle(lr);
+  const mirrored = new Random(seed, 3);
+  model.train();
+  for (let epoch = 0; epoch < epochs; epoch++) {
+    const order = new Random(seed, 1000 + epoch).permutation(images.length);
+    const losses: Tensor[] = [];
+    for (let n = 0; n < perEpoch; n++) {
+      const chosen = [...order.subarray(n * batch, (n + 1) * batch)].map((index) => images[index]!);
+      const { lightness, colour } = labBatch(chosen, size, () => mirrored.uniform() < 0.5);
+      losses.push(
+        await step(() => {
+          const x = Tensor.from(lightness, [batch, size, size, 1]);
+          const target = Tensor.from(colour, [batch, size, size, 2]);
+          const loss = ops.mean(ops.square(ops.sub(model.forward(x), target)));
+          loss.backward();
+          optimizer.step(schedule(optimizer.steps, epochs * perEpoch));
+          return loss;
+        }),
+      );
+    }
+    let sum = 0;
+    for (const loss of losses) sum += await loss.item();
+    onEpoch?.(epoch + 1, sum / perEpoch);
+  }
+  return model.eval();
+}
+
+/** The network's input and what it is to answer, for RGB images of one size. */
+function labBatch(images: readonly Uint8Array[], size: number, mirror: () => boolean) {
+  const area = size * size;
+  const lightness = new Float32Array(images.length * area);
+  const colour = new Float32Array(images.length * area * 2);
+  for (const [n, image] of images.entries()) {
+    const lab = rgbToLab(image);
+    const turned = mirror();
+    for (let i = 0; i < area; i++) {
+      const from = turned ? i - (i % size) + (size - 1 - (i % size)) : i;
+      const to = n * area + i;
+      lightness[to] = toInput(lab[3 * from]!);
+      colour[2 * to] = lab[3 * from + 1]! / AB;
+      colour[2 * to + 1] = lab[3 * from + 2]! / AB;
+    }
+  }
+  return { lightness, colour };
+}
+
+/** Gives images colours; each keeps its size and lightness. The network sees them at its own size. */
+export async function colorizeImages(model: Colorizer, images: readonly Image[], size: number): Promise<Image[]> {
+  const area = size * size;
+  const lightness = new Float32Array(images.length * area);
+  for (const [n, image] of images.entries()) {
+    const small = rgbToLab(toRgb(toGray(resizeImage(image, size, size))).pixels);
+    for (let i = 0; i < area; i++) lightness[n * area + i] = toInput(small[3 * i]!);
+  }
+  const ab = await step(() =>
+    noGrad(() => model.eval().forward(Tensor.from(lightness, [images.length, size, size, 1]))),
+  );
+  const values = await ab.read();
+  ab.free('colorizeImages');
+  return images.map((image, n) => withColour(image, values.subarray(2 * n * area, 2 * (n + 1) * area), size));
+}
+
+/** The image's own lightness, and the colours (a, b) of a square of `size`, stretched over it. */
+function withColour(image: Image, ab: Float32Array, size: number): Image {
+  const { width, height } = image;
+  const lab = rgbToLab(toRgb(toGray(image)).pixels);
+  // Between pixel centres, as images are resized elsewhere.
+  const place = (i: number, extent: number): [number, number, number] => {
+    const at = Math.min(size - 1, Math.max(0, ((i + 0.5) * size) / extent - 0.5));
+    const low = Math.floor(at);
+    return [low, Math.min(low + 1, size - 1), at - low];
+  };
+  for (let y = 0; y < height; y++) {
+    const [top, bottom, down] = place(y, height);
+    for (let x = 0; x < width; x++) {
+      const [left, right, across] = place(x, width);
+      for (let c = 0; c < 2; c++) {
+        const value = (row: number, column: number) => ab[2 * (row * size + column) + c]!;
+        const upper = value(top, left) * (1 - across) + value(top, right) * across;
+        const lower = value(bottom, left) * (1 - across) + value(bottom, right) * across;
+        lab[3 * (y * width + x) + 1 + c] = AB * (upper * (1 - down) + lower * down);
+      }
+    }
+  }
+  return { pixels: labToRgb(lab), width, height, channels: 3 };
+}
+
+/** Bytes of an image as the colouriser is trained on them; null where it is gray, which teaches nothing. */
+export const colourBytes = (image: Image, size: number): Uint8Array | null =>
+  image.channels === 3 ? fitSquare(image, size, 3).pixels : null;
+
+const METADATA = 'dawngrad-colorizer';
+
+/** Writes a colouriser and what it was built from. */
+export async function saveColorizer(path: string, model: Colorizer, options: ColorizerOptions): Promise<void> {
+  const { size, width, seed } = options;
+  writeSafetensors(path, await stateTensors(model, 0), { [METADATA]: JSON.stringify({ size, width, seed }) });
+}
+
+/** Reads what `saveColorizer` wrote. Throws DataError for any other file. */
+export function loadColorizer(path: string): { model: Colorizer; size: number } {
+  const { tensors, metadata } = readSafetensors(path);
+  const wrong = new DataError(`${path}: is no colouriser. Train one: colorize --train FOLDER --model ${path}`);
+  let options: Partial<ColorizerOptions>;
+  try {
+    options = JSON.parse(metadata[METADATA] ?? '') as Partial<ColorizerOptions>;
+  } catch {
+    throw wrong;
+  }
+  const { size, width, seed } = options ?? {};
+  const whole = (value: unknown, most: number) =>
+    Number.isInteger(value) && (value as number) >= 4 && (value as number) <= most;
+  if (!whole(size, 4096) || size! % 4 !== 0 || !(typeof width === 'number' && width > 0 && width <= 16)) throw wrong;
+  const model = new Colorizer({ size: size!, width, seed: Number(seed) || 0 });
+  loadTensors(model, tensors, path);
+  return { model: model.eval(), size: size! };
+}

@@ -1,0 +1,176 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { checkColorize } from '../src/cli/defaults.ts';
+import { step } from '../src/core/step.ts';
+import { Tensor } from '../src/core/tensor.ts';
+import { decodeImage, type Image } from '../src/data/image.ts';
+import { labToRgb, rgbToLab } from '../src/data/lab.ts';
+import { Colorizer } from '../src/models/colorizer.ts';
+import * as ops from '../src/ops/index.ts';
+import { colorizeImages, loadColorizer, saveColorizer, trainColorizer } from '../src/train/colorize.ts';
+import { ends } from './child.ts';
+import { makePng, scratchFolder } from './files.ts';
+import { gpuTest, messageOf } from './gpu.ts';
+
+test('CIELAB of known colours', () => {
+  const known: [rgb: number[], lab: number[]][] = [
+    [
+      [0, 0, 0],
+      [0, 0, 0],
+    ],
+    [
+      [255, 255, 255],
+      [100, 0, 0],
+    ],
+    [
+      [255, 0, 0],
+      [53.24, 80.09, 67.2],
+    ],
+    [
+      [0, 255, 0],
+      [87.74, -86.18, 83.18],
+    ],
+    [
+      [0, 0, 255],
+      [32.3, 79.19, -107.86],
+    ],
+    [
+      [119, 119, 119],
+      [50.03, 0, 0],
+    ],
+  ];
+  for (const [rgb, want] of known) {
+    const lab = rgbToLab(Uint8Array.from(rgb));
+    for (const [i, value] of want.entries()) assert.ok(Math.abs(lab[i]! - value) < 0.02, `${rgb}: ${lab}`);
+  }
+});
+
+test('to CIELAB and back is the same byte, for every eighth colour', () => {
+  const rgb = Uint8Array.from({ length: 32 ** 3 * 3 }, (_, i) => {
+    const [colour, channel] = [Math.floor(i / 3), i % 3];
+    return Math.min(255, 8 * (Math.floor(colour / 32 ** channel) % 32) + 4);
+  });
+  assert.equal(labToRgb(rgbToLab(rgb)), rgb);
+});
+
+const SIZE = 16;
+
+/** A disc on a ground: light discs are red and dark ones blue, so that lightness tells the colour. */
+function disc(seed: number): Uint8Array {
+  const light = seed % 2 === 0;
+  const [cx, cy, r] = [6 + (seed % 5), 6 + ((seed >> 1) % 5), 4 + (seed % 3)];
+  return Uint8Array.from({ length: SIZE * SIZE * 3 }, (_, i) => {
+    const [x, y] = [Math.floor(i / 3) % SIZE, Math.floor(i / 3 / SIZE)];
+    const inside = (x - cx) ** 2 + (y - cy) ** 2 < r * r;
+    const colour = !inside ? [120, 120, 120] : light ? [255, 150, 140] : [20, 30, 110];
+    return colour[i % 3]!;
+  });
+}
+
+const imageOf = (pixels: Uint8Array): Image => ({ pixels, width: SIZE, height: SIZE, channels: 3 });
+const options = { size: SIZE, width: 0.25, seed: 1 };
+
+gpuTest('every parameter has a gradient, and only lightness is taken', async () => {
+  const model = new Colorizer(options);
+  const x = Tensor.from(
+    Float32Array.from({ length: 2 * SIZE * SIZE }, (_, i) => Math.sin(i)),
+    [2, SIZE, SIZE, 1],
+  );
+  await step(() => {
+    const y = model.forward(x);
+    assert.equal(y.shape, [2, SIZE, SIZE, 2]);
+    ops.mean(ops.square(y)).backward();
+  });
+  for (const [key, p] of model.parameters()) assert.ok(p.grad, `${key} has no gradient`);
+  assert.match(await messageOf(() => model.forward(Tensor.zeros([1, SIZE, SIZE, 3]))), /it takes lightness/);
+  assert.match(await messageOf(() => new Colorizer({ ...options, size: 18 })), /multiple of 4/);
+});
+
+gpuTest(
+  'it learns which colour a lightness has, travels through its file, and leaves size and lightness alone',
+  async () => {
+    const images = Array.from({ length: 16 }, (_, i) => disc(i));
+    const losses: number[] = [];
+    const training = {
+      ...options,
+      epochs: 12,
+      batch: 8,
+      lr: 1e-2,
+      onEpoch: (_: number, loss: number) => losses.push(loss),
+    };
+    const model = await trainColorizer(images, training);
+    assert.ok(losses.at(-1)! < 0.3 * losses[0]!, `losses ${losses}`);
+    const scratch = scratchFolder();
+    try {
+      const file = join(scratch.path, 'colours.safetensors');
+      await saveColorizer(file, model, options);
+      const loaded = loadColorizer(file);
+      assert.is(loaded.size, SIZE);
+      const [red, blue] = await colorizeImages(loaded.model, [disc(20), disc(21)].map(imageOf), SIZE);
+      const middle = (image: Image) => [...image.pixels.subarray(3 * (8 * SIZE + 8), 3 * (8 * SIZE + 8) + 3)] as const;
+      const [r, b] = [middle(red!), middle(blue!)];
+      assert.ok(r[0]! > r[2]! + 10, `a light disc is red: ${r}`);
+      assert.ok(b[2]! > b[0]! + 10, `a dark disc is blue: ${b}`);
+      assert.equal(await colorizeImages(model, [imageOf(disc(20))], SIZE), [red]);
+      // Another size, itself kept, at nearly its own lightness.
+      const wide: Image = { pixels: new Uint8Array(30 * 20).fill(90), width: 30, height: 20, channels: 1 };
+      const [coloured] = await colorizeImages(model, [wide], SIZE);
+      assert.equal([coloured!.width, coloured!.height, coloured!.channels], [30, 20, 3]);
+      const lightness = rgbToLab(coloured!.pixels)[0]!;
+      assert.ok(Math.abs(lightness - rgbToLab(Uint8Array.of(90, 90, 90))[0]!) < 1);
+    } finally {
+      scratch.remove();
+    }
+  },
+  120_000,
+);
+
+gpuTest('too few images, and files that are no colouriser, are refused', async () => {
+  assert.match(
+    await messageOf(() => trainColorizer([disc(1)], { ...options, epochs: 1, batch: 2, lr: 1 })),
+    /fewer than/,
+  );
+  const scratch = scratchFolder();
+  try {
+    const file = scratch.write('x.safetensors', 'no');
+    assert.match(await messageOf(() => loadColorizer(file)), /x\.safetensors/);
+  } finally {
+    scratch.remove();
+  }
+});
+
+test('colorize either trains or colours', async () => {
+  const refusal = (given: object) => messageOf(() => checkColorize(given));
+  assert.match(await refusal({ model: 'm' }), /expected --model FILE IN OUT, or/);
+  assert.match(await refusal({ model: 'm', paths: ['a'] }), /expected --model FILE IN OUT/);
+  assert.match(await refusal({ model: 'm', paths: ['a', 'b'], epochs: 3 }), /--epochs is for --train/);
+  assert.match(await refusal({ model: 'm', paths: ['a', 'b'], train: 'f' }), /Leave out a\./);
+  assert.match(await refusal({ model: 'm', train: 'f', size: 50 }), /Use 52/);
+  checkColorize({ model: 'm', train: 'f', size: 48 });
+  checkColorize({ model: 'm', paths: ['a', 'b'] });
+});
+
+test('the command trains on a folder of PNGs and colours another', async () => {
+  const scratch = scratchFolder();
+  try {
+    for (let i = 0; i < 6; i++) scratch.write(`photos/${i}.png`, makePng(SIZE, SIZE, 2, 8, disc(i)));
+    scratch.write('photos/more/gray.png', makePng(8, 8, 0, 8, new Uint8Array(64).fill(9)));
+    scratch.write('gray/deep/a.png', makePng(20, 12, 0, 8, new Uint8Array(240).fill(60)));
+    const model = ['colorize', '--model', 'colours.safetensors'];
+    const size = ['--size', '16', '--width', '0.25', '--epochs', '2', '--batch', '4'];
+    const trained = ends(0, scratch.path, [...model, '--train', 'photos', ...size]);
+    assert.match(trained.stderr, /6 colour images, 1 gray ones left out\n[\s\S]*epoch 2\/2 {2}loss 0\.\d+/);
+    const paint = [...model, 'gray', 'out'];
+    ends(0, scratch.path, paint);
+    const image = await decodeImage(readFileSync(join(scratch.path, 'out/deep/a.png')), 'a.png');
+    assert.equal([image.width, image.height, image.channels], [20, 12, 3]);
+    const again = ends(2, scratch.path, paint);
+    assert.match(again.stderr, /^dawngrad: out\/deep\/a\.png: there is such a file already\. Name a new one\.\n$/);
+  } finally {
+    scratch.remove();
+  }
+});
+
+test.run();
