@@ -1,164 +1,112 @@
-// Batch normalisation over the rows of x[M, C] (an image batch with its pixels as rows), optionally followed by ReLU:
-//   x̂ = (x − μ)·r,  r = 1/√(σ² + ε),  y = γ·x̂ + β,  then max(y, 0) when RELU
-//   dβ = Σ g,  dγ = Σ g·x̂,  dx = γ·r·(g − dβ/M − x̂·dγ/M),  g = dy, zeroed where RELU cut
+// Batch normalisation over the rows of x[M, C] (an image batch with its pixels as rows), optionally with a residual r added and
+// followed by ReLU:
+//   x̂ = (x − μ)/√(σ² + ε),  y = γ·x̂ + β (+ r),  then max(y, 0) when RELU
 //
-// Statistics: an invocation owns one channel of ROWS neighbouring rows; it sums deviations from its first row, which keeps the
-// squares small whatever the mean is, and writes (mean, M2). A second dispatch merges those in fixed order by the formula of
-// Chan, Golub and LeVeque (1979). Neighbouring invocations own neighbouring channels, so loads are contiguous.
+// Two dispatches over the same chunks of rows. `moments` sums deviations block by block, each block's from the mean of those before
+// it, which keeps the squares small whatever the mean is, and merges blocks by the formula of Chan, Golub and LeVeque (1979);
+// `apply` merges the chunks in the same way, in fixed order, and normalises. Two levels of sums, so rounding grows with the root
+// of the rows.
 //
-// Everything is done on Elem, four neighbouring channels where their number allows it (`c` then counts fours), else one.
-//#include "lib/grid.wgsl"
+// `sums` holds Vecs [1 + chunks, 2, C]: first (μ, 1/√(σ² + ε)), then each chunk's (mean, M2).
+//#include "lib/columns.wgsl"
 
+// What x is stored in, and what is computed with: four channels where their number allows it (`c` then counts fours), else one.
 alias Elem = vec4f;
+alias Vec = vec4f;
 
 const RELU: bool = false;
+const RESIDUAL: bool = false;
 // Statistics of the batch (training) or the running ones (evaluation).
 const TRAINING: bool = true;
-// The gradient of the input overwrites that of the result, in `out`.
-const IN_PLACE: bool = false;
 
-struct Params { m: u32, c: u32, rows: u32, chunks: u32, eps: f32, momentum: f32 }
+struct Params { m: u32, c: u32, rows: u32, chunks: u32, block: u32, eps: f32, momentum: f32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<Elem>;
-@group(0) @binding(2) var<storage, read> y: array<Elem>;
-@group(0) @binding(3) var<storage, read> dy: array<Elem>;
-@group(0) @binding(4) var<storage, read> gamma: array<Elem>;
-@group(0) @binding(5) var<storage, read> beta: array<Elem>;
-// Per channel: mean μ, then r.
-@group(0) @binding(6) var<storage, read> stats: array<Elem>;
-@group(0) @binding(7) var<storage, read> sums: array<Elem>;
-@group(0) @binding(8) var<storage, read_write> out: array<Elem>;
-@group(0) @binding(9) var<storage, read_write> out2: array<Elem>;
-@group(0) @binding(10) var<storage, read_write> running_mean: array<Elem>;
-@group(0) @binding(11) var<storage, read_write> running_var: array<Elem>;
+@group(0) @binding(2) var<storage, read> residual: array<Elem>;
+@group(0) @binding(3) var<storage, read> gamma: array<Vec>;
+@group(0) @binding(4) var<storage, read> beta: array<Vec>;
+@group(0) @binding(5) var<storage, read_write> out: array<Elem>;
+@group(0) @binding(6) var<storage, read_write> sums: array<Vec>;
+@group(0) @binding(7) var<storage, read_write> running_mean: array<Vec>;
+@group(0) @binding(8) var<storage, read_write> running_var: array<Vec>;
 
-// out[chunk, channel] = (mean, M2) of the chunk's rows.
+// a = mean, b = M2, the sum of squared deviations from it.
+fn combine(p: Sum, q: Sum) -> Sum {
+  let n = p.n + q.n;
+  let share = q.n / max(n, 1.0);
+  let delta = q.a - p.a;
+  return Sum(n, p.a + delta * share, p.b + q.b + delta * delta * (p.n * share));
+}
+
 @compute @workgroup_size(GROUP)
 fn moments(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let i = rank(group, local, groups);
-  if (i >= params.chunks * params.c) { return; }
-  let channel = i % params.c;
-  let first = (i / params.c) * params.rows;
-  let last = min(first + params.rows, params.m);
-  var at = first * params.c + channel;
-  let pivot = x[at];
-  var s = Elem();
-  var q = Elem();
-  for (var row = first; row < last; row++) {
-    let d = x[at] - pivot;
-    s += d;
-    q += d * d;
-    at += params.c;
+  let own = place(group, local, groups, params.c, params.chunks);
+  let first = own.chunk * params.rows + own.lane;
+  let last = select(first, min(own.chunk * params.rows + params.rows, params.m), own.inside);
+  var all = Sum();
+  for (var start = first; start < last; start += params.block * LANES) {
+    let end = min(start + params.block * LANES, last);
+    var i = start * params.c + own.column;
+    var pivot = all.a;
+    if (all.n == 0.0) { pivot = Vec(x[i]); }
+    var s = Vec();
+    var q = Vec();
+    for (var row = start; row < end; row += LANES) {
+      let d = Vec(x[i]) - pivot;
+      s += d;
+      q += d * d;
+      i += LANES * params.c;
+    }
+    let n = f32((end - start + LANES - 1u) / LANES);
+    all = combine(all, Sum(n, pivot + s / n, max(q - s * s / n, Vec())));
   }
-  let n = f32(last - first);
-  out[2u * i] = pivot + s / n;
-  out[2u * i + 1u] = max(q - s * s / n, Elem());
-}
-
-// Merges the chunks: out[channel] = μ, out[C + channel] = r; updates the running statistics (the variance unbiased).
-@compute @workgroup_size(GROUP)
-fn merge(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let channel = rank(group, local, groups);
-  if (channel >= params.c) { return; }
-  var mean = Elem();
-  var m2 = Elem();
-  var n = 0.0;
-  for (var chunk = 0u; chunk < params.chunks; chunk++) {
-    let at = 2u * (chunk * params.c + channel);
-    let k = f32(min(params.rows, params.m - chunk * params.rows));
-    let delta = sums[at] - mean;
-    let total = n + k;
-    mean += delta * (k / total);
-    m2 += sums[at + 1u] + delta * delta * (n * k / total);
-    n = total;
+  all = together(all, local.x);
+  if (own.inside && own.lane == 0u) {
+    let at = 2u * params.c * (1u + own.chunk) + own.column;
+    sums[at] = all.a;
+    sums[at + params.c] = all.b;
   }
-  out[channel] = mean;
-  out[params.c + channel] = inverseSqrt(m2 / n + Elem(params.eps));
-  let unbiased = m2 / max(n - 1.0, 1.0);
-  running_mean[channel] += params.momentum * (mean - running_mean[channel]);
-  running_var[channel] += params.momentum * (unbiased - running_var[channel]);
-}
-
-// Evaluation: out[channel] = running mean, out[C + channel] = r.
-@compute @workgroup_size(GROUP)
-fn running(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let channel = rank(group, local, groups);
-  if (channel >= params.c) { return; }
-  out[channel] = running_mean[channel];
-  out[params.c + channel] = inverseSqrt(running_var[channel] + Elem(params.eps));
 }
 
 @compute @workgroup_size(GROUP)
 fn apply(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let i = rank(group, local, groups);
-  if (i >= params.m * params.c) { return; }
-  let channel = i % params.c;
-  let v = (x[i] - stats[channel]) * stats[params.c + channel] * gamma[channel] + beta[channel];
-  if (RELU) {
-    out[i] = select(v, Elem(), v < Elem()); // a NaN stays one
-  } else {
-    out[i] = v;
-  }
-}
-
-// The gradient that reaches the normalisation: nothing where ReLU cut.
-fn incoming(i: u32) -> Elem {
-  var g = Elem();
-  if (IN_PLACE) { g = out[i]; } else { g = dy[i]; }
-  if (RELU) { return select(Elem(), g, y[i] > Elem()); }
-  return g;
-}
-
-// out[chunk, channel] = (Σ g, Σ g·x̂) over the chunk's rows.
-@compute @workgroup_size(GROUP)
-fn gradient_sums(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let i = rank(group, local, groups);
-  if (i >= params.chunks * params.c) { return; }
-  let channel = i % params.c;
-  let first = (i / params.c) * params.rows;
-  let last = min(first + params.rows, params.m);
-  let mean = stats[channel];
-  let r = stats[params.c + channel];
-  var at = first * params.c + channel;
-  var s = Elem();
-  var t = Elem();
-  for (var row = first; row < last; row++) {
-    let g = incoming(at);
-    s += g;
-    t += g * ((x[at] - mean) * r);
-    at += params.c;
-  }
-  out[2u * i] = s;
-  out[2u * i + 1u] = t;
-}
-
-// out[channel] = dγ, out2[channel] = dβ.
-@compute @workgroup_size(GROUP)
-fn gradient_merge(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let channel = rank(group, local, groups);
-  if (channel >= params.c) { return; }
-  var s = Elem();
-  var t = Elem();
-  for (var chunk = 0u; chunk < params.chunks; chunk++) {
-    let at = 2u * (chunk * params.c + channel);
-    s += sums[at];
-    t += sums[at + 1u];
-  }
-  out[channel] = t;
-  out2[channel] = s;
-}
-
-// dx from g, with `sums` = dγ and `beta` = dβ of this call alone.
-@compute @workgroup_size(GROUP)
-fn gradient_input(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let i = rank(group, local, groups);
-  if (i >= params.m * params.c) { return; }
-  let channel = i % params.c;
-  let r = stats[params.c + channel];
-  var g = incoming(i);
+  let own = place(group, local, groups, params.c, params.chunks);
+  var mean = Vec();
+  var variance = Vec();
   if (TRAINING) {
-    let normal = (x[i] - stats[channel]) * r;
-    g -= (beta[channel] + normal * sums[channel]) / f32(params.m);
+    var all = Sum();
+    for (var chunk = own.lane; chunk < params.chunks; chunk += LANES) {
+      let n = f32(min(params.rows, params.m - chunk * params.rows));
+      let at = 2u * params.c * (1u + chunk) + own.column;
+      all = combine(all, Sum(n, sums[at], sums[at + params.c]));
+    }
+    all = together(all, local.x);
+    mean = all.a;
+    variance = all.b / all.n;
+  } else {
+    mean = running_mean[own.column];
+    variance = running_var[own.column];
   }
-  out[i] = g * gamma[channel] * r;
+  let r = inverseSqrt(variance + Vec(params.eps));
+  if (own.inside && own.chunk == 0u && own.lane == 0u) {
+    sums[own.column] = mean;
+    sums[params.c + own.column] = r;
+    if (TRAINING) {
+      let unbiased = variance * (f32(params.m) / f32(params.m - 1u));
+      running_mean[own.column] += params.momentum * (mean - running_mean[own.column]);
+      running_var[own.column] += params.momentum * (unbiased - running_var[own.column]);
+    }
+  }
+  let scale = r * gamma[own.column];
+  let shift = beta[own.column];
+  let first = own.chunk * params.rows + own.lane;
+  let last = select(first, min(own.chunk * params.rows + params.rows, params.m), own.inside);
+  var i = first * params.c + own.column;
+  for (var row = first; row < last; row += LANES) {
+    var v = fma(Vec(x[i]) - mean, scale, shift);
+    if (RESIDUAL) { v += Vec(residual[i]); }
+    if (RELU) { v = select(v, Vec(), v < Vec()); } // a NaN stays one
+    out[i] = Elem(v);
+    i += LANES * params.c;
+  }
 }

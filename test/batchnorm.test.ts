@@ -3,9 +3,10 @@ import * as assert from 'uvu/assert';
 import { Tensor } from '../src/core/tensor.ts';
 import * as ops from '../src/ops/index.ts';
 import { batchNormCases, batchNormInputs } from './cases/batchnorm.ts';
+import { gradcheck } from './cases/case.ts';
 import { close } from './check.ts';
 import { BEYOND_ONE_ROW, equalAtSamples, fromValues, pattern, patternAt } from './exact.ts';
-import { gpuTest, gradcheckAll, messageOf } from './gpu.ts';
+import { gpuTest, gradcheckAll, messageOf, onDevice } from './gpu.ts';
 import * as ref from './reference.ts';
 
 gradcheckAll(batchNormCases);
@@ -72,6 +73,44 @@ gpuTest('one value a channel, or another number of channels, is refused', async 
   assert.match(await messageOf(() => norm([1, 1, 1, 8], 8)), /one value per channel, whose variance is 0/);
   assert.match(await messageOf(() => norm([4, 8], 7)), /has 8 channels but gamma is \[7\]/);
   norm([1, 8], 8, false);
+  const x = Tensor.zeros([2, 8]);
+  const residual = Tensor.zeros([2, 4]);
+  assert.match(
+    await messageOf(() => ops.batchNorm(x, one(8), one(8), one(8), one(8), { training: true, residual })),
+    /x is \[2,8\] but the residual \[2,4\]/,
+  );
+});
+
+/** Barriers take software drivers long to compile, so these are few: columns of all kinds, empty lanes, several chunks. */
+const TREE_CASES = [
+  '[3,70], training, ReLU',
+  '[9,11,13,4], training, ReLU',
+  '[30,5,8], training, residual, ReLU',
+  '[5,3]',
+];
+
+for (const name of TREE_CASES) {
+  gpuTest(`the tree of a hardware adapter passes ${name}`, () =>
+    onDevice({ flags: 'checked' }, (other) => {
+      Object.defineProperty(other, 'adapter', { value: { ...other.adapter, software: false } });
+      const { make, what } = batchNormCases.find((one) => one.what === `batchNorm ${name}`)!;
+      return gradcheck({ ...make(), what });
+    }),
+  );
+}
+
+gpuTest('the variance of many rows is exact to some units, wherever the first row lies', async () => {
+  const rows = 20_000;
+  const values = Float32Array.from({ length: 4 * rows }, (_, i) => (i < 4 ? 20 : 3 + Math.sin(i)));
+  const variance = Tensor.full([4], 0);
+  const one = Tensor.full([4], 1);
+  ops.batchNorm(Tensor.from(values, [rows, 4]), one, one, Tensor.full([4], 0), variance, {
+    training: true,
+    momentum: 1,
+  });
+  const want = ref.channelMoments({ shape: [rows, 4], data: Float64Array.from(values) });
+  const unbiased = want.variance.map((value) => (value * rows) / (rows - 1));
+  close(await variance.read(), { shape: [4], data: unbiased }, { ulps: 16 }, 'variance');
 });
 
 test.run();

@@ -30,19 +30,20 @@ export const unaryBounds: Record<string, readonly [Bound, Bound]> = {
 };
 
 /**
- * Batch norm: allowances for y and, given dy, for [x, γ, β].
+ * Batch norm: allowances for y and, given dy, for [x, γ, β], or with a residual for [x, γ, β, residual].
  *
  * With r = 1/√(σ² + eps), m = mean|x| (inference: |μ|) and X = r·(|x| + m), the size of what x̂ is the difference of:
  *   y: |γ|·X + |β|.   dγ: Σ|dy|·X.   dβ: Σ|dy|.
  *   dx = γ·r·(dy − mean dy − x̂·mean(dy·x̂)): |γ|·r·(|dy| + mean|dy| + X·mean(|dy|·X)); inference: |γ|·r·|dy|.
  * 16 u: means are one-signed sums, accumulated in two levels (8 u), and r costs inverseSqrt's 4 u and σ²'s own error;
- * an error of μ moves σ² in second order only. A fused ReLU only removes terms, so the same allowances hold.
+ * an error of μ moves σ² in second order only. A fused ReLU only removes terms, so the same allowances hold. A residual adds |r|
+ * to y; its gradient is dy itself or 0.
  */
 export function batchNormBounds(
   x: Values,
   gamma: Values,
   beta: Values,
-  { training = true, eps = 1e-5, runningMean, runningVar }: BatchNormBoundOptions = {},
+  { training = true, eps = 1e-5, runningMean, runningVar, residual }: BatchNormBoundOptions = {},
 ): { y: Allowance; gradients: (dy: Values) => Allowance[] } {
   const ulps = 16;
   const C = gamma.data.length;
@@ -51,7 +52,12 @@ export function batchNormBounds(
   const r = (training ? variance : runningVar!.data).map((v) => 1 / Math.sqrt(v + eps));
   const size = map(x, (value, i) => r[i % C]! * (Math.abs(value) + Math.max(centre[i % C]!, Math.abs(mean[i % C]!))));
   return {
-    y: { ulps, terms: size.data.map((X, i) => Math.abs(gamma.data[i % C]!) * X + Math.abs(beta.data[i % C]!)) },
+    y: {
+      ulps,
+      terms: size.data.map(
+        (X, i) => Math.abs(gamma.data[i % C]!) * X + Math.abs(beta.data[i % C]!) + Math.abs(residual?.data[i] ?? 0),
+      ),
+    },
     gradients: (dy) => {
       const magnitude = map(dy, Math.abs);
       const product = map(magnitude, (d, i) => d * size.data[i]!);
@@ -66,6 +72,7 @@ export function batchNormBounds(
         { ulps, terms: dx },
         { ulps, terms: total(meanProduct) },
         { ulps, terms: total(meanDy) },
+        ...(residual ? [{ ulps: 0, terms: magnitude.data }] : []),
       ];
     },
   };
@@ -76,6 +83,7 @@ interface BatchNormBoundOptions {
   eps?: number;
   runningMean?: Values;
   runningVar?: Values;
+  residual?: Values | undefined;
 }
 
 const channelMeans = (x: Values): Float64Array => channelMoments(x).mean;

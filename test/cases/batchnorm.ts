@@ -12,7 +12,7 @@ interface Norm {
   offset?: number;
 }
 
-/** One channel, odd, no image, more than 64 channels, more than one chunk of rows, and a large mean. */
+/** One channel, odd, no image, more than 64 channels, more than one chunk of rows, in fours and one by one, and a large mean. */
 const norms: readonly Norm[] = [
   { shape: [2, 1] },
   { shape: [5, 3] },
@@ -20,6 +20,8 @@ const norms: readonly Norm[] = [
   { shape: [3, 70] },
   { shape: [2, 7, 9, 7] },
   { shape: [40, 13, 3] },
+  { shape: [9, 11, 13, 4] },
+  { shape: [2, 5, 3, 72] },
   { shape: [4, 5, 5, 3], offset: 1000 },
   { shape: [40, 13, 1], offset: -1000 },
 ];
@@ -42,27 +44,54 @@ export function batchNormInputs(
   ];
 }
 
-export const batchNormCases: OperationCase[] = norms.flatMap(({ shape, offset = 0 }) =>
-  [true, false].flatMap((training) =>
-    [false, true].map((relu) => {
-      const what = `[${shape}]${training ? ', training' : ''}${relu ? ', ReLU' : ''}${offset ? ` around ${offset}` : ''}`;
-      return operationCase('batchNorm', what, () => {
-        const cut = (seed: number) => {
-          const { y } = ref.batchNorm(...batchNormInputs(shape, seed, offset), { training });
-          return y.data.every((value) => Math.abs(value) > (offset ? 0.01 : 1e-3));
-        };
-        const seed = relu ? firstSeed(71, cut) : 71;
-        const [x, gamma, beta, runningMean, runningVar] = batchNormInputs(shape, seed, offset);
-        const bounds = batchNormBounds(x, gamma, beta, { training, runningMean, runningVar });
-        return {
-          op: ([t, g, b]) => ops.batchNorm(t, g, b, toTensor(runningMean), toTensor(runningVar), { training, relu }),
-          reference: ([t, g, b]) => ref.batchNorm(t, g, b, runningMean, runningVar, { training, relu }).y,
-          inputs: [x, gamma, beta],
-          bound: bounds.y,
-          gradientBounds: bounds.gradients,
-          count: 16,
-        };
-      });
-    }),
-  ),
-);
+/** Shapes that the residual form is checked on: columns in fours and one by one. */
+const residuals: readonly Norm[] = [{ shape: [2, 1] }, { shape: [3, 5, 3, 7] }, { shape: [30, 5, 8] }];
+
+const FORMS = [true, false].flatMap((training) => [false, true].map((relu) => ({ training, relu })));
+
+function batchNormCase(
+  batchNorm: typeof ops.batchNorm,
+  { shape, offset = 0 }: Norm,
+  { training, relu }: { training: boolean; relu: boolean },
+  withResidual: boolean,
+): OperationCase {
+  const what = [
+    `[${shape}]`,
+    ...(training ? [', training'] : []),
+    ...(withResidual ? [', residual'] : []),
+    ...(relu ? [', ReLU'] : []),
+    ...(offset ? [` around ${offset}`] : []),
+  ].join('');
+  return operationCase('batchNorm', what, () => {
+    const residualOf = (seed: number) => (withResidual ? uniform(shape, seed + 5) : undefined);
+    const farFromZero = (seed: number) => {
+      const { y } = ref.batchNorm(...batchNormInputs(shape, seed, offset), { training, residual: residualOf(seed) });
+      return y.data.every((value) => Math.abs(value) > (offset ? 0.01 : 1e-3));
+    };
+    const seed = relu ? firstSeed(71, farFromZero) : 71;
+    const [x, gamma, beta, runningMean, runningVar] = batchNormInputs(shape, seed, offset);
+    const residual = residualOf(seed);
+    const bounds = batchNormBounds(x, gamma, beta, { training, runningMean, runningVar, residual });
+    return {
+      op: ([t, g, b, r]) =>
+        batchNorm(t!, g!, b!, toTensor(runningMean), toTensor(runningVar), {
+          ...{ training, relu },
+          ...(r && { residual: r }),
+        }),
+      reference: ([t, g, b, r]) =>
+        ref.batchNorm(t!, g!, b!, runningMean, runningVar, { training, relu, residual: r }).y,
+      inputs: [x, gamma, beta, ...(residual ? [residual] : [])] as readonly Values[],
+      bound: bounds.y,
+      gradientBounds: bounds.gradients,
+      count: 16,
+    };
+  });
+}
+
+/** The cases of `batchNorm`, or of something else that must do the same. */
+export const batchNormCasesOf = (batchNorm: typeof ops.batchNorm): OperationCase[] => [
+  ...norms.flatMap((norm) => FORMS.map((form) => batchNormCase(batchNorm, norm, form, false))),
+  ...residuals.flatMap((norm) => FORMS.map((form) => batchNormCase(batchNorm, norm, form, true))),
+];
+
+export const batchNormCases = batchNormCasesOf(ops.batchNorm);

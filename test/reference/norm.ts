@@ -5,6 +5,8 @@ export interface BatchNormOptions {
   momentum?: number;
   eps?: number;
   relu?: boolean;
+  /** Added before ReLU; like x. */
+  residual?: Values | undefined;
 }
 
 export interface BatchNormResult {
@@ -25,7 +27,7 @@ export function channelMoments(x: Values): { mean: Float64Array; variance: Float
 }
 
 /**
- * y = γ·(x − μ)/√(σ² + eps) + β over the last axis, then max(y, 0) if `relu`.
+ * y = γ·(x − μ)/√(σ² + eps) + β (+ residual) over the last axis, then max(y, 0) if `relu`.
  *
  * Training takes μ and the biased σ² from the batch and moves the running statistics towards μ and the unbiased σ² by
  * `momentum`; otherwise μ and σ² are the running ones. x [...,C], the others [C]. As torch.nn.BatchNorm2d.
@@ -36,7 +38,7 @@ export function batchNorm(
   beta: Values,
   runningMean: Values,
   runningVar: Values,
-  { training = true, momentum = 0.1, eps = 1e-5, relu = false }: BatchNormOptions = {},
+  { training = true, momentum = 0.1, eps = 1e-5, relu = false, residual }: BatchNormOptions = {},
 ): BatchNormResult {
   const C = x.shape.at(-1)!;
   const batch = channelMoments(x);
@@ -45,7 +47,8 @@ export function batchNorm(
   const y = values(x.shape);
   for (let i = 0; i < y.data.length; i++) {
     const c = i % C;
-    const value = (gamma.data[c]! * (x.data[i]! - mean[c]!)) / Math.sqrt(variance[c]! + eps) + beta.data[c]!;
+    const normal = (x.data[i]! - mean[c]!) / Math.sqrt(variance[c]! + eps);
+    const value = gamma.data[c]! * normal + beta.data[c]! + (residual?.data[i] ?? 0);
     y.data[i] = relu ? Math.max(value, 0) : value;
   }
   if (!training) return { y, runningMean, runningVar };

@@ -1,0 +1,13 @@
+// What the kernels that sum down the columns of x[M, C] share. The rows are cut into chunks, each summed by one invocation or one
+// workgroup (COLUMNS) into a partial sum of two values a column; the next kernel combines the partial sums in fixed order before
+// it does its own work, so that no dispatch is spent on them. Neighbouring invocations have neighbouring columns.
+//
+// An including shader defines `Vec`, what is computed with (four columns at once where their number allows it; C then counts
+// fours), and `fn combine(p: Sum, q: Sum) -> Sum`.
+//#include "lib/grid.wgsl"
+//#include COLUMNS "lib/columns_alone.wgsl"
+
+// Of n rows.
+struct Sum { n: f32, a: Vec, b: Vec }
+// Where an invocation works: its column, its chunk of rows, its rank among the lanes that share the chunk.
+struct Place { column: u32, chunk: u32, lane: u32, inside: bool }

@@ -1,0 +1,48 @@
+import type { Tensor } from '../core/tensor.ts';
+import type { Consts } from '../gpu/shader.ts';
+
+/** How the kernels that sum down the columns of x [m, C] share its rows: `shaders/lib/columns.wgsl`. */
+export interface Columns {
+  consts: Consts;
+  /** Rows, columns in `Vec`s, rows of a chunk, chunks, rows of a lane that are summed before they are added to the rest. */
+  params: { m: number; c: number; rows: number; chunks: number; block: number };
+  /** Invocations in all. */
+  threads: number;
+}
+
+/** Lanes of a workgroup on hardware, the widest piece of a row that they take, and workgroups that fill a large GPU. */
+const HARDWARE = { group: 256, wide: 64, workgroups: 256 };
+/** Rows of a lane at least, where there are as many: fewer are not worth a partial sum. */
+const MIN_ROWS = 4;
+
+/**
+ * Chunks for x, whose last dimension are the columns.
+ *
+ * Each invocation of a kernel that follows combines the partial sums of all chunks first. On software adapters, where it is alone,
+ * that is a small part of its work with about √m/4 chunks, which are enough for as many cores as such an adapter has. On hardware
+ * the lanes of a workgroup share both, so there are chunks until the GPU is full.
+ */
+export function columnsOf(x: Tensor): Columns {
+  const channels = x.shape.at(-1)!;
+  const m = x.size / channels;
+  const fours = channels % 4 === 0;
+  const types = { Vec: fours ? 'vec4f' : 'f32' };
+  const c = fours ? channels / 4 : channels;
+  const { software, subgroupSizes } = x.storage.gpu.adapter;
+  if (software) {
+    const rows = Math.ceil(m / Math.ceil(Math.sqrt(m) / 4));
+    const chunks = Math.ceil(m / rows);
+    const params = { m, c, rows, chunks, block: Math.ceil(Math.sqrt(rows)) };
+    return { consts: { ...types, GROUP: subgroupSizes.max || 8 }, params, threads: chunks * c };
+  }
+  const { group: GROUP, wide, workgroups } = HARDWARE;
+  const WIDE = Math.min(wide, 2 ** Math.ceil(Math.log2(c)));
+  const lanes = GROUP / WIDE;
+  const across = Math.ceil(c / WIDE);
+  const wanted = Math.min(Math.ceil(workgroups / across), Math.ceil(m / (lanes * MIN_ROWS)));
+  const rows = Math.ceil(m / wanted);
+  const chunks = Math.ceil(m / rows);
+  const consts = { ...types, GROUP, WIDE, COLUMNS: 'lib/columns_tree.wgsl' };
+  const block = Math.ceil(Math.sqrt(rows / lanes));
+  return { consts, params: { m, c, rows, chunks, block }, threads: across * chunks * GROUP };
+}
