@@ -1,7 +1,8 @@
 // out[i] = value.
-//#include "lib/grid.wgsl"
+//#include "lib/walk.wgsl"
 
-alias Elem = f32;
+alias Elem = vec4f;
+alias Vec = vec4f;
 
 struct Params { n: u32, value: f32 }
 @group(0) @binding(0) var<uniform> params: Params;
@@ -9,6 +10,6 @@ struct Params { n: u32, value: f32 }
 
 @compute @workgroup_size(GROUP)
 fn fill(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let i = rank(group, local, groups);
-  if (i < params.n) { out[i] = Elem(params.value); }
+  let walk = walked(group, local, groups, params.n);
+  for (var i = walk.first; i < walk.end; i += GROUP) { out[i] = Elem(Vec(params.value)); }
 }

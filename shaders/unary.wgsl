@@ -1,5 +1,9 @@
 // y = f(x) and dx = dy·f′(x), element by element. OP names the case; a new function is one case in each switch.
-//#include "lib/grid.wgsl"
+//#include "lib/walk.wgsl"
+
+// What values are stored in, and what is computed with: four where their number allows it, else one.
+alias Elem = vec4f;
+alias Vec = vec4f;
 
 const OP: u32 = RELU;
 const RELU: u32 = 0u;
@@ -17,21 +21,21 @@ const SOFTPLUS: u32 = 11u;
 
 struct Params { n: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<f32>;
-@group(0) @binding(2) var<storage, read> dy: array<f32>;
-@group(0) @binding(3) var<storage, read_write> out: array<f32>;
+@group(0) @binding(1) var<storage, read> x: array<Elem>;
+@group(0) @binding(2) var<storage, read> dy: array<Elem>;
+@group(0) @binding(3) var<storage, read_write> out: array<Elem>;
 
-fn sigmoid(v: f32) -> f32 { return 1.0 / (1.0 + exp(-v)); }
+fn sigmoid(v: Vec) -> Vec { return 1.0 / (1.0 + exp(-v)); }
 
 // The builtin gives NaN for large arguments on several drivers; beyond ±15 the result is ±1 in f32 anyway.
-fn tanh_safe(v: f32) -> f32 { return tanh(clamp(v, -15.0, 15.0)); }
+fn tanh_safe(v: Vec) -> Vec { return tanh(clamp(v, Vec(-15.0), Vec(15.0))); }
 
 // GELU in its tanh form: x/2 · (1 + tanh(√(2/π)·(x + 0.044715·x³))).
-fn gelu_inner(v: f32) -> f32 { return 0.7978845608 * (v + 0.044715 * v * v * v); }
+fn gelu_inner(v: Vec) -> Vec { return 0.7978845608 * (v + 0.044715 * v * v * v); }
 
-fn f(v: f32) -> f32 {
+fn f(v: Vec) -> Vec {
   switch OP {
-    case RELU: { return select(v, 0.0, v < 0.0); } // not max(v, 0): a NaN must stay one
+    case RELU: { return select(v, Vec(), v < Vec()); } // not max(v, 0): a NaN must stay one
     case SIGMOID: { return sigmoid(v); }
     case TANH: { return tanh_safe(v); }
     case EXP: { return exp(v); }
@@ -42,21 +46,21 @@ fn f(v: f32) -> f32 {
     case SQUARE: { return v * v; }
     case SILU: { return v * sigmoid(v); }
     case GELU: { return 0.5 * v * (1.0 + tanh_safe(gelu_inner(v))); }
-    case SOFTPLUS: { return max(v, 0.0) + log(1.0 + exp(-abs(v))); }
+    case SOFTPLUS: { return max(v, Vec()) + log(1.0 + exp(-abs(v))); }
     default: { return v; }
   }
 }
 
-fn df(v: f32) -> f32 {
+fn df(v: Vec) -> Vec {
   switch OP {
-    case RELU: { return select(0.0, 1.0, v > 0.0); }
+    case RELU: { return select(Vec(), Vec(1.0), v > Vec()); }
     case SIGMOID: { let s = sigmoid(v); return s * (1.0 - s); }
     case TANH: { let t = tanh_safe(v); return 1.0 - t * t; }
     case EXP: { return exp(v); }
     case LOG: { return 1.0 / v; }
     case SQRT: { return 0.5 / sqrt(v); }
     case ABS: { return sign(v); }
-    case NEG: { return -1.0; }
+    case NEG: { return Vec(-1.0); }
     case SQUARE: { return 2.0 * v; }
     case SILU: { let s = sigmoid(v); return s * (1.0 + v * (1.0 - s)); }
     case GELU: {
@@ -64,18 +68,18 @@ fn df(v: f32) -> f32 {
       return 0.5 * (1.0 + t) + 0.5 * v * (1.0 - t * t) * 0.7978845608 * (1.0 + 0.134145 * v * v);
     }
     case SOFTPLUS: { return sigmoid(v); }
-    default: { return 1.0; }
+    default: { return Vec(1.0); }
   }
 }
 
 @compute @workgroup_size(GROUP)
 fn forward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let i = rank(group, local, groups);
-  if (i < params.n) { out[i] = f(x[i]); }
+  let walk = walked(group, local, groups, params.n);
+  for (var i = walk.first; i < walk.end; i += GROUP) { out[i] = Elem(f(Vec(x[i]))); }
 }
 
 @compute @workgroup_size(GROUP)
 fn backward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let i = rank(group, local, groups);
-  if (i < params.n) { out[i] = dy[i] * df(x[i]); }
+  let walk = walked(group, local, groups, params.n);
+  for (var i = walk.first; i < walk.end; i += GROUP) { out[i] = Elem(Vec(dy[i]) * df(Vec(x[i]))); }
 }

@@ -82,7 +82,7 @@ gpuTest('every specialisation that training a network uses compiles', () =>
 
 gpuTest('a constant that a shader does not have is refused', async () => {
   const message = await messageOf(() => onNull(({ pipelines }) => pipelines.get('unary', 'forward', { OPERATION: 1 })));
-  assert.match(message, /^unary\.wgsl has no constant OPERATION; it has GROUP, OP, RELU/);
+  assert.match(message, /^unary\.wgsl has no constant OPERATION; it has GROUP, EACH, OP, RELU/);
 });
 
 test.run();

@@ -1,5 +1,6 @@
 import { kernel } from './kernel.ts';
 import type { Tensor } from './tensor.ts';
+import { walkOver } from './walk.ts';
 
 const add = kernel('accumulate', 'add');
 const addIntoKernel = kernel('accumulate', 'add_into');
@@ -7,11 +8,13 @@ const addIntoKernel = kernel('accumulate', 'add_into');
 /** a + b in a new tensor. */
 export function sumOf(a: Tensor, b: Tensor): Tensor {
   const sum = a.emptyLike();
-  add({}, { a, b, sum }, { n: a.size }, a.size);
+  const { consts, n, threads } = walkOver(a.size);
+  add(consts, { a, b, sum }, { n }, threads);
   return sum;
 }
 
 /** a += b in place. */
 export function addInto(a: Tensor, b: Tensor): void {
-  addIntoKernel({}, { b, sum: a }, { n: a.size }, a.size);
+  const { consts, n, threads } = walkOver(a.size);
+  addIntoKernel(consts, { b, sum: a }, { n }, threads);
 }

@@ -5,6 +5,7 @@ import { type Shape, sameShape, showShape, sizeOf } from './shape.ts';
 import { enroll, excuse } from './step.ts';
 import { Storage } from './storage.ts';
 import { backward, type Node } from './tape.ts';
+import { walkOver } from './walk.ts';
 
 const fill = kernel('fill', 'fill');
 
@@ -75,7 +76,8 @@ export class Tensor {
   /** A tensor of one value, written by the GPU itself. */
   static full(shape: Shape, value: number, dtype: 'f32' | 'f16' = 'f32'): Tensor {
     const tensor = Tensor.empty(shape, dtype);
-    fill({ Elem: wgslType(dtype) }, { out: tensor }, { n: tensor.size, value }, tensor.size);
+    const { consts, n, threads } = walkOver(tensor.size, dtype);
+    fill(consts, { out: tensor }, { n, value }, threads);
     return tensor;
   }
 

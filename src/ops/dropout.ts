@@ -3,6 +3,7 @@ import { kernel } from '../core/kernel.ts';
 import { nextDraw, stepStorage } from '../core/stepbuffer.ts';
 import { record } from '../core/tape.ts';
 import type { Tensor } from '../core/tensor.ts';
+import { walkOver } from '../core/walk.ts';
 
 const apply = kernel('dropout', 'apply');
 
@@ -15,13 +16,15 @@ export function dropout(x: Tensor, p: number, { training }: { training: boolean 
   if (!(p >= 0 && p < 1))
     throw new ConfigError(`dropout: p is ${p}; it is a probability from 0 up to, not including, 1.`);
   if (!training || p === 0) return x;
-  const params = { n: x.size, draw: nextDraw(), p };
+  // All of the last four, too: a tensor's memory is whole fours.
+  const { consts, n, threads } = walkOver(4 * Math.ceil(x.size / 4));
+  const params = { n, draw: nextDraw(), p };
   const step = stepStorage();
   const y = x.emptyLike();
-  apply({}, { step, x, out: y }, params, x.size);
+  apply(consts, { step, x, out: y }, params, threads);
   return record(y, [x], (dy) => {
     const dx = x.emptyLike();
-    apply({}, { step, x: dy, out: dx }, params, x.size);
+    apply(consts, { step, x: dy, out: dx }, params, threads);
     return [dx];
   });
 }

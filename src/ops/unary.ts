@@ -1,6 +1,7 @@
 import { kernel } from '../core/kernel.ts';
 import { record } from '../core/tape.ts';
 import type { Tensor } from '../core/tensor.ts';
+import { walkOver } from '../core/walk.ts';
 
 const forward = kernel('unary', 'forward');
 const backward = kernel('unary', 'backward');
@@ -10,10 +11,11 @@ const unary =
   (OP: string) =>
   (x: Tensor): Tensor => {
     const y = x.emptyLike();
-    forward({ OP }, { x, out: y }, { n: x.size }, x.size);
+    const { consts, n, threads } = walkOver(x.size);
+    forward({ OP, ...consts }, { x, out: y }, { n }, threads);
     return record(y, [x], (dy) => {
       const dx = x.emptyLike();
-      backward({ OP }, { x, dy, out: dx }, { n: x.size }, x.size);
+      backward({ OP, ...consts }, { x, dy, out: dx }, { n }, threads);
       return [dx];
     });
   };

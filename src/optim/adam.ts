@@ -38,10 +38,12 @@ export class Adam extends Optimizer {
     return [this.beta2, 1 - momentum ** this.steps, 1 - this.beta2 ** this.steps, this.eps, 1 - this.beta2];
   }
 
-  protected override update({ parameters, gradients, state, firstBlock, count }: UpdateRange): void {
+  protected override update(range: UpdateRange): void {
+    const { parameters, gradients, state, firstBlock, count, consts, threads } = range;
     const [m, v] = state as [UpdateRange['parameters'], UpdateRange['parameters']];
     const operands = { step: stepStorage(), group_of: this.groupTable, gradient: gradients, p: parameters, m, v };
-    update({ DECOUPLED: this.decoupled }, operands, { n: count, at: this.hyper.at, first_block: firstBlock }, count);
+    const params = { n: count, at: this.hyper.at, first_block: firstBlock };
+    update({ DECOUPLED: this.decoupled, ...consts }, operands, params, threads);
   }
 }
 

@@ -3,6 +3,7 @@ import { ConfigError } from '../core/errors.ts';
 import { reserveStepWords, type StepSlot } from '../core/stepbuffer.ts';
 import { type GradientSlot, setGradientSlot } from '../core/tape.ts';
 import { Tensor } from '../core/tensor.ts';
+import { threadsOf } from '../core/walk.ts';
 import type { BufferRange } from '../gpu/stream.ts';
 
 /** What may change from step to step. */
@@ -23,6 +24,9 @@ export interface ParamGroup {
 const WORDS_PER_GROUP = 8;
 const FROZEN = 0xffffffff;
 
+/** Vec4s of a block, or of four, side by side; blocks that an invocation walks over. */
+const SHARES = { hardware: { GROUP: 64, EACH: 1 }, software: { GROUP: 16, EACH: 32 } };
+
 /** A range of the arenas that one dispatch updates. */
 export interface UpdateRange {
   parameters: BufferRange;
@@ -31,6 +35,9 @@ export interface UpdateRange {
   firstBlock: number;
   /** Values in fours. */
   count: number;
+  /** `GROUP` and `EACH`, and invocations in all. */
+  consts: { GROUP: number; EACH: number };
+  threads: number;
 }
 
 /**
@@ -120,6 +127,7 @@ export abstract class Optimizer {
   /** The chunks, cut where a parameter alone is larger than the adapter can bind. */
   private *ranges(): Generator<UpdateRange> {
     const { gpu } = this.parameters[0]!.storage;
+    const share = SHARES[gpu.adapter.software ? 'software' : 'hardware'];
     const most = Math.floor(gpu.limits.maxStorageBufferBindingSize / BLOCK_BYTES) * BLOCK_BYTES;
     for (const [c, { sizeBytes: all }] of this.arenas.parameters.chunks.entries()) {
       for (let offsetBytes = 0; offsetBytes < all; offsetBytes += most) {
@@ -131,6 +139,8 @@ export abstract class Optimizer {
           state: this.arenas.state.map(range),
           firstBlock: this.firstBlocks[c]! + offsetBytes / BLOCK_BYTES,
           count: sizeBytes / 16,
+          consts: share,
+          threads: threadsOf(sizeBytes / 16, share),
         };
       }
     }

@@ -28,7 +28,8 @@ export class SGD extends Optimizer {
     this.nesterov = nesterov;
   }
 
-  protected override update({ parameters, gradients, state, firstBlock, count }: UpdateRange): void {
+  protected override update(range: UpdateRange): void {
+    const { parameters, gradients, state, firstBlock, count, consts, threads } = range;
     const operands = {
       step: stepStorage(),
       group_of: this.groupTable,
@@ -36,6 +37,7 @@ export class SGD extends Optimizer {
       p: parameters,
       m: state[0]!,
     };
-    update({ NESTEROV: this.nesterov }, operands, { n: count, at: this.hyper.at, first_block: firstBlock }, count);
+    const params = { n: count, at: this.hyper.at, first_block: firstBlock };
+    update({ NESTEROV: this.nesterov, ...consts }, operands, params, threads);
   }
 }

@@ -13,7 +13,7 @@ interface MaskKey {
 
 /** Element `i` of dropout's mask, drawn on the CPU: 1/(1 − p) where it is kept, else 0. */
 export function maskAt(i: number, p: number, { seed, step, draw }: MaskKey): number {
-  const uniform01 = (pcg4d(seed, step, draw, i)[0] >>> 8) / 2 ** 24;
+  const uniform01 = (pcg4d(seed, step, draw, i >> 2)[i & 3]! >>> 8) / 2 ** 24;
   return uniform01 >= Math.fround(p) ? 1 / (1 - p) : 0;
 }
 
