@@ -2,11 +2,18 @@
 // ⌊p·H/P⌋ up to ⌈(p+1)·H/P⌉. Backward gathers: an invocation owns one input element and visits the windows that cover it, so
 // nothing is added by two invocations at once and the order is fixed.
 //
-// Elem is four neighbouring channels where their number allows it (`c` then counts fours), else one; Index the same in u32.
+// Where windows do not hang over the edge, an invocation walks along a row instead, and so it does on the way back where they
+// also fill the image side by side: no index is divided for each element, and each dy is read once.
+//
+// Elem is what four neighbouring channels are stored in where their number allows it (`c` then counts fours), else one; Vec is
+// what they are computed with, Index the same in u32, and Winners what the ranks of their maxima are stored in.
 //#include "lib/grid.wgsl"
+//#include WINNERS "lib/winners_bytes.wgsl"
 
 alias Elem = vec4f;
+alias Vec = vec4f;
 alias Index = vec4u;
+alias Winners = u32;
 
 const ADAPTIVE: bool = false;
 const K: u32 = 2u;
@@ -18,14 +25,15 @@ const PAD_W: u32 = 0u;
 // Average over K·L also where the window hangs over the edge.
 const COUNT_PADDING: bool = true;
 
-struct Params { n: u32, h: u32, w: u32, c: u32, p: u32, q: u32 }
+// `strips` invocations share a row of windows, `span` for each.
+struct Params { n: u32, h: u32, w: u32, c: u32, p: u32, q: u32, span: u32, strips: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<Elem>;
 @group(0) @binding(2) var<storage, read> dy: array<Elem>;
 @group(0) @binding(3) var<storage, read_write> y: array<Elem>;
-// Where the maximum was: row·W + column of the input.
-@group(0) @binding(4) var<storage, read_write> argmax: array<Index>;
-@group(0) @binding(5) var<storage, read> winner: array<Index>;
+// Where the maximum was, see `rank_in`.
+@group(0) @binding(4) var<storage, read_write> argmax: array<Winners>;
+@group(0) @binding(5) var<storage, read> winner: array<Winners>;
 @group(0) @binding(6) var<storage, read_write> dx: array<Elem>;
 
 // Input rows [x, y) of output row `at`, cut to the image.
@@ -40,6 +48,12 @@ fn covering(at: u32, input: u32, output: u32, kernel: u32, stride: u32, pad: u32
   if (ADAPTIVE) { return vec2u(at * output / input, ((at + 1u) * output + input - 1u) / input); }
   let first = select(0u, (at + pad + 1u - kernel + stride - 1u) / stride, at + pad + 1u > kernel);
   return vec2u(first, min((at + pad) / stride + 1u, output));
+}
+
+// How input (h, w) is known among the elements of window (p, q): by its place in a window that is the same everywhere, or in the image.
+fn rank_in(p: u32, q: u32, h: u32, w: u32) -> Index {
+  if (ADAPTIVE) { return Index(h * params.w + w); }
+  return Index((h + PAD_H - p * STRIDE_H) * L + w + PAD_W - q * STRIDE_W);
 }
 
 fn area(rows: vec2u, columns: vec2u) -> f32 {
@@ -57,19 +71,82 @@ fn max_forward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id
   let n = i / params.c / params.q / params.p;
   let rows = window(p, params.h, params.p, K, STRIDE_H, PAD_H);
   let columns = window(q, params.w, params.q, L, STRIDE_W, PAD_W);
-  var best_at = Index(rows.x * params.w + columns.x);
-  var best = x[((n * params.h + rows.x) * params.w + columns.x) * params.c + channel];
+  var best_at = rank_in(p, q, rows.x, columns.x);
+  var best = Vec(x[((n * params.h + rows.x) * params.w + columns.x) * params.c + channel]);
   for (var h = rows.x; h < rows.y; h++) {
     for (var w = columns.x; w < columns.y; w++) {
-      let v = x[((n * params.h + h) * params.w + w) * params.c + channel];
+      let v = Vec(x[((n * params.h + h) * params.w + w) * params.c + channel]);
       // Nothing is greater than a NaN, so it stays. It is known by its bits: a compiler may take v != v for an ordered comparison.
       let wins = (v > best) | ((bitcast<Index>(v) & Index(0x7fffffffu)) > Index(0x7f800000u));
       best = select(best, v, wins);
-      best_at = select(best_at, Index(h * params.w + w), wins);
+      best_at = select(best_at, rank_in(p, q, h, w), wins);
     }
   }
-  y[i] = best;
-  argmax[i] = best_at;
+  y[i] = Elem(best);
+  argmax[i] = pack(best_at);
+}
+
+// A strip of a row of windows: the first and the one after the last, and where the first is in y, and its corner in x.
+struct Strip { first: u32, end: u32, window: u32, corner: u32 }
+
+fn strip_of(i: u32) -> Strip {
+  let channel = i % params.c;
+  let row = i / params.c / params.strips;
+  let first = ((i / params.c) % params.strips) * params.span;
+  let n = row / params.p;
+  let top = n * params.h + (row - n * params.p) * STRIDE_H;
+  return Strip(
+    first, min(first + params.span, params.q),
+    (row * params.q + first) * params.c + channel,
+    (top * params.w + first * STRIDE_W) * params.c + channel,
+  );
+}
+
+// Windows that do not hang over the edge.
+@compute @workgroup_size(GROUP)
+fn max_inside(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
+  let i = rank(group, local, groups);
+  if (i >= params.n * params.p * params.strips * params.c) { return; }
+  let strip = strip_of(i);
+  var window = strip.window;
+  var corner = strip.corner;
+  for (var q = strip.first; q < strip.end; q++) {
+    var best = Vec(x[corner]);
+    var best_at = Index();
+    for (var k = 0u; k < K; k++) {
+      for (var l = 0u; l < L; l++) {
+        let v = Vec(x[corner + (k * params.w + l) * params.c]);
+        let wins = (v > best) | ((bitcast<Index>(v) & Index(0x7fffffffu)) > Index(0x7f800000u));
+        best = select(best, v, wins);
+        best_at = select(best_at, Index(k * L + l), wins);
+      }
+    }
+    y[window] = Elem(best);
+    argmax[window] = pack(best_at);
+    window += params.c;
+    corner += STRIDE_W * params.c;
+  }
+}
+
+// Windows that lie side by side and leave nothing over.
+@compute @workgroup_size(GROUP)
+fn max_tiles_backward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
+  let i = rank(group, local, groups);
+  if (i >= params.n * params.p * params.strips * params.c) { return; }
+  let strip = strip_of(i);
+  var window = strip.window;
+  var corner = strip.corner;
+  for (var q = strip.first; q < strip.end; q++) {
+    let g = Vec(dy[window]);
+    let best_at = unpack(winner[window]);
+    for (var k = 0u; k < K; k++) {
+      for (var l = 0u; l < L; l++) {
+        dx[corner + (k * params.w + l) * params.c] = Elem(select(Vec(), g, best_at == Index(k * L + l)));
+      }
+    }
+    window += params.c;
+    corner += STRIDE_W * params.c;
+  }
 }
 
 @compute @workgroup_size(GROUP)
@@ -82,15 +159,14 @@ fn max_backward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_i
   let n = i / params.c / params.w / params.h;
   let rows = covering(h, params.h, params.p, K, STRIDE_H, PAD_H);
   let columns = covering(w, params.w, params.q, L, STRIDE_W, PAD_W);
-  let own = Index(h * params.w + w);
-  var sum = Elem();
+  var sum = Vec();
   for (var p = rows.x; p < rows.y; p++) {
     for (var q = columns.x; q < columns.y; q++) {
       let at = ((n * params.p + p) * params.q + q) * params.c + channel;
-      sum += select(Elem(), dy[at], winner[at] == own);
+      sum += select(Vec(), Vec(dy[at]), unpack(winner[at]) == rank_in(p, q, h, w));
     }
   }
-  dx[i] = sum;
+  dx[i] = Elem(sum);
 }
 
 // Row sums first, then their sum: two levels keep the rounding of a large window small.
@@ -104,15 +180,15 @@ fn average_forward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocatio
   let n = i / params.c / params.q / params.p;
   let rows = window(p, params.h, params.p, K, STRIDE_H, PAD_H);
   let columns = window(q, params.w, params.q, L, STRIDE_W, PAD_W);
-  var sum = Elem();
+  var sum = Vec();
   for (var h = rows.x; h < rows.y; h++) {
-    var row = Elem();
+    var row = Vec();
     for (var w = columns.x; w < columns.y; w++) {
-      row += x[((n * params.h + h) * params.w + w) * params.c + channel];
+      row += Vec(x[((n * params.h + h) * params.w + w) * params.c + channel]);
     }
     sum += row;
   }
-  y[i] = sum / area(rows, columns);
+  y[i] = Elem(sum / area(rows, columns));
 }
 
 @compute @workgroup_size(GROUP)
@@ -125,13 +201,13 @@ fn average_backward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocati
   let n = i / params.c / params.w / params.h;
   let over_p = covering(h, params.h, params.p, K, STRIDE_H, PAD_H);
   let over_q = covering(w, params.w, params.q, L, STRIDE_W, PAD_W);
-  var sum = Elem();
+  var sum = Vec();
   for (var p = over_p.x; p < over_p.y; p++) {
     let rows = window(p, params.h, params.p, K, STRIDE_H, PAD_H);
     for (var q = over_q.x; q < over_q.y; q++) {
       let columns = window(q, params.w, params.q, L, STRIDE_W, PAD_W);
-      sum += dy[((n * params.p + p) * params.q + q) * params.c + channel] / area(rows, columns);
+      sum += Vec(dy[((n * params.p + p) * params.q + q) * params.c + channel]) / area(rows, columns);
     }
   }
-  dx[i] = sum;
+  dx[i] = Elem(sum);
 }

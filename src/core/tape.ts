@@ -17,6 +17,8 @@ export interface Node {
   readonly inputs: readonly (Tensor | null)[];
   /** Tensors that only the backward function uses. */
   saved: readonly Tensor[];
+  /** Inputs, or the output, whose values the backward function reads. */
+  readonly reads: ReadonlySet<Tensor | null>;
   backward: BackwardFn | null;
 }
 
@@ -50,17 +52,45 @@ export const tracked = (tensor: Tensor | null): boolean =>
 
 /**
  * Puts an operation on the tape: `y` was computed from `inputs`, and `backward` gives the inputs' gradients. `saved` are tensors
- * made for the backward pass alone; they are freed after it, or at once when nothing is recorded. Returns `y`.
+ * made for the backward pass alone; they are freed after it, or at once when nothing is recorded. `reads` are those of the inputs
+ * and `y` whose values `backward` reads (their shapes may always be asked for): what is not read need not be kept. Returns `y`.
  */
 export function record(
   y: Tensor,
   inputs: readonly (Tensor | null)[],
   backward: BackwardFn,
   saved: readonly Tensor[] = [],
+  reads: readonly (Tensor | null)[] = [y, ...inputs],
 ): Tensor {
-  if (recording && inputs.some(tracked)) y.node = { order: created++, output: y, inputs, saved, backward };
-  else for (const tensor of saved) tensor.free('the operation that made it');
+  if (recording && inputs.some(tracked)) {
+    y.node = { order: created++, output: y, inputs, saved, reads: new Set(reads), backward };
+    for (const tensor of y.node.reads) if (tensor) readers.set(tensor, (readers.get(tensor) ?? 0) + 1);
+  } else for (const tensor of saved) tensor.free('the operation that made it');
   return y;
+}
+
+/** By tensor, how many operations on the tape have a backward function that reads it. */
+const readers = new WeakMap<Tensor, number>();
+const released = new WeakSet<Tensor>();
+
+/**
+ * Says that no operation will be recorded on `tensor` any more: it is freed as soon as no backward function reads it, which may
+ * be now. `by` is for the message of who uses it all the same.
+ */
+export function letGo(tensor: Tensor, by: string): void {
+  if (tensor.requiresGrad || isKept(tensor)) return;
+  if (readers.get(tensor)) released.add(tensor);
+  else tensor.free(by);
+}
+
+/** Called when a node has run: its backward function reads nothing any more. */
+function doneReading(node: Node): void {
+  for (const tensor of node.reads) {
+    if (!tensor) continue;
+    const left = readers.get(tensor)! - 1;
+    readers.set(tensor, left);
+    if (left === 0 && released.has(tensor) && !isKept(tensor)) tensor.free('backward()');
+  }
 }
 
 /** Sends the gradient of `parameter` to `tensor` from now on, overwriting it first in each step. */
@@ -154,6 +184,7 @@ export function backward(root: Tensor, dy: Tensor): void {
       gradients.drop(gradient);
     }
     for (const tensor of node.saved) tensor.free('backward()');
+    doneReading(node);
     const { output } = node;
     if (!spared.has(output) && !output.requiresGrad && !isKept(output)) output.free('backward()');
     node.saved = [];

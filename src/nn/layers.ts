@@ -1,7 +1,7 @@
 import { ShapeError } from '../core/errors.ts';
 import type { Random } from '../core/random.ts';
 import { type Pair, pair } from '../core/shape.ts';
-import { isRecording } from '../core/tape.ts';
+import { letGo } from '../core/tape.ts';
 import { Tensor } from '../core/tensor.ts';
 import * as ops from '../ops/index.ts';
 import { constant, kaimingStd, normal, uniform } from './init.ts';
@@ -25,9 +25,8 @@ export class Sequential extends Module {
     for (const layer of this.layers) {
       const before = y;
       y = layer.forward(before);
-      // Without a tape nobody needs what lies between two layers.
-      if (!isRecording() && before !== x && before !== y && before.storage !== y.storage)
-        before.free('Sequential, without a tape');
+      // Nobody but the tape needs what lies between two layers.
+      if (before !== x && before !== y) letGo(before, 'Sequential, which keeps nothing between its layers');
     }
     return y;
   }

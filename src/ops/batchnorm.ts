@@ -98,5 +98,7 @@ export function batchNorm(
       return [dx, dgamma, dbeta, dresidual];
     },
     [sums],
+    // With a residual, where ReLU cut cannot be told from x alone.
+    [x, gamma, beta, relu && residual ? y : null],
   );
 }

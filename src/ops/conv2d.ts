@@ -49,12 +49,13 @@ export function conv2d(
   const shape: ConvShape = { N, H, W, C, K, R, S, P, Q, strideH, strideW, padH, padW };
   const y = Tensor.empty([N, P, Q, K]);
   convForward(x, w, b, y, shape);
-  return record(y, [x, w, b], (dy, needs) => {
+  const backward = (dy: Tensor, needs: readonly boolean[]) => {
     const dx = needs[0] ? x.emptyLike() : null;
     if (dx) convDgrad(dy, w, dx, shape);
     const dw = needs[1] ? gradientFor(w) : null;
     if (dw) convWgrad(x, dy, dw, shape);
     const db = b && needs[2] ? foldInto(gradientFor(b), dy, [0, 1, 2]) : null;
     return [dx, dw, db];
-  });
+  };
+  return record(y, [x, w, b], backward, [], [x, w]);
 }

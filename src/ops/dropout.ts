@@ -22,9 +22,10 @@ export function dropout(x: Tensor, p: number, { training }: { training: boolean 
   const step = stepStorage();
   const y = x.emptyLike();
   apply(consts, { step, x, out: y }, params, threads);
-  return record(y, [x], (dy) => {
+  const backward = (dy: Tensor) => {
     const dx = x.emptyLike();
     apply(consts, { step, x: dy, out: dx }, params, threads);
     return [dx];
-  });
+  };
+  return record(y, [x], backward, [], []);
 }

@@ -39,7 +39,7 @@ export function linearWithin(x: Tensor, w: Tensor, b: Tensor | null, limitBytes:
     copyBox(part.shape, part, whole(part.shape), y, corner(y.shape, [0, slice.first]));
     part.free('linear');
   }
-  return record(y, [x, w, b], (dy, needs) => {
+  const backward = (dy: Tensor, needs: readonly boolean[]) => {
     const dx = needs[0] ? x.emptyLike() : null;
     const dw = needs[1] ? gradientFor(w) : null;
     for (const slice of slices) {
@@ -58,7 +58,8 @@ export function linearWithin(x: Tensor, w: Tensor, b: Tensor | null, limitBytes:
       if (part !== dy) part.free('linear');
     }
     return [dx, dw, b && needs[2] ? foldInto(gradientFor(b), dy, [0]) : null];
-  });
+  };
+  return record(y, [x, w, b], backward, [], [x, w]);
 }
 
 /** Rows of w, features of y. */

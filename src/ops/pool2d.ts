@@ -5,7 +5,9 @@ import { record } from '../core/tape.ts';
 import { Tensor } from '../core/tensor.ts';
 
 const maxForward = kernel('pool2d', 'max_forward');
+const maxInside = kernel('pool2d', 'max_inside');
 const maxBackward = kernel('pool2d', 'max_backward');
+const maxTilesBackward = kernel('pool2d', 'max_tiles_backward');
 const averageForward = kernel('pool2d', 'average_forward');
 const averageBackward = kernel('pool2d', 'average_backward');
 
@@ -24,8 +26,14 @@ export interface AveragePoolOptions extends PoolOptions {
 
 interface Plan {
   consts: Record<string, number | boolean | string>;
-  params: { n: number; h: number; w: number; c: number; p: number; q: number };
+  params: { n: number; h: number; w: number; c: number; p: number; q: number; span: number; strips: number };
   shape: number[];
+  /** No window hangs over the edge. */
+  inside: boolean;
+  /** And they lie side by side and leave nothing over. */
+  tiles: boolean;
+  /** Elements of the largest window. */
+  area: number;
 }
 
 function images(op: string, x: Tensor): [number, number, number, number] {
@@ -36,11 +44,19 @@ function images(op: string, x: Tensor): [number, number, number, number] {
 /** Kernels take four channels at once where their number allows it. */
 const elementsOf = (c: number) =>
   c % 4 === 0
-    ? { types: { Elem: 'vec4f', Index: 'vec4u' }, columns: c / 4 }
-    : { types: { Elem: 'f32', Index: 'u32' }, columns: c };
+    ? { types: { Elem: 'vec4f', Vec: 'vec4f', Index: 'vec4u' }, columns: c / 4 }
+    : { types: { Elem: 'f32', Vec: 'f32', Index: 'u32' }, columns: c };
 
 /** Invocations for a tensor of the plan: one an element of its kernels. */
 const invocations = (tensor: Tensor, { params }: Plan): number => (tensor.size / tensor.shape[3]!) * params.c;
+
+/** Windows of a row that one invocation walks over: on hardware there are more invocations, for a GPU is wide. */
+const HARDWARE_SPAN = 4;
+
+function strips(x: Tensor, q: number): { span: number; strips: number } {
+  const span = x.storage.gpu.adapter.software ? q : Math.min(q, HARDWARE_SPAN);
+  return { span, strips: Math.ceil(q / span) };
+}
 
 function windows(op: string, x: Tensor, { kernel: side, stride = side, padding = 0 }: PoolOptions): Plan {
   const [n, h, w, c] = images(op, x);
@@ -56,7 +72,10 @@ function windows(op: string, x: Tensor, { kernel: side, stride = side, padding =
   const q = windowOutput(op, w, L, STRIDE_W, PAD_W);
   const { types, columns } = elementsOf(c);
   const consts = { ...types, K, L, STRIDE_H, STRIDE_W, PAD_H, PAD_W };
-  return { consts, params: { n, h, w, c: columns, p, q }, shape: [n, p, q, c] };
+  const inside = PAD_H === 0 && PAD_W === 0;
+  const tiles = inside && STRIDE_H === K && STRIDE_W === L && p * K === h && q * L === w;
+  const params = { n, h, w, c: columns, p, q, ...strips(x, q) };
+  return { consts, params, shape: [n, p, q, c], inside, tiles, area: K * L };
 }
 
 function adaptive(op: string, x: Tensor, output: Pair): Plan {
@@ -64,38 +83,50 @@ function adaptive(op: string, x: Tensor, output: Pair): Plan {
   const [p, q] = pair(output);
   expectPositive(op, 'the output size', [p, q]);
   const { types, columns } = elementsOf(c);
-  return { consts: { ...types, ADAPTIVE: true }, params: { n, h, w, c: columns, p, q }, shape: [n, p, q, c] };
+  const params = { n, h, w, c: columns, p, q, ...strips(x, q) };
+  const consts = { ...types, ADAPTIVE: true };
+  return { consts, params, shape: [n, p, q, c], inside: false, tiles: false, area: h * w };
 }
 
+const BYTES = { WINNERS: 'lib/winners_bytes.wgsl', Winners: 'u32' };
+const WORDS = { WINNERS: 'lib/winners_words.wgsl' };
+
 function maxPool(x: Tensor, plan: Plan): Tensor {
-  const { consts, params, shape } = plan;
+  const { params, shape, inside, tiles, area } = plan;
   const y = Tensor.empty(shape);
-  const winner = Tensor.empty(shape, 'u32');
-  maxForward(consts, { x, y, argmax: winner }, params, invocations(y, plan));
+  const packed = shape[3]! % 4 === 0 && !plan.consts.ADAPTIVE && area <= 256;
+  const winner = Tensor.empty([packed ? y.size / 4 : y.size], 'u32');
+  const consts = { ...plan.consts, ...(packed ? BYTES : { ...WORDS, Winners: plan.consts.Index! }) };
+  const walkers = params.n * params.p * params.strips * params.c;
+  const [forward, threads] = inside ? [maxInside, walkers] : [maxForward, invocations(y, plan)];
+  forward(consts, { x, y, argmax: winner }, params, threads);
   const backward = (dy: Tensor) => {
     const dx = x.emptyLike();
-    maxBackward(consts, { dy, winner, dx }, params, invocations(x, plan));
+    if (tiles) maxTilesBackward(consts, { dy, winner, dx }, params, walkers);
+    else maxBackward(consts, { dy, winner, dx }, params, invocations(x, plan));
     return [dx];
   };
-  return record(y, [x], backward, [winner]);
+  return record(y, [x], backward, [winner], []);
 }
 
 function averagePool(x: Tensor, plan: Plan): Tensor {
-  const { consts, params, shape } = plan;
+  const { params, shape } = plan;
+  const consts = { ...plan.consts, ...WORDS, Winners: plan.consts.Index! };
   const y = Tensor.empty(shape);
   averageForward(consts, { x, y }, params, invocations(y, plan));
-  return record(y, [x], (dy) => {
+  const backward = (dy: Tensor) => {
     const dx = x.emptyLike();
     averageBackward(consts, { dy, dx }, params, invocations(x, plan));
     return [dx];
-  });
+  };
+  return record(y, [x], backward, [], []);
 }
 
 /**
  * Largest value of each window.
  *
- * x [N,H,W,C] → y [N,P,Q,C], P = ⌊(H + 2·padding − kernel)/stride⌋ + 1. Saves where the maxima were; of equal ones the first gets
- * the gradient, as in PyTorch.
+ * x [N,H,W,C] → y [N,P,Q,C], P = ⌊(H + 2·padding − kernel)/stride⌋ + 1. Saves where the maxima were, a byte each for
+ * windows of up to 256 elements; of equal ones the first gets the gradient, as in PyTorch.
  */
 export const maxPool2d = (x: Tensor, options: PoolOptions): Tensor => maxPool(x, windows('maxPool2d', x, options));
 

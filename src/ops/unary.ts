@@ -13,11 +13,12 @@ const unary =
     const y = x.emptyLike();
     const { consts, n, threads } = walkOver(x.size);
     forward({ OP, ...consts }, { x, out: y }, { n }, threads);
-    return record(y, [x], (dy) => {
+    const gradient = (dy: Tensor) => {
       const dx = x.emptyLike();
       backward({ OP, ...consts }, { x, dy, out: dx }, { n }, threads);
       return [dx];
-    });
+    };
+    return record(y, [x], gradient, [], [x]);
   };
 
 /** max(x, 0); the gradient at 0 is 0. */
