@@ -4,22 +4,26 @@
 // Cross-entropy of a row with label t, smoothing e and class weights w:
 //   loss = −Σ_c a_c·log p_c,   a_c = (1 − e)·w_t·[c = t] + e/C·w_c,   ∂loss/∂x_c = p_c·Σa − a_c
 // which is PyTorch's definition. A row's label beyond C (padding of a last batch) counts nothing.
-//#include "lib/grid.wgsl"
+//
+// Their sum is made in the same dispatch: by one invocation or one workgroup (COLUMNS), since there are few rows.
+//#include "lib/columns.wgsl"
+
+alias Vec = f32;
 
 const LOG: bool = false;
 const WEIGHTED: bool = false;
 
-struct Params { n: u32, c: u32, smoothing: f32, scale: f32 }
+struct Params { n: u32, c: u32, smoothing: f32, scale: f32, block: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read> y: array<f32>;
 @group(0) @binding(3) var<storage, read> dy: array<f32>;
 @group(0) @binding(4) var<storage, read> labels: array<u32>;
 @group(0) @binding(5) var<storage, read> weight: array<f32>;
-// What the sum of the losses is divided by, for a weighted mean.
-@group(0) @binding(6) var<storage, read> divisor: array<f32>;
+// What the sum of the losses is multiplied by.
+@group(0) @binding(6) var<storage, read> factor: array<f32>;
 @group(0) @binding(7) var<storage, read_write> out: array<f32>;
-@group(0) @binding(8) var<storage, read_write> row_weight: array<f32>;
+@group(0) @binding(8) var<storage, read_write> out_factor: array<f32>;
 
 fn maximum(first: u32) -> f32 {
   var m = x[first];
@@ -68,17 +72,12 @@ fn backward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) l
   }
 }
 
-// out[row] = the row's loss, row_weight[row] = w_t.
-@compute @workgroup_size(GROUP)
-fn cross_entropy(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let row = rank(group, local, groups);
-  if (row >= params.n) { return; }
+fn combine(p: Sum, q: Sum) -> Sum { return Sum(p.n + q.n, p.a + q.a, p.b + q.b); }
+
+// a = the row's loss, b = w_t.
+fn row_loss(row: u32) -> Sum {
   let label = labels[row];
-  if (label >= params.c) {
-    out[row] = 0.0;
-    row_weight[row] = 0.0;
-    return;
-  }
+  if (label >= params.c) { return Sum(); }
   let first = row * params.c;
   let m = maximum(first);
   let log_s = log(exp_sum(first, m));
@@ -88,11 +87,40 @@ fn cross_entropy(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_
   }
   let w = class_weight(label);
   let nll = w * (log_s - (x[first + label] - m));
-  out[row] = (1.0 - params.smoothing) * nll + params.smoothing / f32(params.c) * smooth_loss;
-  row_weight[row] = w;
+  return Sum(1.0, (1.0 - params.smoothing) * nll + params.smoothing / f32(params.c) * smooth_loss, w);
 }
 
-// out = dx. `dy` holds one value, or one a row; `scale` (1/N of a mean) and the divisor (of a weighted one) apply to it.
+// out[row] = the row's loss.
+@compute @workgroup_size(GROUP)
+fn cross_entropies(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
+  let row = rank(group, local, groups);
+  if (row < params.n) { out[row] = row_loss(row).a; }
+}
+
+// out = the sum of the losses times out_factor, which is `scale`, divided by the sum of the labels' weights when MEAN_WEIGHTED.
+// Summed in blocks, whose sums are added then.
+const MEAN_WEIGHTED: bool = false;
+@compute @workgroup_size(GROUP)
+fn cross_entropy(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
+  let own = place(group, local, groups, 1u, 1u);
+  let end = select(0u, params.n, own.inside);
+  var all = Sum();
+  for (var start = own.lane; start < end; start += params.block * LANES) {
+    var part = Sum();
+    let last = min(start + params.block * LANES, end);
+    for (var row = start; row < last; row += LANES) { part = combine(part, row_loss(row)); }
+    all = combine(all, part);
+  }
+  all = together(all, local.x);
+  if (own.inside && own.lane == 0u) {
+    var scale = params.scale;
+    if (MEAN_WEIGHTED) { scale /= all.b; }
+    out[0] = all.a * scale;
+    out_factor[0] = scale;
+  }
+}
+
+// out = dx. `dy` holds one value, to which `factor` applies, or one a row.
 const ROW_GRADIENT: bool = false;
 @compute @workgroup_size(GROUP)
 fn cross_entropy_backward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
@@ -104,9 +132,8 @@ fn cross_entropy_backward(@builtin(workgroup_id) group: vec3u, @builtin(local_in
     for (var c = 0u; c < params.c; c++) { out[first + c] = 0.0; }
     return;
   }
-  var g = params.scale;
-  if (ROW_GRADIENT) { g *= dy[row]; } else { g *= dy[0]; }
-  if (WEIGHTED && !ROW_GRADIENT) { g /= divisor[0]; }
+  var g = 0.0;
+  if (ROW_GRADIENT) { g = dy[row]; } else { g = dy[0] * factor[0]; }
   let m = maximum(first);
   let s = exp_sum(first, m);
   let e = params.smoothing / f32(params.c);

@@ -18,7 +18,7 @@ export interface Node {
   /** Tensors that only the backward function uses. */
   saved: readonly Tensor[];
   /** Inputs, or the output, whose values the backward function reads. */
-  readonly reads: ReadonlySet<Tensor | null>;
+  readonly reads: Set<Tensor>;
   backward: BackwardFn | null;
 }
 
@@ -63,8 +63,8 @@ export function record(
   reads: readonly (Tensor | null)[] = [y, ...inputs],
 ): Tensor {
   if (recording && inputs.some(tracked)) {
-    y.node = { order: created++, output: y, inputs, saved, reads: new Set(reads), backward };
-    for (const tensor of y.node.reads) if (tensor) readers.set(tensor, (readers.get(tensor) ?? 0) + 1);
+    y.node = { order: created++, output: y, inputs, saved, reads: new Set(reads.filter((tensor) => tensor !== null)), backward };
+    for (const tensor of y.node.reads) readers.set(tensor, (readers.get(tensor) ?? 0) + 1);
   } else for (const tensor of saved) tensor.free('the operation that made it');
   return y;
 }
@@ -83,14 +83,17 @@ export function letGo(tensor: Tensor, by: string): void {
   else tensor.free(by);
 }
 
-/** Called when a node has run: its backward function reads nothing any more. */
-function doneReading(node: Node): void {
-  for (const tensor of node.reads) {
-    if (!tensor) continue;
-    const left = readers.get(tensor)! - 1;
-    readers.set(tensor, left);
-    if (left === 0 && released.has(tensor) && !isKept(tensor)) tensor.free('backward()');
-  }
+/** Called when `node`'s backward function reads `tensor` no more. */
+function doneReading(node: Node, tensor: Tensor): void {
+  if (!node.reads.delete(tensor)) return;
+  const left = readers.get(tensor)! - 1;
+  readers.set(tensor, left);
+  if (left === 0 && released.has(tensor) && !isKept(tensor)) tensor.free('backward()');
+}
+
+/** Called by a backward function that reads `tensor` no more: its memory may serve for what the function makes next. */
+export function doneWith(tensor: Tensor): void {
+  if (running) doneReading(running.node, tensor);
 }
 
 /** Sends the gradient of `parameter` to `tensor` from now on, overwriting it first in each step. */
@@ -108,6 +111,21 @@ export function gradientFor(input: Tensor): Tensor {
   const slot = slots.get(input);
   return slot && !slot.filled ? slot.tensor : input.emptyLike();
 }
+
+/** Gradients whose columns, along the last dimension, are known to sum to zero. */
+const balanced = new WeakSet<Tensor>();
+
+/**
+ * Says that a gradient sums to zero over all but its last dimension, as that of a batch norm's input does, whose mean is taken
+ * off: the bias of a layer before it gets the gradient 0, and nobody need add up rounding errors to find that. Returns it.
+ */
+export function sumsToZero(gradient: Tensor): Tensor {
+  balanced.add(gradient);
+  return gradient;
+}
+
+/** True for a gradient that `sumsToZero` was called with. */
+export const knownToSumToZero = (gradient: Tensor): boolean => balanced.has(gradient);
 
 /** Gradients on their way, each with the number of places that still need it. */
 class Gradients {
@@ -154,13 +172,13 @@ class Gradients {
   }
 }
 
-let running: Gradients | null = null;
+let running: { node: Node; gradients: Gradients } | null = null;
 
 /**
  * True when a backward function may write its result over `dy`, the gradient that it was given, and return that: nobody else
  * will read it.
  */
-export const mayOverwrite = (dy: Tensor): boolean => running?.sole(dy) ?? false;
+export const mayOverwrite = (dy: Tensor): boolean => running?.gradients.sole(dy) ?? false;
 
 /** Runs the tape backwards from `root`, whose gradient is `dy`. See `Tensor.backward`. */
 export function backward(root: Tensor, dy: Tensor): void {
@@ -184,7 +202,7 @@ export function backward(root: Tensor, dy: Tensor): void {
       gradients.drop(gradient);
     }
     for (const tensor of node.saved) tensor.free('backward()');
-    doneReading(node);
+    for (const tensor of node.reads) doneReading(node, tensor);
     const { output } = node;
     if (!spared.has(output) && !output.requiresGrad && !isKept(output)) output.free('backward()');
     node.saved = [];
@@ -204,7 +222,7 @@ function reachable(root: Node): Node[] {
 function run(node: Node, dy: Tensor, gradients: Gradients): void {
   if (!node.backward) throw alreadyFreed();
   const needs = node.inputs.map(tracked);
-  running = gradients;
+  running = { node, gradients };
   const results = noGrad(() => node.backward!(dy, needs));
   running = null;
   for (const [i, gradient] of results.entries()) {

@@ -75,10 +75,14 @@ export class Tensor {
 
   /** A tensor of one value, written by the GPU itself. */
   static full(shape: Shape, value: number, dtype: 'f32' | 'f16' = 'f32'): Tensor {
-    const tensor = Tensor.empty(shape, dtype);
-    const { consts, n, threads } = walkOver(tensor.size, dtype);
-    fill(consts, { out: tensor }, { n, value }, threads);
-    return tensor;
+    return Tensor.empty(shape, dtype).fill(value);
+  }
+
+  /** Overwrites a floating-point tensor with one value, on the GPU. Returns it. */
+  fill(value: number): this {
+    const { consts, n, threads } = walkOver(this.size, this.dtype);
+    fill(consts, { out: this }, { n, value }, threads);
+    return this;
   }
 
   get size(): number {

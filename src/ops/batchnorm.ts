@@ -1,7 +1,7 @@
 import { ShapeError } from '../core/errors.ts';
 import { kernel } from '../core/kernel.ts';
 import { sameShape, showShape } from '../core/shape.ts';
-import { gradientFor, mayOverwrite, record } from '../core/tape.ts';
+import { gradientFor, mayOverwrite, record, sumsToZero } from '../core/tape.ts';
 import { Tensor } from '../core/tensor.ts';
 import { columnsOf } from './columns.ts';
 
@@ -95,7 +95,7 @@ export function batchNorm(
         params,
         threads,
       );
-      return [dx, dgamma, dbeta, dresidual];
+      return [training ? sumsToZero(dx) : dx, dgamma, dbeta, dresidual];
     },
     [sums],
     // With a residual, where ReLU cut cannot be told from x alone.

@@ -12,8 +12,16 @@ export interface Columns {
 
 /** Lanes of a workgroup on hardware, the widest piece of a row that they take, and workgroups that fill a large GPU. */
 const HARDWARE = { group: 256, wide: 64, workgroups: 256 };
+const TREE = 'lib/columns_tree.wgsl';
 /** Rows of a lane at least, where there are as many: fewer are not worth a partial sum. */
 const MIN_ROWS = 4;
+
+/** The same for one column of scalars that is summed at once: by one invocation, on hardware by one workgroup. */
+export function columnOf(x: Tensor): { consts: Consts; lanes: number; threads: number } {
+  if (x.storage.gpu.adapter.software) return { consts: { GROUP: 1 }, lanes: 1, threads: 1 };
+  const lanes = HARDWARE.group;
+  return { consts: { GROUP: lanes, WIDE: 1, COLUMNS: TREE }, lanes, threads: lanes };
+}
 
 /**
  * Chunks for x, whose last dimension are the columns.
@@ -42,7 +50,7 @@ export function columnsOf(x: Tensor): Columns {
   const wanted = Math.min(Math.ceil(workgroups / across), Math.ceil(m / (lanes * MIN_ROWS)));
   const rows = Math.ceil(m / wanted);
   const chunks = Math.ceil(m / rows);
-  const consts = { ...types, GROUP, WIDE, COLUMNS: 'lib/columns_tree.wgsl' };
+  const consts = { ...types, GROUP, WIDE, COLUMNS: TREE };
   const block = Math.ceil(Math.sqrt(rows / lanes));
   return { consts, params: { m, c, rows, chunks, block }, threads: across * chunks * GROUP };
 }

@@ -1,8 +1,8 @@
 import { ShapeError } from '../core/errors.ts';
 import { expectPositive, type Pair, pair, showShape, windowOutput } from '../core/shape.ts';
-import { gradientFor, record } from '../core/tape.ts';
+import { doneWith, gradientFor, record } from '../core/tape.ts';
 import { Tensor } from '../core/tensor.ts';
-import { foldInto } from './fold.ts';
+import { biasGradient } from './fold.ts';
 import { convDgrad, convForward, convWgrad } from './matrix/convolve.ts';
 import type { ConvShape } from './matrix/problem.ts';
 
@@ -50,11 +50,12 @@ export function conv2d(
   const y = Tensor.empty([N, P, Q, K]);
   convForward(x, w, b, y, shape);
   const backward = (dy: Tensor, needs: readonly boolean[]) => {
-    const dx = needs[0] ? x.emptyLike() : null;
-    if (dx) convDgrad(dy, w, dx, shape);
     const dw = needs[1] ? gradientFor(w) : null;
     if (dw) convWgrad(x, dy, dw, shape);
-    const db = b && needs[2] ? foldInto(gradientFor(b), dy, [0, 1, 2]) : null;
+    doneWith(x);
+    const dx = needs[0] ? x.emptyLike() : null;
+    if (dx) convDgrad(dy, w, dx, shape);
+    const db = b && needs[2] ? biasGradient(b, dy) : null;
     return [dx, dw, db];
   };
   return record(y, [x, w, b], backward, [], [x, w]);

@@ -1,5 +1,6 @@
 import { kernel } from '../core/kernel.ts';
 import { type Shape, sameShape, sizeOf } from '../core/shape.ts';
+import { gradientFor, knownToSumToZero } from '../core/tape.ts';
 import { Tensor } from '../core/tensor.ts';
 
 const stage = kernel('reduce', 'fold');
@@ -51,6 +52,17 @@ export function reduceTo(x: Tensor, shape: Shape): Tensor {
   const result = reduced.view(shape);
   reduced.free('the reduction');
   return result;
+}
+
+/** The gradient of a bias b [C] that was added to every row of y [N, …, C], from that of y. No tape. */
+export function biasGradient(b: Tensor, dy: Tensor): Tensor {
+  const db = gradientFor(b);
+  if (knownToSumToZero(dy)) return db.fill(0);
+  return foldInto(
+    db,
+    dy,
+    dy.shape.slice(1).map((_, axis) => axis),
+  );
 }
 
 /** Sums x over `axes` into `out`, which has the size that is left; returns `out`. No tape. */

@@ -5,7 +5,7 @@ import { Storage } from '../core/storage.ts';
 import { gradientFor, record } from '../core/tape.ts';
 import { Tensor } from '../core/tensor.ts';
 import { copyBox, corner, whole } from './box.ts';
-import { foldInto } from './fold.ts';
+import { biasGradient } from './fold.ts';
 import { multiply } from './matrix/multiply.ts';
 
 /**
@@ -57,7 +57,7 @@ export function linearWithin(x: Tensor, w: Tensor, b: Tensor | null, limitBytes:
       }
       if (part !== dy) part.free('linear');
     }
-    return [dx, dw, b && needs[2] ? foldInto(gradientFor(b), dy, [0]) : null];
+    return [dx, dw, b && needs[2] ? biasGradient(b, dy) : null];
   };
   return record(y, [x, w, b], backward, [], [x, w]);
 }

@@ -3,17 +3,17 @@ import { kernel } from '../core/kernel.ts';
 import { showShape } from '../core/shape.ts';
 import { record } from '../core/tape.ts';
 import { Tensor } from '../core/tensor.ts';
-import { div } from './binary.ts';
-import { fold } from './fold.ts';
+import { columnOf } from './columns.ts';
 
 const forward = kernel('softmax', 'forward');
 const backward = kernel('softmax', 'backward');
+const losses = kernel('softmax', 'cross_entropies');
 const lossForward = kernel('softmax', 'cross_entropy');
 const lossBackward = kernel('softmax', 'cross_entropy_backward');
 
 const rowsOf = (x: Tensor) => {
   const c = x.shape.at(-1)!;
-  return { n: x.size / c, c, smoothing: 0, scale: 1 };
+  return { n: x.size / c, c, smoothing: 0, scale: 1, block: 1 };
 };
 
 const softmaxOf =
@@ -64,31 +64,29 @@ export function crossEntropy(
   if (weight && weight.size !== c) {
     throw new ShapeError(`crossEntropy: ${c} classes but ${weight.size} weights.`);
   }
-  const params = { n, c, smoothing: labelSmoothing, scale: reduction === 'mean' && !weight ? 1 / n : 1 };
+  const { consts, lanes, threads } = columnOf(x);
+  const block = Math.ceil(Math.sqrt(n / lanes));
+  const mean = reduction === 'mean';
+  const params = { n, c, smoothing: labelSmoothing, scale: mean && !weight ? 1 / n : 1, block };
   const WEIGHTED = weight !== undefined;
-  const rows = Tensor.empty([n]);
-  const rowWeight = Tensor.empty([n]);
-  lossForward({ WEIGHTED }, { x, labels, out: rows, row_weight: rowWeight, weight: weight ?? x }, params, n);
-
-  let loss = rows;
-  let divisor: Tensor | undefined;
-  if (reduction !== 'none') {
-    loss = fold('SUM', rows, [0], params.scale);
-    rows.free('crossEntropy');
-    if (WEIGHTED) divisor = reduction === 'mean' ? fold('SUM', rowWeight, [0]) : Tensor.full([1], 1);
-    if (divisor) loss = div(loss.detach(), divisor);
-  }
-  rowWeight.free('crossEntropy');
-  return record(
-    loss,
-    [x],
-    (dy) => {
+  const operands = { x, labels, weight: weight ?? x };
+  if (reduction === 'none') {
+    const loss = Tensor.empty([n]);
+    losses({ WEIGHTED }, { ...operands, out: loss }, params, n);
+    return record(loss, [x], (dy) => {
       const dx = x.emptyLike();
-      const ROW_GRADIENT = reduction === 'none';
-      const operands = { x, labels, dy, out: dx, weight: weight ?? x, divisor: divisor ?? x };
-      lossBackward({ WEIGHTED, ROW_GRADIENT }, operands, params, n);
+      lossBackward({ WEIGHTED, ROW_GRADIENT: true }, { ...operands, dy, factor: dy, out: dx }, params, n);
       return [dx];
-    },
-    divisor ? [divisor] : [],
-  );
+    });
+  }
+  const loss = Tensor.empty([1]);
+  const factor = Tensor.empty([1]);
+  const out = { out: loss, out_factor: factor };
+  lossForward({ ...consts, WEIGHTED, MEAN_WEIGHTED: WEIGHTED && mean }, { ...operands, ...out }, params, threads);
+  const backward = (dy: Tensor) => {
+    const dx = x.emptyLike();
+    lossBackward({ WEIGHTED }, { ...operands, dy, factor, out: dx }, params, n);
+    return [dx];
+  };
+  return record(loss, [x], backward, [factor]);
 }
