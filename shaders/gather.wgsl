@@ -1,6 +1,6 @@
 // A batch from the data set: x[n] = normalise(augment(images[index[n]])), for f32 x[N, SIZE, SIZE, CHANNELS] from u8 images of
-// SIDE×SIDE×SOURCE_CHANNELS. An invocation makes one pixel: it finds where the pixel comes from, samples there with bilinear
-// weights (beyond the edge the image is mirrored), and normalises. All random choices depend on (seed, step, draw, n) alone.
+// SIDE×SIDE×SOURCE_CHANNELS. An invocation makes some neighbouring pixels of a row: it finds where each comes from, samples there with
+// bilinear weights (beyond the edge the image is mirrored), and normalises. All random choices depend on (seed, step, draw, n) alone.
 //
 // From output to source, in coordinates from −1 to 1: flip, rotation by up to `angle`, shift by up to `shift` of the side; then
 // a rectangle may be erased (Zhong et al. 2020: half the images, 2 to 33 % of the area, sides 0.3 to 3.3), to the mean, which is 0.
@@ -12,9 +12,11 @@ const SOURCE_CHANNELS: u32 = 1u;
 const FLIP: bool = false;
 const WARP: bool = false;
 const ERASE: bool = false;
+// Pixels are taken as they are: no warp, and the image has the right size.
+const EXACT: bool = false;
 
 struct Params {
-  n: u32, at: u32, side: u32, size: u32, draw: u32,
+  n: u32, at: u32, side: u32, size: u32, draw: u32, span: u32, strips: u32,
   shift: f32, angle: f32,
   mean0: f32, mean1: f32, mean2: f32, scale0: f32, scale1: f32, scale2: f32,
 }
@@ -59,48 +61,71 @@ fn sample(image: u32, place: vec2f, channel: u32) -> f32 {
   return mix(top, bottom, part.x);
 }
 
-// Whether output pixel `pixel` lies in the rectangle that is erased from image n.
-fn erased(n: u32, pixel: vec2f) -> bool {
+// Where image n is erased: corner (row, column), then the opposite corner.
+fn rectangle(n: u32) -> vec4f {
   let a = pcg4d(vec4u(step[1], step[0], params.draw + 1u, n));
-  if (uniform01(a.x) >= 0.5) { return false; }
+  if (uniform01(a.x) >= 0.5) { return vec4f(); }
   let area = mix(0.02, 0.33, uniform01(a.y));
   let ratio = exp(log(3.3) * centred(a.z));
   let b = pcg4d(vec4u(step[1], step[0], params.draw + 2u, n));
   let extent = min(vec2f(sqrt(area * ratio), sqrt(area / ratio)), vec2f(1.0)) * f32(params.size);
   let corner = vec2f(uniform01(b.x), uniform01(b.y)) * (f32(params.size) - extent);
-  return all(pixel >= corner) && all(pixel < corner + extent);
+  return vec4f(corner, corner + extent);
 }
 
+// The value of one source channel for the output pixel (row, column).
+fn value(image: u32, row: u32, column: u32, place: vec2f, channel: u32) -> f32 {
+  if (EXACT) { return byte(((image * params.side + row) * params.side + column) * SOURCE_CHANNELS + channel); }
+  return sample(image, place, channel);
+}
+
+// `strips` invocations share a row of `size` pixels, `span` for each.
 @compute @workgroup_size(GROUP)
 fn gather(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
   let i = rank(group, local, groups);
-  let pixels = params.size * params.size;
-  if (i >= params.n * pixels) { return; }
-  let n = i / pixels;
-  let row = (i % pixels) / params.size;
-  let column = i % params.size;
+  if (i >= params.n * params.size * params.strips) { return; }
+  let strip = i % params.strips;
+  let row = (i / params.strips) % params.size;
+  let n = i / params.strips / params.size;
+  let first = strip * params.span;
+  let last = min(first + params.span, params.size);
   let image = step[params.at + n];
-  if (i % pixels == 0u) { batch_labels[n] = select(labels[min(image, arrayLength(&labels) - 1u)], NONE, image == NONE); }
+  if (row == 0u && strip == 0u) {
+    batch_labels[n] = select(labels[min(image, arrayLength(&labels) - 1u)], NONE, image == NONE);
+  }
+  var out = ((n * params.size + row) * params.size + first) * CHANNELS;
   if (image == NONE) {
-    for (var c = 0u; c < CHANNELS; c++) { x[i * CHANNELS + c] = 0.0; }
+    for (var at = out; at < out + (last - first) * CHANNELS; at++) { x[at] = 0.0; }
     return;
   }
   let r = pcg4d(vec4u(step[1], step[0], params.draw, n));
-  var u = (2.0 * vec2f(f32(row), f32(column)) + 1.0) / f32(params.size) - 1.0;
-  if (FLIP && uniform01(r.x) < 0.5) { u.y = -u.y; }
+  let flipped = FLIP && uniform01(r.x) < 0.5;
+  var turn = mat2x2f(1.0, 0.0, 0.0, 1.0);
+  var shift = vec2f();
   if (WARP) {
     let a = params.angle * centred(r.w);
-    u = vec2f(cos(a) * u.x - sin(a) * u.y, sin(a) * u.x + cos(a) * u.y);
-    u += 2.0 * params.shift * vec2f(centred(r.y), centred(r.z));
+    turn = mat2x2f(cos(a), sin(a), -sin(a), cos(a));
+    shift = 2.0 * params.shift * vec2f(centred(r.y), centred(r.z));
   }
+  var hole = vec4f();
+  if (ERASE) { hole = rectangle(n); }
   let side = f32(params.side);
-  var place = ((u + 1.0) * side - 1.0) * 0.5;
-  if (WARP) { place = vec2f(mirror(place.x, side), mirror(place.y, side)); }
-  let gone = ERASE && erased(n, vec2f(f32(row), f32(column)));
-  let mean = vec3f(params.mean0, params.mean1, params.mean2);
-  let scale = vec3f(params.scale0, params.scale1, params.scale2);
-  for (var c = 0u; c < CHANNELS; c++) {
-    let from_channel = min(c, SOURCE_CHANNELS - 1u);
-    x[i * CHANNELS + c] = select((sample(image, place, from_channel) - mean[c]) * scale[c], 0.0, gone);
+  let mean = array(params.mean0, params.mean1, params.mean2);
+  let scale = array(params.scale0, params.scale1, params.scale2);
+  for (var column = first; column < last; column++) {
+    let pixel = vec2f(f32(row), f32(column));
+    var u = (2.0 * pixel + 1.0) / f32(params.size) - 1.0;
+    if (flipped) { u.y = -u.y; }
+    if (WARP) { u = turn * u + shift; }
+    var place = ((u + 1.0) * side - 1.0) * 0.5;
+    if (WARP) { place = vec2f(mirror(place.x, side), mirror(place.y, side)); }
+    let from_column = select(column, params.size - 1u - column, flipped);
+    let gone = ERASE && all(pixel >= hole.xy) && all(pixel < hole.zw);
+    var v = value(image, row, from_column, place, 0u);
+    for (var c = 0u; c < CHANNELS; c++) {
+      if (c > 0u && c < SOURCE_CHANNELS) { v = value(image, row, from_column, place, c); }
+      x[out + c] = select((v - mean[c]) * scale[c], 0.0, gone);
+    }
+    out += CHANNELS;
   }
 }

@@ -1,7 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { keep, step } from '../src/core/step.ts';
-import { isRecording, noGrad, record } from '../src/core/tape.ts';
+import { isRecording, letGo, noGrad, record } from '../src/core/tape.ts';
 import { Tensor } from '../src/core/tensor.ts';
 import * as ops from '../src/ops/index.ts';
 import { gpuTest, messageOf } from './gpu.ts';
@@ -149,6 +149,53 @@ gpuTest('saved tensors live until backward, or not at all when nothing is record
   const unused = Tensor.from([5]);
   noGrad(() => record(ops.neg(x), [x], () => [null], [unused]));
   assert.not(unused.alive);
+});
+
+gpuTest('what is let go of is freed at once, or when no backward function reads it any more', async () => {
+  const x = parameter(-1, 2);
+  const y = ops.relu(x);
+  const z = ops.square(y); // reads y
+  const sum = ops.sum(z); // reads nothing of z but its shape; said nowhere, so z is kept
+  letGo(y, 'a test');
+  assert.ok(y.alive);
+  sum.backward();
+  assert.not(y.alive);
+  assert.equal(await valuesOf(x.grad), [0, 4]);
+
+  const unread = ops.dropout(ops.relu(parameter(1, 2)), 0.5, { training: true });
+  const after = ops.dropout(unread, 0.5, { training: true });
+  letGo(unread, 'a test');
+  assert.match(await messageOf(() => unread.storage), /was freed by a test/);
+  ops.sum(after).backward();
+});
+
+gpuTest('parameters and what is kept are not let go of', () => {
+  const x = parameter(1, 2);
+  letGo(x, 'a test');
+  const y = keep(ops.dropout(x, 0.5, { training: true }));
+  letGo(y, 'a test');
+  assert.ok(x.alive && y.alive);
+});
+
+const channels = 4;
+/** A convolution with bias, then batch norm; the bias's gradient, which is zero in truth unless the sum also goes elsewhere. */
+async function biasBeforeNorm(training: boolean, elsewhere: boolean): Promise<number[]> {
+  const data = Float32Array.from({ length: 2 * 5 * 5 * 3 }, (_, i) => Math.sin(3 * i));
+  const weights = Float32Array.from({ length: channels * 3 }, (_, i) => Math.cos(i));
+  const w = Tensor.from(weights, [channels, 1, 1, 3], { requiresGrad: true });
+  const b = parameter(...new Array<number>(channels).fill(0.5));
+  const y = ops.conv2d(Tensor.from(data, [2, 5, 5, 3]), w, b);
+  const [one, zero] = [Tensor.full([channels], 1), Tensor.full([channels], 0)];
+  const normal = ops.batchNorm(y, one, zero, Tensor.full([channels], 0), Tensor.full([channels], 1), { training });
+  const loss = ops.sum(ops.square(normal));
+  (elsewhere ? ops.add(loss, ops.sum(y)) : loss).backward();
+  return valuesOf(b.grad);
+}
+
+gpuTest('a bias before a batch norm has the gradient 0 where the batch’s mean is taken off, and only there', async () => {
+  assert.equal(await biasBeforeNorm(true, false), [0, 0, 0, 0]);
+  assert.ok((await biasBeforeNorm(false, false)).every((value) => Math.abs(value) > 0.1));
+  for (const value of await biasBeforeNorm(true, true)) assert.ok(Math.abs(value - 50) < 1e-3, `${value}`);
 });
 
 test.run();

@@ -53,4 +53,10 @@ export class Storage implements BufferRange {
   release(): void {
     if (--this.holders === 0 && this.pooled) this.gpu.pool.release(this.pool);
   }
+
+  /** `release` of memory whose size nobody will ask for again: it is not kept for others. */
+  discard(): void {
+    const { gpu, pool } = this;
+    if (--this.holders === 0 && this.pooled) gpu.stream.afterwards(() => gpu.pool.discard(pool));
+  }
 }

@@ -176,7 +176,7 @@ export class Tensor {
   moveTo(memory: Storage): void {
     memory.gpu.stream.copy(this.storage, memory);
     excuse(this);
-    this.memory.release();
+    this.memory.discard();
     this.memory = memory;
   }
 

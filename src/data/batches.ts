@@ -145,6 +145,10 @@ export class Batches {
     const labels = Tensor.empty([batch], 'u32');
     const { flip, shift, angleRad, erase } = augmentation;
     const WARP = shift > 0 || angleRad > 0;
+    const EXACT = !WARP && size === this.set.side;
+    // Software drivers pay for each invocation; on hardware there are as many as there are pixels.
+    const span = x.storage.gpu.adapter.software ? size : 1;
+    const strips = Math.ceil(size / span);
     const draw = flip || WARP || erase ? [nextDraw(), nextDraw(), nextDraw()][0]! : 0;
     const channel = (values: number[], c: number) => values[Math.min(c, values.length - 1)]!;
     const [mean0, mean1, mean2] = [0, 1, 2].map((c) => channel(normalisation.mean, c)) as [number, number, number];
@@ -154,13 +158,13 @@ export class Batches {
       number,
     ];
     gather(
-      { CHANNELS: channels, SOURCE_CHANNELS: this.set.channels, FLIP: flip, WARP, ERASE: erase },
+      { CHANNELS: channels, SOURCE_CHANNELS: this.set.channels, FLIP: flip, WARP, ERASE: erase, EXACT },
       { step: stepStorage(), images: this.images, labels: this.labels, x, batch_labels: labels },
       {
-        ...{ n: batch, at: this.indices.at, side: this.set.side, size, draw, shift, angle: angleRad },
+        ...{ n: batch, at: this.indices.at, side: this.set.side, size, draw, span, strips, shift, angle: angleRad },
         ...{ mean0, mean1, mean2, scale0, scale1, scale2 },
       },
-      batch * size * size,
+      batch * size * strips,
     );
     return { x, labels };
   }

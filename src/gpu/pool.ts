@@ -69,6 +69,13 @@ export class BufferPool {
     waiting.splice(at, 0, buffer);
   }
 
+  /** Takes a buffer back that nobody will ask for again, and destroys it; the caller has submitted what used it. */
+  discard({ buffer, sizeBytes }: PoolBuffer): void {
+    buffer.destroy();
+    this.stats.liveBytes -= sizeBytes;
+    this.stats.allocatedBytes -= sizeBytes;
+  }
+
   /** Destroys all buffers that nobody holds; the caller has submitted what used them. */
   trim(): void {
     for (const waiting of this.free.values()) {

@@ -24,10 +24,12 @@ type Command =
   | { kind: 'copy'; from: BufferRange; to: BufferRange }
   | { kind: 'clear'; range: BufferRange }
   | { kind: 'write'; range: BufferRange; data: Uint8Array }
+  | { kind: 'call'; fn: () => void }
   | { kind: 'fetch'; from: BufferRange; to: GPUBuffer };
 
 type DispatchCommand = Extract<Command, { kind: 'dispatch' }>;
 type WriteCommand = Extract<Command, { kind: 'write' }>;
+type CallCommand = Extract<Command, { kind: 'call' }>;
 
 /** Commands taken out of the stream by `capture`, to be run with `replay`. */
 export type Recording = readonly Command[];
@@ -120,6 +122,11 @@ export class CommandStream {
   /** Writes `data` when its turn comes. The array is not copied: it must not change before the next flush. */
   write(range: BufferRange, data: Uint8Array): void {
     this.commands.push({ kind: 'write', range, data });
+  }
+
+  /** Calls `fn` when all that was recorded before has been submitted. */
+  afterwards(fn: () => void): void {
+    this.commands.push({ kind: 'call', fn });
   }
 
   /** The bytes of a range, after all that was recorded before has run. */
@@ -231,6 +238,11 @@ export class CommandStream {
         this.encodeWrite(command);
         continue;
       }
+      if (command.kind === 'call') {
+        submit();
+        command.fn();
+        continue;
+      }
       encoder ??= this.device.createCommandEncoder();
       if (command.kind === 'dispatch') {
         pass ??= encoder.beginComputePass();
@@ -261,7 +273,7 @@ export class CommandStream {
     this.device.queue.writeBuffer(range.pool.buffer, range.offsetBytes, data as Uint8Array<ArrayBuffer>);
   }
 
-  private encodeCopy(encoder: GPUCommandEncoder, command: Exclude<Command, DispatchCommand | WriteCommand>): void {
+  private encodeCopy(encoder: GPUCommandEncoder, command: Exclude<Command, DispatchCommand | WriteCommand | CallCommand>): void {
     if (command.kind === 'clear') {
       const { pool, offsetBytes, sizeBytes } = command.range;
       encoder.clearBuffer(pool.buffer, offsetBytes, sizeBytes);
@@ -294,6 +306,9 @@ export class CommandStream {
       if (command.kind === 'write') {
         submit();
         this.encodeWrite(command);
+      } else if (command.kind === 'call') {
+        submit();
+        command.fn();
       } else if (command.kind !== 'dispatch') {
         this.encodeCopy(encoder, command);
       } else if (clock) {
