@@ -192,10 +192,13 @@ async function biasBeforeNorm(training: boolean, elsewhere: boolean): Promise<nu
   return valuesOf(b.grad);
 }
 
-gpuTest('a bias before a batch norm has the gradient 0 where the batch’s mean is taken off, and only there', async () => {
-  assert.equal(await biasBeforeNorm(true, false), [0, 0, 0, 0]);
-  assert.ok((await biasBeforeNorm(false, false)).every((value) => Math.abs(value) > 0.1));
-  for (const value of await biasBeforeNorm(true, true)) assert.ok(Math.abs(value - 50) < 1e-3, `${value}`);
-});
+gpuTest(
+  'a bias before a batch norm has the gradient 0 where the batch’s mean is taken off, and only there',
+  async () => {
+    assert.equal(await biasBeforeNorm(true, false), [0, 0, 0, 0]);
+    assert.ok((await biasBeforeNorm(false, false)).every((value) => Math.abs(value) > 0.1));
+    for (const value of await biasBeforeNorm(true, true)) assert.ok(Math.abs(value - 50) < 1e-3, `${value}`);
+  },
+);
 
 test.run();

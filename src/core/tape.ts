@@ -63,7 +63,14 @@ export function record(
   reads: readonly (Tensor | null)[] = [y, ...inputs],
 ): Tensor {
   if (recording && inputs.some(tracked)) {
-    y.node = { order: created++, output: y, inputs, saved, reads: new Set(reads.filter((tensor) => tensor !== null)), backward };
+    y.node = {
+      order: created++,
+      output: y,
+      inputs,
+      saved,
+      reads: new Set(reads.filter((tensor) => tensor !== null)),
+      backward,
+    };
     for (const tensor of y.node.reads) readers.set(tensor, (readers.get(tensor) ?? 0) + 1);
   } else for (const tensor of saved) tensor.free('the operation that made it');
   return y;

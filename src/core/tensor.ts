@@ -1,4 +1,4 @@
-import { type DType, decodeFloats, elementBytes, encode, type Numbers, wgslType } from './dtype.ts';
+import { type DType, decodeFloats, elementBytes, encode, type Numbers } from './dtype.ts';
 import { GpuError, ShapeError } from './errors.ts';
 import { kernel } from './kernel.ts';
 import { type Shape, sameShape, showShape, sizeOf } from './shape.ts';

@@ -273,7 +273,10 @@ export class CommandStream {
     this.device.queue.writeBuffer(range.pool.buffer, range.offsetBytes, data as Uint8Array<ArrayBuffer>);
   }
 
-  private encodeCopy(encoder: GPUCommandEncoder, command: Exclude<Command, DispatchCommand | WriteCommand | CallCommand>): void {
+  private encodeCopy(
+    encoder: GPUCommandEncoder,
+    command: Exclude<Command, DispatchCommand | WriteCommand | CallCommand>,
+  ): void {
     if (command.kind === 'clear') {
       const { pool, offsetBytes, sizeBytes } = command.range;
       encoder.clearBuffer(pool.buffer, offsetBytes, sizeBytes);

@@ -2,7 +2,6 @@ import { ConfigError } from '../core/errors.ts';
 import { Random } from '../core/random.ts';
 import type { Tensor } from '../core/tensor.ts';
 import * as nn from '../nn/index.ts';
-import * as ops from '../ops/index.ts';
 import { fastaiHead } from './head.ts';
 import { type ModelOptions, scaled } from './options.ts';
 
@@ -36,7 +35,8 @@ class BasicBlock extends nn.Module {
     const conv1 = conv(inChannels, outChannels, 3, stride, random);
     const bn1 = new nn.BatchNorm(outChannels, { relu: true });
     const conv2 = conv(outChannels, outChannels, 3, 1, random);
-    this.bn2 = new nn.BatchNorm(outChannels);
+    // Adds the input and applies ReLU in the same pass.
+    this.bn2 = new nn.BatchNorm(outChannels, { relu: true });
     this.main = new nn.Sequential([conv1, bn1, conv2]);
     const changes = stride !== 1 || inChannels !== outChannels;
     this.downsample = changes
@@ -56,8 +56,7 @@ class BasicBlock extends nn.Module {
   }
 
   forward(x: Tensor): Tensor {
-    const y = this.bn2.forward(this.main.forward(x));
-    return ops.relu(ops.add(y, this.downsample?.forward(x) ?? x));
+    return this.bn2.forward(this.main.forward(x), this.downsample?.forward(x) ?? x);
   }
 }
 

@@ -153,9 +153,11 @@ export class BatchNorm extends Module {
     };
   }
 
-  forward(x: Tensor): Tensor {
+  /** A `residual` is added before ReLU. */
+  forward(x: Tensor, residual?: Tensor): Tensor {
     const { training, options } = this;
-    return ops.batchNorm(x, this.weight, this.bias, this.runningMean, this.runningVar, { training, ...options });
+    const all = { training, ...options, ...(residual && { residual }) };
+    return ops.batchNorm(x, this.weight, this.bias, this.runningMean, this.runningVar, all);
   }
 }
 
