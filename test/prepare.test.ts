@@ -64,7 +64,8 @@ gpuTest('a run that was prepared, in the middle too, has the bits of one that wa
   const before = { live: gpu.pool.stats.liveBytes, counter: stepCounter(), dispatches: gpu.stream.stats.dispatches };
   const { problems, timed, warnings } = await prepare(gpu, () => trainer.rehearse());
   const after = { live: gpu.pool.stats.liveBytes, counter: stepCounter(), dispatches: gpu.stream.stats.dispatches };
-  assert.equal({ ...after, problems, timed, warnings }, { ...before, problems: 5, timed: 0, warnings: [] });
+  assert.equal({ ...after, timed, warnings }, { ...before, timed: 0, warnings: [] });
+  assert.is(problems.length, 5);
   assert.not.ok([...trainer.model.parameters().values()].some(({ grad }) => grad !== null));
 
   await bitsAfter(trainer, 1);

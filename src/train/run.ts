@@ -150,7 +150,7 @@ export class Run {
     const { gpu, config, resume } = this.request;
     const plan = planOf(gpu);
     plan.follow(Object.entries(this.recordedPlan));
-    const lines = await prepareKernels(gpu, () => this.trainer.rehearse(), config.tune && !resume);
+    const { lines } = await prepareKernels(gpu, () => this.trainer.rehearse(), config.tune && !resume);
     const others = [...plan.used()].filter(([problem, variant]) => (this.recordedPlan[problem] ?? variant) !== variant);
     if (others.length > 0) {
       lines.push(

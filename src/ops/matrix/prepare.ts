@@ -21,8 +21,8 @@ export interface PrepareOptions {
 }
 
 export interface Prepared {
-  /** Problems that were met. */
-  problems: number;
+  /** The problems that were met, in order. */
+  problems: readonly string[];
   /** Problems whose variants were timed now. */
   timed: number;
   elapsedMs: number;
@@ -72,7 +72,7 @@ export async function prepare(gpu: Gpu, body: () => unknown, options: PrepareOpt
     plan.follow([[problem.name, variant]]);
     timed++;
   }
-  return { problems: met.length, timed, elapsedMs: performance.now() - started, warnings };
+  return { problems: met.map(({ name }) => name), timed, elapsedMs: performance.now() - started, warnings };
 }
 
 const sameNames = (a: readonly string[], b: readonly string[]): boolean =>
