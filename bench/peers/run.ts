@@ -51,6 +51,9 @@ const options = {
   }),
   rounds: option('Run', whole('N', { from: 1 }), 5, 'times that each engine has its turn'),
   steps: option('Run', whole('N', { from: 1 }), 4, 'steps of a turn'),
+  maxMinutes: option('Run', number('MIN', { above: 0 }), null, 'begins no further round after so long', {
+    otherwise: 'no limit',
+  }),
   limitMinutes: option(
     'Run',
     number('MIN', { above: 0 }),
@@ -92,6 +95,7 @@ async function compare(given: Partial<Values<typeof options>>): Promise<void> {
 
   const task = { adapter: name, batch, width, packages: packages ? resolve(packages) : '' };
   const limitMs = 60_000 * limitMinutes;
+  const end = performance.now() + 60_000 * (given.maxMinutes ?? Number.POSITIVE_INFINITY);
   const results = new Map<string, Result>(wanted.map((engine) => [engine.name, { name: engine.name }]));
   const running = new Map<string, Contestant>();
   /** Does `work` with a contestant, which is out where that throws. */
@@ -121,7 +125,7 @@ async function compare(given: Partial<Values<typeof options>>): Promise<void> {
       running.set(engine.name, contestant);
       await attempt(engine.name, contestant, () => contestant.ready(limitMs));
     }
-    for (let round = 0; round < rounds; round++) {
+    for (let round = 0; round < rounds && (round === 0 || performance.now() < end); round++) {
       for (const [engine, contestant] of running) {
         await attempt(engine, contestant, () => contestant.round(steps, limitMs));
       }
