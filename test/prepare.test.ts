@@ -5,7 +5,7 @@ import * as assert from 'uvu/assert';
 import { Random } from '../src/core/random.ts';
 import { setSeed, setStepCounter, stepCounter } from '../src/core/stepbuffer.ts';
 import { Storage } from '../src/core/storage.ts';
-import { type DType, Tensor } from '../src/core/tensor.ts';
+import { Tensor } from '../src/core/tensor.ts';
 import { drawToyfaces } from '../src/data/toyfaces.ts';
 import type { Gpu } from '../src/gpu/gpu.ts';
 import * as nn from '../src/nn/index.ts';
@@ -236,7 +236,7 @@ gpuTest('the noise of a trial is of ordinary size, in pairs of f16 too', async (
   const values = await tensor.read();
   assert.ok(values.every((value) => Math.abs(value) >= 0.125 && Math.abs(value) < 0.5));
   assert.ok(Math.abs(values.reduce((sum, value) => sum + value) / values.length) < 0.02);
-  const halves = new Tensor(Storage.acquire(2 * 4002), [4002], 'f16' as DType);
+  const halves = new Tensor(Storage.acquire(2 * 4002), [4002], 'f16');
   fillWithNoise(halves, 1);
   const words = await gpu.stream.read(halves.storage);
   for (const half of new Uint16Array(words)) assert.ok([12, 13].includes((half >> 10) & 31), half.toString(16));
@@ -258,7 +258,7 @@ gpuTest('a deviation is counted in what rounding may do', async () => {
   }
   // 1.0 and 1.5 as f16, an odd number of them.
   const halves = (last: number) => {
-    const tensor = new Tensor(Storage.acquire(2 * 7), [7], 'f16' as DType);
+    const tensor = new Tensor(Storage.acquire(2 * 7), [7], 'f16');
     gpu.stream.clear(tensor.storage);
     gpu.stream.write(tensor.storage, new Uint8Array(Uint16Array.from([...Array(6).fill(0x3c00), last, 0]).buffer));
     return tensor;

@@ -33,10 +33,11 @@ export interface Prepared {
 const TOTAL_MS = 15_000;
 /** A batch of runs is long against what a wait is off by; on software adapters waits are coarser. */
 const PACE = { software: { batchMs: 12, problemMs: 250 }, hardware: { batchMs: 4, problemMs: 200 } };
-const MAX_ROUNDS = 7;
+const MIN_ROUNDS = 2;
+const MAX_ROUNDS = 8;
 const MAX_REPEATS = 1000;
-/** Slower than the fastest by this, after a few runs, and a variant is out of the race. */
-const HOPELESS = 2;
+/** Slower than the fastest by this after a round, and a variant is out of the race. */
+const HOPELESS = 3;
 /** As much faster than the unmeasured choice must another be: less is noise, and plans that flip help nobody. */
 const MARGIN = 0.97;
 
@@ -172,7 +173,10 @@ async function faultOf(gpu: Gpu, { recording }: Runner, result: Tensor, want: Te
   }
 }
 
-/** Times the candidates called `names` in turn, several times over, and returns the fastest; by median. */
+/**
+ * Times the candidates called `names` in turn, several times over, and returns the one with the fastest batch: what else the machine
+ * does only ever makes a batch longer.
+ */
 async function race(
   gpu: Gpu,
   problem: Met,
@@ -181,29 +185,27 @@ async function race(
   warnings: string[],
 ): Promise<string> {
   const { batchMs, problemMs } = gpu.adapter.software ? PACE.software : PACE.hardware;
-  const end = performance.now() + (limitMs ?? problemMs);
   return staged(gpu, problem, names, async ({ runners, result }) => {
     const unmeasured = runners.find(({ name, doubted }) => name === names[0] && !doubted);
     const reference = unmeasured ?? runners.find(({ doubted }) => !doubted) ?? runners[0]!;
     const right = await agreeing(gpu, problem, runners, reference, result, warnings);
     if (right.length === 1) return right[0]!.name;
-    const entrants: { runner: Runner; repeats: number; ms: number; times: number[] }[] = [];
-    for (const runner of right) {
-      const once = await timeOf(gpu, runner, 1);
-      const few = Math.min(MAX_REPEATS, Math.ceil(batchMs / 2 / once));
-      const ms = few > 1 ? await timeOf(gpu, runner, few) : once;
-      entrants.push({ runner, ms, times: [ms], repeats: Math.min(MAX_REPEATS, Math.max(1, Math.round(batchMs / ms))) });
-    }
-    const best = Math.min(...entrants.map(({ ms }) => ms));
-    const running = entrants.filter(({ ms }) => ms <= HOPELESS * best);
-    for (let round = 0; running.length > 1 && round < MAX_ROUNDS && performance.now() < end; round++) {
-      for (const { runner, repeats, times } of running) times.push(await timeOf(gpu, runner, repeats));
+    const entrants: { runner: Runner; ms: number }[] = [];
+    for (const runner of right) entrants.push({ runner, ms: await timeOf(gpu, runner, 1) });
+    const end = performance.now() + (limitMs ?? problemMs);
+    let running = entrants;
+    for (let round = 0; round < MIN_ROUNDS || (round < MAX_ROUNDS && performance.now() < end); round++) {
+      for (const entrant of running) {
+        const repeats = Math.min(MAX_REPEATS, Math.max(1, Math.round(batchMs / entrant.ms)));
+        entrant.ms = Math.min(entrant.ms, await timeOf(gpu, entrant.runner, repeats));
+      }
+      const best = Math.min(...running.map(({ ms }) => ms));
+      running = running.filter(({ ms }) => ms <= HOPELESS * best);
+      if (running.length === 1) break;
     }
     gpu.check();
-    const ranked = running
-      .map(({ runner: { name }, times }) => ({ name, ms: median(times) * (name === names[0] ? MARGIN : 1) }))
-      .sort((a, b) => a.ms - b.ms);
-    return ranked[0]!.name;
+    const handicapped = running.map(({ runner: { name }, ms }) => ({ name, ms: name === names[0] ? MARGIN * ms : ms }));
+    return handicapped.sort((a, b) => a.ms - b.ms)[0]!.name;
   });
 }
 
@@ -213,10 +215,4 @@ async function timeOf(gpu: Gpu, { recording }: Runner, repeats: number): Promise
   for (let i = 0; i < repeats; i++) gpu.stream.replay(recording);
   await gpu.stream.finish();
   return (performance.now() - started) / repeats;
-}
-
-function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  const half = sorted.length >> 1;
-  return sorted.length % 2 ? sorted[half]! : (sorted[half - 1]! + sorted[half]!) / 2;
 }

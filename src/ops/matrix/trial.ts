@@ -78,8 +78,8 @@ export function meet<P>(name: string, family: Family<P>, problem: P): Met {
   };
 }
 
-/** Other types come and go with the precisions that there are; only this one packs two values into a word. */
-const isHalf = ({ dtype }: Tensor): boolean => (dtype as string) === 'f16';
+/** Bound as words, two values in each. */
+const isHalf = ({ dtype }: Tensor): boolean => dtype === 'f16';
 
 /** Overwrites a tensor with numbers of either sign and a size of 0.125 to 0.5. */
 export function fillWithNoise(tensor: Tensor, seed: number): void {
