@@ -33,12 +33,14 @@ import {
   comparisonLines,
   hostLines,
   stepLines,
+  variantLines,
 } from './table.ts';
 
 const options = {
   filter: option('Run', text('NAME'), null, 'runs only what has NAME in its name: conv, wgrad, fc1, step, host …', {
     otherwise: 'all',
   }),
+  tune: option('Run', toggle, true, 'takes the usual kernels, without finding out which are fastest here'),
   quick: option('Run', toggle, false, 'a few cases and repetitions, for CI'),
   adapter: infoOptions.adapter,
   json: option('Output', text('FILE'), null, 'writes the results to FILE', { otherwise: 'none' }),
@@ -71,7 +73,14 @@ function workFor(kind: AdapterKind, quick: boolean): Work {
   return { scale: { batch: kind === 'lavapipe' ? 4 : 8, width: 0.25 }, weights: 2 ** 21, ceilings, kernels, steps };
 }
 
-async function bench({ filter = null, quick = false, adapter, json, compare }: Partial<Values<typeof options>>) {
+async function bench({
+  filter = null,
+  quick = false,
+  tune = true,
+  adapter,
+  json,
+  compare,
+}: Partial<Values<typeof options>>) {
   const before = compare ? readResult(compare) : null;
   if (json && !existsSync(dirname(resolve(json)))) {
     throw new ConfigError(`--json ${json}: there is no folder ${dirname(json)}. Create it first.`);
@@ -79,7 +88,7 @@ async function bench({ filter = null, quick = false, adapter, json, compare }: P
   const { gpu, opened } = await openForBench(adapter ?? undefined);
   try {
     console.log(gpu.adapter.why);
-    const result = await measure(gpu, opened, filter, quick);
+    const result = await measure(gpu, opened, { filter, quick, tune });
     if (before) print('', ...comparisonLines(before, result, compare!));
     if (json) writeFileSync(json, toJson(result));
     const wrong = result.cases.filter((entry) => 'wrong' in entry).map(({ name }) => name);
@@ -93,7 +102,13 @@ async function bench({ filter = null, quick = false, adapter, json, compare }: P
   }
 }
 
-async function measure(gpu: Gpu, opened: OpenedDevice, filter: string | null, quick: boolean): Promise<BenchResult> {
+interface Wanted {
+  filter: string | null;
+  quick: boolean;
+  tune: boolean;
+}
+
+async function measure(gpu: Gpu, opened: OpenedDevice, { filter, quick, tune }: Wanted): Promise<BenchResult> {
   const work = workFor(gpu.adapter.kind, quick);
   const all = kernelCases(work.scale, work.weights);
   const wanted = (name: string) => name.toLowerCase().includes((filter ?? '').toLowerCase());
@@ -119,7 +134,7 @@ async function measure(gpu: Gpu, opened: OpenedDevice, filter: string | null, qu
   };
   if (gpu.adapter.software) print(...busyLines(result.machine));
   if (withStep) {
-    result.step = await measureStep(gpu, work.scale, work.steps);
+    result.step = await measureStep(gpu, work.scale, work.steps, tune);
     print('', ...stepLines(result.step));
   }
   if (cases.length > 0) {
@@ -127,11 +142,11 @@ async function measure(gpu: Gpu, opened: OpenedDevice, filter: string | null, qu
     result.ceilings = ceilings;
     print('', ...ceilingLines(ceilings), '', caseHead());
     for (const entry of cases) {
-      const measured = await measureCase(gpu, entry, ceilings, work.kernels);
+      const measured = await measureCase(gpu, entry, ceilings, work.kernels, tune);
       result.cases.push(measured);
       print(caseLine(measured));
     }
-    print(caseFoot());
+    print(caseFoot(), ...variantLines(result.cases));
   }
   if (withHost) {
     result.host = await measureHost({ batchMs: 50, caseMs: quick ? 300 : 1500 });

@@ -4,6 +4,8 @@ import { noGrad } from '../src/core/tape.ts';
 import { Tensor } from '../src/core/tensor.ts';
 import type { Gpu } from '../src/gpu/gpu.ts';
 import type { Recording } from '../src/gpu/stream.ts';
+import { planOf } from '../src/ops/matrix/plan.ts';
+import { prepareKernels } from '../src/train/kernels.ts';
 import { type Ceilings, leastMs } from './ceilings.ts';
 import { type Check, type Expected, firstWrong } from './expected.ts';
 import { noise, type Pace, timeRecording } from './harness.ts';
@@ -124,17 +126,33 @@ export async function measureCase(
   entry: Case,
   ceilings: Ceilings,
   pace: Pace,
+  tune: boolean,
 ): Promise<CaseResult | WrongCase> {
   const { name, shape, flops, bytes } = entry;
+  const { problems, lines } = await prepareKernels(gpu, async () => release(gpu, await entry.prepare(gpu)), tune);
+  for (const line of lines) console.log(line);
   const prepared = await entry.prepare(gpu);
   try {
     gpu.stream.replay(prepared.recording);
     const wrong = await firstWrong(prepared.checks);
     if (wrong) return { name, shape, wrong };
     const { ms, spread, repeats } = await timeRecording(gpu, prepared.recording, pace);
+    // What a case is about comes last: its gradient, after the forward pass.
+    const variant = planOf(gpu)
+      .used()
+      .get(problems.at(-1) ?? '');
     const byArithmetic = flops / ceilings.gflops > bytes / ceilings.gbps;
     const rate = byArithmetic ? { gflops: flops / ms / 1e6 } : { gbps: bytes / ms / 1e6 };
-    return { name, shape, ms, spread, repeats, ...rate, share: leastMs(ceilings, flops, bytes) / ms };
+    return {
+      name,
+      shape,
+      ...(variant && { variant }),
+      ms,
+      spread,
+      repeats,
+      ...rate,
+      share: leastMs(ceilings, flops, bytes) / ms,
+    };
   } finally {
     await release(gpu, prepared);
   }

@@ -1,4 +1,4 @@
-import { step } from '../src/core/step.ts';
+import { rehearse, step } from '../src/core/step.ts';
 import { noGrad } from '../src/core/tape.ts';
 import type { Tensor } from '../src/core/tensor.ts';
 import { AUGMENTATIONS, Batches } from '../src/data/batches.ts';
@@ -48,6 +48,16 @@ export class Network {
   train(): Promise<Tensor> {
     this.model.train();
     return step(() => this.record());
+  }
+
+  /** Goes through a step on the host alone. */
+  rehearse(): void {
+    this.model.train();
+    rehearse(() => {
+      const { x, labels } = this.batches.take(this.next());
+      ops.crossEntropy(this.model.forward(x), labels).backward();
+    });
+    this.optimizer.zeroGrad();
   }
 
   /** Runs one batch forward, as an evaluation does. */

@@ -8,6 +8,8 @@ import type { StepResult } from './step.ts';
 export interface CaseResult {
   name: string;
   shape: string;
+  /** The variant of the matrix kernels that computed it, where one did. */
+  variant?: string;
   /** Median of one run. */
   ms: number;
   /** Half the distance between the quartiles, as a share of the median. */

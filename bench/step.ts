@@ -1,5 +1,7 @@
 import type { Gpu } from '../src/gpu/gpu.ts';
 import { Profile } from '../src/gpu/profile.ts';
+import { planOf } from '../src/ops/matrix/plan.ts';
+import { prepareKernels } from '../src/train/kernels.ts';
 import { type Pace, timeRepeats } from './harness.ts';
 import type { Scale } from './kernels.ts';
 import { Network } from './network.ts';
@@ -16,7 +18,7 @@ export interface StepResult {
   spread: number;
   msPerImage: number;
   imagesPerSecond: number;
-  /** The first step, the compilation of its kernels included. */
+  /** The first step, with all that comes before it: kernels compiled and, the first time on an adapter, tuned. */
   firstMs: number;
   /** Forward passes alone, per image, and their share of a training step's time. */
   evaluationMsPerImage: number;
@@ -27,12 +29,14 @@ export interface StepResult {
   submits: number;
   /** Where one step's time goes, by entry point, the slowest first. */
   kernels: { name: string; calls: number; ms: number }[];
+  /** What computes each matrix product and convolution. */
+  plan: Record<string, string>;
   /** Why the figures mean nothing, where they do. */
   wrong?: string;
 }
 
 /** Times training and evaluation of VGG16_bn. Run it first on a device, so that the first step compiles everything. */
-export async function measureStep(gpu: Gpu, scale: Scale, pace: Pace): Promise<StepResult> {
+export async function measureStep(gpu: Gpu, scale: Scale, pace: Pace, tune: boolean): Promise<StepResult> {
   const { batch, width } = scale;
   await gpu.trim();
   const { pool, stream } = gpu;
@@ -42,6 +46,11 @@ export async function measureStep(gpu: Gpu, scale: Scale, pace: Pace): Promise<S
   await stream.finish();
 
   const started = performance.now();
+  const { problems, lines } = await prepareKernels(gpu, () => network.rehearse(), tune);
+  for (const line of lines) console.log(line);
+  // What was made for the kernels' trials is none of the step's memory.
+  await gpu.trim();
+  pool.resetPeak();
   await network.train();
   await stream.finish();
   const firstMs = performance.now() - started;
@@ -92,6 +101,7 @@ export async function measureStep(gpu: Gpu, scale: Scale, pace: Pace): Promise<S
     dispatches,
     submits,
     kernels,
+    plan: Object.fromEntries(problems.map((problem) => [problem, planOf(gpu).used().get(problem)!])),
     ...(Number.isFinite(value) ? {} : { wrong: `the loss is ${value}` }),
   };
 }

@@ -70,6 +70,29 @@ export function caseLine(result: CaseResult | WrongCase): string {
   return row(name, shape, digits(ms), rate, percent(share)) + noise(spread);
 }
 
+/** Which variant of the matrix kernels took which cases, where not all took the same. */
+export function variantLines(results: readonly (CaseResult | WrongCase)[]): string[] {
+  const byVariant = new Map<string, string[]>();
+  for (const result of results) {
+    if (!('variant' in result) || result.variant === undefined) continue;
+    byVariant.set(result.variant, [...(byVariant.get(result.variant) ?? []), result.name]);
+  }
+  if (byVariant.size < 2) return [];
+  return ['Kernels', ...[...byVariant].flatMap(([variant, names]) => wrapped(variant, names))];
+}
+
+/** A label and names behind it, in lines of at most 80 columns. */
+function wrapped(label: string, names: readonly string[]): string[] {
+  const lines = [`  ${label}:`];
+  for (const [i, name] of names.entries()) {
+    const text = i < names.length - 1 ? `${name},` : name;
+    const line = lines.at(-1)!;
+    if (line.length + 1 + text.length <= 80) lines[lines.length - 1] = `${line} ${text}`;
+    else lines.push(`    ${text}`);
+  }
+  return lines;
+}
+
 export const caseFoot = (): string => 'share: the least time that arithmetic and bytes take at the ceilings ÷ the time';
 
 export function hostLines({ msPerStep, dispatches, usPerDispatch, encodeUsPerDispatch }: HostResult): string[] {

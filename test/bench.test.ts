@@ -11,7 +11,7 @@ import { bandwidthFor, leastMs } from '../bench/ceilings.ts';
 import { BatchNormExpected, convDgrad, convForward, convWgrad, type Expected } from '../bench/expected.ts';
 import { noise, quantile, timeRecording, timeRepeats } from '../bench/harness.ts';
 import type { BenchResult } from '../bench/result.ts';
-import { comparisonLines, digits } from '../bench/table.ts';
+import { comparisonLines, digits, variantLines } from '../bench/table.ts';
 import { Tensor } from '../src/core/tensor.ts';
 import * as ops from '../src/ops/index.ts';
 import { gpu, gpuTest } from './gpu.ts';
@@ -133,11 +133,11 @@ gpuTest('a kernel that is wrong is told and not timed; one that is right is time
       value: i === wrongAt ? x[i]! : -x[i]!,
       size: 1,
     }));
-  const wrong = await measureCase(gpu, negation(999), ceilings, pace);
+  const wrong = await measureCase(gpu, negation(999), ceilings, pace, false);
   assert.match('wrong' in wrong ? wrong.wrong : '', /^y\[999\] of \[1000\] is /);
   assert.not('ms' in wrong);
   const before = gpu.pool.stats.liveBytes;
-  const right = await measureCase(gpu, negation(-1), ceilings, pace);
+  const right = await measureCase(gpu, negation(-1), ceilings, pace, false);
   if (!('ms' in right)) throw new Error(right.wrong);
   assert.ok(right.ms > 0 && right.repeats >= 3);
   assert.ok(Math.abs((right.gbps! * right.ms) / 0.008 - 1) < 1e-9, `${right.gbps} GB/s in ${right.ms} ms`);
@@ -161,6 +161,19 @@ test('numbers show three digits that count', () => {
   assert.equal([1234.5, 123.4, 12.34, 1.234, 0.1234].map(digits), ['1235', '123', '12.3', '1.23', '0.123']);
 });
 
+test('which kernels took which cases is said where they are not all the same', () => {
+  const took = (name: string, variant?: string) => ({
+    ...{ name, shape: '', ms: 1, spread: 0, repeats: 3, share: 1 },
+    ...(variant && { variant }),
+  });
+  assert.equal(variantLines([took('conv', 'lanes'), took('relu'), took('fc', 'lanes')]), []);
+  const many = Array.from({ length: 9 }, (_, i) => took(`conv${i} forward`, 'tile 64×64'));
+  const lines = variantLines([took('fc', 'lanes'), ...many, { name: 'bad', shape: '', wrong: 'all of it' }]);
+  assert.equal(lines.slice(0, 2), ['Kernels', '  lanes: fc']);
+  assert.is(lines.slice(2).join(' ').replace(/\s+/g, ' '), ` tile 64×64: ${many.map(({ name }) => name).join(', ')}`);
+  for (const line of lines) assert.ok(line.length <= 80, line);
+});
+
 test('the whole program: adapter first, ceilings, cases, JSON; 80 columns are enough', () => {
   const json = join(folder, 'result.json');
   const run = bench(['--filter', 'CONV4_2', '--json', json]);
@@ -182,6 +195,7 @@ test('the whole program: adapter first, ceilings, cases, JSON; 80 columns are en
   for (const entry of result.cases) {
     if (!('ms' in entry)) throw new Error(`${entry.name}: ${entry.wrong}`);
     assert.ok(entry.ms > 0 && entry.gflops! > 0 && entry.share > 0, entry.name);
+    assert.type(entry.variant, 'string');
   }
   assert.is(result.step, null);
   assert.is(result.host, null);

@@ -5,7 +5,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type Image, toGray } from '../src/data/image.ts';
 import { readRecord } from '../src/train/runrecord.ts';
-import { readSafetensors } from '../src/train/safetensors.ts';
+import { readSafetensors, writeSafetensors } from '../src/train/safetensors.ts';
 import { dawngrad, ends, hashOf } from './child.ts';
 import { grayPng, makePng, scratchFolder } from './files.ts';
 import { makeJpeg } from './jpeg.ts';
@@ -14,16 +14,18 @@ const scratch = scratchFolder();
 test.after(() => scratch.remove());
 const full = process.env.DAWNGRAD_TEST === 'full';
 
-/** Small enough for a few steps a second on SwiftShader; four steps an epoch. */
+/** Small enough for a few steps a second on SwiftShader; four steps an epoch. Bits are compared, so the kernels are the usual ones. */
 const tiny = [
   ...['--arch', 'vgg11_bn', '--width', '0.125', '--head', 'fastai', '--size', '32', '--limit', '64', '--batch', '16'],
-  ...['--optimizer', 'adamw', '--lr', '0.002', '--augment', 'affine', '--epochs', '2', '--seed', '3'],
+  ...['--optimizer', 'adamw', '--lr', '0.002', '--augment', 'affine', '--epochs', '2', '--seed', '3', '--no-tune'],
 ];
 const train = (...args: string[]) => ['train', ...tiny, ...args];
 const killed = ['--import', new URL('fixtures/killed.mjs', import.meta.url).href];
 const at = (...names: string[]) => join(scratch.path, ...names);
 const checkpoint = (run: string) => at(run, 'last', 'checkpoint.safetensors');
-const position = (run: string) => JSON.parse(readSafetensors(checkpoint(run)).metadata.checkpoint!).position;
+const factsOf = (run: string) => JSON.parse(readSafetensors(checkpoint(run)).metadata.checkpoint!);
+const position = (run: string) => factsOf(run).position;
+const plan = (run: string): Record<string, string> => factsOf(run).kernelPlan;
 const firstLine = (text: string) => text.slice(0, text.indexOf('\n'));
 
 test('train writes the run folder, and says first what it runs on', () => {
@@ -46,6 +48,14 @@ test('train writes the run folder, and says first what it runs on', () => {
   assert.equal(record.data.counts, { train: 64, valid: 64, test: 64 });
   assert.match(record.data.fingerprint, /^[0-9a-f]{64}$/);
   assert.is(record.model.arch, 'vgg11_bn');
+  const problems = Object.keys(record.kernelPlan);
+  for (const family of ['conv2d forward', 'conv2d dgrad', 'conv2d wgrad', 'matmul']) {
+    assert.ok(
+      problems.some((problem) => problem.startsWith(family)),
+      family,
+    );
+  }
+  assert.equal(plan('whole'), record.kernelPlan);
   const { result } = record;
   assert.equal([result?.status, result?.epochs, result?.steps], ['finished', 2, 8]);
   for (const value of [result!.seconds, result!.imagesPerSecond, result!.peakGpuBytes]) assert.ok(value > 0);
@@ -137,6 +147,28 @@ test('--resume of a finished run says so and touches nothing', () => {
     ['', '--resume whole: the run is finished; nothing is left to do. Report: whole/report.html\n'],
   );
   assert.equal(times(), before);
+});
+
+test('--resume obeys the plan of kernels that the run was started with, where it can', () => {
+  const stop = ['--max-minutes', '0.0001'];
+  ends(0, scratch.path, train('--out', 'planned', ...stop));
+  const usual = plan('planned');
+  const problem = Object.keys(usual).find((name) => name.startsWith('conv2d dgrad'))!;
+  const resumeWith = (variant: string, ...args: string[]) => {
+    const { tensors } = readSafetensors(checkpoint('planned'));
+    const facts = { ...factsOf('planned'), kernelPlan: { ...usual, [problem]: variant } };
+    writeSafetensors(checkpoint('planned'), tensors, { checkpoint: JSON.stringify(facts) });
+    const { stderr } = ends(0, scratch.path, ['train', '--resume', 'planned', ...args]);
+    return { stderr, now: readRecord(at('planned', 'run.json')).kernelPlan };
+  };
+  const other = resumeWith('of another version', ...stop);
+  assert.match(other.stderr, /^Note: 1 of the kernels that the run was started with .* not to the same bits\.$/m);
+  assert.equal(other.now, usual);
+
+  const plain = resumeWith('plain');
+  assert.equal(plain.now, { ...usual, [problem]: 'plain' });
+  assert.not.match(plain.stderr, /kernels/);
+  assert.is.not(hashOf(checkpoint('planned')), hashOf(checkpoint('whole')));
 });
 
 test('a run that diverges says so, exits with 1 and keeps its last good weights', () => {

@@ -109,6 +109,7 @@ export const trainOptions = {
     { env: 'DAWNGRAD_ADAPTER', resumable: true },
   ),
   precision: option('Machine', choice('NAME', precisionNames), 'f32', 'storage and arithmetic'),
+  tune: option('Machine', toggle, true, 'takes the usual kernels, without finding out which are fastest here'),
 
   out: option('Run folder', text('DIR'), null, 'where the run is written', { otherwise: 'runs/TIME-ARCH' }),
   resume: option('Run folder', text('DIR'), null, 'continues the run in DIR exactly where its last checkpoint is', {

@@ -2,7 +2,7 @@ import { debugLevel } from '../gpu/debug.ts';
 import { currentGpu } from '../gpu/gpu.ts';
 import { Profile } from '../gpu/profile.ts';
 import { GpuError } from './errors.ts';
-import { beginStep, endStep } from './stepbuffer.ts';
+import { beginStep, endStep, setStepCounter, stepCounter } from './stepbuffer.ts';
 import type { Storage } from './storage.ts';
 import type { Tensor } from './tensor.ts';
 
@@ -70,6 +70,28 @@ export async function step<T>(fn: () => T): Promise<T> {
   await stream.throttle();
   gpu.check();
   return result;
+}
+
+/**
+ * Runs `fn` as a step that never reaches the GPU: what it records is thrown away, its tensors are given back, and the counter of
+ * steps stays where it was. What `fn` changes on the host, such as gradients, is for the caller to undo.
+ */
+export function rehearse(fn: () => void): void {
+  if (members) throw new GpuError('rehearse: steps do not nest; call it after the running one has ended.');
+  const counter = stepCounter();
+  members = new Set();
+  try {
+    currentGpu().stream.capture(() => {
+      beginStep();
+      fn();
+    });
+  } finally {
+    const left: Set<Tensor> = members;
+    members = null;
+    for (const tensor of left) tensor.free('the end of a rehearsal');
+    endStep();
+    setStepCounter(counter);
+  }
 }
 
 function tensorsIn(value: unknown): Tensor[] {

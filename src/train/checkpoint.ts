@@ -17,6 +17,8 @@ export interface CheckpointFacts {
   /** Seconds of them in the running epoch. */
   epochSeconds: number;
   best: { epoch: number; accuracy: number } | null;
+  /** The variant of each problem so far; absent in checkpoints of versions that had no plan. */
+  kernelPlan?: Record<string, string>;
 }
 
 const stateName = (k: number, parameter: string): string => `optimizer.${k}.${parameter}`;
@@ -28,7 +30,7 @@ const stateName = (k: number, parameter: string): string => `optimizer.${k}.${pa
 export async function saveCheckpoint(
   path: string,
   trainer: Trainer,
-  extra: Pick<CheckpointFacts, 'seconds' | 'epochSeconds' | 'best'>,
+  extra: Pick<CheckpointFacts, 'seconds' | 'epochSeconds' | 'best' | 'kernelPlan'>,
 ): Promise<void> {
   await trainer.settle();
   const { position, optimizer, model } = trainer;

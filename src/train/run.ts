@@ -8,10 +8,11 @@ import type { Dataset } from '../data/dataset.ts';
 import type { Gpu } from '../gpu/gpu.ts';
 import { mebibytes } from '../gpu/pool.ts';
 import { activationBytes, createModel, type ModelOptions, smallestBatch } from '../models/index.ts';
-import { teamKind } from '../ops/matrix/team.ts';
+import { planOf } from '../ops/matrix/plan.ts';
 import { writeArtifacts } from './artifacts.ts';
 import { type CheckpointFacts, loadCheckpoint, saveCheckpoint } from './checkpoint.ts';
 import type { TrainConfig } from './config.ts';
+import { prepareKernels } from './kernels.ts';
 import { type EpochRow, metricsCsv, parseMetricsCsv } from './metrics.ts';
 import { loadTensors, type ModelFacts, saveModel } from './modelfile.ts';
 import type { Progress } from './progress.ts';
@@ -29,7 +30,7 @@ export type RunOrigin = Pick<
 
 export interface RunRequest {
   gpu: Gpu;
-  config: TrainConfig & { maxMinutes: number | null; checkpointEvery: number | null };
+  config: TrainConfig & { maxMinutes: number | null; checkpointEvery: number | null; tune: boolean };
   data: Dataset;
   origin: RunOrigin;
   /** Makes the folder; called once nothing can be wrong with the options any more. */
@@ -49,7 +50,9 @@ export class Run {
   private readonly request: RunRequest;
   private readonly facts: ModelFacts;
   private readonly record: Omit<RunRecord, 'version'>;
-  private readonly startedMs = performance.now();
+  /** The plan of the run that is continued. */
+  private recordedPlan: Readonly<Record<string, string>> = {};
+  private startedMs = performance.now();
   private readonly progress: Progress;
   private rows: EpochRow[] = [];
   private best: CheckpointFacts['best'] = null;
@@ -86,7 +89,7 @@ export class Run {
     );
     this.record = {
       ...origin,
-      kernelPlan: { matrices: teamKind(gpu.adapter) },
+      kernelPlan: {},
       model: { ...options, pool: config.pool, arch: config.arch, parameters: model.parameterCount() },
       result: null,
     };
@@ -100,11 +103,12 @@ export class Run {
   /** Trains to the end, or until it is stopped or diverges, and writes everything that there is to write. */
   async train(): Promise<RunResult> {
     const { gpu } = this.request;
+    await this.prepare();
     // Parameters have moved into the optimizer's arena: what they were made in is free, and counts for nothing.
     await gpu.trim();
     gpu.pool.resetPeak();
     mkdirSync(this.folder.last, { recursive: true });
-    writeRecord(this.folder.record, this.record);
+    this.writeRecord(null);
     if (!this.request.resume) await this.checkpoint();
     let status: RunResult['status'] = 'finished';
     try {
@@ -137,8 +141,34 @@ export class Run {
       });
     }
     // The last file: a run that says how it ended has everything else, too.
-    writeRecord(this.folder.record, { ...this.record, result });
+    this.writeRecord(result);
     return result;
+  }
+
+  /** Settles which kernels are used: those of the run that is continued, else those that are fastest here. */
+  private async prepare(): Promise<void> {
+    const { gpu, config, resume } = this.request;
+    const plan = planOf(gpu);
+    plan.follow(Object.entries(this.recordedPlan));
+    const { lines } = await prepareKernels(gpu, () => this.trainer.rehearse(), config.tune && !resume);
+    const others = [...plan.used()].filter(([problem, variant]) => (this.recordedPlan[problem] ?? variant) !== variant);
+    if (others.length > 0) {
+      lines.push(
+        `Note: ${others.length} of the kernels that the run was started with are not to be had here; it continues, but not to the same bits.`,
+      );
+    }
+    for (const line of lines) this.progress.message(line);
+    // A run's time is that of its training.
+    this.startedMs = performance.now();
+    this.epochStartedMs = performance.now();
+  }
+
+  private get kernelPlan(): Record<string, string> {
+    return { ...this.recordedPlan, ...Object.fromEntries(planOf(this.request.gpu).used()) };
+  }
+
+  private writeRecord(result: RunResult | null): void {
+    writeRecord(this.folder.record, { ...this.record, kernelPlan: this.kernelPlan, result });
   }
 
   private async afterStep(step: number): Promise<boolean> {
@@ -188,14 +218,16 @@ export class Run {
       seconds: this.seconds(),
       epochSeconds: this.epochSeconds(),
       best: this.best,
+      kernelPlan: this.kernelPlan,
     });
   }
 
   private restore(): void {
-    const { seconds, epochSeconds, best } = loadCheckpoint(this.checkpointPath, this.trainer);
+    const { seconds, epochSeconds, best, kernelPlan = {} } = loadCheckpoint(this.checkpointPath, this.trainer);
     this.secondsBefore = seconds;
     this.epochSecondsBefore = epochSeconds;
     this.best = best;
+    this.recordedPlan = kernelPlan;
     const { dir, last, metrics } = this.folder;
     for (const folder of [dir, last]) removeLeftovers(folder);
     const { epoch } = this.trainer.position;

@@ -22,8 +22,8 @@ export interface RunRecord {
   versions: { dawngrad: string; node: string; webgpu: string };
   /** Bits are promised for the same adapter, driver and plan only. */
   adapter: AdapterRecord;
-  /** Which variant each kernel uses for each shape; obeyed on resume. */
-  kernelPlan: Record<string, unknown>;
+  /** The variant that computes each matrix product and convolution, by operation and shape; obeyed on resume. */
+  kernelPlan: Record<string, string>;
   data: DataRecord;
   model: ModelRecord;
   /** null until the run has ended, cleanly or not. */

@@ -1,5 +1,5 @@
 import { ConfigError } from '../core/errors.ts';
-import { step } from '../core/step.ts';
+import { rehearse, step } from '../core/step.ts';
 import { Tensor } from '../core/tensor.ts';
 import { AUGMENTATIONS, type Augmentation, Batches, type Normalisation } from '../data/batches.ts';
 import type { ImageSet } from '../data/dataset.ts';
@@ -175,6 +175,16 @@ export class Trainer {
       });
       if (this.tally.full) await this.settle();
     }
+  }
+
+  /** Goes through one step on the host alone, so that `prepare` sees what it computes; nothing is changed by it. */
+  rehearse(): void {
+    this.model.train();
+    rehearse(() => {
+      const { x, labels } = this.train.take([]);
+      ops.crossEntropy(this.model.forward(x), labels).backward();
+    });
+    this.optimizer.zeroGrad();
   }
 
   /** Forward passes over the validation set. */

@@ -9,6 +9,7 @@ export const forwards: Family<ConvForward> = {
   variants: [lanesForward, plainForward],
   key: ({ shape }) => convKey(shape),
   result: ({ y }) => y,
+  on: ({ x, w, bias, y, shape }, like) => ({ x: like(x), w: like(w), bias: bias && like(bias), y: like(y), shape }),
 };
 
 export const dgrads: Family<ConvDgrad> = {
@@ -16,6 +17,7 @@ export const dgrads: Family<ConvDgrad> = {
   variants: [lanesDgrad, plainDgrad],
   key: ({ shape }) => convKey(shape),
   result: ({ dx }) => dx,
+  on: ({ dy, w, dx, shape }, like) => ({ dy: like(dy), w: like(w), dx: like(dx), shape }),
 };
 
 export const wgrads: Family<ConvWgrad> = {
@@ -23,6 +25,7 @@ export const wgrads: Family<ConvWgrad> = {
   variants: [lanesWgrad, plainWgrad],
   key: ({ shape }) => convKey(shape),
   result: ({ dw }) => dw,
+  on: ({ x, dy, dw, shape }, like) => ({ x: like(x), dy: like(dy), dw: like(dw), shape }),
 };
 
 /** y = x ⋆ w (+ bias). No tape. */

@@ -9,6 +9,7 @@ export const products: Family<Multiplication> = {
   variants: [lanesMultiply, plainMultiply],
   key: ({ product }) => productKey(product),
   result: ({ c }) => c,
+  on: ({ a, b, bias, c, product }, like) => ({ a: like(a), b: like(b), bias: bias && like(bias), c: like(c), product }),
 };
 
 /** c = op(a)·op(b) (+ bias), written to `c`, which is returned. No tape. */

@@ -14,8 +14,8 @@ function layout({ N, H, W, C, K, P, Q, R, S, strideH, strideW, padH, padW }: Con
   };
 }
 
-/** They fit everything and come last: the definitions, one invocation an element, that the fast kernels are held against. */
-const definition = { name: 'plain', fits: () => true, rank: () => 1000 };
+/** They fit everything and are taken where nothing else does: the definitions, one invocation an element, that the fast kernels are held against. */
+const definition = { name: 'plain', fits: () => true, rank: () => Number.POSITIVE_INFINITY };
 
 export const plainMultiply: Variant<Multiplication> = {
   ...definition,

@@ -1,5 +1,6 @@
 import type { Tensor } from '../../core/tensor.ts';
 import type { Adapter } from '../../gpu/gpu.ts';
+import { type Plan, planOf } from './plan.ts';
 
 /** One way to compute a problem of a family. */
 export interface Variant<P> {
@@ -12,7 +13,9 @@ export interface Variant<P> {
    * measurement.
    */
   rank(problem: P, adapter: Adapter): number;
-  /** Records it. */
+  /** Set where drivers are known to get it wrong: then nothing takes it before `prepare` has found it right on the device. */
+  readonly doubted?: boolean;
+  /** Records it, and gives back what it made for itself. */
   run(problem: P): void;
 }
 
@@ -20,10 +23,12 @@ export interface Variant<P> {
 export interface Family<P> {
   readonly name: string;
   readonly variants: readonly Variant<P>[];
-  /** Equal for problems that may share a measurement. */
+  /** Equal for problems that may share a measurement: extents, and types where they are not f32. */
   key(problem: P): string;
   /** The tensor that the result goes to. */
   result(problem: P): Tensor;
+  /** The same problem on other tensors: `like` makes one in place of each. */
+  on(problem: P, like: (tensor: Tensor) => Tensor): P;
 }
 
 let forced: string | null = null;
@@ -36,20 +41,52 @@ export function forceVariant(name: string | null): void {
   forced = name;
 }
 
-/** The variants that can compute `problem` and are worth a measurement, the one to take unmeasured first. */
-export function candidatesFor<P>({ variants, result }: Family<P>, problem: P): Variant<P>[] {
-  const { adapter } = result(problem).storage.gpu;
-  return variants
+/**
+ * The variants that can compute `problem` and are worth a measurement, the one to take unmeasured first; those of rank Infinity
+ * where there are no others. Variants that were found wrong are left out, and so are doubted ones, but for `withDoubted`, until
+ * they were found right.
+ */
+export function candidatesFor<P>(family: Family<P>, problem: P, withDoubted = false): Variant<P>[] {
+  const { gpu } = family.result(problem).storage;
+  const { adapter } = gpu;
+  const plan = planOf(gpu);
+  const fitting = family.variants
+    .filter(({ name, doubted = false }) => plan.trusts(family.name, name, doubted && !withDoubted))
     .filter((variant) => variant.fits(problem, adapter))
-    .map((variant) => ({ variant, rank: variant.rank(problem, adapter) }))
-    .filter(({ rank }) => rank < Number.POSITIVE_INFINITY)
-    .sort((a, b) => a.rank - b.rank)
-    .map(({ variant }) => variant);
+    .map((variant) => ({ variant, rank: variant.rank(problem, adapter) }));
+  const worthwhile = fitting.filter(({ rank }) => rank < Number.POSITIVE_INFINITY);
+  const ranked = worthwhile.length > 0 ? worthwhile.sort((a, b) => a.rank - b.rank) : fitting;
+  return ranked.map(({ variant }) => variant);
 }
 
-/** Records `problem` by the best variant. */
+/** Called with each problem on its way to `compute`. */
+export type Watcher = <P>(name: string, family: Family<P>, problem: P) => void;
+
+let watcher: Watcher | null = null;
+
+/** From now on `found` is called with each problem before it is computed, until this is called with null. */
+export function watchProblems(found: Watcher | null): void {
+  watcher = found;
+}
+
+/** Records `problem` by the variant of the device's plan, else by the best of those that fit. */
 export function compute<P>(family: Family<P>, problem: P): void {
-  const asked = forced === null ? undefined : family.variants.find(({ name }) => name === forced);
-  if (asked?.fits(problem, family.result(problem).storage.gpu.adapter)) asked.run(problem);
-  else candidatesFor(family, problem)[0]!.run(problem);
+  const { gpu } = family.result(problem).storage;
+  const name = `${family.name} ${family.key(problem)}`;
+  watcher?.(name, family, problem);
+  choose(family, problem, name, planOf(gpu), gpu.adapter).run(problem);
+}
+
+function choose<P>(family: Family<P>, problem: P, name: string, plan: Plan, adapter: Adapter): Variant<P> {
+  const called = (wanted: string | undefined | null) => family.variants.find((variant) => variant.name === wanted);
+  const asked = called(forced);
+  if (asked?.fits(problem, adapter)) return asked;
+  const planned = called(plan.choice(name));
+  if (planned?.fits(problem, adapter) && plan.trusts(family.name, planned.name, planned.doubted ?? false)) {
+    plan.take(name, planned.name);
+    return planned;
+  }
+  const best = candidatesFor(family, problem)[0]!;
+  plan.take(name, best.name);
+  return best;
 }

@@ -1,0 +1,111 @@
+import { kernel } from '../../core/kernel.ts';
+import { noGrad } from '../../core/tape.ts';
+import { Tensor } from '../../core/tensor.ts';
+import type { Gpu } from '../../gpu/gpu.ts';
+import type { Recording } from '../../gpu/stream.ts';
+import { candidatesFor, type Family, type Variant } from './variant.ts';
+
+const noise = kernel('noise', 'main');
+const compare = kernel('compare', 'main');
+
+/** Invocations that share a comparison. */
+const COMPARING = 4096;
+/**
+ * The largest difference that a right kernel may have, in root mean squares of the result. Rounding stays a hundred times below
+ * it; one product left out of a sum of K is 1/√K, above it for every K below a million.
+ */
+const ALLOWED = { f32: 1e-3, f16: 1e-2 };
+
+/** A variant that is ready to run on tensors of a trial. */
+export interface Runner {
+  readonly name: string;
+  readonly doubted: boolean;
+  readonly recording: Recording;
+}
+
+/** A problem that was met, without its tensors: what it takes to try its variants later. */
+export interface Met {
+  readonly name: string;
+  readonly family: string;
+  /** The candidates, best first; doubted ones that nobody has checked yet among them. */
+  readonly candidates: readonly string[];
+  /** Those of them that are `doubted`. */
+  readonly doubted: readonly string[];
+  /** Has all that the candidates called `names` need compiled side by side; to be called while the problem's tensors live. */
+  compile(gpu: Gpu, names: readonly string[]): void;
+  /** Makes a like problem on tensors of its own. */
+  stage(gpu: Gpu, names: readonly string[]): Trial;
+}
+
+/** A like problem on tensors of its own, which hold noise. */
+export interface Trial {
+  readonly runners: readonly Runner[];
+  /** Where all of them write. */
+  readonly result: Tensor;
+  free(): void;
+}
+
+export function meet<P>(name: string, family: Family<P>, problem: P): Met {
+  const variants = candidatesFor(family, problem, true);
+  const called = (names: readonly string[]): Variant<P>[] => variants.filter((variant) => names.includes(variant.name));
+  return {
+    name,
+    family: family.name,
+    candidates: variants.map((variant) => variant.name),
+    doubted: variants.filter((variant) => variant.doubted).map((variant) => variant.name),
+    compile(gpu, names) {
+      for (const variant of called(names)) gpu.stream.capture(() => noGrad(() => variant.run(problem)));
+    },
+    stage(gpu, names) {
+      const tensors: Tensor[] = [];
+      const like = (tensor: Tensor): Tensor => {
+        const twin = Tensor.empty(tensor.shape, tensor.dtype);
+        tensors.push(twin);
+        fillWithNoise(twin, tensors.length);
+        return twin;
+      };
+      const twin = family.on(problem, like);
+      const runners = called(names).map((variant) => ({
+        name: variant.name,
+        doubted: variant.doubted ?? false,
+        recording: gpu.stream.capture(() => noGrad(() => variant.run(twin))),
+      }));
+      const free = () => {
+        for (const tensor of tensors) tensor.free('the end of its trial');
+      };
+      return { runners, result: family.result(twin), free };
+    },
+  };
+}
+
+/** Bound as words, two values in each. */
+const isHalf = ({ dtype }: Tensor): boolean => dtype === 'f16';
+
+/** Overwrites a tensor with numbers of either sign and a size of 0.125 to 0.5. */
+export function fillWithNoise(tensor: Tensor, seed: number): void {
+  const { pool, offsetBytes, sizeBytes } = tensor.storage;
+  const words = sizeBytes / 4;
+  noise({ HALVES: isHalf(tensor) }, { out: { pool, offsetBytes, sizeBytes } }, { words, seed }, words);
+}
+
+/**
+ * How far `got` is from `want`, in units of what a right kernel may be off: above 1 it is wrong. Both are of one shape and type.
+ * Infinities and NaN are as wrong as can be.
+ */
+export async function deviation(got: Tensor, want: Tensor): Promise<number> {
+  const size = got.size;
+  const stride = Math.min(size, COMPARING);
+  const found = Tensor.empty([stride, 2]);
+  const HALVES = isHalf(got);
+  const bare = ({ storage: { pool, offsetBytes, sizeBytes } }: Tensor) => ({ pool, offsetBytes, sizeBytes });
+  compare({ HALVES }, { got: bare(got), want: bare(want), found }, { size, stride }, stride);
+  const values = await found.read();
+  found.free('the comparison');
+  let worst = 0;
+  let squares = 0;
+  for (let i = 0; i < values.length; i += 2) {
+    worst = Math.max(worst, values[i]!);
+    squares += values[i + 1]!;
+  }
+  return worst / (Math.sqrt(squares / size) * (HALVES ? ALLOWED.f16 : ALLOWED.f32));
+}

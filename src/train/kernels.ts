@@ -1,0 +1,27 @@
+import { debug } from '../gpu/debug.ts';
+import type { Gpu } from '../gpu/gpu.ts';
+import { planOf } from '../ops/matrix/plan.ts';
+import { prepare } from '../ops/matrix/prepare.ts';
+import { keepWinners, readWinners } from './winners.ts';
+
+/**
+ * Finds the kernels for what `body` computes (see `prepare`): with `tune` the fastest, which are remembered on this machine for
+ * each adapter and driver, else the usual ones. Returns the problems that were met and lines that are worth saying.
+ */
+export async function prepareKernels(
+  gpu: Gpu,
+  body: () => unknown,
+  tune: boolean,
+): Promise<{ problems: readonly string[]; lines: string[] }> {
+  const { fingerprint } = gpu.adapter;
+  const winners = tune ? readWinners(fingerprint) : undefined;
+  const { problems, timed, elapsedMs, warnings } = await prepare(gpu, body, winners && { winners });
+  const lines = [...warnings];
+  if (winners && timed > 0) {
+    lines.push(`Tuned ${timed} of ${problems.length} matrix kernels in ${(elapsedMs / 1000).toFixed(1)} s.`);
+    const failure = keepWinners(fingerprint, winners);
+    if (failure) lines.push(failure);
+  }
+  debug(1, () => ['kernels:', ...[...planOf(gpu).used()].map((choice) => `  ${choice.join(': ')}`)].join('\n'));
+  return { problems, lines };
+}

@@ -1,0 +1,286 @@
+// What is found out about kernels before a run: that it changes nothing, that the fastest right variant wins, that a wrong one
+// never does.
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { Random } from '../src/core/random.ts';
+import { setSeed, setStepCounter, stepCounter } from '../src/core/stepbuffer.ts';
+import { Storage } from '../src/core/storage.ts';
+import { Tensor } from '../src/core/tensor.ts';
+import { drawToyfaces } from '../src/data/toyfaces.ts';
+import type { Gpu } from '../src/gpu/gpu.ts';
+import * as nn from '../src/nn/index.ts';
+import { forwards } from '../src/ops/matrix/convolve.ts';
+import { lanesMultiply } from '../src/ops/matrix/lanes.ts';
+import { products } from '../src/ops/matrix/multiply.ts';
+import { plainMultiply } from '../src/ops/matrix/plain.ts';
+import { planOf } from '../src/ops/matrix/plan.ts';
+import { type PrepareOptions, prepare, type Winner } from '../src/ops/matrix/prepare.ts';
+import type { Multiplication } from '../src/ops/matrix/problem.ts';
+import { deviation, fillWithNoise } from '../src/ops/matrix/trial.ts';
+import { compute, type Family, type Variant } from '../src/ops/matrix/variant.ts';
+import type { TrainConfig } from '../src/train/config.ts';
+import { Trainer } from '../src/train/trainer.ts';
+import { gpu, gpuTest, onDevice } from './gpu.ts';
+
+const config: TrainConfig = {
+  ...{ arch: 'none', width: 1, head: 'vgg', pool: 1, dropout: 0, size: 16, channels: 1 },
+  ...{ epochs: 1, batch: 8, accumulate: 2, optimizer: 'adamw', nesterov: false, lr: 0.01, momentum: 0.9 },
+  ...{ weightDecay: 0.01, schedule: 'constant', warmup: 0, labelSmoothing: 0.1, augment: 'affine', seed: 4 },
+};
+
+/** All that a step draws from or leaves behind: running statistics, dropout, parameters with and without a bias. */
+function trainerOf(): Trainer {
+  setSeed(7);
+  setStepCounter(0);
+  const random = new Random(1, 1);
+  const model = new nn.Sequential([
+    new nn.Conv2d({ inChannels: 1, outChannels: 8, kernel: 3, padding: 1, bias: false }, random),
+    new nn.BatchNorm(8),
+    nn.relu(),
+    nn.maxPool2d({ kernel: 2 }),
+    nn.flatten(),
+    new nn.Dropout(0.5),
+    new nn.Linear({ inFeatures: 8 * 8 * 8, outFeatures: 7, std: 0.05 }, random),
+  ]);
+  const { train, valid } = drawToyfaces(64);
+  return new Trainer({ model, config, train, valid, normalisation: { mean: [0.5], std: [0.25] } }, 7);
+}
+
+async function bitsAfter(trainer: Trainer, steps: number): Promise<string> {
+  await trainer.run({
+    afterStep: async ({ step }) => step === steps,
+    progress: () => {},
+    epochEnd: async () => {},
+  });
+  const tensors = [...trainer.model.state().values()].map(({ tensor }) => tensor);
+  const words: string[] = [];
+  for (const tensor of [...tensors, ...trainer.optimizer.state().flat()]) words.push((await tensor.readInts()).join());
+  return words.join('\n');
+}
+
+gpuTest('a run that was prepared, in the middle too, has the bits of one that was not', async () => {
+  const unprepared = await bitsAfter(trainerOf(), 3);
+  const trainer = trainerOf();
+  const before = { live: gpu.pool.stats.liveBytes, counter: stepCounter(), dispatches: gpu.stream.stats.dispatches };
+  const { problems, timed, warnings } = await prepare(gpu, () => trainer.rehearse());
+  const after = { live: gpu.pool.stats.liveBytes, counter: stepCounter(), dispatches: gpu.stream.stats.dispatches };
+  assert.equal({ ...after, timed, warnings }, { ...before, timed: 0, warnings: [] });
+  assert.is(problems.length, 5);
+  assert.not.ok([...trainer.model.parameters().values()].some(({ grad }) => grad !== null));
+
+  await bitsAfter(trainer, 1);
+  await prepare(gpu, () => trainer.rehearse(), { winners: new Map() });
+  assert.ok((await bitsAfter(trainer, 3)) === unprepared, 'other bits');
+});
+
+const slow: Variant<Multiplication> = {
+  ...lanesMultiply,
+  name: 'slow',
+  rank: () => 1,
+  run(problem) {
+    for (let i = 0; i < 20; i++) lanesMultiply.run(problem);
+  },
+};
+const fast: Variant<Multiplication> = { ...lanesMultiply, name: 'fast' };
+const does = (name: string, rank: number, run: Variant<Multiplication>['run']): Variant<Multiplication> => ({
+  ...lanesMultiply,
+  name,
+  rank: () => rank,
+  run,
+});
+const nothing = does('nothing', 5, () => {});
+/** Right but for four elements. */
+const cleared = does('cleared', 6, (problem) => {
+  lanesMultiply.run(problem);
+  const { pool, offsetBytes } = problem.c.storage;
+  problem.c.storage.gpu.stream.clear({ pool, offsetBytes, sizeBytes: 16 });
+});
+/** Right but for the last of the 64 products in each sum. */
+const short = does('short', 7, (problem) => {
+  const { M, N, K } = problem.product;
+  const [a, b] = [Tensor.empty([M, K]), Tensor.empty([K, N])];
+  const { stream } = a.storage.gpu;
+  const copy = (from: Tensor, to: Tensor, bytes: number) => {
+    const range = ({ storage: { pool, offsetBytes } }: Tensor) => ({ pool, offsetBytes, sizeBytes: bytes });
+    stream.copy(range(from), range(to));
+  };
+  copy(problem.a, a, 4 * M * K);
+  stream.clear(b.storage);
+  copy(problem.b, b, 4 * (K - 1) * N);
+  lanesMultiply.run({ ...problem, a, b });
+  a.free('the test');
+  b.free('the test');
+});
+const notANumber = does('nan', 8, ({ c }) => {
+  const nan = Tensor.full(c.shape, Number.NaN);
+  c.storage.gpu.stream.copy(nan.storage, c.storage);
+  nan.free('the test');
+});
+
+let families = 0;
+
+/** A family of its own, so that nothing that one test finds out is known to the next. */
+const familyOf = (...variants: Variant<Multiplication>[]): Family<Multiplication> => ({
+  ...products,
+  name: `product ${families++}`,
+  variants: [...variants, plainMultiply],
+});
+
+const EXTENT = 64;
+
+function multiplyBy(family: Family<Multiplication>, extent = EXTENT): Tensor {
+  const [a, b, c] = [1, 2, 3].map((seed) => {
+    const tensor = Tensor.empty([extent, extent]);
+    fillWithNoise(tensor, seed);
+    return tensor;
+  }) as [Tensor, Tensor, Tensor];
+  const product = { M: extent, N: extent, K: extent, transposeA: false, transposeB: false };
+  compute(family, { a, b, bias: null, c, product });
+  return c;
+}
+
+const nameOf = ({ name }: Family<Multiplication>, extent = EXTENT) => `${name} ${extent}×${extent}×${extent}`;
+
+/** Prepares for one product and says what computes it then. */
+async function chosen(on: Gpu, family: Family<Multiplication>, options?: PrepareOptions) {
+  const report = await prepare(on, () => multiplyBy(family), options);
+  multiplyBy(family);
+  return { variant: planOf(on).used().get(nameOf(family)), timed: report.timed, warnings: report.warnings };
+}
+
+gpuTest('the unmeasured choice is the one of lowest rank, and the definition where nothing else fits', async () => {
+  assert.equal(await chosen(gpu, familyOf(fast, slow)), { variant: 'slow', timed: 0, warnings: [] });
+  assert.is((await chosen(gpu, familyOf({ ...fast, fits: () => false }))).variant, 'plain');
+});
+
+gpuTest('the fastest variant wins; its name is remembered, and nothing is timed again', async () => {
+  const family = familyOf(slow, fast);
+  const winners = new Map<string, Winner>();
+  assert.equal(await chosen(gpu, family, { winners }), { variant: 'fast', timed: 1, warnings: [] });
+  assert.equal([...winners], [[nameOf(family), { variant: 'fast', of: ['slow', 'fast'] }]]);
+  await onDevice({}, async (other) => {
+    assert.equal(await chosen(other, family, { winners }), { variant: 'fast', timed: 0, warnings: [] });
+  });
+  await onDevice({}, async (other) => {
+    const faster = { ...family, variants: [...family.variants, { ...fast, name: 'new' }] };
+    assert.is((await chosen(other, faster, { winners })).timed, 1, 'another candidate, another race');
+  });
+  await onDevice({}, async (other) => {
+    const late = { winners: new Map<string, Winner>(), totalMs: 0 };
+    assert.equal(await chosen(other, family, late), { variant: 'slow', timed: 0, warnings: [] });
+    assert.is(late.winners.size, 0, 'what was not timed is not remembered');
+  });
+});
+
+gpuTest('a variant with one candidate is not timed', async () => {
+  const winners = new Map<string, Winner>();
+  assert.equal(await chosen(gpu, familyOf(fast), { winners }), { variant: 'fast', timed: 0, warnings: [] });
+  assert.is(winners.size, 0);
+});
+
+for (const wrong of [nothing, cleared, short, notANumber]) {
+  gpuTest(`a variant that is wrong never wins, however fast: "${wrong.name}"`, async () => {
+    const family = familyOf(slow, wrong);
+    const { variant, warnings } = await chosen(gpu, family, { winners: new Map() });
+    assert.is(variant, 'slow');
+    assert.is(warnings.length, 1);
+    assert.match(warnings[0]!, `The kernel '${wrong.name}' is not used on ${gpu.adapter.name}: for ${nameOf(family)}`);
+    planOf(gpu).follow([[nameOf(family), wrong.name]]);
+    multiplyBy(family);
+    assert.is(planOf(gpu).used().get(nameOf(family)), 'slow', 'not even where a plan asks for it');
+  });
+}
+
+gpuTest(
+  'a doubted variant is used once it was found right, without timing too, and never when it was found wrong',
+  async () => {
+    const right = familyOf(fast, { ...fast, name: 'tensor cores', rank: () => 1, doubted: true });
+    multiplyBy(right);
+    assert.is(planOf(gpu).used().get(nameOf(right)), 'fast');
+    assert.equal(await chosen(gpu, right), { variant: 'tensor cores', timed: 0, warnings: [] });
+
+    for (const winners of [undefined, new Map<string, Winner>()]) {
+      const broken = familyOf(fast, { ...short, doubted: true, rank: () => 1 });
+      const { variant, warnings } = await chosen(gpu, broken, winners && { winners });
+      assert.equal([variant, warnings.length], ['fast', 1]);
+    }
+  },
+);
+
+gpuTest('a variant that does not compile is passed over', async () => {
+  const { kernel } = await import('../src/core/kernel.ts');
+  const code =
+    '@group(0) @binding(0) var<storage, read_write> c: array<f32>;\n@compute @workgroup_size(1) fn main() { c[0] = x; }';
+  const run = kernel('does_not_compile', 'main', code);
+  const family = familyOf(
+    slow,
+    does('broken', 2, ({ c }) => run({}, { c }, {}, 1)),
+    fast,
+  );
+  const { variant, warnings } = await chosen(gpu, family, { winners: new Map() });
+  assert.is(variant, 'fast');
+  assert.match(warnings.join('\n'), /^The kernel 'broken' is not used .* it does not run \(/);
+});
+
+gpuTest('a plan is followed where it fits', async () => {
+  const family = familyOf(fast, slow);
+  planOf(gpu).follow([[nameOf(family), 'plain']]);
+  assert.is((await chosen(gpu, family)).variant, 'plain');
+  planOf(gpu).follow([[nameOf(family), 'of another version']]);
+  assert.is((await chosen(gpu, family)).variant, 'slow');
+});
+
+gpuTest('the noise of a trial is of ordinary size, in pairs of f16 too', async () => {
+  const tensor = Tensor.empty([4001]);
+  fillWithNoise(tensor, 1);
+  const values = await tensor.read();
+  assert.ok(values.every((value) => Math.abs(value) >= 0.125 && Math.abs(value) < 0.5));
+  assert.ok(Math.abs(values.reduce((sum, value) => sum + value) / values.length) < 0.02);
+  const halves = new Tensor(Storage.acquire(2 * 4002), [4002], 'f16');
+  fillWithNoise(halves, 1);
+  const words = await gpu.stream.read(halves.storage);
+  for (const half of new Uint16Array(words)) assert.ok([12, 13].includes((half >> 10) & 31), half.toString(16));
+});
+
+gpuTest('a deviation is counted in what rounding may do', async () => {
+  const of = (values: Float32Array) => Tensor.from(values);
+  const want = Float32Array.from({ length: 5000 }, (_, i) => (i % 2 ? 2 : -2));
+  const changed = (index: number, value: number) => {
+    const values = want.slice();
+    values[index] = value;
+    return deviation(of(values), of(want));
+  };
+  assert.is(await deviation(of(want), of(want)), 0);
+  for (const index of [0, 1, 4999]) {
+    const off = await changed(index, want[index]! + 0.004);
+    assert.ok(Math.abs(off - 2) < 0.01, `${off}`);
+    for (const wild of [Number.NaN, Number.POSITIVE_INFINITY, 1e38]) assert.ok((await changed(index, wild)) > 1e6);
+  }
+  // 1.0 and 1.5 as f16, an odd number of them.
+  const halves = (last: number) => {
+    const tensor = new Tensor(Storage.acquire(2 * 7), [7], 'f16');
+    gpu.stream.clear(tensor.storage);
+    gpu.stream.write(tensor.storage, new Uint8Array(Uint16Array.from([...Array(6).fill(0x3c00), last, 0]).buffer));
+    return tensor;
+  };
+  assert.is(await deviation(halves(0x3c00), halves(0x3c00)), 0);
+  assert.ok(Math.abs((await deviation(halves(0x3e00), halves(0x3c00))) - 50) < 0.1);
+  assert.ok((await deviation(halves(0x7c01), halves(0x3c00))) > 1e6, 'NaN');
+});
+
+test('a problem on other tensors is the same problem', () => {
+  const t = Tensor.zeros([4, 4]);
+  const product = { M: 4, N: 4, K: 4, transposeA: true, transposeB: false };
+  const made: Tensor[] = [];
+  const like = (tensor: Tensor) => {
+    made.push(tensor.emptyLike());
+    return made.at(-1)!;
+  };
+  const twin = products.on({ a: t, b: t, bias: t, c: t, product }, like);
+  assert.equal([twin.a, twin.b, twin.bias, twin.c], made);
+  assert.is(products.key(twin), '4×4×4 aᵀ');
+  const shape = { N: 1, H: 4, W: 4, C: 1, K: 1, R: 1, S: 1, P: 4, Q: 4, strideH: 1, strideW: 1, padH: 0, padW: 0 };
+  assert.is(forwards.on({ x: t, w: t, bias: null, y: t, shape }, like).bias, null);
+});
+
+test.run();
