@@ -13,11 +13,16 @@ export function wgslType(dtype: DType, width: 1 | 4 = 1): string {
   return `vec4${dtype === 'f16' ? 'h' : dtype[0]}`;
 }
 
+const VECTORS: Readonly<Record<DType, RegExp>> = {
+  f32: /^(vec\d|mat\dx\d)f$/,
+  f16: /^(vec\d|mat\dx\d)h$/,
+  u32: /^(vec\d|mat\dx\d)u$/,
+  i32: /^(vec\d|mat\dx\d)i$/,
+};
+
 /** True where a shader that declares `array<element>` reads the type rightly: `f32` and `vec4f` hold f32, `atomic<u32>` u32. */
-export function holds(element: string, dtype: DType): boolean {
-  const letter = dtype === 'f16' ? 'h' : dtype[0];
-  return element.includes(dtype) || new RegExp(`^(vec\\d|mat\\dx\\d)${letter}$`).test(element);
-}
+export const holds = (element: string, dtype: DType): boolean =>
+  element.includes(dtype) || VECTORS[dtype].test(element);
 
 /** The bytes of `values` as elements of `dtype`, in whole words: f16 takes the nearest value, ties to even. */
 export function encode(values: Numbers, dtype: DType): Uint8Array<ArrayBuffer> {

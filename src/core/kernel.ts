@@ -40,7 +40,7 @@ export function kernel(name: string, entry: string, code?: string): Kernel {
   return (consts, operands, params, threads, flops = 0) => {
     const gpu = currentGpu();
     if (code !== undefined) gpu.pipelines.define(name, code);
-    const pipeline = gpu.pipelines.get(name, entry, consts);
+    const pipeline = gpu.pipelines.get(name, entry, consts, gpu.stream.expected);
     const bindings = bind(pipeline, operands);
     const grid = typeof threads === 'number' ? spread(threads, pipeline.workgroup[0]) : threads;
     if (grid.some((groups) => groups > MAX_GROUPS || groups < 1)) {
@@ -76,7 +76,7 @@ const isTensor = (operand: Operand): operand is Tensor => 'dtype' in operand;
 function bind(pipeline: Pipeline, operands: Readonly<Record<string, Operand>>): Binding[] {
   const { shader, label } = pipeline;
   const bound: Binding[] = [];
-  const access = new Map<number, string>();
+  const accesses: string[] = [];
   for (const name in operands) {
     const operand = operands[name]!;
     const declared = shader.bindings.get(name);
@@ -85,38 +85,46 @@ function bind(pipeline: Pipeline, operands: Readonly<Record<string, Operand>>): 
         `${label}: the shader has no binding '${name}'; it has ${[...shader.bindings.keys()].join(', ')}.`,
       );
     }
-    if (isTensor(operand) && !holds(declared.element, operand.dtype)) {
-      throw new GpuError(`${label}: '${name}' is ${operand.dtype} but the shader takes ${declared.element}.`);
+    const { binding, access, element } = declared;
+    if (isTensor(operand) && !holds(element, operand.dtype)) {
+      throw new GpuError(`${label}: '${name}' is ${operand.dtype} but the shader takes ${element}.`);
     }
     const range = isTensor(operand) ? operand.storage : operand;
-    const before = access.get(range.pool.id);
-    if (before && before !== declared.access) {
-      throw new GpuError(
-        `${label}: '${name}' shares a buffer with another operand, one read and one written. Write to a new tensor.`,
-      );
+    for (let i = 0; i < bound.length; i++) {
+      if (bound[i]!.range.pool === range.pool && accesses[i] !== access) {
+        throw new GpuError(
+          `${label}: '${name}' shares a buffer with another operand, one read and one written. Write to a new tensor.`,
+        );
+      }
     }
-    access.set(range.pool.id, declared.access);
-    bound.push({ binding: declared.binding, range });
+    accesses.push(access);
+    bound.push({ binding, range });
   }
   return bound;
 }
 
-function pack(pipeline: Pipeline, params: Readonly<Record<string, number>>): Uint8Array | null {
+/** Where `Params` are packed before they are looked up. */
+const packed = { u32: new Uint32Array(64), i32: new Int32Array(0), f32: new Float32Array(0) };
+packed.i32 = new Int32Array(packed.u32.buffer);
+packed.f32 = new Float32Array(packed.u32.buffer);
+
+/** The words of `Params`, to be used at once. */
+function pack(pipeline: Pipeline, params: Readonly<Record<string, number>>): Uint32Array | null {
   const fields = pipeline.shader.params;
-  const given = Object.keys(params).length;
+  let given = 0;
+  for (const _ in params) given++;
   if (fields.length === 0 && given === 0) return null;
-  const view = new DataView(new ArrayBuffer(Math.ceil(fields.length / 4) * 16));
-  for (const [i, { name, type }] of fields.entries()) {
+  for (let i = 0; i < fields.length; i++) {
+    const { name, type } = fields[i]!;
     const value = params[name];
     if (value === undefined) throw new GpuError(`${pipeline.label}: parameter '${name}' is missing.`);
-    if (type === 'f32') view.setFloat32(4 * i, value, true);
-    else if (type === 'u32') view.setUint32(4 * i, value, true);
-    else view.setInt32(4 * i, value, true);
+    packed[type][i] = value;
   }
   if (given !== fields.length) {
     throw new GpuError(
       `${pipeline.label}: parameters are ${fields.map((f) => f.name).join(', ')}, not ${Object.keys(params).join(', ')}.`,
     );
   }
-  return new Uint8Array(view.buffer);
+  const words = Math.ceil(fields.length / 4) * 4;
+  return packed.u32.fill(0, fields.length, words).subarray(0, words);
 }

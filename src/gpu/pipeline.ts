@@ -9,6 +9,10 @@ export interface Pipeline {
   readonly label: string;
   readonly shader: Shader;
   readonly workgroup: readonly [number, number, number];
+  /** What it was made of. */
+  readonly name: string;
+  readonly entry: string;
+  readonly consts: Consts;
   handle: GPUComputePipeline | null;
   readonly compiled: Promise<void>;
 }
@@ -44,7 +48,9 @@ export class PipelineCache {
     this.defined.set(name, code);
   }
 
-  get(name: string, entry: string, consts: Consts): Pipeline {
+  /** `guess` is a pipeline that is likely to be the one. */
+  get(name: string, entry: string, consts: Consts, guess: Pipeline | null = null): Pipeline {
+    if (guess && guess.name === name && guess.entry === entry && sameConsts(guess.consts, consts)) return guess;
     let label = `${name}.${entry}`;
     for (const key in consts) label += ` ${key}=${consts[key]}`;
     const cached = this.pipelines.get(label);
@@ -59,6 +65,9 @@ export class PipelineCache {
       label,
       shader,
       workgroup: workgroupSize(shader, entry),
+      name,
+      entry,
+      consts: { ...consts },
       handle: null,
       compiled: this.compile(shader, entry, label).then((handle) => {
         pipeline.handle = handle;
@@ -95,6 +104,16 @@ export class PipelineCache {
       throw refuse((error as Error).message);
     }
   }
+}
+
+function sameConsts(a: Consts, b: Consts): boolean {
+  let count = 0;
+  for (const key in a) {
+    if (a[key] !== b[key]) return false;
+    count++;
+  }
+  for (const _ in b) count--;
+  return count === 0;
 }
 
 /** Three lines of source around an error, the line itself marked. */

@@ -6,6 +6,8 @@ export interface PoolBuffer {
   readonly id: number;
   readonly buffer: GPUBuffer;
   readonly sizeBytes: number;
+  /** The number of the loan that it is lent on, counted from 1 over the whole pool; 0 while nobody has it, −1 once destroyed. */
+  loan: number;
 }
 
 export interface PoolStats {
@@ -18,6 +20,8 @@ export interface PoolStats {
   /** Buffers created so far. */
   created: number;
 }
+
+const DESTROYED = -1;
 
 /**
  * Rounds a size up to its class: multiples of 256 bytes up to 4 KiB, then eight steps to each power of two, of 1 MiB at most, so that
@@ -37,6 +41,8 @@ export function sizeClass(sizeBytes: number): number {
 export class BufferPool {
   private readonly free = new Map<number, PoolBuffer[]>();
   private nextId = 0;
+  /** Loans so far: a buffer with a higher number is lent since then. */
+  loans = 0;
   readonly stats: PoolStats = { liveBytes: 0, allocatedBytes: 0, peakBytes: 0, created: 0 };
   private readonly device: GPUDevice;
   private readonly maxBytes: number;
@@ -53,12 +59,14 @@ export class BufferPool {
     const waiting = this.free.get(size);
     const buffer = waiting?.shift() ?? this.create(size);
     this.stats.liveBytes += size;
+    buffer.loan = ++this.loans;
     return buffer;
   }
 
   /** Takes a buffer back. Commands already recorded may still use it. */
   release(buffer: PoolBuffer): void {
     this.stats.liveBytes -= buffer.sizeBytes;
+    buffer.loan = 0;
     const waiting = this.free.get(buffer.sizeBytes);
     if (!waiting) {
       this.free.set(buffer.sizeBytes, [buffer]);
@@ -79,9 +87,10 @@ export class BufferPool {
   /** Destroys all buffers that nobody holds; the caller has submitted what used them. */
   trim(): void {
     for (const waiting of this.free.values()) {
-      for (const { buffer, sizeBytes } of waiting) {
-        buffer.destroy();
-        this.stats.allocatedBytes -= sizeBytes;
+      for (const entry of waiting) {
+        entry.buffer.destroy();
+        entry.loan = DESTROYED;
+        this.stats.allocatedBytes -= entry.sizeBytes;
       }
     }
     this.free.clear();
@@ -103,7 +112,7 @@ export class BufferPool {
     this.stats.created++;
     this.stats.allocatedBytes += sizeBytes;
     this.stats.peakBytes = Math.max(this.stats.peakBytes, this.stats.allocatedBytes);
-    return { id, buffer, sizeBytes };
+    return { id, buffer, sizeBytes, loan: 0 };
   }
 }
 

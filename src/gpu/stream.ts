@@ -1,26 +1,17 @@
+import { GpuError } from '../core/errors.ts';
+import { BindGroupCache, type Binding, type Bound, type BufferRange } from './bindgroups.ts';
 import { PassClock } from './passclock.ts';
 import type { Pipeline } from './pipeline.ts';
-import type { PoolBuffer } from './pool.ts';
 import type { Profile, Work } from './profile.ts';
-import { UniformCache, type UniformSlot } from './uniforms.ts';
+import { UniformCache } from './uniforms.ts';
 import { MAP_READ_MODE, USAGE } from './usage.ts';
 
-/** A range of a storage buffer. Offset and size are multiples of 4; the offset of a bound range is a multiple of 256. */
-export interface BufferRange {
-  readonly pool: PoolBuffer;
-  readonly offsetBytes: number;
-  readonly sizeBytes: number;
-}
-
-export interface Binding {
-  readonly binding: number;
-  readonly range: BufferRange;
-}
+export type { Binding, BufferRange } from './bindgroups.ts';
 
 export type Grid = readonly [number, number, number];
 
-type Command =
-  | { kind: 'dispatch'; pipeline: Pipeline; group: () => GPUBindGroup; grid: Grid; work: Work | null }
+export type Command =
+  | { kind: 'dispatch'; bound: Bound; grid: Grid; work: Work | null }
   | { kind: 'copy'; from: BufferRange; to: BufferRange }
   | { kind: 'clear'; range: BufferRange }
   | { kind: 'write'; range: BufferRange; data: Uint8Array }
@@ -45,7 +36,7 @@ const MAX_IN_FLIGHT = 2;
 /** A step that takes longer is cut into submits of about `SUBMIT_MS`. */
 const LONG_STEP_MS = 500;
 const SUBMIT_MS = 250;
-const MAX_BIND_GROUPS = 20_000;
+const NO_PARAMS = new Uint32Array(0);
 
 /**
  * The one queue of GPU work. Commands are recorded as plain objects and encoded at `flush`: by then their pipelines have been
@@ -53,12 +44,15 @@ const MAX_BIND_GROUPS = 20_000;
  */
 export class CommandStream {
   private commands: Command[] = [];
-  private readonly groups = new Map<string, GPUBindGroup>();
+  /** `capture`s that are running. */
+  private captures = 0;
+  /** What the running `capture` will throw, for nobody need look at the promise of a read. */
+  private refused: GpuError | null = null;
+  private readonly groups: BindGroupCache;
   private readonly staging: GPUBuffer[] = [];
   private readonly inFlight: Promise<unknown>[] = [];
   private tail: Promise<void> | null = null;
   private readonly device: GPUDevice;
-  readonly uniforms: UniformCache;
   /** Submits are cut after this many dispatches; `throttle` lowers it where steps are long and a display may be waiting. */
   dispatchesPerSubmit = Number.POSITIVE_INFINITY;
   /** Set on hardware, where desktop drivers reset a GPU that is busy for seconds. */
@@ -72,37 +66,46 @@ export class CommandStream {
 
   constructor(device: GPUDevice) {
     this.device = device;
-    this.uniforms = new UniformCache(device);
+    this.groups = new BindGroupCache(device, new UniformCache(device));
   }
 
   get pending(): number {
     return this.commands.length;
   }
 
-  /** `work` is what the profile is told of the dispatch. */
+  /** The pipeline of the next dispatch, if it is the one that followed the last time. */
+  get expected(): Pipeline | null {
+    return this.groups.expected;
+  }
+
+  /** `params` are the words of `Params`, a multiple of 4; they are copied. `work` is what the profile is told of the dispatch. */
   dispatch(
     pipeline: Pipeline,
     bindings: readonly Binding[],
-    params: Uint8Array | null,
+    params: Uint32Array | null,
     grid: Grid,
     work: Work | null = null,
   ): void {
-    const slot = params && this.uniforms.slot(params);
-    this.commands.push({ kind: 'dispatch', pipeline, group: this.bindGroup(pipeline, bindings, slot), grid, work });
+    const bound = this.groups.get(pipeline, bindings, params ?? NO_PARAMS);
+    this.commands.push({ kind: 'dispatch', bound, grid, work });
   }
 
   /**
-   * Takes what `fn` records out of the stream. The buffers that it names must not be given to anybody else, nor destroyed by
+   * Takes what `fn` records out of the stream. Throws GpuError when it reads a tensor. The buffers that it names must not be given to anybody else, nor destroyed by
    * `trim`, until the last `replay` has run.
    */
   capture(fn: () => void): Recording {
     const before = this.commands;
     this.commands = [];
+    this.captures++;
     try {
       fn();
+      if (this.refused) throw this.refused;
       return this.commands;
     } finally {
       this.commands = before;
+      this.captures--;
+      this.refused = null;
     }
   }
 
@@ -131,6 +134,12 @@ export class CommandStream {
 
   /** The bytes of a range, after all that was recorded before has run. */
   async read(from: BufferRange): Promise<ArrayBuffer> {
+    if (this.captures > 0) {
+      this.refused = new GpuError(
+        'a tensor cannot be read while its work is only recorded. Return it and read it then.',
+      );
+      throw this.refused;
+    }
     const to = this.takeStaging(from.sizeBytes);
     this.commands.push({ kind: 'fetch', from, to });
     await this.flush();
@@ -146,7 +155,8 @@ export class CommandStream {
     const commands = this.commands;
     this.commands = [];
     const compiling = new Set<Promise<void>>();
-    for (const c of commands) if (c.kind === 'dispatch' && !c.pipeline.handle) compiling.add(c.pipeline.compiled);
+    for (const c of commands)
+      if (c.kind === 'dispatch' && !c.bound.pipeline.handle) compiling.add(c.bound.pipeline.compiled);
     if (!this.tail && compiling.size === 0 && !this.profile) {
       this.encode(commands);
       return Promise.resolve();
@@ -188,42 +198,19 @@ export class CommandStream {
 
   /** Forgets bind groups; called when pool buffers are destroyed. */
   forget(): void {
-    this.groups.clear();
-  }
-
-  private bindGroup(pipeline: Pipeline, bindings: readonly Binding[], slot: UniformSlot | null): () => GPUBindGroup {
-    let key = String(pipeline.id);
-    for (const { binding, range } of bindings) {
-      key += `|${binding}:${range.pool.id}:${range.offsetBytes}:${range.sizeBytes}`;
-    }
-    if (slot) key += `|${slot.id}`;
-    return () => {
-      const cached = this.groups.get(key);
-      if (cached) return cached;
-      if (this.groups.size >= MAX_BIND_GROUPS) this.groups.clear();
-      const entries: GPUBindGroupEntry[] = bindings.map(({ binding, range }) => ({
-        binding,
-        resource: { buffer: range.pool.buffer, offset: range.offsetBytes, size: range.sizeBytes },
-      }));
-      if (slot) {
-        const { buffer, offsetBytes: offset, sizeBytes: size } = slot;
-        entries.push({ binding: pipeline.shader.paramsBinding, resource: { buffer, offset, size } });
-      }
-      const layout = pipeline.handle!.getBindGroupLayout(0);
-      const group = this.device.createBindGroup({ label: pipeline.label, layout, entries });
-      this.groups.set(key, group);
-      return group;
-    };
+    this.groups.forget();
   }
 
   private encode(commands: readonly Command[]): void {
     if (commands.length === 0) return;
     let encoder: GPUCommandEncoder | null = null;
     let pass: GPUComputePassEncoder | null = null;
+    let pipeline: Pipeline | null = null;
     let dispatches = 0;
     const endPass = () => {
       pass?.end();
       pass = null;
+      pipeline = null;
     };
     const submit = () => {
       endPass();
@@ -246,7 +233,8 @@ export class CommandStream {
       encoder ??= this.device.createCommandEncoder();
       if (command.kind === 'dispatch') {
         pass ??= encoder.beginComputePass();
-        this.encodeDispatch(pass, command);
+        this.encodeDispatch(pass, command, pipeline);
+        pipeline = command.bound.pipeline;
         this.encoded++;
         if (++dispatches >= this.dispatchesPerSubmit) submit();
       } else {
@@ -262,10 +250,15 @@ export class CommandStream {
     this.stats.submits++;
   }
 
-  private encodeDispatch(pass: GPUComputePassEncoder, command: DispatchCommand): void {
-    pass.setPipeline(command.pipeline.handle!);
-    pass.setBindGroup(0, command.group());
-    pass.dispatchWorkgroups(...command.grid);
+  /** `before` is the pipeline that the pass is set to. */
+  private encodeDispatch(
+    pass: GPUComputePassEncoder,
+    { bound, grid }: DispatchCommand,
+    before: Pipeline | null = null,
+  ): void {
+    if (bound.pipeline !== before) pass.setPipeline(bound.pipeline.handle!);
+    pass.setBindGroup(0, bound.group ?? this.groups.groupOf(bound));
+    pass.dispatchWorkgroups(grid[0], grid[1], grid[2]);
     this.stats.dispatches++;
   }
 
@@ -301,8 +294,8 @@ export class CommandStream {
       clock.resolve(encoder, timed.length);
       submit();
       const elapsedMs = await clock.read(timed.length);
-      for (const [i, { pipeline, grid, work }] of timed.entries())
-        profile.add(pipeline.label, grid, elapsedMs[i]!, work);
+      for (const [i, { bound, grid, work }] of timed.entries())
+        profile.add(bound.pipeline.label, grid, elapsedMs[i]!, work);
       timed = [];
     };
     for (const command of commands) {
@@ -329,7 +322,7 @@ export class CommandStream {
         pass.end();
         submit();
         await this.device.queue.onSubmittedWorkDone();
-        profile.add(command.pipeline.label, command.grid, performance.now() - started, command.work);
+        profile.add(command.bound.pipeline.label, command.grid, performance.now() - started, command.work);
       }
     }
     if (clock && timed.length > 0) await settle(clock);

@@ -25,9 +25,8 @@ export class UniformCache {
     this.device = device;
   }
 
-  /** The slot that holds `bytes`, at most 256 of them, a multiple of 16. */
-  slot(bytes: Uint8Array): UniformSlot {
-    const words = new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
+  /** The slot that holds `words`, at most 64 of them, a multiple of 4. */
+  slot(words: Uint32Array): UniformSlot {
     const key = words.join();
     const cached = this.slots.get(key);
     if (cached) return cached;
@@ -39,8 +38,8 @@ export class UniformCache {
       const usage = USAGE.UNIFORM | USAGE.COPY_DST;
       this.buffer = this.device.createBuffer({ label: 'uniforms', size: SLOT_BYTES * SLOTS_PER_BUFFER, usage });
     }
-    const slot = { id, buffer: this.buffer, offsetBytes: inBuffer * SLOT_BYTES, sizeBytes: bytes.byteLength };
-    this.device.queue.writeBuffer(slot.buffer, slot.offsetBytes, bytes as Uint8Array<ArrayBuffer>);
+    const slot = { id, buffer: this.buffer, offsetBytes: inBuffer * SLOT_BYTES, sizeBytes: words.byteLength };
+    this.device.queue.writeBuffer(slot.buffer, slot.offsetBytes, words as Uint32Array<ArrayBuffer>);
     this.slots.set(key, slot);
     return slot;
   }
