@@ -2,6 +2,7 @@ export type { DType } from './core/dtype.ts';
 export { ConfigError, DataError, GpuError, ShapeError } from './core/errors.ts';
 export { type Kernel, kernel } from './core/kernel.ts';
 export { Random } from './core/random.ts';
+export { repeated } from './core/repeat.ts';
 export type { Shape } from './core/shape.ts';
 export { keep, step } from './core/step.ts';
 export { setSeed } from './core/stepbuffer.ts';

@@ -1,8 +1,11 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { repeated } from '../src/core/repeat.ts';
 import { step } from '../src/core/step.ts';
 import { noGrad } from '../src/core/tape.ts';
 import { Tensor } from '../src/core/tensor.ts';
+import { AUGMENTATIONS, Batches } from '../src/data/batches.ts';
+import { drawToyfaces } from '../src/data/toyfaces.ts';
 import type { Gpu } from '../src/gpu/gpu.ts';
 import { createModel } from '../src/models/index.ts';
 import * as ops from '../src/ops/index.ts';
@@ -40,16 +43,11 @@ function watch({ device }: Gpu): Counts {
 const BATCH = 4;
 const SIDE = 32;
 
+const network = () =>
+  createModel('vgg11_bn', { classes: 7, channels: 3, size: SIDE, width: 1 / 16, head: 'fastai', pool: 1, seed: 1 });
+
 function training() {
-  const net = createModel('vgg11_bn', {
-    classes: 7,
-    channels: 3,
-    size: SIDE,
-    width: 1 / 16,
-    head: 'fastai',
-    pool: 1,
-    seed: 1,
-  });
+  const net = network();
   const optimizer = new optim.AdamW(net.parameters().values());
   let seen = 0;
   /** Each batch has pixels and labels of its own, as batches do. */
@@ -109,6 +107,65 @@ gpuTest('from step 3 on a step creates nothing and submits once, across validati
       }
     }
     assert.is(gpu.pool.stats.peakBytes, gpu.pool.stats.allocatedBytes);
+  }),
+);
+
+/** The same with steps that are recorded; `calls` counts the bodies. */
+function repeatedTraining() {
+  const { train: set } = drawToyfaces(64);
+  const batches = new Batches(set, { batch: BATCH, size: SIDE, channels: 3, augmentation: AUGMENTATIONS.affine });
+  const net = network();
+  const optimizer = new optim.AdamW(net.parameters().values());
+  const schedule = optim.oneCycle(1e-3);
+  const calls = { train: 0, validate: 0 };
+  let seen = 0;
+  const choose = () => batches.choose(Uint32Array.from({ length: BATCH }, (_, n) => (seen + n) % 64));
+  const train = repeated(
+    () => {
+      net.train();
+      choose();
+      optimizer.prepare(schedule(seen++, 100));
+    },
+    () => {
+      calls.train++;
+      const { x, labels } = batches.gather();
+      const loss = ops.crossEntropy(net.forward(x), labels);
+      loss.backward();
+      optimizer.apply();
+      return loss;
+    },
+  );
+  const validate = repeated(
+    () => {
+      net.eval();
+      choose();
+    },
+    () => {
+      calls.validate++;
+      noGrad(() => {
+        const { x, labels } = batches.gather();
+        ops.crossEntropy(net.forward(x), labels);
+      });
+    },
+  );
+  return { train, validate, calls };
+}
+
+gpuTest('from step 3 on a repeated step creates nothing, submits once and does not call its body', () =>
+  onDevice({ flags: 'checked' }, async (gpu) => {
+    const counts = watch(gpu);
+    const { train, validate, calls } = repeatedTraining();
+    for (let i = 0; i < 2; i++) await train();
+    for (let epoch = 1; epoch <= 3; epoch++) {
+      for (let i = 0; i < 4; i++) {
+        assert.equal(await callsOf(counts, train), { submit: 1, writeBuffer: 1 }, `epoch ${epoch}, step ${i}`);
+      }
+      for (let i = 0; i < 4; i++) {
+        const made = await callsOf(counts, validate);
+        if (epoch > 1 || i > 1) assert.equal(made, { submit: 1, writeBuffer: 1 }, `epoch ${epoch}, validation ${i}`);
+      }
+    }
+    assert.equal(calls, { train: 2, validate: 2 });
   }),
 );
 

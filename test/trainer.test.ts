@@ -1,12 +1,15 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Random } from '../src/core/random.ts';
+import { setSeed, setStepCounter } from '../src/core/stepbuffer.ts';
 import type { Tensor } from '../src/core/tensor.ts';
 import { drawToyfaces } from '../src/data/toyfaces.ts';
+import type { Gpu } from '../src/gpu/gpu.ts';
+import { Profile } from '../src/gpu/profile.ts';
 import * as nn from '../src/nn/index.ts';
 import type { TrainConfig } from '../src/train/config.ts';
 import { Trainer } from '../src/train/trainer.ts';
-import { gpuTest } from './gpu.ts';
+import { gpuTest, onDevice } from './gpu.ts';
 
 const config: TrainConfig = {
   ...{ arch: 'none', width: 1, head: 'vgg', pool: 1, dropout: 0, size: 16, channels: 1 },
@@ -33,9 +36,8 @@ const values = async (tensors: Iterable<Tensor>) => {
 };
 
 /** Momentum, which after one step is the gradient, and weights after `steps` steps. */
-async function trained(change: Partial<TrainConfig>, steps: number) {
+async function trained(change: Partial<TrainConfig>, steps: number, model = network()) {
   const { train, valid } = drawToyfaces(64);
-  const model = network();
   const parts = { model, config: { ...config, ...change }, train, valid, normalisation: { mean: [0.5], std: [0.25] } };
   const trainer = new Trainer(parts, 7);
   await trainer.run({
@@ -66,5 +68,75 @@ gpuTest('--accumulate 2 with batch 8 has the gradients of batch 16, and --accumu
     'half the batch is another gradient',
   );
 });
+
+/** Counts the calls of `forward` between two steps. */
+class Counted extends nn.Sequential {
+  readonly calls: number[] = [];
+  private count = 0;
+
+  override forward(x: Tensor): Tensor {
+    this.count++;
+    return super.forward(x);
+  }
+
+  stepDone(): void {
+    this.calls.push(this.count);
+    this.count = 0;
+  }
+}
+
+/** Three epochs with their validations: weights, losses, and where the network's code ran. */
+async function epochs({ stream }: Gpu, change: Partial<TrainConfig>, eager: boolean) {
+  const { train, valid } = drawToyfaces(112);
+  const random = new Random(1, 1);
+  const model = new Counted([
+    new nn.Conv2d({ inChannels: 1, outChannels: 8, kernel: 3, padding: 1 }, random),
+    new nn.BatchNorm(8, { relu: true }),
+    nn.maxPool2d({ kernel: 2 }),
+    nn.flatten(),
+    new nn.Dropout(0.25),
+    new nn.Linear({ inFeatures: 8 * 8 * 8, outFeatures: 7, std: 0.05 }, random),
+  ]);
+  setSeed(1);
+  setStepCounter(0);
+  const recipe: Partial<TrainConfig> = { epochs: 3, batch: 8, schedule: 'one-cycle', augment: 'crop', ...change };
+  const parts = { model, config: { ...config, ...recipe }, train, valid, normalisation: { mean: [0.5], std: [0.25] } };
+  const trainer = new Trainer(parts, 7);
+  const losses: number[] = [];
+  // Under a profile every step is eager.
+  stream.profile = eager ? new Profile() : null;
+  await trainer.run({
+    afterStep: async () => {
+      model.stepDone();
+      return false;
+    },
+    progress: () => {},
+    validating: () => {},
+    epochEnd: async ({ train, valid }) => {
+      losses.push(train.loss, valid.loss);
+      model.stepDone();
+    },
+  });
+  stream.profile = null;
+  const state = [...model.state().values()].map(({ tensor }) => tensor);
+  return { losses, values: await values([...state, ...trainer.optimizer.state().flat()]), calls: model.calls };
+}
+
+for (const change of [{}, { accumulate: 3, optimizer: 'adamw' as const }]) {
+  gpuTest(`recorded steps have the bits of eager ones: ${JSON.stringify(change)}`, async () => {
+    // On devices of their own: memory that is collected after other tests would be taken into a recording.
+    const eager = await onDevice({ flags: 'checked' }, (own) => epochs(own, change, true));
+    const recorded = await onDevice({ flags: 'checked' }, (own) => epochs(own, change, false));
+    assert.equal(recorded.losses, eager.losses);
+    assert.equal(recorded.values, eager.values);
+    assert.ok(eager.calls.every((count) => count > 0));
+    // Each kind of pass runs twice, and in the first validation two batches.
+    const { accumulate = 1 } = change;
+    const steps = (recorded.calls.length - 3) / 3;
+    assert.ok(steps > 3);
+    const expected = recorded.calls.map((_, i) => (i < 2 ? accumulate : i === steps ? 2 : 0));
+    assert.equal(recorded.calls, expected);
+  });
+}
 
 test.run();

@@ -42,7 +42,10 @@ export const isKept = (tensor: Tensor): boolean => kept.has(tensor);
  *
  * `fn` is not async: reading a value back would stop the GPU in the middle of the step. Steps do not nest.
  */
-export async function step<T>(fn: () => T): Promise<T> {
+export const step = <T>(fn: () => T): Promise<T> => runStep(fn, () => {});
+
+/** A step that calls `freed` as soon as its memory is given back, before it is submitted. */
+export async function runStep<T>(fn: () => T, freed: () => void): Promise<T> {
   if (members) throw new GpuError('step: steps do not nest; call it after the running one has ended.');
   const gpu = currentGpu();
   const { stream } = gpu;
@@ -64,6 +67,7 @@ export async function step<T>(fn: () => T): Promise<T> {
     members = null;
     for (const tensor of left) tensor.free('the end of its step()');
   }
+  freed();
   await stream.flush();
   endStep();
   if (debugLevel >= 2) console.error(`step: ${stream.profile}`);
@@ -94,7 +98,8 @@ export function rehearse(fn: () => void): void {
   }
 }
 
-function tensorsIn(value: unknown): Tensor[] {
+/** The tensors that a step's result consists of. */
+export function tensorsIn(value: unknown): Tensor[] {
   if (isTensor(value)) return [value];
   if (value === null || typeof value !== 'object') return [];
   return Object.values(value).filter(isTensor);

@@ -1,6 +1,7 @@
 import { currentGpu, type Gpu } from '../gpu/gpu.ts';
 import { GpuError } from './errors.ts';
 import { Storage } from './storage.ts';
+import { isTracing } from './trace.ts';
 
 const WORDS = 16_384;
 const COUNTER = 0;
@@ -72,23 +73,25 @@ export interface StepSlot {
   release(): void;
 }
 
+const SET_IN_BODY =
+  'repeated: the body sets numbers that change from step to step, which a replay would not. Set them in `prepare`: optimizer.prepare and batches.choose there, optimizer.apply and batches.gather in the body.';
+
 /** Reserves `length` words that may have new values each step. */
 export function reserveStepWords(length: number): StepSlot {
   const buffer = stepBuffer();
   const at = buffer.reserve(length);
-  const changed = () => {
+  const change = (set: () => void) => {
+    if (isTracing()) throw new GpuError(SET_IN_BODY);
+    set();
     if (!buffer.running) buffer.send();
   };
   return {
     at,
-    setFloat(index, value) {
-      buffer.floats[at + index] = value;
-      changed();
-    },
-    setInts(values) {
-      buffer.words.set(values, at);
-      changed();
-    },
+    setFloat: (index, value) =>
+      change(() => {
+        buffer.floats[at + index] = value;
+      }),
+    setInts: (values) => change(() => buffer.words.set(values, at)),
     release: () => buffer.giveBack(at, length),
   };
 }

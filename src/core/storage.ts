@@ -57,6 +57,9 @@ export class Storage implements BufferRange {
   /** `release` of memory whose size nobody will ask for again: it is not kept for others. */
   discard(): void {
     const { gpu, pool } = this;
-    if (--this.holders === 0 && this.pooled) gpu.stream.afterwards(() => gpu.pool.discard(pool));
+    if (--this.holders > 0 || !this.pooled) return;
+    // Recorded commands that use it must not be replayed from now on.
+    pool.state = 'destroyed';
+    gpu.stream.afterwards(() => gpu.pool.discard(pool));
   }
 }

@@ -3,6 +3,7 @@ import { GpuError, ShapeError } from './errors.ts';
 import { sameShape, showShape } from './shape.ts';
 import { isKept, keep } from './step.ts';
 import type { Tensor } from './tensor.ts';
+import { assume, effect } from './trace.ts';
 
 /**
  * Computes the gradients of an operation's inputs from `dy`, the gradient of its output. `needs[i]` says whether input i wants
@@ -47,8 +48,14 @@ export function noGrad<T>(fn: () => T): T {
 export const isRecording = (): boolean => recording;
 
 /** True when the tape tracks `tensor`: a parameter, or computed from one. */
-export const tracked = (tensor: Tensor | null): boolean =>
-  tensor !== null && (tensor.requiresGrad || tensor.node !== null);
+export function tracked(tensor: Tensor | null): boolean {
+  if (tensor === null) return false;
+  if (tensor.node !== null) return true;
+  const { requiresGrad } = tensor;
+  // What a leaf is decides what is recorded and which gradients are computed.
+  assume(tensor, () => tensor.requiresGrad === requiresGrad);
+  return requiresGrad;
+}
 
 /**
  * Puts an operation on the tape: `y` was computed from `inputs`, and `backward` gives the inputs' gradients. `saved` are tensors
@@ -103,6 +110,13 @@ export function doneWith(tensor: Tensor): void {
   if (running) doneReading(running.node, tensor);
 }
 
+/** True once the slot holds a gradient: the next one is added. */
+export function isFilled(slot: GradientSlot): boolean {
+  const { filled } = slot;
+  assume(slot, () => slot.filled === filled);
+  return filled;
+}
+
 /** Sends the gradient of `parameter` to `tensor` from now on, overwriting it first in each step. */
 export function setGradientSlot(parameter: Tensor, tensor: Tensor): GradientSlot {
   const slot = { tensor, filled: false };
@@ -116,7 +130,7 @@ export function setGradientSlot(parameter: Tensor, tensor: Tensor): GradientSlot
  */
 export function gradientFor(input: Tensor): Tensor {
   const slot = slots.get(input);
-  return slot && !slot.filled ? slot.tensor : input.emptyLike();
+  return slot && !isFilled(slot) ? slot.tensor : input.emptyLike();
 }
 
 /** Gradients whose columns, along the last dimension, are known to sum to zero. */
@@ -258,13 +272,16 @@ const alreadyFreed = () =>
 function accumulate(parameter: Tensor, gradient: Tensor, discard: () => void = () => {}): void {
   const slot = slots.get(parameter);
   if (slot) {
+    const filled = isFilled(slot);
     if (gradient !== slot.tensor) {
-      if (slot.filled) addInto(slot.tensor, gradient);
+      if (filled) addInto(slot.tensor, gradient);
       else gradient.storage.gpu.stream.copy(gradient.storage, slot.tensor.storage);
       discard();
     }
-    slot.filled = true;
-    parameter.grad = slot.tensor;
+    effect(() => {
+      slot.filled = true;
+      parameter.grad = slot.tensor;
+    });
   } else if (parameter.grad) {
     parameter.grad = keep(sumOf(parameter.grad, gradient));
     discard();

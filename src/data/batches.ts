@@ -135,12 +135,22 @@ export class Batches {
 
   /** Makes a batch of the images that `indices` name; call it within a step. Fewer than a batch are filled up with none. */
   take(indices: ArrayLike<number>): Batch {
-    const { batch, size, channels, normalisation, augmentation } = this;
+    this.choose(indices);
+    return this.gather();
+  }
+
+  /** The host's half of `take`: says which images are next. A repeated step calls it in `prepare`. */
+  choose(indices: ArrayLike<number>): void {
+    const { batch } = this;
     const chosen = new Uint32Array(batch).fill(NO_IMAGE);
     chosen.set(Array.from(indices));
     if (this.streamed) this.copyToGpu(chosen);
     this.indices.setInts(chosen);
+  }
 
+  /** The GPU's half of `take`: makes the batch that was chosen. */
+  gather(): Batch {
+    const { batch, size, channels, normalisation, augmentation } = this;
     const x = Tensor.empty([batch, size, size, channels]);
     const labels = Tensor.empty([batch], 'u32');
     const { flip, shift, angleRad, erase } = augmentation;

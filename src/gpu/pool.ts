@@ -6,8 +6,9 @@ export interface PoolBuffer {
   readonly id: number;
   readonly buffer: GPUBuffer;
   readonly sizeBytes: number;
-  /** The number of the loan that it is lent on, counted from 1 over the whole pool; 0 while nobody has it, −1 once destroyed. */
+  /** The number of its latest loan, counted from 1 over the whole pool. */
   loan: number;
+  state: 'lent' | 'free' | 'destroyed';
 }
 
 export interface PoolStats {
@@ -20,8 +21,6 @@ export interface PoolStats {
   /** Buffers created so far. */
   created: number;
 }
-
-const DESTROYED = -1;
 
 /**
  * Rounds a size up to its class: multiples of 256 bytes up to 4 KiB, then eight steps to each power of two, of 1 MiB at most, so that
@@ -41,7 +40,7 @@ export function sizeClass(sizeBytes: number): number {
 export class BufferPool {
   private readonly free = new Map<number, PoolBuffer[]>();
   private nextId = 0;
-  /** Loans so far: a buffer with a higher number is lent since then. */
+  /** Loans so far: a buffer that is lent later has a higher number. */
   loans = 0;
   readonly stats: PoolStats = { liveBytes: 0, allocatedBytes: 0, peakBytes: 0, created: 0 };
   private readonly device: GPUDevice;
@@ -60,13 +59,14 @@ export class BufferPool {
     const buffer = waiting?.shift() ?? this.create(size);
     this.stats.liveBytes += size;
     buffer.loan = ++this.loans;
+    buffer.state = 'lent';
     return buffer;
   }
 
   /** Takes a buffer back. Commands already recorded may still use it. */
   release(buffer: PoolBuffer): void {
     this.stats.liveBytes -= buffer.sizeBytes;
-    buffer.loan = 0;
+    buffer.state = 'free';
     const waiting = this.free.get(buffer.sizeBytes);
     if (!waiting) {
       this.free.set(buffer.sizeBytes, [buffer]);
@@ -89,7 +89,7 @@ export class BufferPool {
     for (const waiting of this.free.values()) {
       for (const entry of waiting) {
         entry.buffer.destroy();
-        entry.loan = DESTROYED;
+        entry.state = 'destroyed';
         this.stats.allocatedBytes -= entry.sizeBytes;
       }
     }
@@ -112,7 +112,7 @@ export class BufferPool {
     this.stats.created++;
     this.stats.allocatedBytes += sizeBytes;
     this.stats.peakBytes = Math.max(this.stats.peakBytes, this.stats.allocatedBytes);
-    return { id, buffer, sizeBytes, loan: 0 };
+    return { id, buffer, sizeBytes, loan: 0, state: 'free' };
   }
 }
 

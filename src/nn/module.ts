@@ -1,6 +1,7 @@
 import { DataError } from '../core/errors.ts';
 import type { Shape } from '../core/shape.ts';
 import type { Tensor } from '../core/tensor.ts';
+import { assume, effect, overwrites } from '../core/trace.ts';
 
 /** A tensor of a module's state under its file name, torchvision's. */
 export interface StateEntry {
@@ -18,8 +19,21 @@ export interface StateEntry {
 
 /** A layer or network: a function of one tensor with parameters, and modules inside. */
 export abstract class Module {
+  private mode = true;
+
   /** Batch norm and dropout behave differently while training. */
-  training = true;
+  get training(): boolean {
+    const { mode } = this;
+    assume(this, () => this.mode === mode);
+    return mode;
+  }
+
+  set training(training: boolean) {
+    overwrites(this);
+    effect(() => {
+      this.mode = training;
+    });
+  }
 
   abstract forward(x: Tensor): Tensor;
 

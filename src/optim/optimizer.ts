@@ -1,8 +1,9 @@
 import { Arena, BLOCK_BYTES, paddedBytes } from '../core/arena.ts';
 import { ConfigError } from '../core/errors.ts';
 import { reserveStepWords, type StepSlot } from '../core/stepbuffer.ts';
-import { type GradientSlot, setGradientSlot } from '../core/tape.ts';
+import { type GradientSlot, isFilled, setGradientSlot, tracked } from '../core/tape.ts';
 import { Tensor } from '../core/tensor.ts';
+import { assume, beforehand, effect, overwrites } from '../core/trace.ts';
 import { threadsOf } from '../core/walk.ts';
 import type { BufferRange } from '../gpu/stream.ts';
 
@@ -94,22 +95,35 @@ export abstract class Optimizer {
    * gradient is left alone, its state and decay included.
    */
   step(values: StepValues): void {
-    this.refreshGroups();
+    this.prepare(values);
+    this.apply();
+  }
+
+  /** The host's half of `step`: counts the update and sets its numbers. A repeated step calls it in `prepare`. */
+  prepare(values: StepValues): void {
     this.steps++;
     for (const [g, { lrScale, weightDecay }] of this.groups.entries()) {
       const hyper = [lrScale * values.lr, values.momentum, weightDecay, ...this.extraHyper(values)];
       for (const [i, value] of hyper.entries()) this.hyper.setFloat(WORDS_PER_GROUP * g + i, value);
     }
+  }
+
+  /** The GPU's half of `step`: records the update with the numbers that `prepare` set. */
+  apply(): void {
+    this.refreshGroups();
     for (const range of this.ranges()) this.update(range);
     this.zeroGrad();
   }
 
   /** Forgets the gradients; `step` does it by itself. */
   zeroGrad(): void {
-    for (const [i, slot] of this.slots.entries()) {
-      slot.filled = false;
-      this.parameters[i]!.grad = null;
-    }
+    for (const slot of this.slots) overwrites(slot);
+    effect(() => {
+      for (const [i, slot] of this.slots.entries()) {
+        slot.filled = false;
+        this.parameters[i]!.grad = null;
+      }
+    });
   }
 
   /** State tensors by parameter, in the order of the parameters: what a checkpoint saves beside `steps`. */
@@ -148,8 +162,9 @@ export abstract class Optimizer {
 
   /** Writes the group of each block when other parameters than the last time are to be updated. */
   private refreshGroups(): void {
-    const moving = this.slots.map(({ filled }, i) => filled && this.parameters[i]!.requiresGrad);
+    const moving = this.slots.map((slot, i) => isFilled(slot) && tracked(this.parameters[i]!));
     const key = moving.map(Number).join('');
+    const first = assume(this.groupTable, () => this.moving === key);
     if (key === this.moving) return;
     this.moving = key;
     const groupOf = this.groups.flatMap(({ params }, g) => params.map(() => g)).map((g, i) => (moving[i] ? g : FROZEN));
@@ -160,6 +175,8 @@ export abstract class Optimizer {
         table.fill(groupOf[index]!, first, first + paddedBytes(sizeBytes) / BLOCK_BYTES);
       }
     }
-    this.groupTable.write(table);
+    const write = () => this.groupTable.write(table);
+    if (first) beforehand(write);
+    else write();
   }
 }

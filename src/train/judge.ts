@@ -1,3 +1,4 @@
+import { repeated } from '../core/repeat.ts';
 import { step } from '../core/step.ts';
 import { noGrad } from '../core/tape.ts';
 import { Batches, type BatchOptions } from '../data/batches.ts';
@@ -12,6 +13,7 @@ export type JudgeOptions = Omit<BatchOptions, 'augmentation'>;
 export class Judge {
   private readonly batches: Batches;
   private readonly tally: Tally;
+  private readonly judges = new WeakMap<Module, (indices: Uint32Array) => Promise<void>>();
 
   constructor(set: ImageSet, options: JudgeOptions) {
     this.batches = new Batches(set, { ...options, batch: Math.min(options.batch, set.count) });
@@ -21,16 +23,31 @@ export class Judge {
   /** Loss, prediction and probability of each image. */
   async verdicts(model: Module, onBatch: (done: number, of: number) => void = () => {}): Promise<Verdict[]> {
     model.eval();
+    const judge = this.judging(model);
     for (let batch = 0; batch < this.batches.all; batch++) {
-      await step(() =>
-        noGrad(() => {
-          const { x, labels } = this.batches.take(this.indices(batch));
-          this.tally.add(model.forward(x), labels);
-        }),
-      );
+      await judge(this.indices(batch));
       onBatch(batch + 1, this.batches.all);
     }
     return this.tally.take();
+  }
+
+  /** The step that judges a batch of images; a recording of it serves all validations of one network. */
+  private judging(model: Module): (indices: Uint32Array) => Promise<void> {
+    const before = this.judges.get(model);
+    if (before) return before;
+    const judge = repeated(
+      (indices: Uint32Array) => {
+        this.batches.choose(indices);
+        this.tally.next();
+      },
+      () =>
+        noGrad(() => {
+          const { x, labels } = this.batches.gather();
+          this.tally.write(model.forward(x), labels);
+        }),
+    );
+    this.judges.set(model, judge);
+    return judge;
   }
 
   /** Class probabilities of each image. */

@@ -58,9 +58,13 @@ export class Tally {
     return this.waiting >= this.capacity;
   }
 
-  /** Records the verdicts on a batch; call it within a step, once. */
-  add(logits: Tensor, labels: Tensor, labelSmoothing = 0): void {
+  /** Makes room for a batch: the host's part, which a repeated step calls in `prepare`. */
+  next(): void {
     this.first.setInts([(this.recorded++ % this.capacity) * this.batch]);
+  }
+
+  /** Records the verdicts on a batch; call it within a step, once, after `next`. */
+  write(logits: Tensor, labels: Tensor, labelSmoothing = 0): void {
     const params = { n: this.batch, c: logits.shape[1]!, at: this.first.at, smoothing: labelSmoothing };
     tally({}, { step: stepStorage(), logits, labels, rows: this.rows }, params, this.batch);
   }

@@ -1,5 +1,6 @@
 import { ConfigError } from '../core/errors.ts';
-import { rehearse, step } from '../core/step.ts';
+import { repeated } from '../core/repeat.ts';
+import { rehearse } from '../core/step.ts';
 import { Tensor } from '../core/tensor.ts';
 import { AUGMENTATIONS, type Augmentation, Batches, type Normalisation } from '../data/batches.ts';
 import type { ImageSet } from '../data/dataset.ts';
@@ -80,6 +81,9 @@ export interface TrainerParts {
   normalisation: Normalisation;
 }
 
+/** Forward and backward on a batch; where rates are given, the update as well. */
+type Pass = (indices: Uint32Array, rates: Rates | null) => Promise<void>;
+
 /** Trains one network on one data set: the loop, and the step inside it. */
 export class Trainer {
   readonly model: Module;
@@ -93,6 +97,7 @@ export class Trainer {
   private readonly plateau = new Plateau();
   private readonly tally: Tally;
   private readonly classes: number;
+  private readonly passes = new Map<string, Pass>();
   private looking: Promise<void> | null = null;
   private lookedAtMs = 0;
   /** What went wrong while nobody was waiting. */
@@ -160,21 +165,43 @@ export class Trainer {
 
   /** One update: forward, backward and optimizer in one submit (one for each accumulated batch). */
   private async trainStep(order: Uint32Array): Promise<void> {
-    const { accumulate, labelSmoothing, batch } = this.config;
+    const { accumulate, batch } = this.config;
     this.model.train();
     const rates = this.rates();
     for (let part = 0; part < accumulate; part++) {
       const first = (this.position.step * accumulate + part) * batch;
-      await step(() => {
-        const { x, labels } = this.train.take(order.subarray(first, first + batch));
+      const last = part === accumulate - 1;
+      await this.pass(part === 0, last)(order.subarray(first, first + batch), last ? rates : null);
+      if (this.tally.full) await this.settle();
+    }
+  }
+
+  /**
+   * The step on one batch. The first of an update overwrites the gradients, the others add to them, and the last one updates:
+   * each kind is recorded by itself.
+   */
+  private pass(first: boolean, last: boolean): Pass {
+    const kind = `${first} ${last}`;
+    const before = this.passes.get(kind);
+    if (before) return before;
+    const { accumulate, labelSmoothing } = this.config;
+    const pass = repeated(
+      (indices: Uint32Array, rates: Rates | null) => {
+        this.train.choose(indices);
+        this.tally.next();
+        if (rates) this.optimizer.prepare(rates);
+      },
+      () => {
+        const { x, labels } = this.train.gather();
         const logits = this.model.forward(x);
         const loss = ops.crossEntropy(logits, labels, { labelSmoothing });
         loss.backward(Tensor.full([1], 1 / accumulate));
-        this.tally.add(logits, labels, labelSmoothing);
-        if (part === accumulate - 1) this.optimizer.step(rates);
-      });
-      if (this.tally.full) await this.settle();
-    }
+        this.tally.write(logits, labels, labelSmoothing);
+        if (last) this.optimizer.apply();
+      },
+    );
+    this.passes.set(kind, pass);
+    return pass;
   }
 
   /** Goes through one step on the host alone, so that `prepare` sees what it computes; nothing is changed by it. */

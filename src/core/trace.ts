@@ -1,0 +1,51 @@
+/** What a body does on the host beside recording GPU work, so that a replay in its place comes to the same. */
+export interface Trace {
+  /** To be done again with each replay, in this order. */
+  readonly effects: (() => void)[];
+  /** What the body found on the host, by what it belongs to: a replay is right only while all of it holds. */
+  readonly assumptions: ReadonlyMap<object, () => boolean>;
+  /** Uploads that come before its commands, and are no part of them. */
+  readonly uploads: (() => void)[];
+}
+
+let running: (Trace & { assumptions: Map<object, () => boolean> }) | null = null;
+
+/** Runs `body` and notes what it does and assumes. */
+export function traced(body: () => void): Trace {
+  const trace = { effects: [], assumptions: new Map(), uploads: [] };
+  running = trace;
+  try {
+    body();
+  } finally {
+    running = null;
+  }
+  return trace;
+}
+
+export const isTracing = (): boolean => running !== null;
+
+/** Changes state of the host, now and in every replay of the running body. */
+export function effect(change: () => void): void {
+  change();
+  running?.effects.push(change);
+}
+
+/**
+ * Says that the running body depends on state of `owner`, which has to be at its start as `holds` has it. The first word about an
+ * owner counts: false for a later one, which may be about what the body itself has changed.
+ */
+export function assume(owner: object, holds: () => boolean): boolean {
+  if (!running) return true;
+  if (running.assumptions.has(owner)) return false;
+  running.assumptions.set(owner, holds);
+  return true;
+}
+
+/** Uploads now, or before the commands of the running body: for state that a replay will find as it is then, and has assumed. */
+export function beforehand(upload: () => void): void {
+  if (running) running.uploads.push(upload);
+  else upload();
+}
+
+/** Says that the running body sets state of `owner` by itself, whatever it was. */
+export const overwrites = (owner: object): boolean => assume(owner, () => true);
