@@ -1,3 +1,4 @@
+import { repeated } from '../src/core/repeat.ts';
 import { rehearse, step } from '../src/core/step.ts';
 import { noGrad } from '../src/core/tape.ts';
 import type { Tensor } from '../src/core/tensor.ts';
@@ -35,20 +36,19 @@ export class Network {
     this.optimizer = new SGD(this.model.parameters().values(), { weightDecay: 1e-4 });
   }
 
-  /** Records forward, backward and update on one batch, to be run within a step; returns the loss. */
-  record(): Tensor {
-    const { x, labels } = this.batches.take(this.next());
-    const loss = ops.crossEntropy(this.model.forward(x), labels);
-    loss.backward();
-    this.optimizer.step({ lr: 0.01, momentum: 0.9 });
-    return loss;
+  /** Trains one step as `step` does it, code and all; resolves to the loss when it is submitted. */
+  trainEagerly(): Promise<Tensor> {
+    return step(() => {
+      this.prepareTraining();
+      return this.record();
+    });
   }
 
-  /** Trains one step; resolves to the loss when it is submitted. */
-  train(): Promise<Tensor> {
-    this.model.train();
-    return step(() => this.record());
-  }
+  /** Trains one step, from the third on by a recording, as training does. The next call frees the loss. */
+  readonly train = repeated(
+    () => this.prepareTraining(),
+    () => this.record(),
+  );
 
   /** Goes through a step on the host alone. */
   rehearse(): void {
@@ -61,11 +61,28 @@ export class Network {
   }
 
   /** Runs one batch forward, as an evaluation does. */
-  async evaluate(): Promise<void> {
-    this.model.eval();
-    await step(() => {
-      noGrad(() => this.model.forward(this.batches.take(this.next()).x));
-    });
+  readonly evaluate = repeated(
+    () => {
+      this.model.eval();
+      this.batches.choose(this.next());
+    },
+    () => {
+      noGrad(() => this.model.forward(this.batches.gather().x));
+    },
+  );
+
+  private prepareTraining(): void {
+    this.model.train();
+    this.batches.choose(this.next());
+    this.optimizer.prepare({ lr: 0.01, momentum: 0.9 });
+  }
+
+  private record(): Tensor {
+    const { x, labels } = this.batches.gather();
+    const loss = ops.crossEntropy(this.model.forward(x), labels);
+    loss.backward();
+    this.optimizer.apply();
+    return loss;
   }
 
   private next(): Uint32Array {

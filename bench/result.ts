@@ -83,6 +83,10 @@ export function timesOf({ step, cases, host }: BenchResult): Map<string, { shape
     times.set('first step', { shape: step.name, ms: step.firstMs });
   }
   for (const entry of cases) if ('ms' in entry) times.set(entry.name, entry);
-  if (host) times.set('host step', { shape: 'null backend', ms: host.msPerStep });
+  if (host) {
+    times.set('host step', { shape: 'null backend', ms: host.msPerStep });
+    // Results from before steps were repeated do not have it.
+    if (host.msPerRepeatedStep) times.set('host step, repeated', { shape: 'null backend', ms: host.msPerRepeatedStep });
+  }
   return times;
 }
