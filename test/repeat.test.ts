@@ -250,6 +250,25 @@ ownTest('gradients that wait to be added to are noticed', async () => {
   }
 });
 
+ownTest('steps that leave other parameters without a gradient share an optimizer', async () => {
+  const [p, q] = [1, 2].map((value) => Tensor.from([value], undefined, { requiresGrad: true })) as [Tensor, Tensor];
+  const optimizer = new optim.SGD([p, q]);
+  const counts = [0, 0];
+  const [ofP, ofQ] = [p, q].map((own, i) =>
+    repeated(
+      () => optimizer.prepare({ lr: 1, momentum: 0 }),
+      () => {
+        counts[i]!++;
+        ops.sum(own).backward();
+        optimizer.apply();
+      },
+    ),
+  ) as [() => Promise<void>, () => Promise<void>];
+  for (const steps of [ofP, ofP, ofP, ofQ, ofP, ofQ, ofQ, ofQ]) await steps();
+  assert.equal([...(await p.read()), ...(await q.read())], [1 - 4, 2 - 4]);
+  assert.equal(counts, [3, 2]);
+});
+
 ownTest('the mode of a network is noticed, and set again where the body sets it', async () => {
   const { net, validate } = training();
   const x = Tensor.full([BATCH, 32, 32, 3], 0.5);

@@ -188,7 +188,7 @@ function buffersOf(commands: Recording): Set<PoolBuffer> {
     if (command.kind === 'dispatch') for (const { range } of command.bound.bindings) add(range);
     else if (command.kind === 'fetch') add(command.from);
     else if (command.kind === 'copy') for (const range of [command.from, command.to]) add(range);
-    else add(command.range);
+    else if (command.kind !== 'call') add(command.range);
   }
   return buffers;
 }
