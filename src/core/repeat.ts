@@ -10,7 +10,7 @@ import { type Trace, traced } from './trace.ts';
 
 /**
  * A step whose GPU work is the same each time. The first calls run it as `step` does; once two in a row have recorded the same
- * commands, later ones submit that list again without calling `body`, which costs a tenth of the host's time. The bits are the
+ * commands, later ones submit that list again without calling `body`, which spares the host most of its work. The bits are the
  * same either way.
  *
  *     const train = repeated(
