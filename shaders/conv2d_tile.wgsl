@@ -250,7 +250,7 @@ fn tileFor(job: Job, local: u32) -> Tile {
   let first = min(all, job.split * perSplit);
   var walk: Walk;
   walk.index = first * BK + duty.step;
-  walk.taps = vec2u(job.down.taps, job.across.taps);
+  walk.taps = select(vec2u(), vec2u(job.down.taps, job.across.taps), all > 0u);
   walk.lastTap = vec2u(job.down.lastTap, job.across.lastTap);
   walk.side = job.origin.y + duty.side;
   if (DGRAD) {

@@ -10,8 +10,8 @@
 //   the next those of B: a block is four vec4 loads of 64 contiguous bytes a row (along K) or of whole lines (across), is
 //   turned by a register transposition where it came along K, and is stored by four vec4. So an operand needs no transposed
 //   copy. Single components are never stored: WGSL lets them race with their neighbours.
-// - The next step's blocks are loaded into registers before the products of this one and stored after them, which hides the
-//   load; so one buffer is enough, at two barriers a step. What must be zero (padding, past the end) is loaded from a valid
+// - A turn loads the next step's blocks into registers, multiplies this step's, and stores the blocks: the products hide the
+//   loads, and one buffer is enough, at two barriers a turn. What must be zero (padding, past the end) is loaded from a valid
 //   address and selected away when it is stored: a select at the load would wait for it.
 // - Banks: four lines, GROUP_* apart, are followed by SKEW empty vec4. A store along K has, among eight neighbours, BK/4
 //   different groups of 8·4/BK rows each; the skew gives all eight their own 16 bytes of the 128. Reads are of one line: eight
@@ -111,30 +111,28 @@ fn multiplyLine(tile: ptr<function, Tile>, a: u32, b: u32) {
   }
 }
 
-// The tile over `steps` steps of BK. Every invocation of the workgroup calls it.
+// The tile over `steps` steps of BK. Every invocation of the workgroup calls it. `fetch` is asked for one step more than there
+// is, and must read nothing outside its operand then.
 fn tileOver(steps: u32, first: Walk, duty: Duty, local: u32) -> Tile {
   let cell = cellOf(local);
   var walk = first;
   var tile: Tile;
-  if (steps == 0u) {
-    return tile;
-  }
-  var block = fetch(&walk, duty, 0u, local);
-  for (var step = 0u; step < steps; step++) {
+  for (var step = 0u; step <= steps; step++) {
+    // Nothing of a block lives from turn to turn, and nothing depends on it before it is stored. The last turn's is not used.
+    let block = fetch(&walk, duty, step, local);
+    if (step > 0u) {
+      for (var group = 0u; group < BK / 4u; group++) {
+        let a = group * GROUP_A + cell.x;
+        let b = group * GROUP_B + cell.y;
+        multiplyLine(&tile, a, b);
+        multiplyLine(&tile, a + LINE_A, b + LINE_B);
+        multiplyLine(&tile, a + 2u * LINE_A, b + 2u * LINE_B);
+        multiplyLine(&tile, a + 3u * LINE_A, b + 3u * LINE_B);
+      }
+    }
     workgroupBarrier();
     stash(block, duty);
     workgroupBarrier();
-    if (step + 1u < steps) {
-      block = fetch(&walk, duty, step + 1u, local);
-    }
-    for (var group = 0u; group < BK / 4u; group++) {
-      let a = group * GROUP_A + cell.x;
-      let b = group * GROUP_B + cell.y;
-      multiplyLine(&tile, a, b);
-      multiplyLine(&tile, a + LINE_A, b + LINE_B);
-      multiplyLine(&tile, a + 2u * LINE_A, b + 2u * LINE_B);
-      multiplyLine(&tile, a + 3u * LINE_A, b + 3u * LINE_B);
-    }
   }
   return tile;
 }

@@ -54,8 +54,9 @@ const CORES = 132;
 /** Invocations of these kernels that a core holds at once, and the multiply-adds that it does meanwhile to move a float. */
 const RESIDENT = 512;
 const MACS_PER_FLOAT = 16;
-/** Steps that a part of a split reduction takes at least: it must pay for its start and its end. */
-const MIN_STEPS = 8;
+/** Terms that a part of a split reduction sums at least: it must pay for its start and its end. */
+const MIN_TERMS = 128;
+/** Parts that are summed at most: the second stage walks through them one by one. */
 const MAX_SPLITS = 64;
 
 export interface TilePlan {
@@ -72,8 +73,10 @@ export function planTile(extents: Extents, size: TileSize, maxSplits: number): T
   const { BM, BN, BK, efficiency } = size;
   const tiles = tilesOf(extents, size) * extents.batches;
   const steps = Math.max(1, Math.ceil(extents.K / BK));
-  const most = Math.max(1, Math.min(maxSplits, MAX_SPLITS, Math.floor(steps / MIN_STEPS)));
   const threads = tileThreads(size);
+  // Not beyond what fills the cores: finer parts would even out the last round of tiles, on a GPU of just this size.
+  const filling = Math.ceil((CORES * RESIDENT) / (threads * tiles));
+  const most = Math.max(1, Math.min(maxSplits, MAX_SPLITS, filling, Math.floor(extents.K / MIN_TERMS)));
   let best: TilePlan | undefined;
   for (let splits = 1; splits <= most; splits++) {
     const perCore = Math.ceil((tiles * splits) / CORES);
