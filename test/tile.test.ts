@@ -4,6 +4,7 @@ import { Tensor } from '../src/core/tensor.ts';
 import { readShader } from '../src/gpu/node.ts';
 import { loadShader } from '../src/gpu/shader.ts';
 import * as ops from '../src/ops/index.ts';
+import { forwards } from '../src/ops/matrix/convolve.ts';
 import {
   type Extents,
   planTile,
@@ -13,11 +14,12 @@ import {
   tileSizes,
   tileThreads,
 } from '../src/ops/matrix/tileplan.ts';
+import { candidatesFor } from '../src/ops/matrix/variant.ts';
 import { gradcheck, type OperationCase } from './cases/case.ts';
 import { type ConvShape, convCases, convCasesOf } from './cases/conv2d.ts';
 import { linearCasesOf, matmulCasesOf } from './cases/matmul.ts';
 import { forcing } from './forcing.ts';
-import { gpuTest, onDevice } from './gpu.ts';
+import { gpu, gpuTest, onDevice } from './gpu.ts';
 
 const SMALL: TileSize = tileSizes.find(({ BM }) => BM === 32)!;
 const LARGE: TileSize = tileSizes[0]!;
@@ -72,7 +74,8 @@ for (const [what, part] of [
   );
 }
 
-for (const size of tileSizes.filter((one) => one !== SMALL)) {
+const others = process.env.DAWNGRAD_TEST === 'full' ? tileSizes.filter((one) => one !== SMALL) : [LARGE];
+for (const size of others) {
   gpuTest(
     `${tileName(size)}: a convolution of several tiles passes`,
     () => forcing(tileName(size), () => checkAll(convCases.filter(({ what }) => what.includes('more than a tile')))),
@@ -132,6 +135,28 @@ test('large tiles for large products, narrow ones for narrow', () => {
   assert.is(cheapest({ M: 64, N: 576, K: 147_456, batches: 1 }), 'tile 64×64×16');
   assert.is(cheapest({ M: 100_000, N: 24, K: 576, batches: 1 }), 'tile 64×32×16');
   assert.is(cheapest({ M: 16, N: 4096, K: 512, batches: 1 }), 'tile 32×64×16');
+});
+
+gpuTest('hardware takes a tile before anything else, software never', async () => {
+  const namesOn = (software: boolean): string[] => {
+    const [x, w, y] = [Tensor.zeros([1, 8, 8, 64]), Tensor.zeros([64, 3, 3, 64]), Tensor.zeros([1, 8, 8, 64])];
+    assert.is(y.storage.gpu.adapter.software, software);
+    const shape = {
+      ...{ N: 1, H: 8, W: 8, C: 64, K: 64, R: 3, S: 3, P: 8, Q: 8 },
+      strideH: 1,
+      strideW: 1,
+      padH: 1,
+      padW: 1,
+    };
+    return candidatesFor(forwards, { x, w, bias: null, y, shape }).map(({ name }) => name);
+  };
+  await onDevice({ adapter: 'null', flags: 'checked' }, () => {
+    const names = namesOn(false);
+    const tiles = names.filter((name) => name.startsWith('tile '));
+    assert.ok(tiles.length >= 1 && tiles.length <= 4, names.join(', '));
+    assert.equal(names.slice(0, tiles.length), tiles);
+  });
+  if (gpu.adapter.software) assert.not(namesOn(true).some((name) => name.startsWith('tile ')));
 });
 
 gpuTest('every size of tile compiles on the null backend in every specialisation of the cases', () =>

@@ -1,6 +1,6 @@
 import { kernel } from '../../core/kernel.ts';
 import { Tensor } from '../../core/tensor.ts';
-import type { Adapter } from '../../gpu/gpu.ts';
+import type { Gpu } from '../../gpu/gpu.ts';
 import type { Consts } from '../../gpu/shader.ts';
 import type { Grid } from '../../gpu/stream.ts';
 import {
@@ -35,30 +35,52 @@ const constsOf = (size: TileSize): Consts => {
   return { BM, BN, BK, QUADS_M, QUADS_N, THREADS: tileThreads(size) };
 };
 
-/** The plan for a result, its parts no larger than the adapter can bind. */
-function planFor(extents: Extents, size: TileSize, y: Tensor): TilePlan {
-  const { maxStorageBufferBindingSize } = y.storage.gpu.limits;
-  return planTile(extents, size, Math.floor(maxStorageBufferBindingSize / (4 * y.size)));
+/** What is the same for all problems on a GPU, and the ranks of the sizes for those seen so far. */
+interface Known {
+  fitting: ReadonlySet<TileSize>;
+  bindingBytes: number;
+  ranks: Map<string, ReadonlyMap<TileSize, number>>;
 }
 
-function fitsLimits(size: TileSize, y: Tensor): boolean {
-  const { maxComputeWorkgroupStorageSize, maxComputeInvocationsPerWorkgroup, maxComputeWorkgroupSizeX } =
-    y.storage.gpu.limits;
-  return (
-    tileBytes(size) <= maxComputeWorkgroupStorageSize &&
-    tileThreads(size) <= Math.min(maxComputeInvocationsPerWorkgroup, maxComputeWorkgroupSizeX)
-  );
+const known = new WeakMap<Gpu, Known>();
+
+function knownOf(gpu: Gpu): Known {
+  const before = known.get(gpu);
+  if (before) return before;
+  const { limits } = gpu;
+  const threads = Math.min(limits.maxComputeInvocationsPerWorkgroup, limits.maxComputeWorkgroupSizeX);
+  const fits = (size: TileSize): boolean =>
+    tileBytes(size) <= limits.maxComputeWorkgroupStorageSize && tileThreads(size) <= threads;
+  const made: Known = {
+    fitting: new Set(tileSizes.filter(fits)),
+    bindingBytes: limits.maxStorageBufferBindingSize,
+    ranks: new Map(),
+  };
+  known.set(gpu, made);
+  return made;
 }
+
+/** The plan for a result, its parts no larger than the adapter can bind. */
+const planFor = (extents: Extents, size: TileSize, y: Tensor): TilePlan =>
+  planTile(extents, size, Math.floor(knownOf(y.storage.gpu).bindingBytes / (4 * y.size)));
 
 /** Sizes that cost more than this against the cheapest, by estimate, are not worth a measurement. */
 const WORTH_MEASURING = 1.6;
 
 /** 1 for the size of the least cost, more for others: the place of a variant. Software drivers pay most for barriers. */
-function rankOf(extents: Extents, size: TileSize, y: Tensor, { software }: Adapter): number {
-  if (software) return Number.POSITIVE_INFINITY;
-  const costOf = (one: TileSize): number => planFor(extents, one, y).cost;
-  const least = Math.min(...tileSizes.filter((one) => fitsLimits(one, y)).map(costOf));
-  const ratio = costOf(size) / least;
+function rankOf(extents: Extents, size: TileSize, y: Tensor): number {
+  const { gpu } = y.storage;
+  if (gpu.adapter.software) return Number.POSITIVE_INFINITY;
+  const { fitting, ranks } = knownOf(gpu);
+  const key = `${extents.M} ${extents.N} ${extents.K} ${extents.batches} ${y.size}`;
+  let ranked = ranks.get(key);
+  if (!ranked) {
+    const costs = [...fitting].map((one) => [one, planFor(extents, one, y).cost] as const);
+    const least = Math.min(...costs.map(([, cost]) => cost));
+    ranked = new Map(costs.map(([one, cost]) => [one, cost / least]));
+    ranks.set(key, ranked);
+  }
+  const ratio = ranked.get(size) ?? Number.POSITIVE_INFINITY;
   return ratio <= WORTH_MEASURING ? ratio : Number.POSITIVE_INFINITY;
 }
 
@@ -212,8 +234,8 @@ const variantsOf = <P>(
 ): Variant<P>[] =>
   tileSizes.map((size) => ({
     name: tileName(size),
-    fits: (problem) => fitsLimits(size, result(problem)),
-    rank: (problem, adapter) => rankOf(extents(problem), size, result(problem), adapter),
+    fits: (problem) => knownOf(result(problem).storage.gpu).fitting.has(size),
+    rank: (problem) => rankOf(extents(problem), size, result(problem)),
     run: (problem) => run(size, problem),
   }));
 
