@@ -9,7 +9,8 @@
 //
 // host: bindings  params, x, dy, dw.
 //       VEC_X: C is a multiple of 4, and XElem = vec4f; else false and f32. VEC_DY, DyElem the same for K.
-//       entry     `main` where C is a multiple of 4 (dw as vec4f), `ragged` for any C (as f32).
+//       f16: vec4h and f16 for those, Stage = vec4h. dw's type is its own.
+//       entry     `main` where C is a multiple of 4 (dw as DwVec), `ragged` for any C (as DwScalar).
 //       grid    = [min(tiles, 65535), ceil(tiles / 65535), splits], tiles = ceil(K/BM)·ceil(R·S·C/BN)
 //       splits  > 1: each takes stepsPerSplit steps of BK pixels, dw is a partial [splits,K,R,S,C], and splits.wgsl makes the
 //       sum. splits = 1: stepsPerSplit = ceil(N·P·Q/BK).
@@ -17,6 +18,8 @@ const VEC_X: bool = true;
 const VEC_DY: bool = true;
 alias XElem = vec4f;
 alias DyElem = vec4f;
+alias DwVec = vec4f;
+alias DwScalar = f32;
 
 struct Params {
   batch: u32,
@@ -38,8 +41,8 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<XElem>;
 @group(0) @binding(2) var<storage, read> dy: array<DyElem>;
-@group(0) @binding(3) var<storage, read_write> dw: array<vec4f>;
-@group(0) @binding(3) var<storage, read_write> dwScalar: array<f32>;
+@group(0) @binding(3) var<storage, read_write> dw: array<DwVec>;
+@group(0) @binding(3) var<storage, read_write> dwScalar: array<DwScalar>;
 
 const A_ALONG_K: bool = false;
 const B_ALONG_K: bool = false;
@@ -137,7 +140,7 @@ fn tileFor(origin: vec2u, split: u32, local: u32) -> Tile {
 fn put(k: u32, column: u32, split: u32, v: vec4f) {
   let columns = params.r * params.s * params.inC;
   if (k < params.outC && column < columns) {
-    dw[((split * params.outC + k) * columns + column) / 4u] = v;
+    dw[((split * params.outC + k) * columns + column) / 4u] = DwVec(v);
   }
 }
 
@@ -153,7 +156,7 @@ fn putScalar(k: u32, column: u32, split: u32, v: vec4f) {
   if (k < params.outC) {
     for (var i = 0u; i < 4u; i++) {
       if (column + i < columns) {
-        dwScalar[(split * params.outC + k) * columns + column + i] = v[i];
+        dwScalar[(split * params.outC + k) * columns + column + i] = DwScalar(v[i]);
       }
     }
   }

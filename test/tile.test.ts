@@ -5,6 +5,7 @@ import { readShader } from '../src/gpu/node.ts';
 import { loadShader } from '../src/gpu/shader.ts';
 import * as ops from '../src/ops/index.ts';
 import { forwards } from '../src/ops/matrix/convolve.ts';
+import { multiply } from '../src/ops/matrix/multiply.ts';
 import {
   type Extents,
   planTile,
@@ -82,6 +83,26 @@ for (const size of others) {
     LIMIT_MS,
   );
 }
+
+const integers = (shape: readonly [number, number, ...number[]], factor: number): Float32Array =>
+  Float32Array.from({ length: shape.reduce((a, b) => a * b) }, (_, i) => ((i * factor) % 7) - 3);
+
+gpuTest('f16 operands are read as such, and sums kept in f32', async () => {
+  if (!gpu.adapter.features.has('shader-f16')) return;
+  const [M, N, K] = [36, 68, 40];
+  const [x, w] = [integers([M, K], 5), integers([N, K], 11)];
+  const dtype = 'f16';
+  const [a, b] = [Tensor.from(x, [M, K], { dtype }), Tensor.from(w, [N, K], { dtype })];
+  const c = Tensor.empty([M, N], dtype);
+  const product = { M, N, K, transposeA: false, transposeB: true };
+  await forcing(tileName(SMALL), async () => multiply(a, b, null, c, product));
+  const dot = (i: number): number =>
+    Array.from({ length: K }, (_, k) => x[Math.floor(i / N) * K + k]! * w[(i % N) * K + k]!).reduce((p, q) => p + q);
+  assert.equal(
+    [...(await c.read())],
+    Array.from({ length: M * N }, (_, i) => dot(i)),
+  );
+});
 
 test('the cases split what they say', () => {
   const splitsOf = (extents: Omit<Extents, 'batches'>, batches = 1): number =>

@@ -1,3 +1,4 @@
+import { wgslType } from '../../core/dtype.ts';
 import { kernel } from '../../core/kernel.ts';
 import { Tensor } from '../../core/tensor.ts';
 import type { Gpu } from '../../gpu/gpu.ts';
@@ -12,7 +13,7 @@ import {
   type Multiplication,
   productFlops,
 } from './problem.ts';
-import { elementOf, MAX_GROUPS, storing, sumSplits } from './team.ts';
+import { MAX_GROUPS, storing, sumSplits } from './team.ts';
 import {
   type Extents,
   planTile,
@@ -30,10 +31,20 @@ const matmul = storing(kernel('matmul_tile', 'main'), kernel('matmul_tile', 'rag
 const convolution = storing(kernel('conv2d_tile', 'main'), kernel('conv2d_tile', 'ragged'));
 const weightGradient = storing(kernel('conv2d_wgrad_tile', 'main'), kernel('conv2d_wgrad_tile', 'ragged'));
 
-const constsOf = (size: TileSize): Consts => {
+/** The size, and the type that operands, which are of one, wait in. */
+const constsOf = (size: TileSize, { dtype }: Tensor): Consts => {
   const { BM, BN, BK, QUADS_M, QUADS_N } = size;
-  return { BM, BN, BK, QUADS_M, QUADS_N, THREADS: tileThreads(size) };
+  return { BM, BN, BK, QUADS_M, QUADS_N, THREADS: tileThreads(size), Stage: wgslType(dtype, 4) };
 };
+
+/** The type that an operand is read as. */
+const elementOf = ({ dtype }: Tensor, vectors: boolean): string => wgslType(dtype, vectors ? 4 : 1);
+
+/** The types that a result is stored as, four elements or one. */
+const resultTypes = (name: string, { dtype }: Tensor): Consts => ({
+  [`${name}Vec`]: wgslType(dtype, 4),
+  [`${name}Scalar`]: wgslType(dtype),
+});
 
 /** What is the same for all problems on a GPU, and the ranks of the sizes for those seen so far. */
 interface Known {
@@ -114,17 +125,17 @@ function runProduct(size: TileSize, { a, b, bias, c, product }: Multiplication):
   const VEC_A = (transposeA ? M : K) % 4 === 0;
   const VEC_B = (transposeB ? K : N) % 4 === 0;
   const consts = {
-    ...constsOf(size),
+    ...constsOf(size, a),
     ...{ TRANSPOSE_A: transposeA, TRANSPOSE_B: transposeB, VEC_A, VEC_B },
-    ...{ AElem: elementOf(VEC_A), BElem: elementOf(VEC_B) },
+    ...{ AElem: elementOf(a, VEC_A), BElem: elementOf(b, VEC_B) },
   };
   const plan = planFor({ M, N, K, batches: 1 }, size, c);
   const [splits, stepsPerSplit] = evenly(Math.ceil(K / size.BK), plan.splits);
   inParts(c, bias, splits, (into, add) => {
     const params = { m: M, n: N, k: K, stepsPerSplit, hasBias: add ? 1 : 0 };
     matmul(N)(
-      consts,
-      { a, b, bias: add ?? a, c: into },
+      { ...consts, ...resultTypes('C', into) },
+      { a, b, bias: add ?? a.storage, c: into },
       params,
       tileGrid(product, size, splits),
       productFlops(product),
@@ -137,9 +148,10 @@ const isPointwise = ({ R, S, strideH, strideW, padH, padW }: ConvShape): boolean
   R * S * strideH * strideW === 1 && padH === 0 && padW === 0;
 
 /** How the reduction dimension of a convolution is read: `shaders/conv2d_tile.wgsl`. */
-function reading(channels: number, { BK }: TileSize): Consts {
+function reading(x: Tensor, { BK }: TileSize): Consts {
+  const channels = x.shape[3]!;
   const RAGGED = channels % 4 !== 0;
-  return { RAGGED, CHANNELS: RAGGED || channels < BK ? channels : 0, XElem: elementOf(!RAGGED) };
+  return { RAGGED, CHANNELS: RAGGED || channels < BK ? channels : 0, XElem: elementOf(x, !RAGGED) };
 }
 
 const forwardProduct = ({ x, w, bias, y, shape: { N, P, Q, K, C } }: ConvForward): Multiplication => ({
@@ -154,7 +166,7 @@ const forwardExtents = ({ N, P, Q, K, R, S, C }: ConvShape): Extents => ({
 function runForward(size: TileSize, { x, w, bias, y, shape }: ConvForward): void {
   const { N, H, W, C, K, R, S, P, Q, strideH, strideW, padH, padW } = shape;
   const VEC_W = C % 4 === 0;
-  const consts = { ...constsOf(size), ...reading(C, size), VEC_W, WElem: elementOf(VEC_W) };
+  const consts = { ...constsOf(size, x), ...reading(x, size), VEC_W, WElem: elementOf(w, VEC_W) };
   const extents = forwardExtents(shape);
   const { splits } = planFor(extents, size, y);
   inParts(y, bias, splits, (into, add) => {
@@ -163,8 +175,8 @@ function runForward(size: TileSize, { x, w, bias, y, shape }: ConvForward): void
       ...{ splits, hasBias: add ? 1 : 0 },
     };
     convolution(K)(
-      consts,
-      { x, w, bias: add ?? w, y: into },
+      { ...consts, ...resultTypes('Y', into) },
+      { x, w, bias: add ?? w.storage, y: into },
       params,
       tileGrid(extents, size, splits),
       convFlops(shape),
@@ -188,7 +200,7 @@ const dgradExtents = ({ N, H, W, C, K, R, S, strideH, strideW }: ConvShape): Ext
 function runDgrad(size: TileSize, { dy, w, dx, shape }: ConvDgrad): void {
   const { N, H, W, C, K, R, S, P, Q, strideH, strideW, padH, padW } = shape;
   const VEC_W = C % 4 === 0;
-  const consts = { ...constsOf(size), ...reading(K, size), DGRAD: true, VEC_W, WElem: elementOf(VEC_W) };
+  const consts = { ...constsOf(size, dy), ...reading(dy, size), DGRAD: true, VEC_W, WElem: elementOf(w, VEC_W) };
   const extents = dgradExtents(shape);
   const { splits } = planFor(extents, size, dx);
   inParts(dx, null, splits, (into) => {
@@ -197,7 +209,8 @@ function runDgrad(size: TileSize, { dy, w, dx, shape }: ConvDgrad): void {
       ...{ splits, hasBias: 0 },
     };
     const grid = tileGrid(extents, size, splits * extents.batches);
-    convolution(C)(consts, { x: dy, w, bias: w, y: into }, params, grid, convFlops(shape));
+    const types = resultTypes('Y', into);
+    convolution(C)({ ...consts, ...types }, { x: dy, w, bias: w.storage, y: into }, params, grid, convFlops(shape));
   });
 }
 
@@ -213,7 +226,7 @@ const wgradExtents = ({ N, P, Q, K, R, S, C }: ConvShape): Extents => ({
 function runWgrad(size: TileSize, { x, dy, dw, shape }: ConvWgrad): void {
   const { N, H, W, C, K, R, S, P, Q, strideH, strideW, padH, padW } = shape;
   const [VEC_X, VEC_DY] = [C % 4 === 0, K % 4 === 0];
-  const consts = { ...constsOf(size), VEC_X, VEC_DY, XElem: elementOf(VEC_X), DyElem: elementOf(VEC_DY) };
+  const consts = { ...constsOf(size, x), VEC_X, VEC_DY, XElem: elementOf(x, VEC_X), DyElem: elementOf(dy, VEC_DY) };
   const extents = wgradExtents(shape);
   const plan = planFor(extents, size, dw);
   const [splits, stepsPerSplit] = evenly(Math.ceil(extents.K / size.BK), plan.splits);
@@ -222,7 +235,9 @@ function runWgrad(size: TileSize, { x, dy, dw, shape }: ConvWgrad): void {
       ...{ batch: N, inH: H, inW: W, inC: C, outH: P, outW: Q, outC: K, r: R, s: S, strideH, strideW, padH, padW },
       stepsPerSplit,
     };
-    weightGradient(C)(consts, { x, dy, dw: into }, params, tileGrid(extents, size, splits), convFlops(shape));
+    const types = resultTypes('Dw', into);
+    const grid = tileGrid(extents, size, splits);
+    weightGradient(C)({ ...consts, ...types }, { x, dy, dw: into }, params, grid, convFlops(shape));
   });
 }
 
