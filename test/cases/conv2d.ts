@@ -43,7 +43,7 @@ export const convShapes: readonly ConvShape[] = [
 
 const multiplications = ({ x: [N, H, W, C], w: [K, R, S] }: ConvShape): number => N * H * W * C * K * R * S;
 
-export const convCases: readonly OperationCase[] = convShapes.map((shape) => {
+function convCase(shape: ConvShape): OperationCase {
   const { what, x, w, bias = false, stride = 1, padding = 0 } = shape;
   const options = { stride, padding };
   const [K, R, S] = w;
@@ -54,4 +54,8 @@ export const convCases: readonly OperationCase[] = convShapes.map((shape) => {
     bound: 'sum',
     count: multiplications(shape) > 300_000 ? 6 : 24,
   }));
-});
+}
+
+export const convCasesOf = (shapes: readonly ConvShape[]): OperationCase[] => shapes.map(convCase);
+
+export const convCases: readonly OperationCase[] = convCasesOf(convShapes);

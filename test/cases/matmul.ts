@@ -22,23 +22,26 @@ const TRANSPOSES = [false, true].flatMap((transposeA) =>
 /** Fewer difference quotients where the oracle is slow. */
 const countFor = (M: number, N: number, K: number): number => (M * N * K > 100_000 ? 6 : 32);
 
-export const matmulCases: readonly OperationCase[] = matmulShapes.flatMap(([M, N, K]) =>
-  TRANSPOSES.map((options) => {
-    const { transposeA, transposeB } = options;
-    const what = `${transposeA ? 'aᵀ' : 'a'}·${transposeB ? 'bᵀ' : 'b'} ${M}×${N}×${K}`;
-    return operationCase('matmul', what, () => ({
-      op: ([a, b]) => ops.matmul(a!, b!, options),
-      reference: ([a, b]) => ref.matmul(a, b, options),
-      inputs: [uniform(transposeA ? [K, M] : [M, K], 41), uniform(transposeB ? [N, K] : [K, N], 42)],
-      bound: 'sum',
-      count: countFor(M, N, K),
-    }));
-  }),
-);
+export const matmulCasesOf = (shapes: typeof matmulShapes): OperationCase[] =>
+  shapes.flatMap(([M, N, K]) =>
+    TRANSPOSES.map((options) => {
+      const { transposeA, transposeB } = options;
+      const what = `${transposeA ? 'aᵀ' : 'a'}·${transposeB ? 'bᵀ' : 'b'} ${M}×${N}×${K}`;
+      return operationCase('matmul', what, () => ({
+        op: ([a, b]) => ops.matmul(a!, b!, options),
+        reference: ([a, b]) => ref.matmul(a, b, options),
+        inputs: [uniform(transposeA ? [K, M] : [M, K], 41), uniform(transposeB ? [N, K] : [K, N], 42)],
+        bound: 'sum',
+        count: countFor(M, N, K),
+      }));
+    }),
+  );
+
+export const matmulCases: readonly OperationCase[] = matmulCasesOf(matmulShapes);
 
 /** `linear` with and without a bias, by any implementation of it. */
-export const linearCasesOf = (linear: typeof ops.linear): OperationCase[] =>
-  matmulShapes.flatMap(([N, O, I]) => {
+export const linearCasesOf = (linear: typeof ops.linear, shapes = matmulShapes): OperationCase[] =>
+  shapes.flatMap(([N, O, I]) => {
     const [x, w] = [() => uniform([N, I], 43), () => uniform([O, I], 44)];
     const count = countFor(N, O, I);
     return [

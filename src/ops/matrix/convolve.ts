@@ -2,11 +2,12 @@ import type { Tensor } from '../../core/tensor.ts';
 import { lanesDgrad, lanesForward, lanesWgrad } from './lanes.ts';
 import { plainDgrad, plainForward, plainWgrad } from './plain.ts';
 import { type ConvDgrad, type ConvForward, type ConvShape, type ConvWgrad, convKey } from './problem.ts';
+import { tileDgrads, tileForwards, tileWgrads } from './tile.ts';
 import { compute, type Family } from './variant.ts';
 
 export const forwards: Family<ConvForward> = {
   name: 'conv2d forward',
-  variants: [lanesForward, plainForward],
+  variants: [...tileForwards, lanesForward, plainForward],
   key: ({ shape }) => convKey(shape),
   result: ({ y }) => y,
   on: ({ x, w, bias, y, shape }, like) => ({ x: like(x), w: like(w), bias: bias && like(bias), y: like(y), shape }),
@@ -14,7 +15,7 @@ export const forwards: Family<ConvForward> = {
 
 export const dgrads: Family<ConvDgrad> = {
   name: 'conv2d dgrad',
-  variants: [lanesDgrad, plainDgrad],
+  variants: [...tileDgrads, lanesDgrad, plainDgrad],
   key: ({ shape }) => convKey(shape),
   result: ({ dx }) => dx,
   on: ({ dy, w, dx, shape }, like) => ({ dy: like(dy), w: like(w), dx: like(dx), shape }),
@@ -22,7 +23,7 @@ export const dgrads: Family<ConvDgrad> = {
 
 export const wgrads: Family<ConvWgrad> = {
   name: 'conv2d wgrad',
-  variants: [lanesWgrad, plainWgrad],
+  variants: [...tileWgrads, lanesWgrad, plainWgrad],
   key: ({ shape }) => convKey(shape),
   result: ({ dw }) => dw,
   on: ({ x, dy, dw, shape }, like) => ({ x: like(x), dy: like(dy), dw: like(dw), shape }),

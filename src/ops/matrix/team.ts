@@ -38,7 +38,7 @@ export function teamFor(result: Tensor, height: number): Team {
   return { ...kind, rows: heights.find((rows) => rows >= height) ?? heights.at(-1)! };
 }
 
-const MAX_GROUPS = 65_535;
+export const MAX_GROUPS = 65_535;
 
 /** Workgroups for rows×columns results in `splits` parts. */
 export function tileGrid({ lanes, teams, rows }: Team, height: number, width: number, splits: number): Grid {
@@ -60,11 +60,11 @@ export const elementOf = (vectors: boolean): string => (vectors ? 'vec4f' : 'f32
 
 const sum = storing(kernel('splits', 'main'), kernel('splits', 'ragged'));
 
-/** y = Σ over the parts of a split reduction, in order. */
-export function sumSplits(part: Tensor, y: Tensor, splits: number): void {
+/** y = Σ over the parts of a split reduction (+ bias, along the last dimension), in order. */
+export function sumSplits(part: Tensor, y: Tensor, splits: number, bias: Tensor | null = null): void {
   const size = y.size;
-  const groups = Math.ceil((size % 4 === 0 ? size / 4 : size) / 64);
+  const period = bias?.size ?? size;
+  const groups = Math.ceil((period % 4 === 0 ? size / 4 : size) / 64);
   const grid: Grid = [Math.min(groups, MAX_GROUPS), Math.ceil(groups / MAX_GROUPS), 1];
-  const period = size % 4 === 0 ? 4 : 1;
-  sum(size)({}, { part, bias: part, y }, { size, splits, period, hasBias: 0 }, grid);
+  sum(period)({}, { part, bias: bias ?? part, y }, { size, splits, period, hasBias: bias ? 1 : 0 }, grid);
 }

@@ -1,0 +1,350 @@
+// conv2d: y[N,P,Q,K] = x[N,H,W,C] ⋆ w[K,R,S,C] (+ bias[K]), and with DGRAD the gradient of x; register-tile tier: operands are
+// staged in workgroup memory, results stay in registers (lib/staged.wgsl says how and why).
+//
+// An implicit GEMM: rows are output pixels, columns output channels, the reduction runs over taps and, inside a tap, over input
+// channels, in one row (tap, channel) that steps of BK cut anywhere: channels that are no multiple of BK waste nothing. x comes
+// along the channels, w lies in memory as this wants it, forward (along the channels) and backward (across them).
+// The pixels of the tile are decoded once, by one invocation each, into workgroup memory; when an invocation comes to a new tap
+// it looks its four pixels up there and keeps four offsets, NONE for what is padding. Within a tap a step costs an addition and
+// a comparison per load. Kernel size, stride and padding appear at a new tap only, so they are numbers and no constants.
+//
+// DGRAD: dx[n,h,w,c] = Σ dy[n,p,q,k]·w[k,r,s,c] over h = p·stride − pad + r. The tap r fits pixel h only where r ≡ h + pad (mod
+// stride): the pixels fall into stride² phases, and each is a dense convolution of stride 1 over its own taps, none of which is
+// wasted. A phase without taps stores zeros. Phases lie along the grid's z, those with most taps first.
+//
+// C (with DGRAD: K) below BK or no multiple of 4 makes a step touch several taps: the stem. Then channels and taps are worked
+// out for each load, by division by a constant (CHANNELS).
+//
+// host, forward: bindings params, x, w, bias, y. Without a bias any read-only tensor stands in (hasBias 0).
+//       params    batch N, inH H, inW W, inC C, outH P, outW Q, outC K, r R, s S, strides, pads.
+//       CHANNELS: C where it is below BK or no multiple of 4, else 0. RAGGED: C is no multiple of 4.
+//       VEC_W: !RAGGED. XElem, WElem: vec4f, or f32 where not VEC; f16: vec4h and f16, Stage = vec4h. y's type is its own, the
+//       bias is f32.
+// host, DGRAD:   bindings params, x: dy, w, bias: any, y: dx; hasBias 0.
+//       params    batch N, inH P, inW Q, inC K, outH H, outW W, outC C, r R, s S, the forward's strides and pads.
+//       CHANNELS, RAGGED, XElem as above of K. VEC_W, WElem: C is a multiple of 4.
+// host, both:
+//       entry     `main` where outC is a multiple of 4 (y as YVec), `ragged` for any (as YScalar).
+//       grid    = [min(tiles, 65535), ceil(tiles / 65535), splits·phases], tiles = ceil(pixels/BM)·ceil(outC/BN), pixels those
+//                 of the largest phase: N·ceil(H/stride)·ceil(W/stride); forward has one phase, N·P·Q.
+//       splits  > 1: y is a partial [splits,N,P,Q,K], hasBias 0, and splits.wgsl makes the sum.
+const DGRAD: bool = false;
+const CHANNELS: u32 = 0u;
+const RAGGED: bool = false;
+const VEC_W: bool = true;
+alias XElem = vec4f;
+alias WElem = vec4f;
+alias YVec = vec4f;
+alias YScalar = f32;
+
+struct Params {
+  batch: u32,
+  inH: u32,
+  inW: u32,
+  inC: u32,
+  outH: u32,
+  outW: u32,
+  outC: u32,
+  r: u32,
+  s: u32,
+  strideH: u32,
+  strideW: u32,
+  padH: u32,
+  padW: u32,
+  splits: u32,
+  hasBias: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<XElem>;
+@group(0) @binding(2) var<storage, read> w: array<WElem>;
+@group(0) @binding(3) var<storage, read> bias: array<f32>;
+@group(0) @binding(4) var<storage, read_write> y: array<YVec>;
+@group(0) @binding(4) var<storage, read_write> yScalar: array<YScalar>;
+
+const A_ALONG_K: bool = true;
+const B_ALONG_K: bool = !DGRAD;
+
+//#include "lib/staged.wgsl"
+
+const FOUR: vec4u = vec4u(0u, 1u, 2u, 3u);
+const NONE: u32 = 0xffffffffu;
+
+// One dimension of a phase: `count` output positions, first, first + pitch, …; position i reads the input at
+// i·step + start (modulo 2³²) and the `taps` after it. Tap t is row (column) lastTap − t·tapPitch of the kernel, or with forward t.
+struct Axis { count: u32, first: u32, pitch: u32, step: u32, start: u32, taps: u32, lastTap: u32 }
+
+fn axisOf(phase: u32, out: u32, kernel: u32, stride: u32, pad: u32) -> Axis {
+  if (!DGRAD) {
+    return Axis(out, 0u, 1u, stride, 0u - pad, kernel, 0u);
+  }
+  let first = (phase + (pad / stride + 1u) * stride - pad) % stride;
+  let taps = (max(kernel, phase) - phase + stride - 1u) / stride;
+  let count = (max(out, first) - first + stride - 1u) / stride;
+  return Axis(count, first, stride, 1u, (first + pad) / stride + 1u - taps, taps, phase + (taps - 1u) * stride);
+}
+
+// For each row of the tile: offset of its input under tap (0,0), input row and column (all modulo 2³²), output pixel.
+var<workgroup> pixels: array<vec4u, BM>;
+
+fn pixelOf(index: u32, down: Axis, across: Axis) -> vec4u {
+  let line = index / across.count;
+  let image = line / down.count;
+  if (image >= params.batch) {
+    return vec4u(0u, 0x80000000u, 0u, NONE);
+  }
+  let j = index - line * across.count;
+  let i = line - image * down.count;
+  let top = i * down.step + down.start;
+  let left = j * across.step + across.start;
+  let to = (image * params.outH + down.first + i * down.pitch) * params.outW + across.first + j * across.pitch;
+  return vec4u(((image * params.inH + top) * params.inW + left) * params.inC, top, left, to);
+}
+
+// Where an invocation is: index in the reduction; tap and channel of it; the offsets of its four vectors in that tap; whether
+// the tap is new. `side` is the first output channel of w's block; `taps` and `lastTap` are those of the axes, down and across.
+struct Walk { index: u32, u: u32, v: u32, k: u32, at: vec4u, fresh: bool, side: u32, taps: vec2u, lastTap: vec2u }
+
+fn channels() -> u32 { return select(params.inC, CHANNELS, CHANNELS > 0u); }
+
+fn gatherX(at: vec4u) -> Stage { return Stage(Stage(x[at.x]).x, Stage(x[at.y]).x, Stage(x[at.z]).x, Stage(x[at.w]).x); }
+fn gatherW(at: vec4u) -> Stage { return Stage(Stage(w[at.x]).x, Stage(w[at.y]).x, Stage(w[at.z]).x, Stage(w[at.w]).x); }
+
+// Four output channels from `at` on; w ends `count` later.
+fn loadW(at: u32, count: u32) -> Stage {
+  if (VEC_W) {
+    return Stage(w[at / 4u]);
+  }
+  return gatherW(vec4u(at) + min(FOUR, vec4u(count - 1u)));
+}
+
+// Offset in w of tap (u, v), DGRAD.
+fn tapAt(walk: Walk, u: u32, v: u32) -> u32 {
+  return ((walk.lastTap.x - u * params.strideH) * params.s + walk.lastTap.y - v * params.strideW) * params.outC;
+}
+
+// Offsets of the block's vectors at channel 0 of the tap that the walk is in; NONE for zeros.
+fn offsetsOf(walk: Walk, duty: Duty) -> vec4u {
+  let exists = walk.u < walk.taps.x;
+  if (duty.ofA) {
+    let shift = (walk.u * params.inW + walk.v) * params.inC;
+    let p0 = pixels[duty.side];
+    let p1 = pixels[duty.side + 1u];
+    let p2 = pixels[duty.side + 2u];
+    let p3 = pixels[duty.side + 3u];
+    let inside = (vec4u(p0.y, p1.y, p2.y, p3.y) + walk.u < vec4u(params.inH)) &
+      (vec4u(p0.z, p1.z, p2.z, p3.z) + walk.v < vec4u(params.inW)) & vec4<bool>(exists);
+    return select(vec4u(NONE), vec4u(p0.x, p1.x, p2.x, p3.x) + shift, inside);
+  }
+  let rowLength = params.r * params.s * select(params.inC, params.outC, DGRAD);
+  if (DGRAD) {
+    return select(vec4u(NONE), FOUR * rowLength + tapAt(walk, walk.u, walk.v) + walk.side, vec4<bool>(exists));
+  }
+  let rows = min(vec4u(walk.side) + FOUR, vec4u(params.outC - 1u)) * rowLength;
+  return select(vec4u(NONE), rows + (walk.u * params.s + walk.v) * params.inC, vec4<bool>(exists));
+}
+
+fn gatherPixel(pixel: vec4u, shift: vec4u, u: vec4u, v: vec4u, exists: vec4<bool>) -> Stage {
+  let inside = (u + pixel.y < vec4u(params.inH)) & (v + pixel.z < vec4u(params.inW)) & exists;
+  return select(Stage(), gatherX(select(vec4u(), shift + pixel.x, inside)), inside);
+}
+
+// A block whose four steps each have a tap of their own.
+fn fetchRagged(walk: Walk, duty: Duty) -> Block {
+  let indices = vec4u(walk.index) + FOUR;
+  let taps = indices / channels();
+  let k = indices - taps * channels();
+  let u = taps / max(walk.taps.y, 1u);
+  let v = taps - u * walk.taps.y;
+  let exists = u < vec4u(walk.taps.x);
+  var block: Block;
+  block.ok = vec4<bool>(true);
+  if (duty.ofA) {
+    let shift = (u * params.inW + v) * params.inC + k;
+    block.v0 = gatherPixel(pixels[duty.side], shift, u, v, exists);
+    block.v1 = gatherPixel(pixels[duty.side + 1u], shift, u, v, exists);
+    block.v2 = gatherPixel(pixels[duty.side + 2u], shift, u, v, exists);
+    block.v3 = gatherPixel(pixels[duty.side + 3u], shift, u, v, exists);
+  } else if (duty.ofB && DGRAD) {
+    let rowLength = params.r * params.s * params.outC;
+    let count = params.outC - walk.side;
+    let tap = vec4u(tapAt(walk, u.x, v.x), tapAt(walk, u.y, v.y), tapAt(walk, u.z, v.z), tapAt(walk, u.w, v.w));
+    let at = select(vec4u(), k * rowLength + tap + walk.side, exists);
+    block = Block(loadW(at.x, count), loadW(at.y, count), loadW(at.z, count), loadW(at.w, count), exists);
+  } else if (duty.ofB) {
+    let rows = min(vec4u(walk.side) + FOUR, vec4u(params.outC - 1u)) * params.r * params.s * channels();
+    let at = select(vec4u(), indices, exists);
+    block.v0 = select(Stage(), gatherW(at + rows.x), exists);
+    block.v1 = select(Stage(), gatherW(at + rows.y), exists);
+    block.v2 = select(Stage(), gatherW(at + rows.z), exists);
+    block.v3 = select(Stage(), gatherW(at + rows.w), exists);
+  }
+  return block;
+}
+
+fn setTap(walk: ptr<function, Walk>) {
+  let tap = (*walk).index / channels();
+  (*walk).k = (*walk).index - tap * channels();
+  (*walk).u = tap / max((*walk).taps.y, 1u);
+  (*walk).v = tap - (*walk).u * (*walk).taps.y;
+  (*walk).fresh = true;
+}
+
+fn fetch(walk: ptr<function, Walk>, duty: Duty, step: u32, local: u32) -> Block {
+  if (RAGGED) {
+    let block = fetchRagged(*walk, duty);
+    (*walk).index += BK;
+    return block;
+  }
+  if ((*walk).fresh) {
+    (*walk).at = offsetsOf(*walk, duty);
+  }
+  let ok = (*walk).at != vec4u(NONE);
+  var block: Block;
+  if (duty.ofA) {
+    let at = select(vec4u(), (*walk).at + (*walk).k, ok) / 4u;
+    block = Block(Stage(x[at.x]), Stage(x[at.y]), Stage(x[at.z]), Stage(x[at.w]), ok);
+  } else if (duty.ofB) {
+    let pitch = select(1u, params.r * params.s * params.outC, DGRAD);
+    let at = select(vec4u(), (*walk).at + (*walk).k * pitch, ok);
+    let count = params.outC - (*walk).side;
+    block = Block(loadW(at.x, count), loadW(at.y, count), loadW(at.z, count), loadW(at.w, count), ok);
+  }
+  if (CHANNELS > 0u) {
+    (*walk).index += BK;
+    setTap(walk);
+    return block;
+  }
+  (*walk).k += BK;
+  (*walk).fresh = (*walk).k >= params.inC;
+  if ((*walk).fresh) {
+    (*walk).k -= params.inC;
+    (*walk).v++;
+    if ((*walk).v == (*walk).taps.y) {
+      (*walk).v = 0u;
+      (*walk).u++;
+    }
+  }
+  return block;
+}
+
+struct Job { down: Axis, across: Axis, split: u32, origin: vec2u, none: bool }
+
+// What a workgroup does; all of it is the same for each of its invocations.
+fn jobOf(workgroup: vec3u, grid: vec3u) -> Job {
+  let phase = workgroup.z / params.splits;
+  let down = axisOf(phase / params.strideW, params.outH, params.r, params.strideH, params.padH);
+  let across = axisOf(phase % params.strideW, params.outW, params.s, params.strideW, params.padW);
+  let rows = params.batch * down.count * across.count;
+  let origin = tileOrigin(workgroup, grid, rows, params.outC);
+  return Job(down, across, workgroup.z % params.splits, origin, origin.x >= rows || origin.y >= params.outC);
+}
+
+fn tileFor(job: Job, local: u32) -> Tile {
+  if (local < BM) {
+    pixels[local] = pixelOf(job.origin.x + local, job.down, job.across);
+  }
+  workgroupBarrier();
+  let duty = dutyOf(local);
+  let all = (job.down.taps * job.across.taps * params.inC + BK - 1u) / BK;
+  let perSplit = (all + params.splits - 1u) / params.splits;
+  let first = min(all, job.split * perSplit);
+  var walk: Walk;
+  walk.index = first * BK + duty.step;
+  walk.taps = select(vec2u(), vec2u(job.down.taps, job.across.taps), all > 0u);
+  walk.lastTap = vec2u(job.down.lastTap, job.across.lastTap);
+  walk.side = job.origin.y + duty.side;
+  if (DGRAD) {
+    walk.side = min(walk.side, params.outC - select(1u, 4u, VEC_W));
+  }
+  setTap(&walk);
+  return tileOver(min(all, first + perSplit) - first, walk, duty, local);
+}
+
+fn biasAt(k: u32) -> vec4f {
+  if (params.hasBias == 0u) {
+    return vec4f();
+  }
+  let at = min(vec4u(k) + FOUR, vec4u(params.outC - 1u));
+  return vec4f(bias[at.x], bias[at.y], bias[at.z], bias[at.w]);
+}
+
+// Four channels from k on of the pixel in the tile's row `row`.
+fn put(row: u32, k: u32, split: u32, v: vec4f) {
+  let to = pixels[row].w;
+  if (to != NONE && k < params.outC) {
+    y[((split * params.batch * params.outH * params.outW + to) * params.outC + k) / 4u] = YVec(v);
+  }
+}
+
+fn putQuad(row: u32, k: u32, split: u32, v: mat4x4f) {
+  let add = biasAt(k);
+  put(row, k, split, v[0] + add);
+  put(row + 1u, k, split, v[1] + add);
+  put(row + 2u, k, split, v[2] + add);
+  put(row + 3u, k, split, v[3] + add);
+}
+
+fn putScalar(row: u32, k: u32, split: u32, v: vec4f) {
+  let to = pixels[row].w;
+  if (to != NONE) {
+    let at = (split * params.batch * params.outH * params.outW + to) * params.outC + k;
+    for (var i = 0u; i < 4u; i++) {
+      if (k + i < params.outC) {
+        yScalar[at + i] = YScalar(v[i]);
+      }
+    }
+  }
+}
+
+fn putQuadScalar(row: u32, k: u32, split: u32, v: mat4x4f) {
+  let add = biasAt(k);
+  putScalar(row, k, split, v[0] + add);
+  putScalar(row + 1u, k, split, v[1] + add);
+  putScalar(row + 2u, k, split, v[2] + add);
+  putScalar(row + 3u, k, split, v[3] + add);
+}
+
+@compute @workgroup_size(THREADS)
+fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) grid: vec3u,
+  @builtin(local_invocation_index) local: u32) {
+  let job = jobOf(workgroup, grid);
+  if (job.none) {
+    return;
+  }
+  let tile = tileFor(job, local);
+  let cell = 4u * cellOf(local);
+  let k = job.origin.y + cell.y;
+  putQuad(cell.x, k, job.split, tile.c00);
+  if (QUADS_N > 1u) {
+    putQuad(cell.x, k + BN / 2u, job.split, tile.c01);
+  }
+  if (QUADS_M > 1u) {
+    putQuad(cell.x + BM / 2u, k, job.split, tile.c10);
+  }
+  if (QUADS_M > 1u && QUADS_N > 1u) {
+    putQuad(cell.x + BM / 2u, k + BN / 2u, job.split, tile.c11);
+  }
+}
+
+@compute @workgroup_size(THREADS)
+fn ragged(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) grid: vec3u,
+  @builtin(local_invocation_index) local: u32) {
+  let job = jobOf(workgroup, grid);
+  if (job.none) {
+    return;
+  }
+  let tile = tileFor(job, local);
+  let cell = 4u * cellOf(local);
+  let k = job.origin.y + cell.y;
+  putQuadScalar(cell.x, k, job.split, tile.c00);
+  if (QUADS_N > 1u) {
+    putQuadScalar(cell.x, k + BN / 2u, job.split, tile.c01);
+  }
+  if (QUADS_M > 1u) {
+    putQuadScalar(cell.x + BM / 2u, k, job.split, tile.c10);
+  }
+  if (QUADS_M > 1u && QUADS_N > 1u) {
+    putQuadScalar(cell.x + BM / 2u, k + BN / 2u, job.split, tile.c11);
+  }
+}

@@ -1,0 +1,212 @@
+// conv2d_wgrad: dw[K,R,S,C] = Σ over n,p,q of dy[n,p,q,k] · x[n, p·stride−pad+r, q·stride−pad+s, c]; register-tile tier: operands
+// are staged in workgroup memory, results stay in registers (lib/staged.wgsl says how and why).
+//
+// A GEMM with a small result and a long reduction: rows are output channels k, columns (r,s,c), the reduction runs over all
+// output pixels and is split over the grid's z where the result alone would not fill the machine. Both operands are contiguous
+// across the reduction, so blocks go into workgroup memory as they come. A block's columns stay the same, only the pixels
+// move on; where a pixel lies in x is decoded (two divisions) for THREADS pixels at once, one an invocation, into workgroup
+// memory, from where each block takes its four: padding then costs an addition and a comparison per dimension and load.
+//
+// host: bindings  params, x, dy, dw.
+//       VEC_X: C is a multiple of 4, and XElem = vec4f; else false and f32. VEC_DY, DyElem the same for K.
+//       f16: vec4h and f16 for those, Stage = vec4h. dw's type is its own.
+//       entry     `main` where C is a multiple of 4 (dw as DwVec), `ragged` for any C (as DwScalar).
+//       grid    = [min(tiles, 65535), ceil(tiles / 65535), splits], tiles = ceil(K/BM)·ceil(R·S·C/BN)
+//       splits  > 1: each takes stepsPerSplit steps of BK pixels, dw is a partial [splits,K,R,S,C], and splits.wgsl makes the
+//       sum. splits = 1: stepsPerSplit = ceil(N·P·Q/BK).
+const VEC_X: bool = true;
+const VEC_DY: bool = true;
+alias XElem = vec4f;
+alias DyElem = vec4f;
+alias DwVec = vec4f;
+alias DwScalar = f32;
+
+struct Params {
+  batch: u32,
+  inH: u32,
+  inW: u32,
+  inC: u32,
+  outH: u32,
+  outW: u32,
+  outC: u32,
+  r: u32,
+  s: u32,
+  strideH: u32,
+  strideW: u32,
+  padH: u32,
+  padW: u32,
+  stepsPerSplit: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<XElem>;
+@group(0) @binding(2) var<storage, read> dy: array<DyElem>;
+@group(0) @binding(3) var<storage, read_write> dw: array<DwVec>;
+@group(0) @binding(3) var<storage, read_write> dwScalar: array<DwScalar>;
+
+const A_ALONG_K: bool = false;
+const B_ALONG_K: bool = false;
+
+//#include "lib/staged.wgsl"
+
+const FOUR: vec4u = vec4u(0u, 1u, 2u, 3u);
+// Steps that the decoded pixels last for.
+const STEPS_DECODED: u32 = THREADS / BK;
+
+// Offset in x of an output pixel's input under tap (0,0) without padding, input row, input column.
+var<workgroup> pixels: array<vec3u, THREADS>;
+
+// Where an invocation is: of its columns the offset, row and column under output pixel (0,0), all modulo 2³²; of dy the
+// offset of its four channels; the split's pixels.
+struct Walk { at: vec4u, top: vec4u, left: vec4u, channel: u32, first: u32, end: u32 }
+
+fn pixelOf(index: u32) -> vec3u {
+  let line = index / params.outW;
+  let image = line / params.outH;
+  let left = (index - line * params.outW) * params.strideW;
+  let top = (line - image * params.outH) * params.strideH;
+  return vec3u(((image * params.inH + top) * params.inW + left) * params.inC, top, left);
+}
+
+// Four channels from `at` on; the last is `last` further.
+fn loadDy(at: u32, last: u32) -> Stage {
+  if (VEC_DY) {
+    return Stage(dy[at / 4u]);
+  }
+  return Stage(Stage(dy[at]).x, Stage(dy[at + min(1u, last)]).x, Stage(dy[at + min(2u, last)]).x,
+    Stage(dy[at + min(3u, last)]).x);
+}
+
+// x under the block's columns at a pixel; zero in the padding, and where the pixel does not exist.
+fn loadX(walk: Walk, pixel: vec3u, exists: bool) -> Stage {
+  if (VEC_X) {
+    return Stage(x[select(0u, walk.at.x + pixel.x, insideAt(walk, pixel, exists)) / 4u]);
+  }
+  let inside = (walk.top + pixel.y < vec4u(params.inH)) & (walk.left + pixel.z < vec4u(params.inW)) & vec4<bool>(exists);
+  let at = select(vec4u(), walk.at + pixel.x, inside);
+  return select(Stage(), Stage(Stage(x[at.x]).x, Stage(x[at.y]).x, Stage(x[at.z]).x, Stage(x[at.w]).x), inside);
+}
+
+fn insideAt(walk: Walk, pixel: vec3u, exists: bool) -> bool {
+  return !VEC_X || (walk.top.x + pixel.y < params.inH && walk.left.x + pixel.z < params.inW && exists);
+}
+
+fn fetch(walk: ptr<function, Walk>, duty: Duty, step: u32, local: u32) -> Block {
+  let w = *walk;
+  let decoded = step % STEPS_DECODED;
+  if (decoded == 0u) {
+    workgroupBarrier();
+    pixels[local] = pixelOf(w.first + step * BK + local);
+    workgroupBarrier();
+  }
+  let pixel = vec4u(w.first + step * BK + duty.step) + FOUR;
+  let exists = pixel < vec4u(w.end);
+  var block: Block;
+  if (duty.ofA) {
+    let at = select(vec4u(), pixel, exists) * params.outC + w.channel;
+    let last = params.outC - 1u - w.channel;
+    block = Block(loadDy(at.x, last), loadDy(at.y, last), loadDy(at.z, last), loadDy(at.w, last), exists);
+  } else if (duty.ofB) {
+    let row = decoded * BK + duty.step;
+    let p0 = pixels[row];
+    let p1 = pixels[row + 1u];
+    let p2 = pixels[row + 2u];
+    let p3 = pixels[row + 3u];
+    block = Block(loadX(w, p0, exists.x), loadX(w, p1, exists.y), loadX(w, p2, exists.z), loadX(w, p3, exists.w),
+      vec4<bool>(insideAt(w, p0, exists.x), insideAt(w, p1, exists.y), insideAt(w, p2, exists.z),
+        insideAt(w, p3, exists.w)));
+  }
+  return block;
+}
+
+fn tileFor(origin: vec2u, split: u32, local: u32) -> Tile {
+  let duty = dutyOf(local);
+  let pixelCount = params.batch * params.outH * params.outW;
+  let all = (pixelCount + BK - 1u) / BK;
+  let first = min(all, split * params.stepsPerSplit);
+  let steps = min(all, first + params.stepsPerSplit) - first;
+  let columns = params.r * params.s * params.inC;
+  let j = min(vec4u(origin.y + duty.side) + select(FOUR, vec4u(), VEC_X), vec4u(columns - select(1u, 4u, VEC_X)));
+  let tap = j / params.inC;
+  let r = tap / params.s;
+  let top = r - params.padH;
+  let left = tap - r * params.s - params.padW;
+  let at = (top * params.inW + left) * params.inC + j - tap * params.inC;
+  let channel = min(origin.x + duty.side, params.outC - select(1u, 4u, VEC_DY));
+  let end = min(pixelCount, (first + steps) * BK);
+  return tileOver(steps, Walk(at, top, left, channel, first * BK, end), duty, local);
+}
+
+fn put(k: u32, column: u32, split: u32, v: vec4f) {
+  let columns = params.r * params.s * params.inC;
+  if (k < params.outC && column < columns) {
+    dw[((split * params.outC + k) * columns + column) / 4u] = DwVec(v);
+  }
+}
+
+fn putQuad(k: u32, column: u32, split: u32, v: mat4x4f) {
+  put(k, column, split, v[0]);
+  put(k + 1u, column, split, v[1]);
+  put(k + 2u, column, split, v[2]);
+  put(k + 3u, column, split, v[3]);
+}
+
+fn putScalar(k: u32, column: u32, split: u32, v: vec4f) {
+  let columns = params.r * params.s * params.inC;
+  if (k < params.outC) {
+    for (var i = 0u; i < 4u; i++) {
+      if (column + i < columns) {
+        dwScalar[(split * params.outC + k) * columns + column + i] = DwScalar(v[i]);
+      }
+    }
+  }
+}
+
+fn putQuadScalar(k: u32, column: u32, split: u32, v: mat4x4f) {
+  putScalar(k, column, split, v[0]);
+  putScalar(k + 1u, column, split, v[1]);
+  putScalar(k + 2u, column, split, v[2]);
+  putScalar(k + 3u, column, split, v[3]);
+}
+
+@compute @workgroup_size(THREADS)
+fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) grid: vec3u,
+  @builtin(local_invocation_index) local: u32) {
+  let origin = tileOrigin(workgroup, grid, params.outC, params.r * params.s * params.inC);
+  if (origin.x >= params.outC || origin.y >= params.r * params.s * params.inC) {
+    return;
+  }
+  let tile = tileFor(origin, workgroup.z, local);
+  let at = origin + 4u * cellOf(local);
+  putQuad(at.x, at.y, workgroup.z, tile.c00);
+  if (QUADS_N > 1u) {
+    putQuad(at.x, at.y + BN / 2u, workgroup.z, tile.c01);
+  }
+  if (QUADS_M > 1u) {
+    putQuad(at.x + BM / 2u, at.y, workgroup.z, tile.c10);
+  }
+  if (QUADS_M > 1u && QUADS_N > 1u) {
+    putQuad(at.x + BM / 2u, at.y + BN / 2u, workgroup.z, tile.c11);
+  }
+}
+
+@compute @workgroup_size(THREADS)
+fn ragged(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) grid: vec3u,
+  @builtin(local_invocation_index) local: u32) {
+  let origin = tileOrigin(workgroup, grid, params.outC, params.r * params.s * params.inC);
+  if (origin.x >= params.outC || origin.y >= params.r * params.s * params.inC) {
+    return;
+  }
+  let tile = tileFor(origin, workgroup.z, local);
+  let at = origin + 4u * cellOf(local);
+  putQuadScalar(at.x, at.y, workgroup.z, tile.c00);
+  if (QUADS_N > 1u) {
+    putQuadScalar(at.x, at.y + BN / 2u, workgroup.z, tile.c01);
+  }
+  if (QUADS_M > 1u) {
+    putQuadScalar(at.x + BM / 2u, at.y, workgroup.z, tile.c10);
+  }
+  if (QUADS_M > 1u && QUADS_N > 1u) {
+    putQuadScalar(at.x + BM / 2u, at.y + BN / 2u, workgroup.z, tile.c11);
+  }
+}

@@ -1,0 +1,182 @@
+// matmul: c[M,N] = op(a)·op(b) (+ bias[N]), register-tile tier: operands are staged in workgroup memory, results stay in
+// registers (lib/staged.wgsl says how and why).
+//
+// All four transposes are the same loop: an operand whose contiguous dimension is the reduction is turned on its way into
+// workgroup memory, the other goes as it lies. An invocation's four loads keep four offsets, which move by a constant each step.
+//
+// host: bindings  params, a, b, bias, c. Without a bias any read-only tensor stands in (hasBias 0).
+//       a is [M,K] or, TRANSPOSE_A, [K,M]; b is [K,N] or, TRANSPOSE_B, [N,K].
+//       VEC_A: a's contiguous extent is a multiple of 4, and AElem = vec4f; else false and f32. VEC_B, BElem likewise.
+//       f16: vec4h and f16 for those, Stage = vec4h. c's type is its own, the bias is f32.
+//       entry     `main` where N is a multiple of 4 (c as CVec), `ragged` for any N (as CScalar).
+//       grid    = [min(tiles, 65535), ceil(tiles / 65535), splits], tiles = ceil(M/BM)·ceil(N/BN)
+//       splits  > 1: each takes stepsPerSplit steps of BK, c is a partial [splits,M,N], hasBias 0, and splits.wgsl makes the
+//       sum. splits = 1: stepsPerSplit = ceil(K/BK).
+const TRANSPOSE_A: bool = false;
+const TRANSPOSE_B: bool = true;
+const VEC_A: bool = true;
+const VEC_B: bool = true;
+alias AElem = vec4f;
+alias BElem = vec4f;
+alias CVec = vec4f;
+alias CScalar = f32;
+
+struct Params { m: u32, n: u32, k: u32, stepsPerSplit: u32, hasBias: u32 }
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> a: array<AElem>;
+@group(0) @binding(2) var<storage, read> b: array<BElem>;
+@group(0) @binding(3) var<storage, read> bias: array<f32>;
+@group(0) @binding(4) var<storage, read_write> c: array<CVec>;
+@group(0) @binding(4) var<storage, read_write> cScalar: array<CScalar>;
+
+const A_ALONG_K: bool = !TRANSPOSE_A;
+const B_ALONG_K: bool = TRANSPOSE_B;
+
+//#include "lib/staged.wgsl"
+
+// Where an invocation is: offsets of its four vectors and how far they move in a step, its first k, and how many elements a
+// vector has before its row or column ends, where k does not say it.
+struct Walk { at: vec4u, pitch: u32, k: u32, count: u32 }
+
+// Four elements from `at` on, zero from the `count`-th on (count ≥ 1). `Stage(a[…])` reads the same for both element types.
+fn loadA(at: u32, count: u32) -> Stage {
+  if (VEC_A) {
+    return Stage(a[at / 4u]);
+  }
+  let v = Stage(Stage(a[at]).x, Stage(a[at + min(1u, count - 1u)]).x, Stage(a[at + min(2u, count - 1u)]).x,
+    Stage(a[at + min(3u, count - 1u)]).x);
+  return select(Stage(), v, vec4u(0u, 1u, 2u, 3u) < vec4u(count));
+}
+
+fn loadB(at: u32, count: u32) -> Stage {
+  if (VEC_B) {
+    return Stage(b[at / 4u]);
+  }
+  let v = Stage(Stage(b[at]).x, Stage(b[at + min(1u, count - 1u)]).x, Stage(b[at + min(2u, count - 1u)]).x,
+    Stage(b[at + min(3u, count - 1u)]).x);
+  return select(Stage(), v, vec4u(0u, 1u, 2u, 3u) < vec4u(count));
+}
+
+const FOUR: vec4u = vec4u(0u, 1u, 2u, 3u);
+
+fn walkFrom(origin: vec2u, firstK: u32, duty: Duty) -> Walk {
+  let alongK = select(B_ALONG_K, A_ALONG_K, duty.ofA);
+  let vectors = select(VEC_B, VEC_A, duty.ofA);
+  let extent = select(params.n, params.m, duty.ofA);
+  let side = select(origin.y, origin.x, duty.ofA) + duty.side;
+  let k = firstK + duty.step;
+  // Rows and columns past the edge are read from the last: they make results that are never stored.
+  let first = min(side, extent - select(1u, 4u, vectors && !alongK));
+  let along = min(vec4u(side) + FOUR, vec4u(extent - 1u)) * params.k + k;
+  let across = (vec4u(k) + FOUR) * extent + first;
+  return Walk(select(across, along, alongK), select(BK * extent, BK, alongK), k, extent - first);
+}
+
+fn fetch(walk: ptr<function, Walk>, duty: Duty, step: u32, local: u32) -> Block {
+  let w = *walk;
+  let alongK = select(B_ALONG_K, A_ALONG_K, duty.ofA);
+  let inside = select(vec4u(w.k) + FOUR, vec4u(w.k), alongK) < vec4u(params.k);
+  let at = select(vec4u(), w.at, inside);
+  let count = select(w.count, max(params.k, w.k + 1u) - w.k, alongK);
+  var block: Block;
+  if (duty.ofA) {
+    block = Block(loadA(at.x, count), loadA(at.y, count), loadA(at.z, count), loadA(at.w, count), inside);
+  } else if (duty.ofB) {
+    block = Block(loadB(at.x, count), loadB(at.y, count), loadB(at.z, count), loadB(at.w, count), inside);
+  }
+  (*walk).at += w.pitch;
+  (*walk).k += BK;
+  return block;
+}
+
+fn tileFor(origin: vec2u, split: u32, local: u32) -> Tile {
+  let duty = dutyOf(local);
+  let first = split * params.stepsPerSplit;
+  let all = (params.k + BK - 1u) / BK;
+  let steps = min(all, first + params.stepsPerSplit) - min(all, first);
+  return tileOver(steps, walkFrom(origin, first * BK, duty), duty, local);
+}
+
+fn biasAt(n: u32) -> vec4f {
+  if (params.hasBias == 0u) {
+    return vec4f();
+  }
+  let at = min(vec4u(n) + FOUR, vec4u(params.n - 1u));
+  return vec4f(bias[at.x], bias[at.y], bias[at.z], bias[at.w]);
+}
+
+fn put(row: u32, n: u32, split: u32, v: vec4f) {
+  if (row < params.m && n < params.n) {
+    c[((split * params.m + row) * params.n + n) / 4u] = CVec(v);
+  }
+}
+
+fn putQuad(row: u32, n: u32, split: u32, v: mat4x4f) {
+  let add = biasAt(n);
+  put(row, n, split, v[0] + add);
+  put(row + 1u, n, split, v[1] + add);
+  put(row + 2u, n, split, v[2] + add);
+  put(row + 3u, n, split, v[3] + add);
+}
+
+fn putScalar(row: u32, n: u32, split: u32, v: vec4f) {
+  if (row < params.m) {
+    let at = (split * params.m + row) * params.n + n;
+    for (var i = 0u; i < 4u; i++) {
+      if (n + i < params.n) {
+        cScalar[at + i] = CScalar(v[i]);
+      }
+    }
+  }
+}
+
+fn putQuadScalar(row: u32, n: u32, split: u32, v: mat4x4f) {
+  let add = biasAt(n);
+  putScalar(row, n, split, v[0] + add);
+  putScalar(row + 1u, n, split, v[1] + add);
+  putScalar(row + 2u, n, split, v[2] + add);
+  putScalar(row + 3u, n, split, v[3] + add);
+}
+
+@compute @workgroup_size(THREADS)
+fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) grid: vec3u,
+  @builtin(local_invocation_index) local: u32) {
+  let origin = tileOrigin(workgroup, grid, params.m, params.n);
+  if (origin.x >= params.m || origin.y >= params.n) {
+    return;
+  }
+  let tile = tileFor(origin, workgroup.z, local);
+  let at = origin + 4u * cellOf(local);
+  putQuad(at.x, at.y, workgroup.z, tile.c00);
+  if (QUADS_N > 1u) {
+    putQuad(at.x, at.y + BN / 2u, workgroup.z, tile.c01);
+  }
+  if (QUADS_M > 1u) {
+    putQuad(at.x + BM / 2u, at.y, workgroup.z, tile.c10);
+  }
+  if (QUADS_M > 1u && QUADS_N > 1u) {
+    putQuad(at.x + BM / 2u, at.y + BN / 2u, workgroup.z, tile.c11);
+  }
+}
+
+@compute @workgroup_size(THREADS)
+fn ragged(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) grid: vec3u,
+  @builtin(local_invocation_index) local: u32) {
+  let origin = tileOrigin(workgroup, grid, params.m, params.n);
+  if (origin.x >= params.m || origin.y >= params.n) {
+    return;
+  }
+  let tile = tileFor(origin, workgroup.z, local);
+  let at = origin + 4u * cellOf(local);
+  putQuadScalar(at.x, at.y, workgroup.z, tile.c00);
+  if (QUADS_N > 1u) {
+    putQuadScalar(at.x, at.y + BN / 2u, workgroup.z, tile.c01);
+  }
+  if (QUADS_M > 1u) {
+    putQuadScalar(at.x + BM / 2u, at.y, workgroup.z, tile.c10);
+  }
+  if (QUADS_M > 1u && QUADS_N > 1u) {
+    putQuadScalar(at.x + BM / 2u, at.y + BN / 2u, workgroup.z, tile.c11);
+  }
+}

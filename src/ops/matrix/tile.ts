@@ -1,0 +1,280 @@
+import { wgslType } from '../../core/dtype.ts';
+import { kernel } from '../../core/kernel.ts';
+import { Tensor } from '../../core/tensor.ts';
+import type { Gpu } from '../../gpu/gpu.ts';
+import type { Consts } from '../../gpu/shader.ts';
+import type { Grid } from '../../gpu/stream.ts';
+import {
+  type ConvDgrad,
+  type ConvForward,
+  type ConvShape,
+  type ConvWgrad,
+  convFlops,
+  type Multiplication,
+  productFlops,
+} from './problem.ts';
+import { MAX_GROUPS, storing, sumSplits } from './team.ts';
+import {
+  type Extents,
+  planTile,
+  type TilePlan,
+  type TileSize,
+  tileBytes,
+  tileName,
+  tileSizes,
+  tilesOf,
+  tileThreads,
+} from './tileplan.ts';
+import type { Variant } from './variant.ts';
+
+const matmul = storing(kernel('matmul_tile', 'main'), kernel('matmul_tile', 'ragged'));
+const convolution = storing(kernel('conv2d_tile', 'main'), kernel('conv2d_tile', 'ragged'));
+const weightGradient = storing(kernel('conv2d_wgrad_tile', 'main'), kernel('conv2d_wgrad_tile', 'ragged'));
+
+/** The size, and the type that operands, which are of one, wait in. */
+const constsOf = (size: TileSize, { dtype }: Tensor): Consts => {
+  const { BM, BN, BK, QUADS_M, QUADS_N } = size;
+  return { BM, BN, BK, QUADS_M, QUADS_N, THREADS: tileThreads(size), Stage: wgslType(dtype, 4) };
+};
+
+/** The type that an operand is read as. */
+const elementOf = ({ dtype }: Tensor, vectors: boolean): string => wgslType(dtype, vectors ? 4 : 1);
+
+/** The types that a result is stored as, four elements or one. */
+const resultTypes = (name: string, { dtype }: Tensor): Consts => ({
+  [`${name}Vec`]: wgslType(dtype, 4),
+  [`${name}Scalar`]: wgslType(dtype),
+});
+
+/** What is the same for all problems on a GPU, and the ranks of the sizes for those seen so far. */
+interface Known {
+  fitting: ReadonlySet<TileSize>;
+  bindingBytes: number;
+  ranks: Map<string, ReadonlyMap<TileSize, number>>;
+}
+
+const known = new WeakMap<Gpu, Known>();
+
+function knownOf(gpu: Gpu): Known {
+  const before = known.get(gpu);
+  if (before) return before;
+  const { limits } = gpu;
+  const threads = Math.min(limits.maxComputeInvocationsPerWorkgroup, limits.maxComputeWorkgroupSizeX);
+  const fits = (size: TileSize): boolean =>
+    tileBytes(size) <= limits.maxComputeWorkgroupStorageSize && tileThreads(size) <= threads;
+  const made: Known = {
+    fitting: new Set(tileSizes.filter(fits)),
+    bindingBytes: limits.maxStorageBufferBindingSize,
+    ranks: new Map(),
+  };
+  known.set(gpu, made);
+  return made;
+}
+
+/** The plan for a result, its parts no larger than the adapter can bind. */
+const planFor = (extents: Extents, size: TileSize, y: Tensor): TilePlan =>
+  planTile(extents, size, Math.floor(knownOf(y.storage.gpu).bindingBytes / (4 * y.size)));
+
+/** Sizes that cost more than this against the cheapest, by estimate, are not worth a measurement. */
+const WORTH_MEASURING = 1.6;
+
+/** 1 for the size of the least cost, more for others: the place of a variant. Software drivers pay most for barriers. */
+function rankOf(extents: Extents, size: TileSize, y: Tensor): number {
+  const { gpu } = y.storage;
+  if (gpu.adapter.software) return Number.POSITIVE_INFINITY;
+  const { fitting, ranks } = knownOf(gpu);
+  const key = `${extents.M} ${extents.N} ${extents.K} ${extents.batches} ${y.size}`;
+  let ranked = ranks.get(key);
+  if (!ranked) {
+    const costs = [...fitting].map((one) => [one, planFor(extents, one, y).cost] as const);
+    const least = Math.min(...costs.map(([, cost]) => cost));
+    ranked = new Map(costs.map(([one, cost]) => [one, cost / least]));
+    ranks.set(key, ranked);
+  }
+  const ratio = ranked.get(size) ?? Number.POSITIVE_INFINITY;
+  return ratio <= WORTH_MEASURING ? ratio : Number.POSITIVE_INFINITY;
+}
+
+const tileGrid = (extents: Pick<Extents, 'M' | 'N'>, size: TileSize, depth: number): Grid => {
+  const tiles = tilesOf(extents, size);
+  return [Math.min(tiles, MAX_GROUPS), Math.ceil(tiles / MAX_GROUPS), depth];
+};
+
+/** Runs `compute` into y, or into parts of it that are then summed, the bias with them. */
+function inParts(
+  y: Tensor,
+  bias: Tensor | null,
+  splits: number,
+  compute: (into: Tensor, add: Tensor | null) => void,
+): void {
+  const into = splits > 1 ? Tensor.empty([splits, y.size]) : y;
+  compute(into, splits > 1 ? null : bias);
+  if (into === y) return;
+  sumSplits(into, y, splits, bias);
+  into.free('a split reduction');
+}
+
+/** Parts that are not empty when each takes as many steps as the first: [parts, steps of each]. */
+function evenly(steps: number, splits: number): [splits: number, stepsPerSplit: number] {
+  const stepsPerSplit = Math.max(1, Math.ceil(steps / splits));
+  return [Math.max(1, Math.ceil(steps / stepsPerSplit)), stepsPerSplit];
+}
+
+function runProduct(size: TileSize, { a, b, bias, c, product }: Multiplication): void {
+  const { M, N, K, transposeA, transposeB } = product;
+  const VEC_A = (transposeA ? M : K) % 4 === 0;
+  const VEC_B = (transposeB ? K : N) % 4 === 0;
+  const consts = {
+    ...constsOf(size, a),
+    ...{ TRANSPOSE_A: transposeA, TRANSPOSE_B: transposeB, VEC_A, VEC_B },
+    ...{ AElem: elementOf(a, VEC_A), BElem: elementOf(b, VEC_B) },
+  };
+  const plan = planFor({ M, N, K, batches: 1 }, size, c);
+  const [splits, stepsPerSplit] = evenly(Math.ceil(K / size.BK), plan.splits);
+  inParts(c, bias, splits, (into, add) => {
+    const params = { m: M, n: N, k: K, stepsPerSplit, hasBias: add ? 1 : 0 };
+    matmul(N)(
+      { ...consts, ...resultTypes('C', into) },
+      { a, b, bias: add ?? a.storage, c: into },
+      params,
+      tileGrid(product, size, splits),
+      productFlops(product),
+    );
+  });
+}
+
+/** A convolution that touches each pixel once is a matrix product, of [pixels, C] by w [K, C]. */
+const isPointwise = ({ R, S, strideH, strideW, padH, padW }: ConvShape): boolean =>
+  R * S * strideH * strideW === 1 && padH === 0 && padW === 0;
+
+/** How the reduction dimension of a convolution is read: `shaders/conv2d_tile.wgsl`. */
+function reading(x: Tensor, { BK }: TileSize): Consts {
+  const channels = x.shape[3]!;
+  const RAGGED = channels % 4 !== 0;
+  return { RAGGED, CHANNELS: RAGGED || channels < BK ? channels : 0, XElem: elementOf(x, !RAGGED) };
+}
+
+const forwardProduct = ({ x, w, bias, y, shape: { N, P, Q, K, C } }: ConvForward): Multiplication => ({
+  ...{ a: x, b: w, bias, c: y },
+  product: { M: N * P * Q, N: K, K: C, transposeA: false, transposeB: true },
+});
+
+const forwardExtents = ({ N, P, Q, K, R, S, C }: ConvShape): Extents => ({
+  ...{ M: N * P * Q, N: K, K: R * S * C, batches: 1 },
+});
+
+function runForward(size: TileSize, { x, w, bias, y, shape }: ConvForward): void {
+  const { N, H, W, C, K, R, S, P, Q, strideH, strideW, padH, padW } = shape;
+  const VEC_W = C % 4 === 0;
+  const consts = { ...constsOf(size, x), ...reading(x, size), VEC_W, WElem: elementOf(w, VEC_W) };
+  const extents = forwardExtents(shape);
+  const { splits } = planFor(extents, size, y);
+  inParts(y, bias, splits, (into, add) => {
+    const params = {
+      ...{ batch: N, inH: H, inW: W, inC: C, outH: P, outW: Q, outC: K, r: R, s: S, strideH, strideW, padH, padW },
+      ...{ splits, hasBias: add ? 1 : 0 },
+    };
+    convolution(K)(
+      { ...consts, ...resultTypes('Y', into) },
+      { x, w, bias: add ?? w.storage, y: into },
+      params,
+      tileGrid(extents, size, splits),
+      convFlops(shape),
+    );
+  });
+}
+
+const dgradProduct = ({ dy, w, dx, shape: { N, P, Q, K, C } }: ConvDgrad): Multiplication => ({
+  ...{ a: dy, b: w, bias: null, c: dx },
+  product: { M: N * P * Q, N: C, K, transposeA: false, transposeB: false },
+});
+
+/** The largest of the stride² phases, with the terms of an average one. */
+const dgradExtents = ({ N, H, W, C, K, R, S, strideH, strideW }: ConvShape): Extents => ({
+  M: N * Math.ceil(H / strideH) * Math.ceil(W / strideW),
+  N: C,
+  K: (K * R * S) / (strideH * strideW),
+  batches: strideH * strideW,
+});
+
+function runDgrad(size: TileSize, { dy, w, dx, shape }: ConvDgrad): void {
+  const { N, H, W, C, K, R, S, P, Q, strideH, strideW, padH, padW } = shape;
+  const VEC_W = C % 4 === 0;
+  const consts = { ...constsOf(size, dy), ...reading(dy, size), DGRAD: true, VEC_W, WElem: elementOf(w, VEC_W) };
+  const extents = dgradExtents(shape);
+  const { splits } = planFor(extents, size, dx);
+  inParts(dx, null, splits, (into) => {
+    const params = {
+      ...{ batch: N, inH: P, inW: Q, inC: K, outH: H, outW: W, outC: C, r: R, s: S, strideH, strideW, padH, padW },
+      ...{ splits, hasBias: 0 },
+    };
+    const grid = tileGrid(extents, size, splits * extents.batches);
+    const types = resultTypes('Y', into);
+    convolution(C)({ ...consts, ...types }, { x: dy, w, bias: w.storage, y: into }, params, grid, convFlops(shape));
+  });
+}
+
+const wgradProduct = ({ x, dy, dw, shape: { N, P, Q, K, C } }: ConvWgrad): Multiplication => ({
+  ...{ a: dy, b: x, bias: null, c: dw },
+  product: { M: K, N: C, K: N * P * Q, transposeA: true, transposeB: false },
+});
+
+const wgradExtents = ({ N, P, Q, K, R, S, C }: ConvShape): Extents => ({
+  ...{ M: K, N: R * S * C, K: N * P * Q, batches: 1 },
+});
+
+function runWgrad(size: TileSize, { x, dy, dw, shape }: ConvWgrad): void {
+  const { N, H, W, C, K, R, S, P, Q, strideH, strideW, padH, padW } = shape;
+  const [VEC_X, VEC_DY] = [C % 4 === 0, K % 4 === 0];
+  const consts = { ...constsOf(size, x), VEC_X, VEC_DY, XElem: elementOf(x, VEC_X), DyElem: elementOf(dy, VEC_DY) };
+  const extents = wgradExtents(shape);
+  const plan = planFor(extents, size, dw);
+  const [splits, stepsPerSplit] = evenly(Math.ceil(extents.K / size.BK), plan.splits);
+  inParts(dw, null, splits, (into) => {
+    const params = {
+      ...{ batch: N, inH: H, inW: W, inC: C, outH: P, outW: Q, outC: K, r: R, s: S, strideH, strideW, padH, padW },
+      stepsPerSplit,
+    };
+    const types = resultTypes('Dw', into);
+    const grid = tileGrid(extents, size, splits);
+    weightGradient(C)({ ...consts, ...types }, { x, dy, dw: into }, params, grid, convFlops(shape));
+  });
+}
+
+/** A variant for each size of tile. */
+const variantsOf = <P>(
+  result: (problem: P) => Tensor,
+  extents: (problem: P) => Extents,
+  run: (size: TileSize, problem: P) => void,
+): Variant<P>[] =>
+  tileSizes.map((size) => ({
+    name: tileName(size),
+    fits: (problem) => knownOf(result(problem).storage.gpu).fitting.has(size),
+    rank: (problem) => rankOf(extents(problem), size, result(problem)),
+    run: (problem) => run(size, problem),
+  }));
+
+export const tileProducts: readonly Variant<Multiplication>[] = variantsOf(
+  ({ c }) => c,
+  ({ product: { M, N, K } }) => ({ M, N, K, batches: 1 }),
+  runProduct,
+);
+
+export const tileForwards: readonly Variant<ConvForward>[] = variantsOf(
+  ({ y }) => y,
+  ({ shape }) => forwardExtents(shape),
+  (size, problem) =>
+    isPointwise(problem.shape) ? runProduct(size, forwardProduct(problem)) : runForward(size, problem),
+);
+
+export const tileDgrads: readonly Variant<ConvDgrad>[] = variantsOf(
+  ({ dx }) => dx,
+  ({ shape }) => dgradExtents(shape),
+  (size, problem) => (isPointwise(problem.shape) ? runProduct(size, dgradProduct(problem)) : runDgrad(size, problem)),
+);
+
+export const tileWgrads: readonly Variant<ConvWgrad>[] = variantsOf(
+  ({ dw }) => dw,
+  ({ shape }) => wgradExtents(shape),
+  (size, problem) => (isPointwise(problem.shape) ? runProduct(size, wgradProduct(problem)) : runWgrad(size, problem)),
+);

@@ -1,0 +1,220 @@
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { Tensor } from '../src/core/tensor.ts';
+import { readShader } from '../src/gpu/node.ts';
+import { loadShader } from '../src/gpu/shader.ts';
+import * as ops from '../src/ops/index.ts';
+import { forwards } from '../src/ops/matrix/convolve.ts';
+import { multiply } from '../src/ops/matrix/multiply.ts';
+import {
+  type Extents,
+  planTile,
+  type TileSize,
+  tileBytes,
+  tileName,
+  tileSizes,
+  tileThreads,
+} from '../src/ops/matrix/tileplan.ts';
+import { candidatesFor } from '../src/ops/matrix/variant.ts';
+import { gradcheck, type OperationCase } from './cases/case.ts';
+import { type ConvShape, convCases, convCasesOf } from './cases/conv2d.ts';
+import { linearCasesOf, matmulCasesOf } from './cases/matmul.ts';
+import { forcing } from './forcing.ts';
+import { gpu, gpuTest, onDevice } from './gpu.ts';
+
+const SMALL: TileSize = tileSizes.find(({ BM }) => BM === 32)!;
+const LARGE: TileSize = tileSizes[0]!;
+
+// They share kernels where they can, which take seconds to compile: 20 or more channels are one kernel, 3 another.
+const convShapes: readonly ConvShape[] = [
+  { what: 'several tiles each way, dgrad in parts', x: [2, 6, 7, 20], w: [72, 3, 3], padding: 1, bias: true },
+  { what: '5×5, stride 2, four phases, all in parts', x: [3, 19, 18, 20], w: [44, 5, 5], padding: 2, stride: 2 },
+  { what: '3×3, stride 2, even sides', x: [2, 8, 6, 20], w: [20, 3, 3], padding: 1, stride: 2, bias: true },
+  { what: '3×3, stride 2, odd sides, not padded', x: [2, 7, 9, 20], w: [20, 3, 3], stride: 2 },
+  { what: '1×1, stride 2, phases without taps', x: [2, 7, 6, 20], w: [20, 1, 1], stride: 2 },
+  { what: '2×2, stride 3, columns skipped', x: [1, 8, 7, 20], w: [20, 2, 2], stride: 3 },
+  { what: 'stride beyond the image', x: [1, 3, 2, 20], w: [20, 2, 2], stride: 4 },
+  { what: 'strides 1 and 2, padding 2 and 0', x: [2, 5, 7, 20], w: [20, 3, 2], stride: [1, 2], padding: [2, 0] },
+  { what: 'padding wider than the image', x: [1, 2, 2, 20], w: [20, 5, 5], padding: 4, bias: true },
+  { what: '24 channels: steps that cross taps', x: [1, 5, 5, 24], w: [40, 3, 3], padding: 1 },
+  { what: '3 channels', x: [2, 6, 7, 3], w: [8, 3, 3], padding: 1, bias: true },
+  { what: '3 channels, 7×7, stride 2', x: [1, 13, 12, 3], w: [8, 7, 7], stride: 2, padding: 3 },
+  { what: '3 channels, wgrad in parts', x: [1, 47, 23, 3], w: [8, 3, 3], padding: 1 },
+  { what: '3 to 5 channels, stride 2, odd sides', x: [2, 7, 9, 3], w: [5, 3, 3], stride: 2, padding: 1, bias: true },
+  { what: '20 to 7 channels', x: [1, 4, 5, 20], w: [7, 3, 3], padding: 1, bias: true },
+  { what: '7 to 20 channels', x: [1, 4, 5, 7], w: [20, 3, 3], padding: 1 },
+];
+
+// K of 260 is summed in two parts.
+const products = [
+  [65, 33, 130],
+  [40, 72, 260],
+] as const;
+const productCases = [...matmulCasesOf(products), ...linearCasesOf(ops.linear, products)];
+
+async function checkAll(cases: readonly OperationCase[]): Promise<void> {
+  for (const { what, make } of cases) await gradcheck({ ...make(), what });
+}
+
+const LIMIT_MS = 240_000;
+
+gpuTest(
+  `${tileName(SMALL)}: products pass the cases`,
+  () => forcing(tileName(SMALL), () => checkAll(productCases)),
+  LIMIT_MS,
+);
+
+for (const [what, part] of [
+  ['of 20 channels and more', convShapes.slice(0, 10)],
+  ['of few or odd channels', convShapes.slice(10)],
+] as const) {
+  gpuTest(
+    `${tileName(SMALL)}: convolutions ${what} pass the cases`,
+    () => forcing(tileName(SMALL), () => checkAll(convCasesOf(part))),
+    LIMIT_MS,
+  );
+}
+
+const others = process.env.DAWNGRAD_TEST === 'full' ? tileSizes.filter((one) => one !== SMALL) : [LARGE];
+for (const size of others) {
+  gpuTest(
+    `${tileName(size)}: a convolution of several tiles passes`,
+    () => forcing(tileName(size), () => checkAll(convCases.filter(({ what }) => what.includes('more than a tile')))),
+    LIMIT_MS,
+  );
+}
+
+const integers = (shape: readonly [number, number, ...number[]], factor: number): Float32Array =>
+  Float32Array.from({ length: shape.reduce((a, b) => a * b) }, (_, i) => ((i * factor) % 7) - 3);
+
+gpuTest('f16 operands are read as such, and sums kept in f32', async () => {
+  if (!gpu.adapter.features.has('shader-f16')) return;
+  const [M, N, K] = [36, 68, 40];
+  const [x, w] = [integers([M, K], 5), integers([N, K], 11)];
+  const dtype = 'f16';
+  const [a, b] = [Tensor.from(x, [M, K], { dtype }), Tensor.from(w, [N, K], { dtype })];
+  const c = Tensor.empty([M, N], dtype);
+  const product = { M, N, K, transposeA: false, transposeB: true };
+  await forcing(tileName(SMALL), async () => multiply(a, b, null, c, product));
+  const dot = (i: number): number =>
+    Array.from({ length: K }, (_, k) => x[Math.floor(i / N) * K + k]! * w[(i % N) * K + k]!).reduce((p, q) => p + q);
+  assert.equal(
+    [...(await c.read())],
+    Array.from({ length: M * N }, (_, i) => dot(i)),
+  );
+});
+
+test('the cases split what they say', () => {
+  const splitsOf = (extents: Omit<Extents, 'batches'>, batches = 1): number =>
+    planTile({ ...extents, batches }, SMALL, 1000).splits;
+  assert.ok(splitsOf({ M: 40, N: 72, K: 260 }) > 1);
+  assert.ok(splitsOf({ M: 2 * 6 * 7, N: 20, K: 72 * 9 }) > 1);
+  assert.ok(splitsOf({ M: 3 * 10 * 9, N: 20, K: (44 * 25) / 4 }, 4) > 1);
+  assert.ok(splitsOf({ M: 44, N: 20 * 25, K: 3 * 10 * 9 }) > 1);
+  assert.ok(splitsOf({ M: 8, N: 27, K: 47 * 23 }) > 1);
+});
+
+test('tiles keep to the rules of lib/staged.wgsl', () => {
+  for (const size of tileSizes) {
+    const { BM, BN, BK, QUADS_N } = size;
+    const threads = tileThreads(size);
+    assert.is(threads % 32, 0);
+    assert.ok(threads <= 256);
+    assert.ok(threads >= BM && threads >= ((BM + BN) * BK) / 16, tileName(size));
+    // Warps are eight invocations across and four down, and operands change between warps.
+    assert.is((BN / (4 * QUADS_N)) % 8, 0);
+    assert.is(((BM * BK) / 16) % 32, 0);
+    assert.is(threads % BK, 0);
+  }
+  const spare = tileSizes.filter((size) => tileBytes(size) <= 16_384);
+  assert.ok(
+    spare.some(({ BM, BN }) => BM * BN === 64 * 64),
+    'the least that WebGPU grants is enough for a tile of 64×64',
+  );
+});
+
+const plan = (extents: Extents, size: TileSize): number => planTile(extents, size, 1000).splits;
+const cheapest = (extents: Extents): string =>
+  tileName([...tileSizes].sort((a, b) => planTile(extents, a, 1000).cost - planTile(extents, b, 1000).cost)[0]!);
+
+test('plans fill a large GPU, and split no more than that', () => {
+  const batch = 64;
+  const layer = (side: number, C: number, K: number): Extents => ({
+    ...{ M: batch * side * side, N: K, K: 9 * C, batches: 1 },
+  });
+  assert.is(plan(layer(48, 64, 64), LARGE), 1);
+  assert.is(plan(layer(24, 128, 128), LARGE), 1);
+  assert.ok(plan(layer(3, 512, 512), LARGE) >= 8, 'few pixels, many channels');
+  assert.ok(plan({ M: 64, N: 576, K: batch * 48 * 48, batches: 1 }, LARGE) >= 16, 'few weights, many pixels');
+  assert.is(planTile(layer(3, 512, 512), LARGE, 3).splits, 3);
+  assert.is(plan({ M: 4096, N: 4096, K: 64, batches: 1 }, LARGE), 1);
+});
+
+test('large tiles for large products, narrow ones for narrow', () => {
+  assert.is(cheapest({ M: 4096, N: 4096, K: 4096, batches: 1 }), 'tile 128×128×16');
+  assert.is(cheapest({ M: 147_456, N: 64, K: 576, batches: 1 }), 'tile 128×64×8');
+  assert.is(cheapest({ M: 64, N: 576, K: 147_456, batches: 1 }), 'tile 64×64×16');
+  assert.is(cheapest({ M: 100_000, N: 24, K: 576, batches: 1 }), 'tile 64×32×16');
+  assert.is(cheapest({ M: 16, N: 4096, K: 512, batches: 1 }), 'tile 32×64×16');
+});
+
+gpuTest('hardware takes a tile before anything else, software never', async () => {
+  const namesOn = (software: boolean): string[] => {
+    const [x, w, y] = [Tensor.zeros([1, 8, 8, 64]), Tensor.zeros([64, 3, 3, 64]), Tensor.zeros([1, 8, 8, 64])];
+    assert.is(y.storage.gpu.adapter.software, software);
+    const shape = {
+      ...{ N: 1, H: 8, W: 8, C: 64, K: 64, R: 3, S: 3, P: 8, Q: 8 },
+      strideH: 1,
+      strideW: 1,
+      padH: 1,
+      padW: 1,
+    };
+    return candidatesFor(forwards, { x, w, bias: null, y, shape }).map(({ name }) => name);
+  };
+  await onDevice({ adapter: 'null', flags: 'checked' }, () => {
+    const names = namesOn(false);
+    const tiles = names.filter((name) => name.startsWith('tile '));
+    assert.ok(tiles.length >= 1 && tiles.length <= 4, names.join(', '));
+    assert.equal(names.slice(0, tiles.length), tiles);
+  });
+  if (gpu.adapter.software) assert.not(namesOn(true).some((name) => name.startsWith('tile ')));
+});
+
+gpuTest('every size of tile compiles on the null backend in every specialisation of the cases', () =>
+  onDevice({ adapter: 'null', flags: 'checked' }, async (other) => {
+    for (const size of tileSizes) {
+      await forcing(tileName(size), async () => {
+        for (const { make } of [...productCases, ...convCasesOf(convShapes)]) {
+          const { op, inputs } = make();
+          const tensors = inputs.map(({ shape }) => Tensor.full(shape, 1));
+          for (const tensor of tensors) tensor.requiresGrad = true;
+          const y = op(tensors);
+          y.backward(Tensor.full(y.shape, 1));
+          await other.stream.flush();
+        }
+      });
+    }
+    assert.ok(other.pipelines.size > 80, `${other.pipelines.size} pipelines`);
+  }),
+);
+
+gpuTest('the tile that is too large for the null backend compiles as a module', () =>
+  onDevice({ adapter: 'null', flags: 'checked' }, async ({ device, limits }) => {
+    const large = tileSizes.filter((size) => tileBytes(size) > limits.maxComputeWorkgroupStorageSize);
+    assert.ok(large.includes(LARGE));
+    for (const size of large) {
+      const { BM, BN, BK, QUADS_M, QUADS_N } = size;
+      for (const name of ['matmul_tile', 'conv2d_tile', 'conv2d_wgrad_tile']) {
+        const { code } = loadShader(name, { BM, BN, BK, QUADS_M, QUADS_N, THREADS: tileThreads(size) }, readShader);
+        const { messages } = await device.createShaderModule({ code }).getCompilationInfo();
+        assert.equal(
+          messages.filter(({ type }) => type === 'error'),
+          [],
+          `${name} ${tileName(size)}`,
+        );
+      }
+    }
+  }),
+);
+
+test.run();
