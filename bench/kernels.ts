@@ -158,11 +158,11 @@ function pointwise({ batch: N, width }: Scale): Case[] {
     backwardCase(facts('relu backward', 3 * size), relu, 0, {
       x: ({ x, dy }, i) => exactly(x[i]! > 0 ? dy[i]! : 0),
     }),
-    // The winner of each window is written, too, and read on the way back.
-    forwardCase(facts('max pool forward', 1.5 * size), pool, 0, ({ x }, i) =>
+    // The winner of each window is written, too, and read on the way back: a byte.
+    forwardCase(facts('max pool forward', (1 + 1 / 4 + 1 / 16) * size), pool, 0, ({ x }, i) =>
       exactly(windowMaximum(SIDE, C, x, i).value),
     ),
-    backwardCase(facts('max pool backward', 1.5 * size), pool, 0, {
+    backwardCase(facts('max pool backward', (1 + 1 / 4 + 1 / 16) * size), pool, 0, {
       x: ({ x, dy }, i) => {
         const window = windowOf(SIDE, C, i);
         return exactly(windowMaximum(SIDE, C, x, window).at === i ? dy[window]! : 0);

@@ -90,12 +90,15 @@ const TREE_CASES = [
 ];
 
 for (const name of TREE_CASES) {
-  gpuTest(`the tree of a hardware adapter passes ${name}`, () =>
-    onDevice({ flags: 'checked' }, (other) => {
-      Object.defineProperty(other, 'adapter', { value: { ...other.adapter, software: false } });
-      const { make, what } = batchNormCases.find((one) => one.what === `batchNorm ${name}`)!;
-      return gradcheck({ ...make(), what });
-    }),
+  gpuTest(
+    `the tree of a hardware adapter passes ${name}`,
+    () =>
+      onDevice({ flags: 'checked' }, (other) => {
+        Object.defineProperty(other, 'adapter', { value: { ...other.adapter, software: false } });
+        const { make, what } = batchNormCases.find((one) => one.what === `batchNorm ${name}`)!;
+        return gradcheck({ ...make(), what });
+      }),
+    180_000,
   );
 }
 

@@ -2,10 +2,23 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Tensor } from '../src/core/tensor.ts';
 import * as ops from '../src/ops/index.ts';
+import { gradcheck } from './cases/case.ts';
 import { softmaxAndLossCases } from './cases/softmax.ts';
-import { gpuTest, gradcheckAll, messageOf } from './gpu.ts';
+import { gpuTest, gradcheckAll, messageOf, onDevice } from './gpu.ts';
 
 gradcheckAll(softmaxAndLossCases);
+
+gpuTest(
+  'the tree of a hardware adapter gives the same weighted mean',
+  () =>
+    onDevice({ flags: 'checked' }, (other) => {
+      Object.defineProperty(other, 'adapter', { value: { ...other.adapter, software: false } });
+      const name = 'crossEntropy [67,3] mean, class weights, smoothing';
+      const { make, what } = softmaxAndLossCases.find((one) => one.what === name)!;
+      return gradcheck({ ...make(), what });
+    }),
+  180_000,
+);
 
 const LABELS = () => Tensor.from(Uint32Array.of(1, 0));
 
