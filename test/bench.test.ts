@@ -32,6 +32,7 @@ function bench(args: readonly string[], first = '') {
     import.meta.resolve('tsx'),
     program,
     '--quick',
+    '--no-tune',
     '--adapter',
     gpu.adapter.name,
     ...args,
