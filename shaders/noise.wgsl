@@ -1,4 +1,4 @@
-// Fills words with noise of either sign and a size of 0.125 to 0.5, f32 or pairs of f16: the exponent is one of two and the mantissa
+// Fills words with noise of either sign and a size of 0.125 to 0.5, f32 or pairs of halves: the exponent is one of two and the mantissa
 // random, so that nothing is denormal, infinite or no number.
 //#include "lib/grid.wgsl"
 //#include "lib/random.wgsl"
