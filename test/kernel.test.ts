@@ -93,7 +93,7 @@ gpuTest('operands and parameters that the shader does not have, or lacks, are re
     [() => forward({}, { x, out }, {}, 4), /^unary\.forward: parameter 'n' is missing/],
     [() => forward({}, { x, out }, { n: 4, m: 4 }, 4), /parameters are n, not n, m/],
     [() => forward({ OPP: 'TANH' }, { x, out }, { n: 4 }, 4), /unary\.wgsl has no constant OPP/],
-    [() => forward({}, { x: Tensor.zeros([4], 'u32'), out }, { n: 4 }, 4), /'x' is u32 but the shader takes f32/],
+    [() => forward({}, { x: Tensor.zeros([4], 'u32'), out }, { n: 4 }, 4), /'x' is u32 but the shader takes vec4f/],
     [
       () => forward({}, { x, out: x }, { n: 4 }, 4),
       /'out' shares a buffer with another operand, one read and one written/,
