@@ -142,7 +142,7 @@ const PANEL: u32 = 8u;
 // The workgroup's first row and first column. Tiles run across a panel of PANEL tiles, then down, then to the next panel:
 // those that run at once share rows and columns in the cache.
 fn tileOrigin(workgroup: vec3u, grid: vec3u, rows: u32, columns: u32) -> vec2u {
-  let down = (rows + BM - 1u) / BM;
+  let down = max(1u, (rows + BM - 1u) / BM);
   let across = (columns + BN - 1u) / BN;
   let index = workgroup.x + workgroup.y * grid.x;
   let panel = index / (PANEL * down);

@@ -16,6 +16,7 @@ import {
 import { MAX_GROUPS, storing, sumSplits } from './team.ts';
 import {
   type Extents,
+  MAX_SPLITS,
   planTile,
   type TilePlan,
   type TileSize,
@@ -249,7 +250,8 @@ const variantsOf = <P>(
 ): Variant<P>[] =>
   tileSizes.map((size) => ({
     name: tileName(size),
-    fits: (problem) => knownOf(result(problem).storage.gpu).fitting.has(size),
+    fits: (problem) =>
+      knownOf(result(problem).storage.gpu).fitting.has(size) && extents(problem).batches * MAX_SPLITS <= MAX_GROUPS,
     rank: (problem) => rankOf(extents(problem), size, result(problem)),
     run: (problem) => run(size, problem),
   }));

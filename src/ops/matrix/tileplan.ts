@@ -57,7 +57,7 @@ const MACS_PER_FLOAT = 16;
 /** Terms that a part of a split reduction sums at least: it must pay for its start and its end. */
 const MIN_TERMS = 128;
 /** Parts that are summed at most: the second stage walks through them one by one. */
-const MAX_SPLITS = 64;
+export const MAX_SPLITS = 64;
 
 export interface TilePlan {
   splits: number;
