@@ -305,4 +305,22 @@ test('bad input is one line that names it, 2, and nothing written', () => {
   }
 });
 
+test('lr-find prints its suggestions, draws the sweep and changes nothing else', () => {
+  const trained = new Set(['--epochs', '--lr', '--no-tune']);
+  const sweep = tiny.filter((word, i) => !trained.has(word) && !(trained.has(tiny[i - 1]!) && !word.startsWith('--')));
+  const args = ['lr-find', ...sweep, '--steps', '20', '--start-lr', '1e-4', '--end-lr', '1', '--out', 'sweep'];
+  const { stdout, stderr } = ends(0, scratch.path, args);
+  assert.match(stdout, /^Suggested: valley \S+, slide \S+, steep \S+, minimum \S+\n$/);
+  assert.match(stderr, /^step +1\/20 {2}lr 1\.00e-4 {2}loss \d\.\d{4}$/m);
+  assert.match(stderr, /^Train with it: dawngrad train --lr 0?\.?\d/m);
+  assert.equal(readdirSync(at('sweep')).sort(), ['lr-find.csv', 'lr-find.svg']);
+  const rows = readFileSync(at('sweep', 'lr-find.csv'), 'utf8').trim().split('\n');
+  assert.is(rows[0], 'lr,loss');
+  assert.ok(rows.length > 10 && rows.slice(1).every((row) => row.split(',').every((value) => Number(value) > 0)));
+  assert.match(
+    ends(2, scratch.path, ['lr-find', '--steps', '5']).stderr,
+    /^dawngrad: --steps: expected a whole number/,
+  );
+});
+
 test.run();

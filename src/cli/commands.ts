@@ -6,6 +6,7 @@ import { colorizeOptions, evaluateOptions, predictOptions } from './options.ts';
 /** Every command of the program, in the order in which `--help` lists them. */
 export const commands: readonly Command[] = [
   command(manuals.train, async (given) => (await import('./train.ts')).train(given)),
+  command(manuals.lrFind, async (given) => (await import('./lrfind.ts')).lrFind(given)),
   command(manuals.evaluate, async (given) =>
     (await import('./evaluate.ts')).evaluate(withDefaults(evaluateOptions, given)),
   ),

@@ -25,7 +25,7 @@ export const lrFind: Manual<typeof lrFindOptions> = {
   summary: 'tests a range of learning rates and draws the loss over them',
   options: lrFindOptions,
   presets,
-  examples: ['--data fer2013.csv --batch 64'],
+  examples: ['', '--data fer2013.csv --batch 64 --end-lr 1'],
   check: checkGiven,
 };
 

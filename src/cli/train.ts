@@ -1,6 +1,6 @@
 import { basename, resolve } from 'node:path';
 import { ConfigError } from '../core/errors.ts';
-import { loadDataset } from '../data/dataset.ts';
+import { type Dataset, loadDataset } from '../data/dataset.ts';
 import type { Gpu } from '../gpu/gpu.ts';
 import { openGpu } from '../gpu/node.ts';
 import { createProgress } from '../train/progress.ts';
@@ -42,29 +42,18 @@ async function trainOn(
   options: TrainOptions,
   resumed: { folder: RunFolder; record: RunRecord } | null,
 ): Promise<RunResult> {
-  const { data: source, valid, seed, limit, store, channels } = options;
-  const data = await loadDataset({
-    data: source,
-    valid: valid ?? undefined,
-    seed,
-    limit: limit ?? undefined,
-    store,
-    channels,
-  });
+  const data = await loadFor(options);
   if (resumed) checkSame(gpu, data.fingerprint, resumed.record);
-  console.error(
-    `${data.name}: ${data.train.count} training images, ${data.valid.count} to validate (${data.validName}), ${data.classes.length} classes`,
-  );
   const origin: RunOrigin = resumed?.record ?? {
     commandLine: process.argv.slice(2),
     startedAt: new Date().toISOString(),
     options: { ...options },
-    seed,
+    seed: options.seed,
     versions: versions(),
     adapter: adapterFacts(gpu),
     data: {
-      name: source === TOYFACES ? TOYFACES : basename(source),
-      path: source === TOYFACES ? null : resolve(source),
+      name: options.data === TOYFACES ? TOYFACES : basename(options.data),
+      path: options.data === TOYFACES ? null : resolve(options.data),
       classes: data.classes,
       counts: { train: data.train.count, valid: data.valid.count, test: data.test?.count ?? null },
       validName: data.validName,
@@ -89,6 +78,23 @@ async function trainOn(
   const result = await run.train().finally(interrupt.release);
   for (const line of epilogue(run.folder, result, options)) console.error(line);
   return result;
+}
+
+/** Loads the data that the options name, and says what it is. */
+export async function loadFor(options: TrainOptions): Promise<Dataset> {
+  const { data: source, valid, seed, limit, store, channels } = options;
+  const data = await loadDataset({
+    data: source,
+    valid: valid ?? undefined,
+    seed,
+    limit: limit ?? undefined,
+    store,
+    channels,
+  });
+  console.error(
+    `${data.name}: ${data.train.count} training images, ${data.valid.count} to validate (${data.validName}), ${data.classes.length} classes`,
+  );
+  return data;
 }
 
 /** What is printed at the end: how it went, and what to do next. */

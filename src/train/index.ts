@@ -3,8 +3,10 @@ export type { TrainConfig } from './config.ts';
 export { Judge, type JudgeOptions } from './judge.ts';
 export * from './metrics.ts';
 export { buildModel, loadModel, type ModelFacts, type ModelFile, readModelFile, saveModel } from './modelfile.ts';
+export { type RangeTestOptions, type RangeTestParts, rangeTest } from './rangetest.ts';
 export { Run, type RunRequest } from './run.ts';
 export * from './safetensors.ts';
+export { type Suggestions, suggest } from './suggest.ts';
 export { addVerdicts, noSums, type Sums, Tally, type Verdict } from './tally.ts';
 export {
   DivergenceError,

@@ -66,31 +66,13 @@ export class Run {
   constructor(request: RunRequest) {
     const { gpu, config, data, origin } = request;
     this.request = request;
-    const size = config.size ?? data.train.side;
-    const options: ModelOptions = {
-      classes: data.classes.length,
-      channels: config.channels,
-      size,
-      width: config.width,
-      head: config.head,
-      pool: config.pool ?? 1,
-      dropout: config.dropout,
-      seed: config.seed,
-    };
-    checkFits(gpu, config, options);
-    setSeed(config.seed);
-    const model = createModel(config.arch, options);
-    const normalisation = normalisationOf(data.train, config.channels);
-    const { side: storedSide, channels: storedChannels } = data.train;
-    this.facts = { arch: config.arch, options, classes: data.classes, normalisation, storedSide, storedChannels };
-    this.trainer = new Trainer(
-      { model, config, train: data.train, valid: data.valid, normalisation },
-      data.classes.length,
-    );
+    const { facts, trainer } = setUp(gpu, config, data);
+    this.facts = facts;
+    this.trainer = trainer;
     this.record = {
       ...origin,
       kernelPlan: {},
-      model: { ...options, pool: config.pool, arch: config.arch, parameters: model.parameterCount() },
+      model: { ...facts.options, pool: config.pool, arch: config.arch, parameters: trainer.model.parameterCount() },
       result: null,
     };
     this.folder = request.openFolder();
@@ -290,6 +272,33 @@ export class Run {
       peakGpuBytes: this.request.gpu.pool.stats.peakBytes,
     };
   }
+}
+
+/**
+ * Builds network, optimizer and batches as the options say, from the seed. Throws ConfigError for what does not fit together or the
+ * adapter.
+ */
+export function setUp(gpu: Gpu, config: TrainConfig, data: Dataset): { facts: ModelFacts; trainer: Trainer } {
+  const options: ModelOptions = {
+    classes: data.classes.length,
+    channels: config.channels,
+    size: config.size ?? data.train.side,
+    width: config.width,
+    head: config.head,
+    pool: config.pool ?? 1,
+    dropout: config.dropout,
+    seed: config.seed,
+  };
+  checkFits(gpu, config, options);
+  setSeed(config.seed);
+  const model = createModel(config.arch, options);
+  const normalisation = normalisationOf(data.train, config.channels);
+  const { side: storedSide, channels: storedChannels } = data.train;
+  const parts = { model, config, train: data.train, valid: data.valid, normalisation };
+  return {
+    facts: { arch: config.arch, options, classes: data.classes, normalisation, storedSide, storedChannels },
+    trainer: new Trainer(parts, data.classes.length),
+  };
 }
 
 /** Refuses, before anything is made, a batch too small for the network's batch norms or too large for the adapter. */

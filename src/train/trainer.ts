@@ -91,7 +91,8 @@ export class Trainer {
   readonly stepsPerEpoch: number;
   position: Position = { epoch: 0, step: 0, sums: noSums(), plateau: new Plateau().state };
   private readonly config: TrainConfig;
-  private readonly train: Batches;
+  /** Batches of the training images. */
+  readonly train: Batches;
   private readonly judge: Judge;
   private readonly schedule: Schedule;
   private readonly plateau = new Plateau();

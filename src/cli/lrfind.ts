@@ -1,0 +1,60 @@
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { writeFileAtomic } from '../data/atomic.ts';
+import { openGpu } from '../gpu/node.ts';
+import { lrFinderSvg } from '../train/plots.ts';
+import { rangeTest } from '../train/rangetest.ts';
+import { setUp } from '../train/run.ts';
+import { checkOut, createRunFolder } from '../train/runfolder.ts';
+import { suggest } from '../train/suggest.ts';
+import { resolveDefaults } from './defaults.ts';
+import { withDefaults } from './option.ts';
+import { type LrFindOptions, lrFindOptions, TOYFACES, type TrainOptions } from './options.ts';
+import { loadFor } from './train.ts';
+
+/** Lines that tell how far the sweep is, at most. */
+const LINES = 20;
+
+/** `dawngrad lr-find`: the loss over a sweep of learning rates, what to take from it, a table and a drawing. */
+export async function lrFind(given: Partial<LrFindOptions>): Promise<void> {
+  const { startLr, endLr, steps, out } = withDefaults(lrFindOptions, given);
+  checkOut(out);
+  const gpu = await openGpu({ adapter: given.adapter });
+  try {
+    console.error(gpu.adapter.why);
+    const { startLr: _, endLr: __, steps: ___, out: ____, ...shared } = given;
+    const situation = { software: gpu.adapter.software, data: given.data ?? TOYFACES };
+    // The sweep is the schedule: momentum stays where it is.
+    const options = resolveDefaults({ ...shared, schedule: 'constant' } as Partial<TrainOptions>, situation);
+    const data = await loadFor(options);
+    const { trainer } = setUp(gpu, options, data);
+    const { dir } = createRunFolder(out, 'lr-find');
+    const every = Math.ceil(steps / LINES);
+    const points = await rangeTest(
+      { model: trainer.model, optimizer: trainer.optimizer, batches: trainer.train },
+      {
+        ...{ startLr, endLr, steps, momentum: options.momentum },
+        ...{ labelSmoothing: options.labelSmoothing, seed: options.seed },
+        onStep: ({ lr, loss }, done) => {
+          if (done % every !== 0 && done !== 1) return;
+          console.error(
+            `step ${String(done).padStart(String(steps).length)}/${steps}  lr ${lr.toExponential(2)}  loss ${loss.toFixed(4)}`,
+          );
+        },
+      },
+    );
+    const found = suggest(points, steps);
+    mkdirSync(dir, { recursive: true });
+    writeFileAtomic(join(dir, 'lr-find.csv'), `lr,loss\n${points.map(({ lr, loss }) => `${lr},${loss}\n`).join('')}`);
+    writeFileAtomic(join(dir, 'lr-find.svg'), await lrFinderSvg(points, found.valley));
+    const shown = Object.entries(found).map(([name, lr]) => `${name} ${lr === undefined ? 'none' : lr.toPrecision(3)}`);
+    console.log(`Suggested: ${shown.join(', ')}`);
+    if (points.length < steps)
+      console.error(`The loss went up after ${points.length} of ${steps} steps; the sweep ended there.`);
+    console.error(`Loss over learning rate: ${join(dir, 'lr-find.svg')} and lr-find.csv`);
+    const command = process.env.npm_lifecycle_event ? 'npm run train --' : 'dawngrad train';
+    if (found.valley !== undefined) console.error(`Train with it: ${command} --lr ${found.valley.toPrecision(3)}`);
+  } finally {
+    gpu.close();
+  }
+}
