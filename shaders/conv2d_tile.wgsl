@@ -18,8 +18,8 @@
 // host, forward: bindings params, x, w, bias, y. Without a bias any read-only tensor stands in (hasBias 0).
 //       params    batch N, inH H, inW W, inC C, outH P, outW Q, outC K, r R, s S, strides, pads.
 //       CHANNELS: C where it is below BK or no multiple of 4, else 0. RAGGED: C is no multiple of 4.
-//       VEC_W: !RAGGED. XElem, WElem: vec4f, or f32 where not VEC; f16: vec4h and f16, Stage = vec4h. y's type is its own, the
-//       bias is f32.
+//       VEC_W: !RAGGED. XElem, WElem: vec4f, or f32 where not VEC; half precision: its vectors and scalars,
+//       Stage its vector. The type of y is its own, the bias is f32.
 // host, DGRAD:   bindings params, x: dy, w, bias: any, y: dx; hasBias 0.
 //       params    batch N, inH P, inW Q, inC K, outH H, outW W, outC C, r R, s S, the forward's strides and pads.
 //       CHANNELS, RAGGED, XElem as above of K. VEC_W, WElem: C is a multiple of 4.

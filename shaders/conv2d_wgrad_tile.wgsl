@@ -9,7 +9,7 @@
 //
 // host: bindings  params, x, dy, dw.
 //       VEC_X: C is a multiple of 4, and XElem = vec4f; else false and f32. VEC_DY, DyElem the same for K.
-//       f16: vec4h and f16 for those, Stage = vec4h. dw's type is its own.
+//       Half precision: its vectors and scalars for those, Stage its vector. dw's type is its own.
 //       entry     `main` where C is a multiple of 4 (dw as DwVec), `ragged` for any C (as DwScalar).
 //       grid    = [min(tiles, 65535), ceil(tiles / 65535), splits], tiles = ceil(K/BM)·ceil(R·S·C/BN)
 //       splits  > 1: each takes stepsPerSplit steps of BK pixels, dw is a partial [splits,K,R,S,C], and splits.wgsl makes the

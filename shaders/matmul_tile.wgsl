@@ -7,7 +7,7 @@
 // host: bindings  params, a, b, bias, c. Without a bias any read-only tensor stands in (hasBias 0).
 //       a is [M,K] or, TRANSPOSE_A, [K,M]; b is [K,N] or, TRANSPOSE_B, [N,K].
 //       VEC_A: a's contiguous extent is a multiple of 4, and AElem = vec4f; else false and f32. VEC_B, BElem likewise.
-//       f16: vec4h and f16 for those, Stage = vec4h. c's type is its own, the bias is f32.
+//       Half precision: its vectors and scalars for those, Stage its vector. c's type is its own, the bias is f32.
 //       entry     `main` where N is a multiple of 4 (c as CVec), `ragged` for any N (as CScalar).
 //       grid    = [min(tiles, 65535), ceil(tiles / 65535), splits], tiles = ceil(M/BM)·ceil(N/BN)
 //       splits  > 1: each takes stepsPerSplit steps of BK, c is a partial [splits,M,N], hasBias 0, and splits.wgsl makes the

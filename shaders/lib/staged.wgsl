@@ -30,7 +30,7 @@ const QUADS_M: u32 = 2u;
 const QUADS_N: u32 = 1u;
 // BM·BN / (16·QUADS_M·QUADS_N), at least (BM+BN)·BK/16 and BM; a multiple of 32.
 const THREADS: u32 = 128u;
-// What a block waits in: vec4h where both operands are stored so.
+// What a block waits in: the vector of four of the type that both operands are stored as.
 alias Stage = vec4f;
 
 const SKEW: u32 = 32u / BK;
