@@ -72,6 +72,12 @@ test('an f16 storage type brings its enable directive, first', () => {
   assert.match(code, /^enable f16;\n/);
   assert.match(code, /\nalias Stored = f16;/);
   assert.match(load({ Stored: 'vec4h' }).code, /^enable f16;\n/);
+  const spoken = loadShader(
+    'spoken',
+    {},
+    () => '// f16, vec4h, subgroupAdd(x)\n@compute @workgroup_size(1) fn main() {}',
+  );
+  assert.not.match(spoken.code, /enable/);
 });
 
 test('an unknown constant is refused with those that there are', () => {
