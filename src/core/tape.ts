@@ -258,6 +258,8 @@ function run(node: Node, dy: Tensor, gradients: Gradients): void {
         `backward: input ${i} is ${showShape(input.shape)} but its gradient came as ${showShape(gradient.shape)}.`,
       );
     }
+    if (gradient.dtype !== input.dtype)
+      throw new ShapeError(`backward: input ${i} is ${input.dtype} but its gradient came as ${gradient.dtype}.`);
     if (input.node) gradients.add(input, gradient);
     else accumulate(input, gradient, () => gradients.discard(gradient));
   }
