@@ -1,12 +1,12 @@
 import { kernel } from '../core/kernel.ts';
 import { stepStorage } from '../core/stepbuffer.ts';
 import type { Tensor } from '../core/tensor.ts';
-import { Optimizer, type ParamGroup, type UpdateRange } from './optimizer.ts';
+import { Optimizer, type OptimizerOptions, type ParamGroup, type UpdateRange } from './optimizer.ts';
 
 const update = kernel('optimizer', 'sgd');
+const updateScaled = kernel('optimizer', 'sgd_scaled');
 
-export interface SgdOptions {
-  weightDecay?: number;
+export interface SgdOptions extends OptimizerOptions {
   nesterov?: boolean;
 }
 
@@ -22,14 +22,14 @@ export class SGD extends Optimizer {
 
   constructor(
     params: Iterable<Tensor> | readonly ParamGroup[],
-    { weightDecay = 0, nesterov = false }: SgdOptions = {},
+    { nesterov = false, ...options }: SgdOptions = {},
   ) {
-    super(params, weightDecay, 1);
+    super(params, options, 1);
     this.nesterov = nesterov;
   }
 
   protected override update(range: UpdateRange): void {
-    const { parameters, gradients, state, firstBlock, count, consts, threads } = range;
+    const { parameters, gradients, state, scaled, firstBlock, count, threads } = range;
     const operands = {
       step: stepStorage(),
       group_of: this.groupTable,
@@ -37,7 +37,9 @@ export class SGD extends Optimizer {
       p: parameters,
       m: state[0]!,
     };
+    const consts = { NESTEROV: this.nesterov, ...range.consts };
     const params = { n: count, at: this.hyper.at, first_block: firstBlock };
-    update({ NESTEROV: this.nesterov, ...consts }, operands, params, threads);
+    if (scaled) updateScaled({ ...consts, Half: 'vec4h' }, { ...operands, ...scaled }, params, threads);
+    else update(consts, operands, params, threads);
   }
 }
