@@ -21,7 +21,7 @@ struct Params { n: u32, first_block: u32, interval: u32, share: f32 }
 @compute @workgroup_size(1)
 fn start() { out[0] = params.share * bitcast<f32>(state[0]); }
 
-// Looks for a gradient with all bits of the exponent set: by bits, since a shader compiler may take v == v for granted.
+// Padding between gradients is 0. Looks for one with all bits of the exponent set: by bits, since a shader compiler may take v == v for granted.
 @compute @workgroup_size(GROUP)
 fn inspect(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
   let blocks = blocks_of(group, groups);

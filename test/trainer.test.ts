@@ -14,7 +14,15 @@ import { gpuTest, onDevice } from './gpu.ts';
 const config: TrainConfig = {
   ...{ arch: 'none', width: 1, head: 'vgg', pool: 1, dropout: 0, size: 16, channels: 1 },
   ...{ epochs: 1, batch: 16, accumulate: 1, optimizer: 'sgd', nesterov: false, lr: 0.05, momentum: 0.9 },
-  ...{ weightDecay: 0, schedule: 'constant', warmup: 0, labelSmoothing: 0.1, augment: 'none', seed: 4 },
+  ...{
+    weightDecay: 0,
+    schedule: 'constant',
+    warmup: 0,
+    labelSmoothing: 0.1,
+    augment: 'none',
+    seed: 4,
+    precision: 'f32',
+  },
 };
 
 /** Convolution, pool, Linear: no batch norm, whose statistics are of the batch. */

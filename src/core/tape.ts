@@ -1,4 +1,5 @@
 import { addInto, sumOf } from './accumulate.ts';
+import { elementBytes } from './dtype.ts';
 import { GpuError, ShapeError } from './errors.ts';
 import { sameShape, showShape } from './shape.ts';
 import { isKept, keep } from './step.ts';
@@ -265,6 +266,12 @@ function run(node: Node, dy: Tensor, gradients: Gradients): void {
   }
 }
 
+/** Without what pads the memory: a slot's padding stays 0, for whoever looks at all of an arena. */
+function copyValues({ storage, size, dtype }: Tensor, to: Tensor): void {
+  const { gpu, pool, offsetBytes } = storage;
+  gpu.stream.copy({ pool, offsetBytes, sizeBytes: elementBytes(dtype) * size }, to.storage);
+}
+
 const alreadyFreed = () =>
   new GpuError(
     'backward: an earlier backward() has freed this graph. Run the forward pass again, or add the losses before one backward().',
@@ -277,7 +284,7 @@ function accumulate(parameter: Tensor, gradient: Tensor, discard: () => void = (
     const filled = isFilled(slot);
     if (gradient !== slot.tensor) {
       if (filled) addInto(slot.tensor, gradient);
-      else gradient.storage.gpu.stream.copy(gradient.storage, slot.tensor.storage);
+      else copyValues(gradient, slot.tensor);
       discard();
     }
     effect(() => {
