@@ -108,7 +108,12 @@ export const trainOptions = {
     "auto, hardware, software, lavapipe, swiftshader, or part of an adapter's name; also DAWNGRAD_ADAPTER",
     { env: 'DAWNGRAD_ADAPTER', resumable: true },
   ),
-  precision: option('Machine', choice('NAME', precisionNames), 'f32', 'f32, or f16 for activations and copies of the weights'),
+  precision: option(
+    'Machine',
+    choice('NAME', precisionNames),
+    'f32',
+    'f32, or f16 for activations and copies of the weights',
+  ),
   tune: option('Machine', toggle, true, 'takes the usual kernels, without finding out which are fastest here'),
 
   out: option('Run folder', text('DIR'), null, 'where the run is written', { otherwise: 'runs/TIME-ARCH' }),

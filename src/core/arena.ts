@@ -38,7 +38,11 @@ export function arenaLayout(gpu: Gpu, sizesBytes: readonly number[], alignBytes 
 /** The same slots at half the offsets, for f16 copies of f32 slots. Those must be aligned to twice a block. */
 export const halvedLayout = (layout: ArenaLayout): ArenaLayout =>
   layout.map((slots) =>
-    slots.map(({ index, offsetBytes, sizeBytes }) => ({ index, offsetBytes: offsetBytes / 2, sizeBytes: sizeBytes / 2 })),
+    slots.map(({ index, offsetBytes, sizeBytes }) => ({
+      index,
+      offsetBytes: offsetBytes / 2,
+      sizeBytes: sizeBytes / 2,
+    })),
   );
 
 /**

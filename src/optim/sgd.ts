@@ -20,10 +20,7 @@ export interface SgdOptions extends OptimizerOptions {
 export class SGD extends Optimizer {
   private readonly nesterov: boolean;
 
-  constructor(
-    params: Iterable<Tensor> | readonly ParamGroup[],
-    { nesterov = false, ...options }: SgdOptions = {},
-  ) {
+  constructor(params: Iterable<Tensor> | readonly ParamGroup[], { nesterov = false, ...options }: SgdOptions = {}) {
     super(params, options, 1);
     this.nesterov = nesterov;
   }
