@@ -172,7 +172,15 @@ export class Batches {
       number,
     ];
     gather(
-      { Elem: this.dtype, CHANNELS: channels, SOURCE_CHANNELS: this.set.channels, FLIP: flip, WARP, ERASE: erase, EXACT },
+      {
+        Elem: this.dtype,
+        CHANNELS: channels,
+        SOURCE_CHANNELS: this.set.channels,
+        FLIP: flip,
+        WARP,
+        ERASE: erase,
+        EXACT,
+      },
       { step: stepStorage(), images: this.images, labels: this.labels, x, batch_labels: labels },
       {
         ...{ n: batch, at: this.indices.at, side: this.set.side, size, draw, span, strips, shift, angle: angleRad },

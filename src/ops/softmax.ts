@@ -3,8 +3,8 @@ import { kernel } from '../core/kernel.ts';
 import { showShape } from '../core/shape.ts';
 import { record } from '../core/tape.ts';
 import { Tensor } from '../core/tensor.ts';
-import { columnOf } from './columns.ts';
 import { cast, floating } from './cast.ts';
+import { columnOf } from './columns.ts';
 
 const forward = kernel('softmax', 'forward');
 const backward = kernel('softmax', 'backward');

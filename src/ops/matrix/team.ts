@@ -76,5 +76,10 @@ export function sumSplits(part: Tensor, y: Tensor, splits: number, bias: Tensor 
   const period = bias?.size ?? size;
   const groups = Math.ceil((period % 4 === 0 ? size / 4 : size) / 64);
   const grid: Grid = [Math.min(groups, MAX_GROUPS), Math.ceil(groups / MAX_GROUPS), 1];
-  sum(period)(resultTypes('Y', y), { part, bias: bias ?? part, y }, { size, splits, period, hasBias: bias ? 1 : 0 }, grid);
+  sum(period)(
+    resultTypes('Y', y),
+    { part, bias: bias ?? part, y },
+    { size, splits, period, hasBias: bias ? 1 : 0 },
+    grid,
+  );
 }
