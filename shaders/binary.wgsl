@@ -14,6 +14,12 @@ const EQUAL: u32 = 6u;
 const SAME: bool = false;
 const SIDE: u32 = 0u;
 
+// What the tensors are stored as; f is computed in f32.
+alias AElem = f32;
+alias BElem = f32;
+alias DyElem = f32;
+alias OutElem = f32;
+
 struct Params {
   n: u32,
   d1: u32, d2: u32, d3: u32, d4: u32, d5: u32,
@@ -21,10 +27,10 @@ struct Params {
   b0: u32, b1: u32, b2: u32, b3: u32, b4: u32, b5: u32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> a: array<f32>;
-@group(0) @binding(2) var<storage, read> b: array<f32>;
-@group(0) @binding(3) var<storage, read> dy: array<f32>;
-@group(0) @binding(4) var<storage, read_write> out: array<f32>;
+@group(0) @binding(1) var<storage, read> a: array<AElem>;
+@group(0) @binding(2) var<storage, read> b: array<BElem>;
+@group(0) @binding(3) var<storage, read> dy: array<DyElem>;
+@group(0) @binding(4) var<storage, read_write> out: array<OutElem>;
 
 fn f(u: f32, v: f32) -> f32 {
   switch OP {
@@ -72,7 +78,7 @@ fn forward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) lo
   let i = rank(group, local, groups);
   if (i >= params.n) { return; }
   let at = offsets(i);
-  out[i] = f(a[at.x], b[at.y]);
+  out[i] = OutElem(f(f32(a[at.x]), f32(b[at.y])));
 }
 
 @compute @workgroup_size(GROUP)
@@ -80,5 +86,5 @@ fn backward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) l
   let i = rank(group, local, groups);
   if (i >= params.n) { return; }
   let at = offsets(i);
-  out[i] = dy[i] * df(a[at.x], b[at.y]);
+  out[i] = OutElem(f32(dy[i]) * df(f32(a[at.x]), f32(b[at.y])));
 }

@@ -1,4 +1,5 @@
-// conv2d: y[N,P,Q,K] = x[N,H,W,C] ⋆ w[K,R,S,C] (+ bias[K]), and with DGRAD the gradient of x; f32, plain tier.
+// conv2d: y[N,P,Q,K] = x[N,H,W,C] ⋆ w[K,R,S,C] (+ bias[K]), and with DGRAD the gradient of x; f32 or f16 in memory,
+// computed in f32, plain tier.
 //
 // An implicit GEMM without im2col: rows are output channels, columns are output pixels, the reduction runs over taps (r,s)
 // and, inside a tap, over input channels, four a step. A team of LANES invocations makes ROWS channels of 4·LANES pixels in
@@ -11,14 +12,17 @@
 //
 // host, forward: bindings params, x, w, bias, y. Without a bias any read-only tensor stands in (hasBias 0).
 //       params    batch N, inH H, inW W, inC C, outH P, outW Q, outC K, r R, s S, stride, padH, padW, up 1.
-//       VEC_X: C is a multiple of 4, and XElem = vec4f; else false and f32. VEC_W, WElem the same. RAGGED false.
+//       VEC_X: C is a multiple of 4, and XElem = vec4f (vec4h where x is f16), XWide = vec4f; else false, f32 (f16) and f32.
+//       VEC_W, WElem, WWide the same. RAGGED false.
 //       entry     `main` where K is a multiple of 4 (y, bias as vec4f), `ragged` for any K (as f32).
 // host, DGRAD:   bindings params, x: dy, w, bias: any, y: dx; hasBias 0.
 //       params    batch N, inH P, inW Q, inC K, outH H, outW W, outC C, r R, s S, stride 1, padH R−1−padH, padW S−1−padW
 //                 (as u32, it may wrap), up = the forward's stride.
-//       UPSAMPLE: the forward's stride is not 1. VEC_X: K is a multiple of 4, XElem. VEC_W: C is, WElem. RAGGED: K is not.
+//       UPSAMPLE: the forward's stride is not 1. VEC_X: K is a multiple of 4, XElem, XWide. VEC_W: C is, WElem, WWide.
+//       RAGGED: K is not.
 //       entry     `main` where C is a multiple of 4, else `ragged`.
 // host, both:
+//       YElem, YScalar: four of y's elements, and one.
 //       ROWS (lib/lanes*.wgsl): outC ≤ 8 takes 8, ≤ 16 takes 16, more takes 32 with lanes8 and 16 with lanes4; lanes1 has 4.
 //       tiles   = ceil(outC / (ROWS·TEAMS)) · ceil(N·outH·outW / (4·LANES))
 //       grid    = [min(tiles, 65535), ceil(tiles / 65535), splits]
@@ -29,8 +33,13 @@ const UPSAMPLE: bool = false;
 const RAGGED: bool = false;
 const VEC_X: bool = true;
 const VEC_W: bool = true;
+// What x and w are read as, the same in f32, and what y is stored as.
 alias XElem = vec4f;
 alias WElem = vec4f;
+alias XWide = vec4f;
+alias WWide = vec4f;
+alias YElem = vec4f;
+alias YScalar = f32;
 
 struct Params {
   batch: u32,
@@ -54,29 +63,29 @@ struct Params {
 @group(0) @binding(1) var<storage, read> x: array<XElem>;
 @group(0) @binding(2) var<storage, read> w: array<WElem>;
 @group(0) @binding(3) var<storage, read> bias: array<vec4f>;
-@group(0) @binding(4) var<storage, read_write> y: array<vec4f>;
+@group(0) @binding(4) var<storage, read_write> y: array<YElem>;
 @group(0) @binding(3) var<storage, read> biasScalar: array<f32>;
-@group(0) @binding(4) var<storage, read_write> yScalar: array<f32>;
+@group(0) @binding(4) var<storage, read_write> yScalar: array<YScalar>;
 
 //#include TEAM "lib/lanes8.wgsl"
 //#include "lib/tiles.wgsl"
 
-// Four channels from `at` on, zero from the `count`-th on (count ≥ 1). `vec4f(x[…])` reads the same for both element types.
+// Four channels from `at` on, zero from the `count`-th on (count ≥ 1). `vec4f(XWide(x[…]))` reads the same for all element types.
 fn loadX(at: u32, count: u32, inside: bool) -> vec4f {
   if (VEC_X) {
-    return select(vec4f(), vec4f(x[at / 4u]), inside);
+    return select(vec4f(), vec4f(XWide(x[at / 4u])), inside);
   }
-  let v = vec4f(vec4f(x[at]).x, vec4f(x[at + min(1u, count - 1u)]).x, vec4f(x[at + min(2u, count - 1u)]).x,
-    vec4f(x[at + min(3u, count - 1u)]).x);
+  let v = vec4f(vec4f(XWide(x[at])).x, vec4f(XWide(x[at + min(1u, count - 1u)])).x, vec4f(XWide(x[at + min(2u, count - 1u)])).x,
+    vec4f(XWide(x[at + min(3u, count - 1u)])).x);
   return select(vec4f(), v, vec4<bool>(inside) & (vec4u(0u, 1u, 2u, 3u) < vec4u(count)));
 }
 
 fn loadW(at: u32, count: u32) -> vec4f {
   if (VEC_W) {
-    return vec4f(w[at / 4u]);
+    return vec4f(WWide(w[at / 4u]));
   }
-  let v = vec4f(vec4f(w[at]).x, vec4f(w[at + min(1u, count - 1u)]).x, vec4f(w[at + min(2u, count - 1u)]).x,
-    vec4f(w[at + min(3u, count - 1u)]).x);
+  let v = vec4f(vec4f(WWide(w[at])).x, vec4f(WWide(w[at + min(1u, count - 1u)])).x, vec4f(WWide(w[at + min(2u, count - 1u)])).x,
+    vec4f(WWide(w[at + min(3u, count - 1u)])).x);
   return select(vec4f(), v, vec4u(0u, 1u, 2u, 3u) < vec4u(count));
 }
 
@@ -200,16 +209,16 @@ fn put(k: u32, pixel: u32, split: u32, rows: mat4x4f) {
   let v = transpose(rows);
   let at = ((split * pixels + pixel) * channels + k) / 4u;
   if (pixel < pixels) {
-    y[at] = v[0] + add;
+    y[at] = YElem(v[0] + add);
   }
   if (pixel + 1u < pixels) {
-    y[at + channels / 4u] = v[1] + add;
+    y[at + channels / 4u] = YElem(v[1] + add);
   }
   if (pixel + 2u < pixels) {
-    y[at + channels / 2u] = v[2] + add;
+    y[at + channels / 2u] = YElem(v[2] + add);
   }
   if (pixel + 3u < pixels) {
-    y[at + channels / 4u * 3u] = v[3] + add;
+    y[at + channels / 4u * 3u] = YElem(v[3] + add);
   }
 }
 
@@ -224,7 +233,7 @@ fn putScalar(k: u32, pixel: u32, split: u32, rows: mat4x4f) {
       }
       for (var j = 0u; j < 4u; j++) {
         if (pixel + j < pixels) {
-          yScalar[(split * pixels + pixel + j) * channels + k + i] = rows[i][j] + add;
+          yScalar[(split * pixels + pixel + j) * channels + k + i] = YScalar(rows[i][j] + add);
         }
       }
     }

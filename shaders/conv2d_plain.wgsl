@@ -13,13 +13,19 @@ const STRIDE_W: u32 = 1u;
 const PAD_H: u32 = 1u;
 const PAD_W: u32 = 1u;
 
+// What the tensors are stored as, f32 or f16; all is computed in f32.
+alias XElem = f32;
+alias WElem = f32;
+alias DyElem = f32;
+alias OutElem = f32;
+
 struct Params { N: u32, H: u32, W: u32, C: u32, K: u32, P: u32, Q: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<f32>;
-@group(0) @binding(2) var<storage, read> w: array<f32>;
+@group(0) @binding(1) var<storage, read> x: array<XElem>;
+@group(0) @binding(2) var<storage, read> w: array<WElem>;
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
-@group(0) @binding(4) var<storage, read> dy: array<f32>;
-@group(0) @binding(5) var<storage, read_write> out: array<f32>;
+@group(0) @binding(4) var<storage, read> dy: array<DyElem>;
+@group(0) @binding(5) var<storage, read_write> out: array<OutElem>;
 
 @compute @workgroup_size(GROUP)
 fn forward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
@@ -38,11 +44,11 @@ fn forward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) lo
       if (column >= params.W) { continue; }
       let from_x = ((n * params.H + h) * params.W + column) * params.C;
       let from_w = ((k * R + r) * S + s) * params.C;
-      for (var c = 0u; c < params.C; c++) { sum += x[from_x + c] * w[from_w + c]; }
+      for (var c = 0u; c < params.C; c++) { sum += f32(x[from_x + c]) * f32(w[from_w + c]); }
     }
   }
   if (HAS_BIAS) { sum += bias[k]; }
-  out[i] = sum;
+  out[i] = OutElem(sum);
 }
 
 @compute @workgroup_size(GROUP)
@@ -63,10 +69,12 @@ fn dgrad(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) loca
       let q = left / STRIDE_W;
       if (left % STRIDE_W != 0u || q >= params.Q) { continue; }
       let from_dy = ((n * params.P + p) * params.Q + q) * params.K;
-      for (var k = 0u; k < params.K; k++) { sum += dy[from_dy + k] * w[((k * R + r) * S + s) * params.C + c]; }
+      for (var k = 0u; k < params.K; k++) {
+        sum += f32(dy[from_dy + k]) * f32(w[((k * R + r) * S + s) * params.C + c]);
+      }
     }
   }
-  out[i] = sum;
+  out[i] = OutElem(sum);
 }
 
 @compute @workgroup_size(GROUP)
@@ -86,10 +94,11 @@ fn wgrad(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) loca
       for (var q = 0u; q < params.Q; q++) {
         let column = q * STRIDE_W + s - PAD_W;
         if (column >= params.W) { continue; }
-        image += dy[((n * params.P + p) * params.Q + q) * params.K + k] * x[((n * params.H + h) * params.W + column) * params.C + c];
+        image += f32(dy[((n * params.P + p) * params.Q + q) * params.K + k]) *
+          f32(x[((n * params.H + h) * params.W + column) * params.C + c]);
       }
     }
     sum += image;
   }
-  out[i] = sum;
+  out[i] = OutElem(sum);
 }

@@ -1,4 +1,5 @@
-// conv2d_wgrad: dw[K,R,S,C] = Σ over n,p,q of dy[n,p,q,k] · x[n, p·stride−padH+r, q·stride−padW+s, c]; f32, plain tier.
+// conv2d_wgrad: dw[K,R,S,C] = Σ over n,p,q of dy[n,p,q,k] · x[n, p·stride−padH+r, q·stride−padW+s, c]; f32 or f16 in
+// memory, computed in f32, plain tier.
 //
 // A GEMM with a small result and a long reduction: rows are output channels k, columns are (r,s,c), the reduction runs over
 // all output pixels, four a step, and is split over the grid's z where the result alone would not fill the machine. A team of
@@ -6,7 +7,8 @@
 // the tile's sides, so every load is a vec4 of channels. Pixels are walked by counting, never by dividing.
 //
 // host: bindings  params, x, dy, dw.
-//       VEC_X: C is a multiple of 4, and XElem = vec4f; else false and f32. VEC_DY, DyElem the same for K.
+//       VEC_X: C is a multiple of 4, and XElem = vec4f (vec4h where x is f16), XWide = vec4f; else false, f32 (f16) and f32.
+//       VEC_DY, DyElem, DyWide the same for K. DwElem, DwScalar: four of dw's elements, and one.
 //       entry     `main` where C is a multiple of 4 (dw as vec4f), `ragged` for any C (as f32).
 //       columns = R·S·C
 //       ROWS (lib/lanes*.wgsl): K ≤ 8 takes 8, ≤ 16 takes 16, more takes 32 with lanes8 and 16 with lanes4; lanes1 has 4.
@@ -16,8 +18,13 @@
 //                 [splits,K,R,S,C], and splits.wgsl makes the sum. splits = 1: perSplit = N·P·Q.
 const VEC_X: bool = true;
 const VEC_DY: bool = true;
+// What x and dy are read as, the same in f32, and what dw is stored as.
 alias XElem = vec4f;
 alias DyElem = vec4f;
+alias XWide = vec4f;
+alias DyWide = vec4f;
+alias DwElem = vec4f;
+alias DwScalar = f32;
 
 struct Params {
   batch: u32,
@@ -38,8 +45,8 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<XElem>;
 @group(0) @binding(2) var<storage, read> dy: array<DyElem>;
-@group(0) @binding(3) var<storage, read_write> dw: array<vec4f>;
-@group(0) @binding(3) var<storage, read_write> dwScalar: array<f32>;
+@group(0) @binding(3) var<storage, read_write> dw: array<DwElem>;
+@group(0) @binding(3) var<storage, read_write> dwScalar: array<DwScalar>;
 
 //#include TEAM "lib/lanes8.wgsl"
 //#include "lib/tiles.wgsl"
@@ -48,11 +55,11 @@ struct Params {
 fn rowsAt(pixel: u32, k: u32, pixels: u32) -> vec4f {
   let at = min(pixel, pixels - 1u) * params.outC + k;
   if (VEC_DY) {
-    return vec4f(dy[at / 4u]);
+    return vec4f(DyWide(dy[at / 4u]));
   }
   let last = params.outC - 1u - k;
-  return vec4f(vec4f(dy[at]).x, vec4f(dy[at + min(1u, last)]).x, vec4f(dy[at + min(2u, last)]).x,
-    vec4f(dy[at + min(3u, last)]).x);
+  return vec4f(vec4f(DyWide(dy[at])).x, vec4f(DyWide(dy[at + min(1u, last)])).x, vec4f(DyWide(dy[at + min(2u, last)])).x,
+    vec4f(DyWide(dy[at + min(3u, last)])).x);
 }
 
 // What a lane's four columns read under output pixel (0,0), modulo 2³²: input row, input column, offset.
@@ -78,12 +85,12 @@ fn columnsAt(columns: Columns, pixel: Pixel, exists: bool) -> vec4f {
   if (VEC_X) {
     let inside = columns.top.x + pixel.y < params.inH && columns.left.x + pixel.x < params.inW && exists;
     let at = select(0u, columns.at.x + pixel.at, inside);
-    return select(vec4f(), vec4f(x[at / 4u]), inside);
+    return select(vec4f(), vec4f(XWide(x[at / 4u])), inside);
   }
   let inside = (columns.top + pixel.y < vec4u(params.inH)) & (columns.left + pixel.x < vec4u(params.inW)) &
     vec4<bool>(exists);
   let at = select(vec4u(), columns.at + pixel.at, inside);
-  return select(vec4f(), vec4f(vec4f(x[at.x]).x, vec4f(x[at.y]).x, vec4f(x[at.z]).x, vec4f(x[at.w]).x), inside);
+  return select(vec4f(), vec4f(vec4f(XWide(x[at.x])).x, vec4f(XWide(x[at.y])).x, vec4f(XWide(x[at.z])).x, vec4f(XWide(x[at.w])).x), inside);
 }
 
 // The tile with output channels from k0 on and this lane's four columns from `column` on, over the split's pixels.
@@ -133,7 +140,7 @@ fn tileAt(k0: u32, column: u32, lane: u32, split: u32) -> Tile {
 fn put(k: u32, column: u32, split: u32, v: vec4f) {
   let columns = params.r * params.s * params.inC;
   if (k < params.outC && column < columns) {
-    dw[((split * params.outC + k) * columns + column) / 4u] = v;
+    dw[((split * params.outC + k) * columns + column) / 4u] = DwElem(v);
   }
 }
 
@@ -142,7 +149,7 @@ fn putScalar(k: u32, column: u32, split: u32, v: vec4f) {
   if (k < params.outC) {
     for (var i = 0u; i < 4u; i++) {
       if (column + i < columns) {
-        dwScalar[(split * params.outC + k) * columns + column + i] = v[i];
+        dwScalar[(split * params.outC + k) * columns + column + i] = DwScalar(v[i]);
       }
     }
   }

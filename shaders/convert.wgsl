@@ -1,4 +1,4 @@
-// y = x in another floating-point type, four elements at once.
+// y = x in another floating-point type, four elements at once where their number allows it, else one.
 //#include "lib/grid.wgsl"
 
 alias XElem = vec4f;

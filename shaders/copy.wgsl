@@ -3,6 +3,8 @@
 // Permuting, slicing, padding, concatenating and repeating (stride 0) are all this.
 //#include "lib/grid.wgsl"
 
+alias Elem = f32;
+
 struct Params {
   n: u32, from_offset: u32, to_offset: u32,
   d1: u32, d2: u32, d3: u32, d4: u32, d5: u32,
@@ -10,8 +12,8 @@ struct Params {
   t0: u32, t1: u32, t2: u32, t3: u32, t4: u32, t5: u32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<f32>;
-@group(0) @binding(2) var<storage, read_write> y: array<f32>;
+@group(0) @binding(1) var<storage, read> x: array<Elem>;
+@group(0) @binding(2) var<storage, read_write> y: array<Elem>;
 
 @compute @workgroup_size(GROUP)
 fn box(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {

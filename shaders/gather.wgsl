@@ -1,4 +1,4 @@
-// A batch from the data set: x[n] = normalise(augment(images[index[n]])), for f32 x[N, SIZE, SIZE, CHANNELS] from u8 images of
+// A batch from the data set: x[n] = normalise(augment(images[index[n]])), for x[N, SIZE, SIZE, CHANNELS] from u8 images of
 // SIDE×SIDE×SOURCE_CHANNELS. An invocation makes some neighbouring pixels of a row: it finds where each comes from, samples there with
 // bilinear weights (beyond the edge the image is mirrored), and normalises. All random choices depend on (seed, step, draw, n) alone.
 //
@@ -15,6 +15,9 @@ const ERASE: bool = false;
 // Pixels are taken as they are: no warp, and the image has the right size.
 const EXACT: bool = false;
 
+// What a batch is stored as.
+alias Elem = f32;
+
 struct Params {
   n: u32, at: u32, side: u32, size: u32, draw: u32, span: u32, strips: u32,
   shift: f32, angle: f32,
@@ -25,7 +28,7 @@ struct Params {
 @group(0) @binding(1) var<storage, read> step: array<u32>;
 @group(0) @binding(2) var<storage, read> images: array<u32>;
 @group(0) @binding(3) var<storage, read> labels: array<u32>;
-@group(0) @binding(4) var<storage, read_write> x: array<f32>;
+@group(0) @binding(4) var<storage, read_write> x: array<Elem>;
 @group(0) @binding(5) var<storage, read_write> batch_labels: array<u32>;
 
 const NONE: u32 = 0xffffffffu;
@@ -95,7 +98,7 @@ fn gather(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) loc
   }
   var out = ((n * params.size + row) * params.size + first) * CHANNELS;
   if (image == NONE) {
-    for (var at = out; at < out + (last - first) * CHANNELS; at++) { x[at] = 0.0; }
+    for (var at = out; at < out + (last - first) * CHANNELS; at++) { x[at] = Elem(); }
     return;
   }
   let r = pcg4d(vec4u(step[1], step[0], params.draw, n));
@@ -124,7 +127,7 @@ fn gather(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) loc
     var v = value(image, row, from_column, place, 0u);
     for (var c = 0u; c < CHANNELS; c++) {
       if (c > 0u && c < SOURCE_CHANNELS) { v = value(image, row, from_column, place, c); }
-      x[out + c] = select((v - mean[c]) * scale[c], 0.0, gone);
+      x[out + c] = Elem(select((v - mean[c]) * scale[c], 0.0, gone));
     }
     out += CHANNELS;
   }

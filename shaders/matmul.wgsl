@@ -1,4 +1,4 @@
-// matmul: c[M,N] = op(a)·op(b) (+ bias[N]), f32, plain tier: no shared memory, no barriers, no atomics.
+// matmul: c[M,N] = op(a)·op(b) (+ bias[N]), f32 or f16 in memory, computed in f32, plain tier: no shared memory, no barriers, no atomics.
 //
 // A team of LANES invocations makes a tile of ROWS rows by 4·LANES columns in registers; lanes lie along the columns, four
 // columns each, and share the rows (lib/lanes*.wgsl says how). A step takes four values of the reduction, so that whichever
@@ -7,7 +7,8 @@
 //
 // host: bindings  params, a, b, bias, c. Without a bias any read-only tensor stands in (hasBias 0), so that one pipeline serves.
 //       a is [M,K] or, TRANSPOSE_A, [K,M]; b is [K,N] or, TRANSPOSE_B, [N,K] (a Linear layer's [out,in]).
-//       VEC_A: a's contiguous extent is a multiple of 4, and AElem = vec4f; else false and f32. VEC_B, BElem likewise.
+//       VEC_A: a's contiguous extent is a multiple of 4, and AElem = vec4f (vec4h where a is f16), AWide = vec4f; else false,
+//       f32 (f16) and f32. VEC_B, BElem, BWide likewise. CElem, CScalar: four of c's elements, and one.
 //       RAGGED_K: K is no multiple of 4.
 //       entry     `main` where N is a multiple of 4 (c, bias as vec4f), `ragged` for any N (as f32).
 //       ROWS (lib/lanes*.wgsl): M ≤ 8 takes 8, ≤ 16 takes 16, more takes 32 with lanes8 and 16 with lanes4; lanes1 has 4.
@@ -20,8 +21,13 @@ const TRANSPOSE_B: bool = true;
 const VEC_A: bool = true;
 const VEC_B: bool = true;
 const RAGGED_K: bool = false;
+// What a and b are read as, the same in f32, and what c is stored as.
 alias AElem = vec4f;
 alias BElem = vec4f;
+alias AWide = vec4f;
+alias BWide = vec4f;
+alias CElem = vec4f;
+alias CScalar = f32;
 
 struct Params { m: u32, n: u32, k: u32, kSplit: u32, hasBias: u32 }
 
@@ -29,29 +35,29 @@ struct Params { m: u32, n: u32, k: u32, kSplit: u32, hasBias: u32 }
 @group(0) @binding(1) var<storage, read> a: array<AElem>;
 @group(0) @binding(2) var<storage, read> b: array<BElem>;
 @group(0) @binding(3) var<storage, read> bias: array<vec4f>;
-@group(0) @binding(4) var<storage, read_write> c: array<vec4f>;
+@group(0) @binding(4) var<storage, read_write> c: array<CElem>;
 @group(0) @binding(3) var<storage, read> biasScalar: array<f32>;
-@group(0) @binding(4) var<storage, read_write> cScalar: array<f32>;
+@group(0) @binding(4) var<storage, read_write> cScalar: array<CScalar>;
 
 //#include TEAM "lib/lanes8.wgsl"
 //#include "lib/tiles.wgsl"
 
-// Four elements from `at` on, zero from the `count`-th on (count ≥ 1). `vec4f(a[…])` reads the same for both element types.
+// Four elements from `at` on, zero from the `count`-th on (count ≥ 1). `vec4f(AWide(a[…]))` reads the same for all element types.
 fn loadA(at: u32, count: u32) -> vec4f {
   if (VEC_A) {
-    return vec4f(a[at / 4u]);
+    return vec4f(AWide(a[at / 4u]));
   }
-  let v = vec4f(vec4f(a[at]).x, vec4f(a[at + min(1u, count - 1u)]).x, vec4f(a[at + min(2u, count - 1u)]).x,
-    vec4f(a[at + min(3u, count - 1u)]).x);
+  let v = vec4f(vec4f(AWide(a[at])).x, vec4f(AWide(a[at + min(1u, count - 1u)])).x, vec4f(AWide(a[at + min(2u, count - 1u)])).x,
+    vec4f(AWide(a[at + min(3u, count - 1u)])).x);
   return select(vec4f(), v, vec4u(0u, 1u, 2u, 3u) < vec4u(count));
 }
 
 fn loadB(at: u32, count: u32) -> vec4f {
   if (VEC_B) {
-    return vec4f(b[at / 4u]);
+    return vec4f(BWide(b[at / 4u]));
   }
-  let v = vec4f(vec4f(b[at]).x, vec4f(b[at + min(1u, count - 1u)]).x, vec4f(b[at + min(2u, count - 1u)]).x,
-    vec4f(b[at + min(3u, count - 1u)]).x);
+  let v = vec4f(vec4f(BWide(b[at])).x, vec4f(BWide(b[at + min(1u, count - 1u)])).x, vec4f(BWide(b[at + min(2u, count - 1u)])).x,
+    vec4f(BWide(b[at + min(3u, count - 1u)])).x);
   return select(vec4f(), v, vec4u(0u, 1u, 2u, 3u) < vec4u(count));
 }
 
@@ -131,7 +137,7 @@ fn tileAt(m0: u32, n0: u32, lane: u32, split: u32) -> Tile {
 
 fn put(row: u32, n: u32, split: u32, v: vec4f) {
   if (row < params.m && n < params.n) {
-    c[((split * params.m + row) * params.n + n) / 4u] = v;
+    c[((split * params.m + row) * params.n + n) / 4u] = CElem(v);
   }
 }
 
@@ -140,7 +146,7 @@ fn putScalar(row: u32, n: u32, split: u32, v: vec4f) {
     let at = (split * params.m + row) * params.n + n;
     for (var i = 0u; i < 4u; i++) {
       if (n + i < params.n) {
-        cScalar[at + i] = v[i];
+        cScalar[at + i] = CScalar(v[i]);
       }
     }
   }

@@ -6,12 +6,17 @@ const TRANSPOSE_A: bool = false;
 const TRANSPOSE_B: bool = false;
 const HAS_BIAS: bool = false;
 
+// What the tensors are stored as, f32 or f16; all is computed in f32.
+alias AElem = f32;
+alias BElem = f32;
+alias CElem = f32;
+
 struct Params { M: u32, N: u32, K: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> a: array<f32>;
-@group(0) @binding(2) var<storage, read> b: array<f32>;
+@group(0) @binding(1) var<storage, read> a: array<AElem>;
+@group(0) @binding(2) var<storage, read> b: array<BElem>;
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
-@group(0) @binding(4) var<storage, read_write> c: array<f32>;
+@group(0) @binding(4) var<storage, read_write> c: array<CElem>;
 
 @compute @workgroup_size(GROUP)
 fn multiply(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
@@ -23,8 +28,8 @@ fn multiply(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) l
   for (var k = 0u; k < params.K; k++) {
     let from_a = select(m * params.K + k, k * params.M + m, TRANSPOSE_A);
     let from_b = select(k * params.N + n, n * params.K + k, TRANSPOSE_B);
-    sum += a[from_a] * b[from_b];
+    sum += f32(a[from_a]) * f32(b[from_b]);
   }
   if (HAS_BIAS) { sum += bias[n]; }
-  c[i] = sum;
+  c[i] = CElem(sum);
 }

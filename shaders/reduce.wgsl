@@ -2,10 +2,13 @@
 // (outer, inner) into one. Stages follow each other until one is left, so a sum of n terms is a tree: its error grows with
 // log n, and the order is fixed. `scale` multiplies the results of a sum (1/n for a mean, in the last stage).
 //
-// Elem is four neighbours of `inner` where its extent allows it (`inner` then counts fours), else one.
+// Vec is four neighbours of `inner` where its extent allows it (`inner` then counts fours), else one; Elem and OutElem are what
+// those are stored as. Folding is done in f32.
 //#include "lib/grid.wgsl"
 
 alias Elem = vec4f;
+alias OutElem = vec4f;
+alias Vec = vec4f;
 alias Bits = vec4u;
 
 const OP: u32 = SUM;
@@ -17,7 +20,7 @@ const CHUNK: u32 = 64u;
 struct Params { n: u32, parts: u32, length: u32, inner: u32, scale: f32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<Elem>;
-@group(0) @binding(2) var<storage, read_write> out: array<Elem>;
+@group(0) @binding(2) var<storage, read_write> out: array<OutElem>;
 
 // out[outer, part, inner]
 @compute @workgroup_size(GROUP)
@@ -30,10 +33,10 @@ fn fold(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
   let first = part * CHUNK;
   let last = min(first + CHUNK, params.length);
   var at = (outer * params.length + first) * params.inner + inner;
-  var result = x[at];
+  var result = Vec(x[at]);
   for (var j = first + 1u; j < last; j++) {
     at += params.inner;
-    let v = x[at];
+    let v = Vec(x[at]);
     // By its bits, since a shader compiler may take v != v for an ordered comparison, or fold it away.
     let nan = (bitcast<Bits>(v) & Bits(0x7fffffffu)) > Bits(0x7f800000u);
     switch OP {
@@ -43,5 +46,5 @@ fn fold(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
     }
   }
   if (OP == SUM) { result *= params.scale; }
-  out[i] = result;
+  out[i] = OutElem(result);
 }

@@ -4,15 +4,19 @@
 // host: bindings params, part [splits, size], bias (or, with hasBias 0, part again), y [size]; size in elements.
 //       entry `main` where size (and period) are multiples of 4, `ragged` for any.
 //       grid  = [min(g, 65535), ceil(g / 65535)], g = ceil(size / 4 / 64) for `main`, ceil(size / 64) for `ragged`.
+// Parts are f32; y may be f16.
+alias YElem = vec4f;
+alias YScalar = f32;
+
 struct Params { size: u32, splits: u32, period: u32, hasBias: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> part: array<vec4f>;
 @group(0) @binding(2) var<storage, read> bias: array<vec4f>;
-@group(0) @binding(3) var<storage, read_write> y: array<vec4f>;
+@group(0) @binding(3) var<storage, read_write> y: array<YElem>;
 @group(0) @binding(1) var<storage, read> partScalar: array<f32>;
 @group(0) @binding(2) var<storage, read> biasScalar: array<f32>;
-@group(0) @binding(3) var<storage, read_write> yScalar: array<f32>;
+@group(0) @binding(3) var<storage, read_write> yScalar: array<YScalar>;
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) grid: vec3u) {
@@ -28,7 +32,7 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) grid:
   if (params.hasBias != 0u) {
     sum += bias[i % (params.period / 4u)];
   }
-  y[i] = sum;
+  y[i] = YElem(sum);
 }
 
 @compute @workgroup_size(64)
@@ -44,5 +48,5 @@ fn ragged(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) gri
   if (params.hasBias != 0u) {
     sum += biasScalar[i % params.period];
   }
-  yScalar[i] = sum;
+  yScalar[i] = YScalar(sum);
 }

@@ -1,10 +1,12 @@
 // Nearest-neighbour upsampling of x[N,H,W,C] by whole factors: y[n,p,q,c] = x[n, ⌊p/FACTOR_H⌋, ⌊q/FACTOR_W⌋, c]. Its gradient sums
 // the FACTOR_H×FACTOR_W values that came of one.
 //
-// Elem is four neighbouring channels where their number allows it (`c` then counts fours), else one.
+// Four neighbouring channels at once where their number allows it (`c` then counts fours), else one.
 //#include "lib/grid.wgsl"
 
+// Elem is what that is stored as, Vec what is computed with.
 alias Elem = vec4f;
+alias Vec = vec4f;
 
 const FACTOR_H: u32 = 2u;
 const FACTOR_W: u32 = 2u;
@@ -39,11 +41,11 @@ fn backward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) l
   let line = i / params.c / params.w;
   let width = params.w * FACTOR_W;
   let first = (line * FACTOR_H * width + column * FACTOR_W) * params.c + channel;
-  var sum = Elem();
+  var sum = Vec();
   for (var r = 0u; r < FACTOR_H; r++) {
     for (var s = 0u; s < FACTOR_W; s++) {
-      sum += x[first + (r * width + s) * params.c];
+      sum += Vec(x[first + (r * width + s) * params.c]);
     }
   }
-  out[i] = sum;
+  out[i] = Elem(sum);
 }

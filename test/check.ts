@@ -48,6 +48,18 @@ export interface UniformOptions {
   gap?: number;
 }
 
+let drawsHalf = false;
+
+/** What `make` makes, with all that `uniform` draws in it representable in f16. */
+export function withHalfDraws<T>(make: () => T): T {
+  drawsHalf = true;
+  try {
+    return make();
+  } finally {
+    drawsHalf = false;
+  }
+}
+
 /** Values in [min, max), representable in f32, depending on `seed` and position only. */
 export function uniform(
   shape: readonly number[],
@@ -58,7 +70,8 @@ export function uniform(
     const value = Math.fround(min + (max - min) * (bits(seed, attempt, index) / 2 ** 32));
     return kinks.some((kink) => Math.abs(value - kink) < gap) ? draw(index, attempt + 1) : value;
   };
-  return map(values(shape), (_, index) => draw(index, 0));
+  const drawn = map(values(shape), (_, index) => draw(index, 0));
+  return drawsHalf ? roundToF16(drawn) : drawn;
 }
 
 /** Every multiple of 4 once, in random order, about half of them negative: no ties, and steps of 1 change no maximum. */
@@ -129,6 +142,9 @@ function judge(what: string, all: readonly Compared[]): void {
   );
 }
 
+/** What rounding `count` values that add up to `size` to f16 may cost; below 2⁻¹⁴ its steps are 2⁻²⁴. */
+const halfRounding = (size: number, count = 1): number => 2 ** -11 * size + 2 ** -25 * count;
+
 /** [S, factor] of one element. */
 function sizeAndFactor(bound: Allowance, want: number, i: number): [number, number] {
   if (bound === 'exact') return [Math.abs(want) || 1, 0];
@@ -151,7 +167,7 @@ export function close(
     what,
     Array.from(wanted, (value, i) => {
       const [scale, factor] = sizeAndFactor(bound, value, i);
-      const allowed = factor * u * scale + (half ? 2 ** -11 * Math.abs(value) : 0);
+      const allowed = factor * u * scale + (half ? halfRounding(Math.abs(value)) : 0);
       return { place: `[${coordinates(i, shape)}]`, got: got[i]!, want: value, scale, allowed };
     }),
   );
@@ -360,7 +376,13 @@ function checkGradient(
         indices.length === 1
           ? `[${coordinates(indices[0]!, shape)}]`
           : `${indices.length} elements with random signs, [${coordinates(indices[0]!, shape)}] first`;
-      return { place, got: value, want, scale, allowed: ulps * u * scale + (half ? 2 ** -11 * size : 0) };
+      return {
+        place,
+        got: value,
+        want,
+        scale,
+        allowed: ulps * u * scale + (half ? halfRounding(size, indices.length) : 0),
+      };
     }),
   );
 }

@@ -321,6 +321,29 @@ test('lr-find prints its suggestions, draws the sweep and changes nothing else',
     ends(2, scratch.path, ['lr-find', '--steps', '5']).stderr,
     /^dawngrad: --steps: expected a whole number/,
   );
+
+test('--precision f16 trains, and resumes to the bits of a run in a go; an adapter without f16 is refused in a line', () => {
+  const { features } = JSON.parse(ends(0, scratch.path, ['info', '--json']).stdout).chosen;
+  const half = (...args: string[]) => train('--precision', 'f16', ...args);
+  if (!features.includes('shader-f16')) {
+    const { stderr } = ends(2, scratch.path, half('--out', 'half'));
+    const refusals = stderr.split('\n').filter((line) => line.startsWith('dawngrad: '));
+    assert.is(refusals.length, 1);
+    assert.match(refusals[0]!, /^dawngrad: --precision f16: .* has no shader-f16\. Use --precision f32/);
+    assert.not(existsSync(at('half')));
+    return;
+  }
+  ends(0, scratch.path, half('--out', 'half'));
+  const { options, result } = readRecord(at('half', 'run.json'));
+  assert.is(options.precision, 'f16');
+  assert.ok(result!.lossScale!.scale >= 1 && result!.lossScale!.skippedUpdates < 8);
+  assert.is(factsOf('half').lossScale.updates, 8 - result!.lossScale!.skippedUpdates);
+  assert.is(readSafetensors(at('half', 'model.safetensors')).tensors.get('features.0.weight')!.dtype, 'F32');
+
+  ends(0, scratch.path, half('--out', 'half stopped', '--max-minutes', '0.0001'));
+  ends(0, scratch.path, ['train', '--resume', 'half stopped']);
+  assert.is(hashOf(checkpoint('half stopped')), hashOf(checkpoint('half')));
+  assert.equal(factsOf('half stopped').lossScale, factsOf('half').lossScale);
 });
 
 test.run();

@@ -9,7 +9,7 @@ import * as ops from '../src/ops/index.ts';
 import * as optim from '../src/optim/index.ts';
 import { integers, uniform } from './check.ts';
 import { fromValues } from './exact.ts';
-import { gpuTest, onDevice } from './gpu.ts';
+import { gpuTest, halfTest, onDevice } from './gpu.ts';
 
 const IMAGES = 64;
 const EPOCHS = 100;
@@ -19,7 +19,7 @@ const images = uniform([IMAGES, 32, 32, 3], 1, { kinks: [] });
 const answers = Uint32Array.from(integers([IMAGES], 2, 0, 7).data);
 
 /** Loss and right answers in evaluation mode after at most so many epochs of one batch each; stops when both are there. */
-async function memorise(): Promise<{ epochs: number; loss: number; right: number }> {
+async function memorise(dtype: 'f32' | 'f16' = 'f32'): Promise<{ epochs: number; loss: number; right: number }> {
   setSeed(1);
   const net = createModel('vgg16_bn', {
     classes: 7,
@@ -31,15 +31,16 @@ async function memorise(): Promise<{ epochs: number; loss: number; right: number
     dropout: 0,
     seed: 1,
   });
-  const optimizer = new optim.AdamW(net.parameters().values());
-  const x = fromValues(images);
+  const lossScale = dtype === 'f16' ? new optim.LossScale() : undefined;
+  const optimizer = new optim.AdamW(net.parameters().values(), { lossScale });
+  const x = ops.cast(fromValues(images), dtype);
   const labels = Tensor.from(answers);
   const result = { epochs: 0, loss: Number.POSITIVE_INFINITY, right: 0 };
   while (result.epochs < EPOCHS && (result.loss >= 0.05 || result.right < IMAGES)) {
     net.train();
     for (let i = 0; i < 5; i++) {
       await step(() => {
-        ops.crossEntropy(net.forward(x), labels).backward();
+        ops.crossEntropy(net.forward(x), labels).backward(lossScale?.gradient());
         optimizer.step({ lr: 1e-3, momentum: 0.9 });
       });
       result.epochs++;
@@ -61,14 +62,15 @@ async function memorise(): Promise<{ epochs: number; loss: number; right: number
   return result;
 }
 
-async function check(): Promise<void> {
-  const { epochs, loss, right } = await memorise();
+async function check(dtype: 'f32' | 'f16' = 'f32'): Promise<void> {
+  const { epochs, loss, right } = await memorise(dtype);
   assert.ok(loss < 0.05 && right === IMAGES, `loss ${loss}, ${right} of ${IMAGES} right after ${epochs} epochs`);
 }
 
 const LIMIT_MS = 240_000;
 
-gpuTest('VGG16_bn at an eighth of the width memorises 64 images of noise', check, LIMIT_MS);
-gpuTest('and does so with the fast flags', () => onDevice({ flags: 'fast' }, check), LIMIT_MS);
+gpuTest('VGG16_bn at an eighth of the width memorises 64 images of noise', () => check(), LIMIT_MS);
+gpuTest('and does so with the fast flags', () => onDevice({ flags: 'fast' }, () => check()), LIMIT_MS);
+halfTest('and does so in f16', () => check('f16'), LIMIT_MS);
 
 test.run();

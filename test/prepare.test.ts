@@ -25,7 +25,15 @@ import { gpu, gpuTest, onDevice } from './gpu.ts';
 const config: TrainConfig = {
   ...{ arch: 'none', width: 1, head: 'vgg', pool: 1, dropout: 0, size: 16, channels: 1 },
   ...{ epochs: 1, batch: 8, accumulate: 2, optimizer: 'adamw', nesterov: false, lr: 0.01, momentum: 0.9 },
-  ...{ weightDecay: 0.01, schedule: 'constant', warmup: 0, labelSmoothing: 0.1, augment: 'affine', seed: 4 },
+  ...{
+    weightDecay: 0.01,
+    schedule: 'constant',
+    warmup: 0,
+    labelSmoothing: 0.1,
+    augment: 'affine',
+    precision: 'f32',
+    seed: 4,
+  },
 };
 
 /** All that a step draws from or leaves behind: running statistics, dropout, parameters with and without a bias. */

@@ -8,6 +8,7 @@ import { createModel } from '../src/models/index.ts';
 import * as ops from '../src/ops/index.ts';
 import * as optim from '../src/optim/index.ts';
 import type { OperationCase } from './cases/case.ts';
+import { halved } from './cases/half.ts';
 import { allCases } from './cases/index.ts';
 import { gpuTest, messageOf, onDevice } from './gpu.ts';
 
@@ -51,7 +52,7 @@ function compile({ make }: OperationCase): void {
 
 gpuTest('every specialisation that the operations’ cases use compiles', () =>
   onNull(async ({ pipelines, stream }) => {
-    for (const one of allCases) {
+    for (const one of [...allCases, ...halved(allCases)]) {
       compile(one);
       await stream.flush();
     }

@@ -6,15 +6,26 @@ import type { Tensor } from '../src/core/tensor.ts';
 import { drawToyfaces } from '../src/data/toyfaces.ts';
 import type { Gpu } from '../src/gpu/gpu.ts';
 import { Profile } from '../src/gpu/profile.ts';
+import { createModel } from '../src/models/index.ts';
 import * as nn from '../src/nn/index.ts';
+import { loadCheckpoint, saveCheckpoint } from '../src/train/checkpoint.ts';
 import type { TrainConfig } from '../src/train/config.ts';
 import { Trainer } from '../src/train/trainer.ts';
-import { gpuTest, onDevice } from './gpu.ts';
+import { scratchFolder } from './files.ts';
+import { gpu, gpuTest, halfTest, messageOf, onDevice } from './gpu.ts';
 
 const config: TrainConfig = {
   ...{ arch: 'none', width: 1, head: 'vgg', pool: 1, dropout: 0, size: 16, channels: 1 },
   ...{ epochs: 1, batch: 16, accumulate: 1, optimizer: 'sgd', nesterov: false, lr: 0.05, momentum: 0.9 },
-  ...{ weightDecay: 0, schedule: 'constant', warmup: 0, labelSmoothing: 0.1, augment: 'none', seed: 4 },
+  ...{
+    weightDecay: 0,
+    schedule: 'constant',
+    warmup: 0,
+    labelSmoothing: 0.1,
+    augment: 'none',
+    seed: 4,
+    precision: 'f32',
+  },
 };
 
 /** Convolution, pool, Linear: no batch norm, whose statistics are of the batch. */
@@ -138,5 +149,77 @@ for (const change of [{}, { accumulate: 3, optimizer: 'adamw' as const }]) {
     assert.equal(recorded.calls, expected);
   });
 }
+
+/** Stops after `steps` steps of the run; a divergence, or any other error, is thrown. */
+const until = (trainer: Trainer, steps: number) =>
+  trainer.run({ afterStep: async () => trainer.steps === steps, progress: () => {}, epochEnd: async () => {} });
+
+halfTest(
+  'f16: a run continued from a checkpoint has the bits of one in a go, updates left out on the way included',
+  async () => {
+    const scratch = scratchFolder();
+    const { train, valid } = drawToyfaces(64);
+    const start = () => {
+      setSeed(7);
+      setStepCounter(0);
+      const model = createModel('vgg11_bn', { classes: 7, size: 32, width: 1 / 16, head: 'fastai', dropout: 0.5 });
+      const change = { size: 32, channels: 3, epochs: 2, optimizer: 'adamw', lr: 1e-3, precision: 'f16' } as const;
+      const parts = {
+        model,
+        config: { ...config, ...change },
+        train,
+        valid,
+        normalisation: { mean: [0.5], std: [0.25] },
+      };
+      return new Trainer(parts, 7);
+    };
+    const everything = async ({ model, optimizer, lossScale }: Trainer) => ({
+      scale: await lossScale!.read(),
+      values: await values([...[...model.state().values()].map(({ tensor }) => tensor), ...optimizer.state().flat()]),
+    });
+    // So high that the first gradients overflow.
+    const high = { scale: 2 ** 21, good: 0, updates: 0, skipped: 0 };
+    try {
+      const whole = start();
+      whole.lossScale!.restore(high);
+      await until(whole, 7);
+      const want = await everything(whole);
+      const { skipped, updates } = want.scale;
+      assert.ok(skipped >= 2 && updates >= 2 && skipped + updates === 7, `${skipped} left out, ${updates} made`);
+
+      const first = start();
+      first.lossScale!.restore(high);
+      await until(first, 2);
+      const path = scratch.write('checkpoint.safetensors', '');
+      await saveCheckpoint(path, first, { seconds: 0, epochSeconds: 0, best: null });
+      const second = start();
+      loadCheckpoint(path, second);
+      assert.equal(await second.lossScale!.read(), await first.lossScale!.read());
+      await until(second, 7);
+      assert.equal(await everything(second), want);
+    } finally {
+      scratch.remove();
+    }
+  },
+);
+
+halfTest('f16: --accumulate 2 has the gradients of one batch, and those are nearly f32’s', async () => {
+  const whole = await trained({ precision: 'f16' }, 1);
+  const halves = await trained({ precision: 'f16', batch: 8, accumulate: 2 }, 1);
+  const plain = await trained({}, 1);
+  assert.ok(apart(halves.momentum, whole.momentum) <= 1e-6 * largest(whole.momentum), 'gradients');
+  // Two values of a pool's window that f16 makes equal send a gradient another way, so only all of them together are near.
+  const norm = (a: readonly number[]) => Math.sqrt(a.reduce((sum, value) => sum + value * value, 0));
+  const off = norm(plain.momentum.map((value, i) => value - whole.momentum[i]!)) / norm(plain.momentum);
+  assert.ok(off < 0.05, `${off} of the gradients in f32`);
+});
+
+const features = gpu.adapter.features.has('shader-f16');
+(features ? test.skip : test)('an adapter without f16 is refused before anything is made', async () => {
+  assert.match(
+    await messageOf(() => trained({ precision: 'f16' }, 1)),
+    /^--precision f16: .* has no shader-f16\. Use --precision f32/,
+  );
+});
 
 test.run();

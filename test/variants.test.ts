@@ -6,6 +6,7 @@ import { dgrads, forwards, wgrads } from '../src/ops/matrix/convolve.ts';
 import { products } from '../src/ops/matrix/multiply.ts';
 import { gradcheck, type OperationCase } from './cases/case.ts';
 import { convCases } from './cases/conv2d.ts';
+import { halved } from './cases/half.ts';
 import { linearCases, matmulCases } from './cases/matmul.ts';
 import { forcing } from './forcing.ts';
 import { gpu, gpuTest, onDevice } from './gpu.ts';
@@ -14,7 +15,10 @@ async function checkAll(cases: readonly OperationCase[]): Promise<void> {
   for (const { what, make } of cases) await gradcheck({ ...make(), what });
 }
 
-const matrixCases = [...convCases, ...matmulCases, ...linearCases];
+const plainCases = [...convCases, ...matmulCases, ...linearCases];
+const halfCases = halved(plainCases);
+/** f16 as well, where the adapter has it. */
+const matrixCases = gpu.adapter.features.has('shader-f16') ? [...plainCases, ...halfCases] : plainCases;
 
 const full = process.env.DAWNGRAD_TEST === 'full';
 const LIMIT_MS = full ? 900_000 : 180_000;
@@ -68,12 +72,12 @@ gpuTest('the matrix kernels of every kind of adapter compile on the null backend
   for (const facts of kinds) {
     await onDevice({ adapter: 'null', flags: 'checked' }, async (other) => {
       pretend(other, facts);
-      for (const { make } of matrixCases) {
-        const { op, inputs } = make();
-        const tensors = inputs.map(({ shape }) => Tensor.full(shape, 1));
+      for (const { make } of [...plainCases, ...halfCases]) {
+        const { op, inputs, dtypes } = make();
+        const tensors = inputs.map(({ shape }, i) => Tensor.full(shape, 1, dtypes?.[i]));
         for (const tensor of tensors) tensor.requiresGrad = true;
         const y = op(tensors);
-        y.backward(Tensor.full(y.shape, 1));
+        y.backward(y.emptyLike());
         await other.stream.flush();
       }
       assert.ok(other.pipelines.size > 30, `${other.pipelines.size} pipelines`);

@@ -10,7 +10,7 @@ export const optimizerNames = ['sgd', 'adam', 'adamw'] as const;
 export const scheduleNames = ['one-cycle', 'cosine', 'step', 'plateau', 'constant'] as const;
 /** Each one does what the ones before it do, and more. */
 export const augmentNames = ['none', 'flip', 'crop', 'affine'] as const;
-export const precisionNames = ['f32'] as const;
+export const precisionNames = ['f32', 'f16'] as const;
 export const splitNames = ['train', 'valid', 'test'] as const;
 
 const share = /^\d+(\.\d+)? ?%$/;
@@ -108,7 +108,12 @@ export const trainOptions = {
     "auto, hardware, software, lavapipe, swiftshader, or part of an adapter's name; also DAWNGRAD_ADAPTER",
     { env: 'DAWNGRAD_ADAPTER', resumable: true },
   ),
-  precision: option('Machine', choice('NAME', precisionNames), 'f32', 'storage and arithmetic'),
+  precision: option(
+    'Machine',
+    choice('NAME', precisionNames),
+    'f32',
+    'f32, or f16 for activations and copies of the weights',
+  ),
   tune: option('Machine', toggle, true, 'takes the usual kernels, without finding out which are fastest here'),
 
   out: option('Run folder', text('DIR'), null, 'where the run is written', { otherwise: 'runs/TIME-ARCH' }),

@@ -8,13 +8,13 @@ const addIntoKernel = kernel('accumulate', 'add_into');
 /** a + b in a new tensor. */
 export function sumOf(a: Tensor, b: Tensor): Tensor {
   const sum = a.emptyLike();
-  const { consts, n, threads } = walkOver(a.size);
+  const { consts, n, threads } = walkOver(a.size, a.dtype);
   add(consts, { a, b, sum }, { n }, threads);
   return sum;
 }
 
 /** a += b in place. */
 export function addInto(a: Tensor, b: Tensor): void {
-  const { consts, n, threads } = walkOver(a.size);
+  const { consts, n, threads } = walkOver(a.size, a.dtype);
   addIntoKernel(consts, { b, sum: a }, { n }, threads);
 }

@@ -15,6 +15,36 @@ export interface ArenaChunk {
 
 export const paddedBytes = (sizeBytes: number): number => Math.ceil(sizeBytes / BLOCK_BYTES) * BLOCK_BYTES;
 
+/** Where the slots of an arena go: its chunks. */
+export type ArenaLayout = readonly (readonly ArenaChunk['slots'][number][])[];
+
+/** Chunks for slots of `sizesBytes` that the adapter can bind, each slot padded to a multiple of `alignBytes`. */
+export function arenaLayout(gpu: Gpu, sizesBytes: readonly number[], alignBytes = BLOCK_BYTES): ArenaLayout {
+  const limit = Math.min(gpu.limits.maxStorageBufferBindingSize, gpu.limits.maxBufferSize);
+  const chunks: ArenaChunk['slots'][number][][] = [];
+  let used = Number.POSITIVE_INFINITY;
+  for (const [index, sizeBytes] of sizesBytes.entries()) {
+    const padded = Math.ceil(sizeBytes / alignBytes) * alignBytes;
+    if (used + padded > limit) {
+      chunks.push([]);
+      used = 0;
+    }
+    chunks.at(-1)!.push({ index, offsetBytes: used, sizeBytes });
+    used += padded;
+  }
+  return chunks;
+}
+
+/** The same slots at half the offsets, for f16 copies of f32 slots. Those must be aligned to twice a block. */
+export const halvedLayout = (layout: ArenaLayout): ArenaLayout =>
+  layout.map((slots) =>
+    slots.map(({ index, offsetBytes, sizeBytes }) => ({
+      index,
+      offsetBytes: offsetBytes / 2,
+      sizeBytes: sizeBytes / 2,
+    })),
+  );
+
 /**
  * Memory for many tensors that one kernel walks over: parameters, gradients, or one kind of optimizer state. Slots are padded to
  * 256 bytes and zeroed; a chunk never exceeds what the adapter can bind at once, unless a single slot does.
@@ -23,19 +53,8 @@ export class Arena {
   readonly chunks: readonly ArenaChunk[];
   private readonly storages: Storage[] = [];
 
-  constructor(gpu: Gpu, sizesBytes: readonly number[]) {
-    const limit = Math.min(gpu.limits.maxStorageBufferBindingSize, gpu.limits.maxBufferSize);
-    const chunks: { index: number; offsetBytes: number; sizeBytes: number }[][] = [];
-    let used = Number.POSITIVE_INFINITY;
-    for (const [index, sizeBytes] of sizesBytes.entries()) {
-      if (used + paddedBytes(sizeBytes) > limit) {
-        chunks.push([]);
-        used = 0;
-      }
-      chunks.at(-1)!.push({ index, offsetBytes: used, sizeBytes });
-      used += paddedBytes(sizeBytes);
-    }
-    this.chunks = chunks.map((slots) => {
+  constructor(gpu: Gpu, layout: ArenaLayout) {
+    this.chunks = layout.map((slots) => {
       const last = slots.at(-1)!;
       const sizeBytes = last.offsetBytes + paddedBytes(last.sizeBytes);
       const pool = gpu.pool.acquire(sizeBytes);

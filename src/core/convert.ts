@@ -6,7 +6,7 @@ const convertKernel = kernel('convert', 'convert');
 
 /** y = x in y's own type, f32 or f16. */
 export function convert(x: Tensor, y: Tensor): void {
-  // Any tensor's memory is whole vectors long.
-  const n = Math.ceil(x.size / 4);
-  convertKernel({ XElem: wgslType(x.dtype, 4), YElem: wgslType(y.dtype, 4) }, { x, y }, { n }, n);
+  const width = x.size % 4 === 0 ? 4 : 1;
+  const n = x.size / width;
+  convertKernel({ XElem: wgslType(x.dtype, width), YElem: wgslType(y.dtype, width) }, { x, y }, { n }, n);
 }

@@ -1,4 +1,5 @@
 import { addInto, sumOf } from './accumulate.ts';
+import { elementBytes } from './dtype.ts';
 import { GpuError, ShapeError } from './errors.ts';
 import { sameShape, showShape } from './shape.ts';
 import { isKept, keep } from './step.ts';
@@ -258,9 +259,17 @@ function run(node: Node, dy: Tensor, gradients: Gradients): void {
         `backward: input ${i} is ${showShape(input.shape)} but its gradient came as ${showShape(gradient.shape)}.`,
       );
     }
+    if (gradient.dtype !== input.dtype)
+      throw new ShapeError(`backward: input ${i} is ${input.dtype} but its gradient came as ${gradient.dtype}.`);
     if (input.node) gradients.add(input, gradient);
     else accumulate(input, gradient, () => gradients.discard(gradient));
   }
+}
+
+/** Without what pads the memory: a slot's padding stays 0, for whoever looks at all of an arena. */
+function copyValues({ storage, size, dtype }: Tensor, to: Tensor): void {
+  const { gpu, pool, offsetBytes } = storage;
+  gpu.stream.copy({ pool, offsetBytes, sizeBytes: elementBytes(dtype) * size }, to.storage);
 }
 
 const alreadyFreed = () =>
@@ -275,7 +284,7 @@ function accumulate(parameter: Tensor, gradient: Tensor, discard: () => void = (
     const filled = isFilled(slot);
     if (gradient !== slot.tensor) {
       if (filled) addInto(slot.tensor, gradient);
-      else gradient.storage.gpu.stream.copy(gradient.storage, slot.tensor.storage);
+      else copyValues(gradient, slot.tensor);
       discard();
     }
     effect(() => {

@@ -5,6 +5,7 @@ import { type Shape, sameShape, showShape, sizeOf } from './shape.ts';
 import { enroll, excuse } from './step.ts';
 import { Storage } from './storage.ts';
 import { backward, type Node } from './tape.ts';
+import { refreshTwin } from './twin.ts';
 import { walkOver } from './walk.ts';
 
 const fill = kernel('fill', 'fill');
@@ -109,6 +110,7 @@ export class Tensor {
       throw new ShapeError(`Tensor.write: ${data.length} values do not fill ${showShape(this.shape)}.`);
     }
     this.storage.gpu.stream.write(this.storage, encode(data, this.dtype));
+    refreshTwin(this);
   }
 
   /** The values of a floating-point tensor, in the order of the shape. */

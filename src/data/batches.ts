@@ -61,6 +61,8 @@ export interface BatchOptions {
   /** Default: of the set itself. What is validated takes that of the training images. */
   normalisation?: Normalisation;
   augmentation?: Augmentation;
+  /** What x is stored as. Default: f32. */
+  dtype?: 'f32' | 'f16';
 }
 
 /** Marks a place of a last batch that no image fills; the kernels count it nothing. */
@@ -89,6 +91,7 @@ export class Batches {
   private readonly labels: Tensor;
   private readonly indices: StepSlot;
   private readonly streamed: boolean;
+  private readonly dtype: 'f32' | 'f16';
 
   constructor(set: ImageSet, options: BatchOptions) {
     if (options.batch > set.count) {
@@ -104,6 +107,7 @@ export class Batches {
     this.channels = options.channels ?? set.channels;
     this.normalisation = options.normalisation ?? normalisationOf(set, this.channels);
     this.augmentation = options.augmentation ?? AUGMENTATIONS.none;
+    this.dtype = options.dtype ?? 'f32';
     this.indices = reserveStepWords(options.batch);
     this.streamed = set.pixels.length > Math.min(limits.maxStorageBufferBindingSize, limits.maxBufferSize);
     this.images = this.streamed
@@ -151,7 +155,7 @@ export class Batches {
   /** The GPU's half of `take`: makes the batch that was chosen. */
   gather(): Batch {
     const { batch, size, channels, normalisation, augmentation } = this;
-    const x = Tensor.empty([batch, size, size, channels]);
+    const x = Tensor.empty([batch, size, size, channels], this.dtype);
     const labels = Tensor.empty([batch], 'u32');
     const { flip, shift, angleRad, erase } = augmentation;
     const WARP = shift > 0 || angleRad > 0;
@@ -168,7 +172,15 @@ export class Batches {
       number,
     ];
     gather(
-      { CHANNELS: channels, SOURCE_CHANNELS: this.set.channels, FLIP: flip, WARP, ERASE: erase, EXACT },
+      {
+        Elem: this.dtype,
+        CHANNELS: channels,
+        SOURCE_CHANNELS: this.set.channels,
+        FLIP: flip,
+        WARP,
+        ERASE: erase,
+        EXACT,
+      },
       { step: stepStorage(), images: this.images, labels: this.labels, x, batch_labels: labels },
       {
         ...{ n: batch, at: this.indices.at, side: this.set.side, size, draw, span, strips, shift, angle: angleRad },

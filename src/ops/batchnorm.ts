@@ -1,3 +1,4 @@
+import { wgslType } from '../core/dtype.ts';
 import { ShapeError } from '../core/errors.ts';
 import { kernel } from '../core/kernel.ts';
 import { sameShape, showShape } from '../core/shape.ts';
@@ -58,7 +59,7 @@ export function batchNorm(
     );
   }
   const { consts: columns, params, threads } = columnsOf(x);
-  const shared = { ...columns, Elem: columns.Vec! };
+  const shared = { ...columns, Elem: wgslType(x.dtype, c % 4 === 0 ? 4 : 1) };
   const sums = Tensor.empty([1 + params.chunks, 2, c]);
   const y = x.emptyLike();
   const norm = { ...params, eps, momentum };

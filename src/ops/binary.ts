@@ -1,3 +1,4 @@
+import type { DType } from '../core/dtype.ts';
 import { kernel } from '../core/kernel.ts';
 import { broadcastShapes, type Shape, sameShape, sizeOf } from '../core/shape.ts';
 import { record } from '../core/tape.ts';
@@ -18,13 +19,18 @@ function layout(op: string, a: Tensor, b: Tensor, shape: Shape) {
   return { params, SAME: sameShape(a.shape, shape) && sameShape(b.shape, shape) };
 }
 
+/** A number stays f32, whatever it meets. */
 const tensorOf = (operand: Tensor | number): Tensor =>
   typeof operand === 'number' ? Tensor.full([1], operand) : operand;
+
+/** The type of the result: f16 where all tensors are. */
+const resultType = (...operands: readonly (Tensor | number)[]): DType =>
+  operands.every((operand) => typeof operand === 'number' || operand.dtype === 'f16') ? 'f16' : 'f32';
 
 /**
  * Elementwise out = f(a, b) with NumPy's broadcasting. f and its derivatives are the cases named `OP` in shaders/binary.wgsl; a
  * gradient is summed over the dimensions in which its operand was repeated. A number stands for a tensor of shape [1]. Saves a
- * and b. Throws ShapeError when the shapes do not broadcast.
+ * and b. f16 where both are (or one and a number), else f32. Throws ShapeError when the shapes do not broadcast.
  */
 const binary =
   (OP: string, op = OP.toLowerCase()) =>
@@ -32,16 +38,24 @@ const binary =
     const [a, b] = [tensorOf(left), tensorOf(right)];
     const shape = broadcastShapes(op, a.shape, b.shape);
     const { params, SAME } = layout(op, a, b, shape);
-    const out = Tensor.empty(shape);
+    const out = Tensor.empty(shape, resultType(left, right));
     const n = out.size;
-    forward({ OP, SAME }, { a, b, out }, params, n);
+    const types = { AElem: a.dtype, BElem: b.dtype };
+    forward({ OP, SAME, ...types, OutElem: out.dtype }, { a, b, out }, params, n);
     return record(out, [a, b], (dy, needs) =>
       [a, b].map((operand, SIDE) => {
         if (!needs[SIDE]) return null;
-        if (OP === 'ADD') return reduceTo(dy, operand.shape);
-        const factor = Tensor.empty(shape);
-        backward({ OP, SAME, SIDE }, { a, b, dy, out: factor }, params, n);
-        const gradient = reduceTo(factor, operand.shape);
+        if (OP === 'ADD') return reduceTo(dy, operand.shape, operand.dtype);
+        // Summed in f32, and rounded once.
+        const repeated = !sameShape(operand.shape, shape);
+        const factor = Tensor.empty(shape, repeated ? 'f32' : operand.dtype);
+        backward(
+          { OP, SAME, SIDE, ...types, DyElem: dy.dtype, OutElem: factor.dtype },
+          { a, b, dy, out: factor },
+          params,
+          n,
+        );
+        const gradient = reduceTo(factor, operand.shape, operand.dtype);
         if (gradient !== factor) factor.free(op);
         return gradient;
       }),

@@ -27,7 +27,7 @@ const alignRight = (values: readonly number[]): number[] => [
   ...values,
 ];
 
-/** Copies a box of extents `shape` from x (offset, strides) to y (offset, strides). */
+/** Copies a box of extents `shape` from x (offset, strides) to y (offset, strides), which is of x's type. */
 export function copyBox(
   shape: Shape,
   x: Tensor,
@@ -51,7 +51,7 @@ export function copyBox(
   };
   for (const [i, stride] of alignRight(from.strides).entries()) params[`f${i}`] = stride;
   for (const [i, stride] of alignRight(to.strides).entries()) params[`t${i}`] = stride;
-  box({}, { x, y }, params, n);
+  box({ Elem: x.dtype }, { x, y }, params, n);
 }
 
 /** All of a contiguous tensor. */

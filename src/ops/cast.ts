@@ -1,13 +1,23 @@
 import { convert } from '../core/convert.ts';
+import type { DType } from '../core/dtype.ts';
 import { ShapeError } from '../core/errors.ts';
 import { record } from '../core/tape.ts';
 import { Tensor } from '../core/tensor.ts';
+import { twinOf } from '../core/twin.ts';
+
+export type FloatType = 'f32' | 'f16';
+
+/** The type of floating-point operations on tensors of `dtype`; whole numbers go with f32. */
+export const floating = (dtype: DType): FloatType => (dtype === 'f16' ? 'f16' : 'f32');
+
+/** What two operands meet in: f16 where both are, else f32. */
+export const commonType = (a: Tensor, b: Tensor): FloatType => (a.dtype === 'f16' ? floating(b.dtype) : 'f32');
 
 /**
  * y = x as `dtype`, f32 or f16 (rounded to a neighbour, beyond ±65,520 infinite); x itself where it is of that type. The gradient
  * is dy as x's type. Saves nothing. Throws ShapeError for whole numbers. Source: PyTorch's `Tensor.to`.
  */
-export function cast(x: Tensor, dtype: 'f32' | 'f16'): Tensor {
+export function cast(x: Tensor, dtype: FloatType): Tensor {
   if (x.dtype !== 'f32' && x.dtype !== 'f16') {
     throw new ShapeError(`cast: x is ${x.dtype}; only f32 and f16 become one another.`);
   }
@@ -15,9 +25,21 @@ export function cast(x: Tensor, dtype: 'f32' | 'f16'): Tensor {
   const y = Tensor.empty(x.shape, dtype);
   convert(x, y);
   const before = x.dtype;
-  return record(y, [x], (dy) => {
+  const backward = (dy: Tensor) => {
     const dx = Tensor.empty(x.shape, before);
     convert(dy, dx);
     return [dx];
-  });
+  };
+  return record(y, [x], backward, [], []);
+}
+
+/**
+ * The values of a weight as `dtype`, and the tensor that its gradient belongs to. Where an optimizer keeps a copy of that type,
+ * nothing is computed and the gradient goes straight to the weight, in f32; else it goes by way of a `cast`.
+ */
+export function weightAs(w: Tensor, dtype: FloatType): { values: Tensor; owner: Tensor } {
+  const twin = twinOf(w);
+  if (twin?.dtype === dtype && w.dtype !== dtype) return { values: twin, owner: w };
+  const values = cast(w, dtype);
+  return { values, owner: values };
 }

@@ -17,7 +17,7 @@ export function dropout(x: Tensor, p: number, { training }: { training: boolean 
     throw new ConfigError(`dropout: p is ${p}; it is a probability from 0 up to, not including, 1.`);
   if (!training || p === 0) return x;
   // All of the last four, too: a tensor's memory is whole fours.
-  const { consts, n, threads } = walkOver(4 * Math.ceil(x.size / 4));
+  const { consts, n, threads } = walkOver(4 * Math.ceil(x.size / 4), x.dtype);
   const params = { n, draw: nextDraw(), p };
   const step = stepStorage();
   const y = x.emptyLike();

@@ -1,3 +1,5 @@
+import { convert } from '../core/convert.ts';
+import { type DType, wgslType } from '../core/dtype.ts';
 import { kernel } from '../core/kernel.ts';
 import { type Shape, sameShape, sizeOf } from '../core/shape.ts';
 import { gradientFor, knownToSumToZero } from '../core/tape.ts';
@@ -12,9 +14,16 @@ export type FoldOp = 'SUM' | 'MAX' | 'MIN';
 
 /**
  * Folds `axes` of x to extent 1, run by run of neighbouring axes. No tape. `scale` multiplies a sum; the result goes to `into`
- * where there is one, and keeps its shape.
+ * where there is one, and keeps its shape. It is of x's type if not given; what is stored on the way is f32.
  */
-export function fold(OP: FoldOp, x: Tensor, axes: readonly number[], scale = 1, into?: Tensor): Tensor {
+export function fold(
+  OP: FoldOp,
+  x: Tensor,
+  axes: readonly number[],
+  scale = 1,
+  into?: Tensor,
+  dtype = into?.dtype ?? x.dtype,
+): Tensor {
   const shape = [...x.shape];
   let result = x;
   for (let last = shape.length - 1; last >= 0; last--) {
@@ -23,32 +32,43 @@ export function fold(OP: FoldOp, x: Tensor, axes: readonly number[], scale = 1, 
     while (axes.includes(first - 1)) first--;
     const outer = sizeOf(shape.slice(0, first));
     const width = sizeOf(shape.slice(last + 1));
-    const types = width % 4 === 0 ? { Elem: 'vec4f', Bits: 'vec4u' } : { Elem: 'f32', Bits: 'u32' };
+    const fours = width % 4 === 0 ? 4 : 1;
+    const types = { Vec: wgslType('f32', fours), Bits: wgslType('u32', fours) };
     const inner = width % 4 === 0 ? width / 4 : width;
     let length = sizeOf(shape.slice(first, last + 1));
     shape.fill(1, first, last + 1);
     const final = !axes.some((axis) => axis < first);
     do {
       const parts = Math.ceil(length / CHUNK);
-      const out = parts > 1 ? Tensor.empty([outer, parts, width]) : final && into ? into : Tensor.empty(shape);
+      const ends = final && parts === 1;
+      const out = ends ? (into ?? Tensor.empty(shape, dtype)) : Tensor.empty(parts > 1 ? [outer, parts, width] : shape);
       const n = outer * parts * inner;
-      const params = { n, parts, length, inner, scale: final && parts === 1 ? scale : 1 };
-      stage({ ...types, OP, CHUNK }, { x: result, out }, params, n);
+      const params = { n, parts, length, inner, scale: ends ? scale : 1 };
+      const stored = { Elem: wgslType(result.dtype, fours), OutElem: wgslType(out.dtype, fours) };
+      stage({ ...types, ...stored, OP, CHUNK }, { x: result, out }, params, n);
       if (result !== x) result.free('the reduction');
       result = out;
       length = parts;
     } while (length > 1);
     last = first;
   }
-  return result === x ? x.detach() : result;
+  if (result !== x) return result;
+  // No axis to fold.
+  if (!into && dtype === x.dtype) return x.detach();
+  const y = into ?? Tensor.empty(shape, dtype);
+  convert(x, y);
+  return y;
 }
 
-/** Sums x over the dimensions in which `shape` was repeated to become x's shape: the gradient of broadcasting. No tape. */
-export function reduceTo(x: Tensor, shape: Shape): Tensor {
-  if (sameShape(x.shape, shape)) return x;
+/**
+ * Sums x over the dimensions in which `shape` was repeated to become x's shape: the gradient of broadcasting, as `dtype`. x itself
+ * where it is that already. No tape.
+ */
+export function reduceTo(x: Tensor, shape: Shape, dtype: DType): Tensor {
+  if (sameShape(x.shape, shape) && x.dtype === dtype) return x;
   const lead = x.shape.length - shape.length;
   const axes = x.shape.map((_, i) => i).filter((i) => i < lead || (shape[i - lead] === 1 && x.shape[i] !== 1));
-  const reduced = fold('SUM', x, axes);
+  const reduced = fold('SUM', x, axes, 1, undefined, dtype);
   const result = reduced.view(shape);
   reduced.free('the reduction');
   return result;

@@ -2,6 +2,7 @@ import { ShapeError } from '../core/errors.ts';
 import { showShape } from '../core/shape.ts';
 import { record } from '../core/tape.ts';
 import { Tensor } from '../core/tensor.ts';
+import { cast, commonType } from './cast.ts';
 import { multiply } from './matrix/multiply.ts';
 
 export interface MatmulOptions {
@@ -14,19 +15,25 @@ export interface MatmulOptions {
 /**
  * Matrix product c = op(a)·op(b), op the transpose where asked for.
  *
- * a [M,K] ([K,M] with transposeA), b [K,N] ([N,K] with transposeB) → c [M,N]. Saves a and b. Throws ShapeError when the inner
- * extents differ.
+ * a [M,K] ([K,M] with transposeA), b [K,N] ([N,K] with transposeB) → c [M,N]. Saves a and b. f16 where
+ * both are, else f32. Throws ShapeError when the inner extents differ.
  */
-export function matmul(a: Tensor, b: Tensor, { transposeA = false, transposeB = false }: MatmulOptions = {}): Tensor {
-  if (a.shape.length !== 2 || b.shape.length !== 2) {
-    throw new ShapeError(`matmul: ${showShape(a.shape)} and ${showShape(b.shape)}; both must be matrices.`);
+export function matmul(
+  left: Tensor,
+  right: Tensor,
+  { transposeA = false, transposeB = false }: MatmulOptions = {},
+): Tensor {
+  if (left.shape.length !== 2 || right.shape.length !== 2) {
+    throw new ShapeError(`matmul: ${showShape(left.shape)} and ${showShape(right.shape)}; both must be matrices.`);
   }
-  const [M, K] = (transposeA ? [...a.shape].reverse() : a.shape) as [number, number];
-  const [inner, N] = (transposeB ? [...b.shape].reverse() : b.shape) as [number, number];
+  const [M, K] = (transposeA ? [...left.shape].reverse() : left.shape) as [number, number];
+  const [inner, N] = (transposeB ? [...right.shape].reverse() : right.shape) as [number, number];
   if (K !== inner) {
     throw new ShapeError(`matmul: op(a) is [${M},${K}] but op(b) is [${inner},${N}]; the inner extents must be equal.`);
   }
-  const c = multiply(a, b, null, Tensor.empty([M, N]), { M, N, K, transposeA, transposeB });
+  const dtype = commonType(left, right);
+  const [a, b] = [cast(left, dtype), cast(right, dtype)];
+  const c = multiply(a, b, null, Tensor.empty([M, N], dtype), { M, N, K, transposeA, transposeB });
   return record(c, [a, b], (dc, needs) => [
     // op(a) gets dc·op(b)ᵀ; stored transposed, that is op(b)·dcᵀ.
     needs[0]

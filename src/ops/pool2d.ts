@@ -1,3 +1,4 @@
+import { wgslType } from '../core/dtype.ts';
 import { ShapeError } from '../core/errors.ts';
 import { kernel } from '../core/kernel.ts';
 import { expectPositive, type Pair, pair, showShape, windowOutput } from '../core/shape.ts';
@@ -42,10 +43,11 @@ function images(op: string, x: Tensor): [number, number, number, number] {
 }
 
 /** Kernels take four channels at once where their number allows it. */
-const elementsOf = (c: number) =>
-  c % 4 === 0
-    ? { types: { Elem: 'vec4f', Vec: 'vec4f', Index: 'vec4u' }, columns: c / 4 }
-    : { types: { Elem: 'f32', Vec: 'f32', Index: 'u32' }, columns: c };
+const elementsOf = ({ dtype }: Tensor, c: number) => {
+  const width = c % 4 === 0 ? 4 : 1;
+  const types = { Elem: wgslType(dtype, width), Vec: wgslType('f32', width), Index: wgslType('u32', width) };
+  return { types, columns: c / width };
+};
 
 /** Invocations for a tensor of the plan: one an element of its kernels. */
 const invocations = (tensor: Tensor, { params }: Plan): number => (tensor.size / tensor.shape[3]!) * params.c;
@@ -70,7 +72,7 @@ function windows(op: string, x: Tensor, { kernel: side, stride = side, padding =
   }
   const p = windowOutput(op, h, K, STRIDE_H, PAD_H);
   const q = windowOutput(op, w, L, STRIDE_W, PAD_W);
-  const { types, columns } = elementsOf(c);
+  const { types, columns } = elementsOf(x, c);
   const consts = { ...types, K, L, STRIDE_H, STRIDE_W, PAD_H, PAD_W };
   const inside = PAD_H === 0 && PAD_W === 0;
   const tiles = inside && STRIDE_H === K && STRIDE_W === L && p * K === h && q * L === w;
@@ -82,7 +84,7 @@ function adaptive(op: string, x: Tensor, output: Pair): Plan {
   const [n, h, w, c] = images(op, x);
   const [p, q] = pair(output);
   expectPositive(op, 'the output size', [p, q]);
-  const { types, columns } = elementsOf(c);
+  const { types, columns } = elementsOf(x, c);
   const params = { n, h, w, c: columns, p, q, ...strips(x, q) };
   const consts = { ...types, ADAPTIVE: true };
   return { consts, params, shape: [n, p, q, c], inside: false, tiles: false, area: h * w };
@@ -93,7 +95,7 @@ const WORDS = { WINNERS: 'lib/winners_words.wgsl' };
 
 function maxPool(x: Tensor, plan: Plan): Tensor {
   const { params, shape, inside, tiles, area } = plan;
-  const y = Tensor.empty(shape);
+  const y = Tensor.empty(shape, x.dtype);
   const packed = shape[3]! % 4 === 0 && !plan.consts.ADAPTIVE && area <= 256;
   const winner = Tensor.empty([packed ? y.size / 4 : y.size], 'u32');
   const consts = { ...plan.consts, ...(packed ? BYTES : { ...WORDS, Winners: plan.consts.Index! }) };
@@ -112,7 +114,7 @@ function maxPool(x: Tensor, plan: Plan): Tensor {
 function averagePool(x: Tensor, plan: Plan): Tensor {
   const { params, shape } = plan;
   const consts = { ...plan.consts, ...WORDS, Winners: plan.consts.Index! };
-  const y = Tensor.empty(shape);
+  const y = Tensor.empty(shape, x.dtype);
   averageForward(consts, { x, y }, params, invocations(y, plan));
   const backward = (dy: Tensor) => {
     const dx = x.emptyLike();

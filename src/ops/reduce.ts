@@ -2,6 +2,7 @@ import { resolveAxes, type Shape, sizeOf } from '../core/shape.ts';
 import { record } from '../core/tape.ts';
 import type { Tensor } from '../core/tensor.ts';
 import { div, equal, mul } from './binary.ts';
+import { cast, floating } from './cast.ts';
 import { fold } from './fold.ts';
 import { expand } from './reshape.ts';
 
@@ -42,8 +43,8 @@ function extreme(OP: 'MAX' | 'MIN', op: string) {
     return record(y, [x], (dy) => {
       const kept = withAxes(x.shape, over);
       const mask = equal(x, y.view(kept));
-      const count = fold('SUM', mask, over).view(kept);
-      return [mul(mask, div(dy.view(kept), count))];
+      const count = fold('SUM', mask, over, 1, undefined, 'f32').view(kept);
+      return [cast(mul(mask, div(dy.view(kept), count)), floating(x.dtype))];
     });
   };
 }

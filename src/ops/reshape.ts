@@ -3,6 +3,7 @@ import { resolveAxes, type Shape, showShape, sizeOf, stridesOf } from '../core/s
 import { record } from '../core/tape.ts';
 import { Tensor } from '../core/tensor.ts';
 import { broadcastStrides, copyBox, corner, whole } from './box.ts';
+import { floating } from './cast.ts';
 import { reduceTo } from './fold.ts';
 
 /** The same elements in another shape; one extent may be −1 and is computed. Shares x's memory. Throws ShapeError if they do not fit. */
@@ -23,7 +24,7 @@ export const flatten = (x: Tensor): Tensor => reshape(x, [x.shape[0]!, -1]);
 
 /** Repeats x along its dimensions of extent 1 (and new leading ones) up to `shape`. The gradient sums the repeats. */
 export function expand(x: Tensor, shape: Shape): Tensor {
-  const y = Tensor.empty(shape);
+  const y = Tensor.empty(shape, x.dtype);
   const fits =
     x.shape.length <= shape.length &&
     x.shape.every((extent, i) => extent === 1 || extent === shape[i + shape.length - x.shape.length]);
@@ -35,7 +36,7 @@ export function expand(x: Tensor, shape: Shape): Tensor {
     y,
     whole(shape),
   );
-  return record(y, [x], (dy) => [reduceTo(dy, x.shape)]);
+  return record(y, [x], (dy) => [reduceTo(dy, x.shape, x.dtype)]);
 }
 
 /** y's dimension i is x's dimension `order[i]`. */
@@ -47,7 +48,7 @@ export function permute(x: Tensor, order: readonly number[]): Tensor {
   }
   const strides = stridesOf(x.shape);
   const shape = order.map((axis) => x.shape[axis]!);
-  const y = Tensor.empty(shape);
+  const y = Tensor.empty(shape, x.dtype);
   copyBox(shape, x, { offset: 0, strides: order.map((axis) => strides[axis]!) }, y, whole(shape));
   return record(y, [x], (dy) => [
     permute(
@@ -63,10 +64,10 @@ export function slice(x: Tensor, starts: readonly number[], sizes: Shape): Tenso
   if (!fits || starts.some((start, i) => start < 0 || sizes[i]! < 1 || start + sizes[i]! > x.shape[i]!)) {
     throw new ShapeError(`slice: [${starts}] + ${showShape(sizes)} is not inside of ${showShape(x.shape)}.`);
   }
-  const y = Tensor.empty(sizes);
+  const y = Tensor.empty(sizes, x.dtype);
   copyBox(sizes, x, corner(x.shape, starts), y, whole(sizes));
   return record(y, [x], (dy) => {
-    const dx = Tensor.zeros(x.shape);
+    const dx = Tensor.zeros(x.shape, x.dtype);
     copyBox(sizes, dy, whole(sizes), dx, corner(x.shape, starts));
     return [dx];
   });
@@ -82,7 +83,7 @@ export function pad(x: Tensor, before: readonly number[], after: readonly number
     );
   }
   const shape = x.shape.map((extent, i) => before[i]! + extent + after[i]!);
-  const y = Tensor.full(shape, value);
+  const y = Tensor.full(shape, value, floating(x.dtype));
   copyBox(x.shape, x, whole(x.shape), y, corner(shape, before));
   return record(y, [x], (dy) => [slice(dy, before, x.shape)]);
 }
@@ -92,7 +93,9 @@ export function concat(tensors: readonly Tensor[], axis: number): Tensor {
   const [first] = tensors;
   if (!first) throw new ShapeError('concat: give it at least one tensor.');
   const [at] = resolveAxes('concat', first.shape, axis) as [number];
-  for (const { shape } of tensors) {
+  for (const { shape, dtype } of tensors) {
+    if (dtype !== first.dtype)
+      throw new ShapeError(`concat: ${first.dtype} and ${dtype} do not join; cast one of them.`);
     if (shape.length !== first.shape.length || shape.some((extent, i) => i !== at && extent !== first.shape[i])) {
       throw new ShapeError(
         `concat: ${tensors.map((t) => showShape(t.shape)).join(' and ')} differ outside of axis ${axis}.`,
@@ -100,7 +103,7 @@ export function concat(tensors: readonly Tensor[], axis: number): Tensor {
     }
   }
   const shape = first.shape.map((extent, i) => (i === at ? tensors.reduce((sum, t) => sum + t.shape[at]!, 0) : extent));
-  const y = Tensor.empty(shape);
+  const y = Tensor.empty(shape, first.dtype);
   let start = 0;
   const starts = tensors.map((t) => {
     const from = shape.map((_, i) => (i === at ? start : 0));

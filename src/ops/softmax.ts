@@ -3,6 +3,7 @@ import { kernel } from '../core/kernel.ts';
 import { showShape } from '../core/shape.ts';
 import { record } from '../core/tape.ts';
 import { Tensor } from '../core/tensor.ts';
+import { cast, floating } from './cast.ts';
 import { columnOf } from './columns.ts';
 
 const forward = kernel('softmax', 'forward');
@@ -16,17 +17,20 @@ const rowsOf = (x: Tensor) => {
   return { n: x.size / c, c, smoothing: 0, scale: 1, block: 1 };
 };
 
+/** Within it all is f32, what it saves too. */
 const softmaxOf =
   (LOG: boolean) =>
-  (x: Tensor): Tensor => {
+  (given: Tensor): Tensor => {
+    const x = cast(given, 'f32');
     const params = rowsOf(x);
     const y = x.emptyLike();
     forward({ LOG }, { x, out: y }, params, params.n);
-    return record(y, [x], (dy) => {
+    const result = record(y, [x], (dy) => {
       const dx = x.emptyLike();
       backward({ LOG }, { y, dy, out: dx }, params, params.n);
       return [dx];
     });
+    return cast(result, floating(given.dtype));
   };
 
 /** exp(x_c)/Σ exp(x) over the last dimension. Saves the result. */
@@ -48,13 +52,14 @@ export interface CrossEntropyOptions {
  *   loss_n = (1 − ε)·w_t·(−log p_t) + ε/C·Σ_c w_c·(−log p_c),  p = softmax(x_n), t = labels[n]
  *
  * x [N,C], labels u32 [N] → [1] (mean, sum) or [N] (none). Saves x. A label of C or more marks a row that counts nothing; the
- * unweighted mean still divides by N. Throws ShapeError when the shapes differ. Source: PyTorch's `cross_entropy`.
+ * unweighted mean still divides by N. All of it is f32, f16 logits are cast first. Throws ShapeError when the shapes differ. Source: PyTorch's `cross_entropy`.
  */
 export function crossEntropy(
-  x: Tensor,
+  logits: Tensor,
   labels: Tensor,
   { labelSmoothing = 0, weight, reduction = 'mean' }: CrossEntropyOptions = {},
 ): Tensor {
+  const x = cast(logits, 'f32');
   const { n, c } = rowsOf(x);
   if (x.shape.length !== 2 || labels.size !== n || labels.dtype !== 'u32') {
     throw new ShapeError(

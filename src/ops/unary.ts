@@ -11,7 +11,7 @@ const unary =
   (OP: string) =>
   (x: Tensor): Tensor => {
     const y = x.emptyLike();
-    const { consts, n, threads } = walkOver(x.size);
+    const { consts, n, threads } = walkOver(x.size, x.dtype);
     forward({ OP, ...consts }, { x, out: y }, { n }, threads);
     const gradient = (dy: Tensor) => {
       const dx = x.emptyLike();

@@ -1,3 +1,4 @@
+import { wgslType } from '../core/dtype.ts';
 import { ShapeError } from '../core/errors.ts';
 import { kernel } from '../core/kernel.ts';
 import { expectPositive, type Pair, pair, showShape } from '../core/shape.ts';
@@ -21,11 +22,11 @@ export function upsampleNearest2d(x: Tensor, factor: Pair): Tensor {
   const [n, h, w, c] = x.shape as [number, number, number, number];
   const [FACTOR_H, FACTOR_W] = pair(factor);
   expectPositive('upsampleNearest2d', 'the factors', [FACTOR_H, FACTOR_W]);
-  const vectors = c % 4 === 0;
-  const columns = vectors ? c / 4 : c;
-  const consts = { Elem: vectors ? 'vec4f' : 'f32', FACTOR_H, FACTOR_W };
+  const width = c % 4 === 0 ? 4 : 1;
+  const columns = c / width;
+  const consts = { Elem: wgslType(x.dtype, width), Vec: wgslType('f32', width), FACTOR_H, FACTOR_W };
   const params = { n, h, w, c: columns };
-  const y = Tensor.empty([n, h * FACTOR_H, w * FACTOR_W, c]);
+  const y = Tensor.empty([n, h * FACTOR_H, w * FACTOR_W, c], x.dtype);
   forward(consts, { x, out: y }, params, (y.size / c) * columns);
   return record(y, [x], (dy) => {
     const dx = x.emptyLike();

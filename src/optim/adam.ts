@@ -1,14 +1,14 @@
 import { kernel } from '../core/kernel.ts';
 import { stepStorage } from '../core/stepbuffer.ts';
 import type { Tensor } from '../core/tensor.ts';
-import { Optimizer, type ParamGroup, type StepValues, type UpdateRange } from './optimizer.ts';
+import { Optimizer, type OptimizerOptions, type ParamGroup, type StepValues, type UpdateRange } from './optimizer.ts';
 
 const update = kernel('optimizer', 'adam');
+const updateScaled = kernel('optimizer', 'adam_scaled');
 
-export interface AdamOptions {
+export interface AdamOptions extends OptimizerOptions {
   beta2?: number;
   eps?: number;
-  weightDecay?: number;
 }
 
 /**
@@ -27,23 +27,29 @@ export class Adam extends Optimizer {
 
   constructor(
     params: Iterable<Tensor> | readonly ParamGroup[],
-    { beta2 = 0.999, eps = 1e-8, weightDecay = 0 }: AdamOptions = {},
+    { beta2 = 0.999, eps = 1e-8, ...options }: AdamOptions = {},
   ) {
-    super(params, weightDecay, 2);
+    super(params, options, 2);
     this.beta2 = beta2;
     this.eps = eps;
   }
 
   protected override extraHyper({ momentum }: StepValues): number[] {
-    return [this.beta2, 1 - momentum ** this.steps, 1 - this.beta2 ** this.steps, this.eps, 1 - this.beta2];
+    // Which updates count is known on the GPU alone, where a loss scale decides: there it takes the logarithms.
+    const corrections = [momentum, this.beta2].map((beta) =>
+      this.lossScale ? Math.max(Math.log(beta), -100) : 1 - beta ** this.steps,
+    );
+    return [this.beta2, ...corrections, this.eps, 1 - this.beta2];
   }
 
   protected override update(range: UpdateRange): void {
-    const { parameters, gradients, state, firstBlock, count, consts, threads } = range;
+    const { parameters, gradients, state, scaled, firstBlock, count, threads } = range;
     const [m, v] = state as [UpdateRange['parameters'], UpdateRange['parameters']];
     const operands = { step: stepStorage(), group_of: this.groupTable, gradient: gradients, p: parameters, m, v };
+    const consts = { DECOUPLED: this.decoupled, ...range.consts };
     const params = { n: count, at: this.hyper.at, first_block: firstBlock };
-    update({ DECOUPLED: this.decoupled, ...consts }, operands, params, threads);
+    if (scaled) updateScaled({ ...consts, Half: 'vec4h' }, { ...operands, ...scaled }, params, threads);
+    else update(consts, operands, params, threads);
   }
 }
 

@@ -1,11 +1,13 @@
-import { Arena, BLOCK_BYTES, paddedBytes } from '../core/arena.ts';
+import { Arena, arenaLayout, BLOCK_BYTES, halvedLayout, paddedBytes } from '../core/arena.ts';
 import { ConfigError } from '../core/errors.ts';
 import { reserveStepWords, type StepSlot } from '../core/stepbuffer.ts';
 import { type GradientSlot, isFilled, setGradientSlot, tracked } from '../core/tape.ts';
 import { Tensor } from '../core/tensor.ts';
 import { assume, beforehand, effect, overwrites } from '../core/trace.ts';
+import { setTwin } from '../core/twin.ts';
 import { threadsOf } from '../core/walk.ts';
 import type { BufferRange } from '../gpu/stream.ts';
+import type { LossScale } from './lossscale.ts';
 
 /** What may change from step to step. */
 export interface StepValues {
@@ -33,6 +35,8 @@ export interface UpdateRange {
   parameters: BufferRange;
   gradients: BufferRange;
   state: readonly BufferRange[];
+  /** With a loss scale: the f16 copies of the parameters, and the state of the scale. */
+  scaled: { half: BufferRange; scale: Tensor } | null;
   firstBlock: number;
   /** Values in fours. */
   count: number;
@@ -41,26 +45,38 @@ export interface UpdateRange {
   threads: number;
 }
 
+/** What all optimizers can be told. */
+export interface OptimizerOptions {
+  weightDecay?: number;
+  /** Trains in f16: keeps f16 copies of the parameters, divides gradients by the scale and leaves out updates that overflowed. */
+  lossScale?: LossScale;
+}
+
 /**
  * Base of the optimizers. It moves the parameters into an arena and gives them gradients and state in others, so that an update
  * is one dispatch per chunk; `zeroGrad` costs nothing, since a step's first gradient overwrites its slot.
  */
 export abstract class Optimizer {
   readonly groups: readonly Required<ParamGroup>[];
-  /** Updates so far. */
+  /** Updates so far, with those that a loss scale left out. */
   steps = 0;
+  readonly lossScale: LossScale | null;
   protected readonly hyper: StepSlot;
   protected readonly groupTable: Tensor;
   private readonly parameters: Tensor[];
   private readonly slots: GradientSlot[] = [];
   private readonly gradients: Tensor[] = [];
-  private readonly arenas: { parameters: Arena; gradients: Arena; state: Arena[] };
+  private readonly arenas: { parameters: Arena; gradients: Arena; state: Arena[]; half: Arena | null };
   private readonly firstBlocks: number[] = [];
   /** Which parameters the group table lets be updated. */
   private moving = '';
 
   /** @param stateCount arenas of state: 1 for momentum, 2 for Adam's moments */
-  protected constructor(params: Iterable<Tensor> | readonly ParamGroup[], weightDecay: number, stateCount: number) {
+  protected constructor(
+    params: Iterable<Tensor> | readonly ParamGroup[],
+    { weightDecay = 0, lossScale }: OptimizerOptions,
+    stateCount: number,
+  ) {
     const list = [...params];
     const groups = list.every((entry): entry is ParamGroup => 'params' in entry)
       ? list
@@ -72,11 +88,15 @@ export abstract class Optimizer {
       throw new ConfigError('a parameter is in the optimizer twice.');
 
     const { gpu } = this.parameters[0]!.storage;
+    this.lossScale = lossScale ?? null;
     const sizes = this.parameters.map((p) => 4 * p.size);
-    const arena = () => new Arena(gpu, sizes);
-    this.arenas = { parameters: arena(), gradients: arena(), state: Array.from({ length: stateCount }, arena) };
+    const layout = arenaLayout(gpu, sizes, lossScale ? 2 * BLOCK_BYTES : BLOCK_BYTES);
+    const arena = () => new Arena(gpu, layout);
+    const half = lossScale ? new Arena(gpu, halvedLayout(layout)) : null;
+    this.arenas = { parameters: arena(), gradients: arena(), state: Array.from({ length: stateCount }, arena), half };
     for (const [i, parameter] of this.parameters.entries()) {
       parameter.moveTo(this.arenas.parameters.storage(i));
+      setTwin(parameter, half && new Tensor(half.storage(i), parameter.shape, 'f16'));
       const gradient = new Tensor(this.arenas.gradients.storage(i), parameter.shape);
       this.gradients.push(gradient);
       this.slots.push(setGradientSlot(parameter, gradient));
@@ -111,7 +131,10 @@ export abstract class Optimizer {
   /** The GPU's half of `step`: records the update with the numbers that `prepare` set. */
   apply(): void {
     this.refreshGroups();
-    for (const range of this.ranges()) this.update(range);
+    const ranges = [...this.ranges()];
+    for (const range of ranges) this.lossScale?.inspect(range, this.groupTable);
+    for (const range of ranges) this.update(range);
+    this.lossScale?.settle();
     this.zeroGrad();
   }
 
@@ -142,7 +165,9 @@ export abstract class Optimizer {
   private *ranges(): Generator<UpdateRange> {
     const { gpu } = this.parameters[0]!.storage;
     const share = SHARES[gpu.adapter.software ? 'software' : 'hardware'];
-    const most = Math.floor(gpu.limits.maxStorageBufferBindingSize / BLOCK_BYTES) * BLOCK_BYTES;
+    const { half } = this.arenas;
+    const scale = this.lossScale?.words;
+    const most = Math.floor(gpu.limits.maxStorageBufferBindingSize / (2 * BLOCK_BYTES)) * 2 * BLOCK_BYTES;
     for (const [c, { sizeBytes: all }] of this.arenas.parameters.chunks.entries()) {
       for (let offsetBytes = 0; offsetBytes < all; offsetBytes += most) {
         const sizeBytes = Math.min(most, all - offsetBytes);
@@ -151,6 +176,7 @@ export abstract class Optimizer {
           parameters: range(this.arenas.parameters),
           gradients: range(this.arenas.gradients),
           state: this.arenas.state.map(range),
+          scaled: half && scale ? { half: halfOf(range(half)), scale } : null,
           firstBlock: this.firstBlocks[c]! + offsetBytes / BLOCK_BYTES,
           count: sizeBytes / 16,
           consts: share,
@@ -180,3 +206,10 @@ export abstract class Optimizer {
     else write();
   }
 }
+
+/** The part of an f16 arena that belongs to a range of an f32 one. */
+const halfOf = ({ pool, offsetBytes, sizeBytes }: BufferRange): BufferRange => ({
+  pool,
+  offsetBytes: offsetBytes / 2,
+  sizeBytes: sizeBytes / 2,
+});

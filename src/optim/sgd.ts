@@ -1,12 +1,12 @@
 import { kernel } from '../core/kernel.ts';
 import { stepStorage } from '../core/stepbuffer.ts';
 import type { Tensor } from '../core/tensor.ts';
-import { Optimizer, type ParamGroup, type UpdateRange } from './optimizer.ts';
+import { Optimizer, type OptimizerOptions, type ParamGroup, type UpdateRange } from './optimizer.ts';
 
 const update = kernel('optimizer', 'sgd');
+const updateScaled = kernel('optimizer', 'sgd_scaled');
 
-export interface SgdOptions {
-  weightDecay?: number;
+export interface SgdOptions extends OptimizerOptions {
   nesterov?: boolean;
 }
 
@@ -20,16 +20,13 @@ export interface SgdOptions {
 export class SGD extends Optimizer {
   private readonly nesterov: boolean;
 
-  constructor(
-    params: Iterable<Tensor> | readonly ParamGroup[],
-    { weightDecay = 0, nesterov = false }: SgdOptions = {},
-  ) {
-    super(params, weightDecay, 1);
+  constructor(params: Iterable<Tensor> | readonly ParamGroup[], { nesterov = false, ...options }: SgdOptions = {}) {
+    super(params, options, 1);
     this.nesterov = nesterov;
   }
 
   protected override update(range: UpdateRange): void {
-    const { parameters, gradients, state, firstBlock, count, consts, threads } = range;
+    const { parameters, gradients, state, scaled, firstBlock, count, threads } = range;
     const operands = {
       step: stepStorage(),
       group_of: this.groupTable,
@@ -37,7 +34,9 @@ export class SGD extends Optimizer {
       p: parameters,
       m: state[0]!,
     };
+    const consts = { NESTEROV: this.nesterov, ...range.consts };
     const params = { n: count, at: this.hyper.at, first_block: firstBlock };
-    update({ NESTEROV: this.nesterov, ...consts }, operands, params, threads);
+    if (scaled) updateScaled({ ...consts, Half: 'vec4h' }, { ...operands, ...scaled }, params, threads);
+    else update(consts, operands, params, threads);
   }
 }

@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { ConfigError, DataError } from '../core/errors.ts';
 import { setStepCounter, stepCounter } from '../core/stepbuffer.ts';
+import type { LossScaleState } from '../optim/index.ts';
 import { loadTensors, stateTensors } from './modelfile.ts';
 import { type FileTensor, readSafetensors, toF32, writeSafetensors } from './safetensors.ts';
 import type { Position, Trainer } from './trainer.ts';
@@ -12,6 +13,8 @@ export interface CheckpointFacts {
   updates: number;
   /** Steps on the GPU, which random numbers are drawn from. */
   gpuSteps: number;
+  /** With f16. */
+  lossScale?: LossScaleState;
   /** Seconds trained in all. */
   seconds: number;
   /** Seconds of them in the running epoch. */
@@ -33,8 +36,9 @@ export async function saveCheckpoint(
   extra: Pick<CheckpointFacts, 'seconds' | 'epochSeconds' | 'best' | 'kernelPlan'>,
 ): Promise<void> {
   await trainer.settle();
-  const { position, optimizer, model } = trainer;
+  const { position, optimizer, model, lossScale } = trainer;
   const facts: CheckpointFacts = { ...extra, position, updates: optimizer.steps, gpuSteps: stepCounter() };
+  if (lossScale) facts.lossScale = await lossScale.read();
   const tensors = await stateTensors(model, optimizer.steps);
   const names = [...model.parameters().keys()];
   for (const [k, state] of optimizer.state().entries()) {
@@ -67,6 +71,10 @@ export function loadCheckpoint(path: string, trainer: Trainer): CheckpointFacts 
         );
       tensor.write(toF32(saved));
     }
+  }
+  if (trainer.lossScale) {
+    if (!facts.lossScale) throw new DataError(`${path}: has no loss scale, so it is no checkpoint of a run in f16.`);
+    trainer.lossScale.restore(facts.lossScale);
   }
   optimizer.steps = facts.updates;
   setStepCounter(facts.gpuSteps);

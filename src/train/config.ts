@@ -27,4 +27,6 @@ export interface TrainConfig {
   labelSmoothing: number;
   augment: AugmentationName;
   seed: number;
+  /** f16: activations, and copies of the weights; the loss is scaled. */
+  precision: 'f32' | 'f16';
 }

@@ -108,7 +108,7 @@ export class Run {
     } finally {
       this.progress.stop();
     }
-    const result = this.result(status);
+    const result = { ...this.result(status), ...(await this.scaling()) };
     if (status === 'diverged') await this.keepLastGood();
     if (this.rows.length > 0) {
       const verdicts = this.bestVerdicts ?? (await this.judgeBest());
@@ -256,6 +256,11 @@ export class Run {
     return (steps * batch * accumulate * 1000) / (performance.now() - this.startedMs);
   }
 
+  private async scaling(): Promise<Pick<RunResult, 'lossScale'>> {
+    const state = await this.trainer.lossScale?.read();
+    return state ? { lossScale: { scale: state.scale, skippedUpdates: state.skipped } } : {};
+  }
+
   private result(status: RunResult['status']): RunResult {
     const best = this.rows.find(({ epoch }) => epoch === this.best?.epoch);
     const trained = this.rows.reduce((sum, row) => sum + row.imagesPerSecond * row.seconds, 0);
@@ -310,7 +315,7 @@ function checkFits(gpu: Gpu, config: TrainConfig, options: ModelOptions): void {
     );
   }
   const limit = Math.min(gpu.limits.maxStorageBufferBindingSize, gpu.limits.maxBufferSize);
-  const perImage = activationBytes(config.arch, options);
+  const perImage = activationBytes(config.arch, options) / (config.precision === 'f16' ? 2 : 1);
   if (perImage * config.batch <= limit) return;
   const fits = Math.floor(limit / perImage);
   const mend =

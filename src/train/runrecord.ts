@@ -73,6 +73,8 @@ export interface RunResult {
   seconds: number;
   imagesPerSecond: number;
   peakGpuBytes: number;
+  /** With f16: the loss scale at the end, and the updates that were left out for an overflow. */
+  lossScale?: { scale: number; skippedUpdates: number };
 }
 
 /** Writes run.json, whole or not at all. Throws what the file system throws. */

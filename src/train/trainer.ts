@@ -4,6 +4,7 @@ import { rehearse } from '../core/step.ts';
 import { Tensor } from '../core/tensor.ts';
 import { AUGMENTATIONS, type Augmentation, Batches, type Normalisation } from '../data/batches.ts';
 import type { ImageSet } from '../data/dataset.ts';
+import { currentGpu } from '../gpu/gpu.ts';
 import type { Module } from '../nn/index.ts';
 import * as ops from '../ops/index.ts';
 import {
@@ -11,6 +12,7 @@ import {
   AdamW,
   constantRate,
   cosine,
+  LossScale,
   type Optimizer,
   oneCycle,
   Plateau,
@@ -88,6 +90,8 @@ type Pass = (indices: Uint32Array, rates: Rates | null) => Promise<void>;
 export class Trainer {
   readonly model: Module;
   readonly optimizer: Optimizer;
+  /** With f16. */
+  readonly lossScale: LossScale | null;
   readonly stepsPerEpoch: number;
   position: Position = { epoch: 0, step: 0, sums: noSums(), plateau: new Plateau().state };
   private readonly config: TrainConfig;
@@ -105,11 +109,12 @@ export class Trainer {
   private failure: unknown;
 
   constructor({ model, config, train, valid, normalisation }: TrainerParts, classes: number) {
+    checkPrecision(config);
     this.model = model;
     this.config = config;
     this.classes = classes;
     const size = config.size ?? train.side;
-    const shared = { size, channels: config.channels, normalisation };
+    const shared = { size, channels: config.channels, normalisation, dtype: config.precision };
     const augmentation: Augmentation | undefined = AUGMENTATIONS[config.augment];
     if (!augmentation)
       throw new ConfigError(
@@ -124,7 +129,8 @@ export class Trainer {
       );
     }
     this.schedule = scheduleOf(config, this.stepsPerEpoch);
-    this.optimizer = optimizerOf(config, model);
+    this.lossScale = config.precision === 'f16' ? new LossScale() : null;
+    this.optimizer = optimizerOf(config, model, this.lossScale);
     this.tally = new Tally(config.batch, TALLY_BATCHES);
   }
 
@@ -194,9 +200,9 @@ export class Trainer {
       },
       () => {
         const { x, labels } = this.train.gather();
-        const logits = this.model.forward(x);
+        const logits = ops.cast(this.model.forward(x), 'f32');
         const loss = ops.crossEntropy(logits, labels, { labelSmoothing });
-        loss.backward(Tensor.full([1], 1 / accumulate));
+        loss.backward(this.lossScale?.gradient(1 / accumulate) ?? Tensor.full([1], 1 / accumulate));
         this.tally.write(logits, labels, labelSmoothing);
         if (last) this.optimizer.apply();
       },
@@ -283,6 +289,16 @@ export class Trainer {
   }
 }
 
+/** Refuses f16 where the adapter cannot compute in it. */
+function checkPrecision({ precision }: TrainConfig): void {
+  const { adapter } = currentGpu();
+  if (precision === 'f16' && !adapter.features.has('shader-f16')) {
+    throw new ConfigError(
+      `--precision f16: ${adapter.name} has no shader-f16. Use --precision f32, or an adapter that has it (\`dawngrad info\` lists features).`,
+    );
+  }
+}
+
 /** The momentum at one-cycle's peak: 0.1 below the start, as fast.ai's 0.95 and 0.85. */
 const lowered = (momentum: number): number => Math.max(0, Number((momentum - 0.1).toFixed(6)));
 
@@ -299,8 +315,13 @@ function scheduleOf(config: TrainConfig, stepsPerEpoch: number): Schedule {
   return config.warmup > 0 ? warmUp(schedule, Math.round(config.warmup * stepsPerEpoch)) : schedule;
 }
 
-function optimizerOf({ optimizer, weightDecay, nesterov }: TrainConfig, model: Module): Optimizer {
+function optimizerOf(
+  { optimizer, weightDecay, nesterov }: TrainConfig,
+  model: Module,
+  lossScale: LossScale | null,
+): Optimizer {
   const params = model.parameters().values();
-  if (optimizer === 'sgd') return new SGD(params, { weightDecay, nesterov });
-  return optimizer === 'adam' ? new Adam(params, { weightDecay }) : new AdamW(params, { weightDecay });
+  const shared = { weightDecay, ...(lossScale && { lossScale }) };
+  if (optimizer === 'sgd') return new SGD(params, { ...shared, nesterov });
+  return optimizer === 'adam' ? new Adam(params, shared) : new AdamW(params, shared);
 }

@@ -8,7 +8,7 @@ import { compute, type Family } from './variant.ts';
 export const forwards: Family<ConvForward> = {
   name: 'conv2d forward',
   variants: [...tileForwards, lanesForward, plainForward],
-  key: ({ shape }) => convKey(shape),
+  key: ({ shape, x }) => convKey(shape, x.dtype),
   result: ({ y }) => y,
   on: ({ x, w, bias, y, shape }, like) => ({ x: like(x), w: like(w), bias: bias && like(bias), y: like(y), shape }),
 };
@@ -16,7 +16,7 @@ export const forwards: Family<ConvForward> = {
 export const dgrads: Family<ConvDgrad> = {
   name: 'conv2d dgrad',
   variants: [...tileDgrads, lanesDgrad, plainDgrad],
-  key: ({ shape }) => convKey(shape),
+  key: ({ shape, dy }) => convKey(shape, dy.dtype),
   result: ({ dx }) => dx,
   on: ({ dy, w, dx, shape }, like) => ({ dy: like(dy), w: like(w), dx: like(dx), shape }),
 };
@@ -24,7 +24,7 @@ export const dgrads: Family<ConvDgrad> = {
 export const wgrads: Family<ConvWgrad> = {
   name: 'conv2d wgrad',
   variants: [...tileWgrads, lanesWgrad, plainWgrad],
-  key: ({ shape }) => convKey(shape),
+  key: ({ shape, x }) => convKey(shape, x.dtype),
   result: ({ dw }) => dw,
   on: ({ x, dy, dw, shape }, like) => ({ x: like(x), dy: like(dy), dw: like(dw), shape }),
 };

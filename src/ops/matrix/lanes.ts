@@ -9,7 +9,7 @@ import {
   type Multiplication,
   productFlops,
 } from './problem.ts';
-import { elementOf, storing, sumSplits, teamFor, tileCount, tileGrid } from './team.ts';
+import { operandTypes, resultTypes, storing, sumSplits, teamFor, tileCount, tileGrid } from './team.ts';
 import type { Variant } from './variant.ts';
 
 const matmul = storing(kernel('matmul', 'main'), kernel('matmul', 'ragged'));
@@ -38,11 +38,12 @@ export const lanesMultiply: Variant<Multiplication> = {
       VEC_A,
       VEC_B,
       RAGGED_K: K % 4 !== 0,
-      AElem: elementOf(VEC_A),
-      BElem: elementOf(VEC_B),
+      ...operandTypes('A', a, VEC_A),
+      ...operandTypes('B', b, VEC_B),
+      ...resultTypes('C', c),
     };
     const params = { m: M, n: N, k: K, kSplit: K, hasBias: bias ? 1 : 0 };
-    matmul(N)(consts, { a, b, bias: bias ?? a, c }, params, tileGrid(team, M, N, 1), productFlops(product));
+    matmul(N)(consts, { a, b, bias: bias ?? a.storage, c }, params, tileGrid(team, M, N, 1), productFlops(product));
   },
 };
 
@@ -58,14 +59,21 @@ export const lanesForward: Variant<ConvForward> = {
       ROWS: team.rows,
       VEC_X: vectors,
       VEC_W: vectors,
-      XElem: elementOf(vectors),
-      WElem: elementOf(vectors),
+      ...operandTypes('X', x, vectors),
+      ...operandTypes('W', w, vectors),
+      ...resultTypes('Y', y),
     };
     const params = {
       ...{ batch: N, inH: H, inW: W, inC: C, outH: P, outW: Q, outC: K, r: R, s: S, stride, padH, padW, up: 1 },
       ...{ tapsPerSplit: R * S, hasBias: bias ? 1 : 0 },
     };
-    convolution(K)(consts, { x, w, bias: bias ?? w, y }, params, tileGrid(team, K, N * P * Q, 1), convFlops(shape));
+    convolution(K)(
+      consts,
+      { x, w, bias: bias ?? w.storage, y },
+      params,
+      tileGrid(team, K, N * P * Q, 1),
+      convFlops(shape),
+    );
   },
 };
 
@@ -78,14 +86,20 @@ export const lanesDgrad: Variant<ConvDgrad> = {
     const [VEC_X, VEC_W] = [K % 4 === 0, C % 4 === 0];
     const consts = {
       ...{ TEAM: team.include, ROWS: team.rows, DGRAD: true, UPSAMPLE: stride > 1, RAGGED: !VEC_X, VEC_X, VEC_W },
-      ...{ XElem: elementOf(VEC_X), WElem: elementOf(VEC_W) },
+      ...{ ...operandTypes('X', dy, VEC_X), ...operandTypes('W', w, VEC_W), ...resultTypes('Y', dx) },
     };
     const params = {
       ...{ batch: N, inH: P, inW: Q, inC: K, outH: H, outW: W, outC: C, r: R, s: S, stride: 1 },
       // Padding beyond the kernel makes these negative, which wraps and is meant to.
       ...{ padH: (R - 1 - padH) >>> 0, padW: (S - 1 - padW) >>> 0, up: stride, tapsPerSplit: R * S, hasBias: 0 },
     };
-    convolution(C)(consts, { x: dy, w, bias: w, y: dx }, params, tileGrid(team, C, N * H * W, 1), convFlops(shape));
+    convolution(C)(
+      consts,
+      { x: dy, w, bias: w.storage, y: dx },
+      params,
+      tileGrid(team, C, N * H * W, 1),
+      convFlops(shape),
+    );
   },
 };
 
@@ -102,14 +116,6 @@ export const lanesWgrad: Variant<ConvWgrad> = {
     const { N, H, W, C, K, R, S, P, Q, strideH: stride, padH, padW } = shape;
     const team = teamFor(dw, K);
     const [VEC_X, VEC_DY] = [C % 4 === 0, K % 4 === 0];
-    const consts = {
-      TEAM: team.include,
-      ROWS: team.rows,
-      VEC_X,
-      VEC_DY,
-      XElem: elementOf(VEC_X),
-      DyElem: elementOf(VEC_DY),
-    };
     const pixels = N * P * Q;
     const { software } = dw.storage.gpu.adapter;
     const wanted = Math.ceil((software ? BUSY.software : BUSY.hardware) / tileCount(team, K, R * S * C));
@@ -121,6 +127,10 @@ export const lanesWgrad: Variant<ConvWgrad> = {
       perSplit,
     };
     const part = splits > 1 ? Tensor.empty([splits, dw.size]) : dw;
+    const consts = {
+      ...{ TEAM: team.include, ROWS: team.rows, VEC_X, VEC_DY },
+      ...{ ...operandTypes('X', x, VEC_X), ...operandTypes('Dy', dy, VEC_DY), ...resultTypes('Dw', part) },
+    };
     weightGradient(C)(consts, { x, dy, dw: part }, params, tileGrid(team, K, R * S * C, splits), convFlops(shape));
     if (splits > 1) {
       sumSplits(part, dw, splits);

@@ -8,7 +8,7 @@ import { compute, type Family } from './variant.ts';
 export const products: Family<Multiplication> = {
   name: 'matmul',
   variants: [...tileProducts, lanesMultiply, plainMultiply],
-  key: ({ product }) => productKey(product),
+  key: ({ product, a }) => productKey(product, a.dtype),
   result: ({ c }) => c,
   on: ({ a, b, bias, c, product }, like) => ({ a: like(a), b: like(b), bias: bias && like(bias), c: like(c), product }),
 };

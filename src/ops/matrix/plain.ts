@@ -20,8 +20,9 @@ const definition = { name: 'plain', fits: () => true, rank: () => Number.POSITIV
 export const plainMultiply: Variant<Multiplication> = {
   ...definition,
   run({ a, b, bias, c, product: { M, N, K, transposeA, transposeB } }) {
-    const consts = { TRANSPOSE_A: transposeA, TRANSPOSE_B: transposeB, HAS_BIAS: bias !== null };
-    multiply(consts, { a, b, bias: bias ?? b, c }, { M, N, K }, M * N);
+    const types = { AElem: a.dtype, BElem: b.dtype, CElem: c.dtype };
+    const consts = { ...types, TRANSPOSE_A: transposeA, TRANSPOSE_B: transposeB, HAS_BIAS: bias !== null };
+    multiply(consts, { a, b, bias: bias ?? b.storage, c }, { M, N, K }, M * N);
   },
 };
 
@@ -29,7 +30,13 @@ export const plainForward: Variant<ConvForward> = {
   ...definition,
   run({ x, w, bias, y, shape }) {
     const { consts, params } = layout(shape);
-    forward({ ...consts, HAS_BIAS: bias !== null }, { x, w, bias: bias ?? w, out: y }, params, y.size);
+    const types = { XElem: x.dtype, WElem: w.dtype, OutElem: y.dtype };
+    forward(
+      { ...consts, ...types, HAS_BIAS: bias !== null },
+      { x, w, bias: bias ?? w.storage, out: y },
+      params,
+      y.size,
+    );
   },
 };
 
@@ -37,7 +44,8 @@ export const plainDgrad: Variant<ConvDgrad> = {
   ...definition,
   run({ dy, w, dx, shape }) {
     const { consts, params } = layout(shape);
-    dgrad(consts, { dy, w, out: dx }, params, dx.size);
+    const types = { DyElem: dy.dtype, WElem: w.dtype, OutElem: dx.dtype };
+    dgrad({ ...consts, ...types }, { dy, w, out: dx }, params, dx.size);
   },
 };
 
@@ -45,6 +53,7 @@ export const plainWgrad: Variant<ConvWgrad> = {
   ...definition,
   run({ x, dy, dw, shape }) {
     const { consts, params } = layout(shape);
-    wgrad(consts, { dy, x, out: dw }, params, dw.size);
+    const types = { DyElem: dy.dtype, XElem: x.dtype, OutElem: dw.dtype };
+    wgrad({ ...consts, ...types }, { dy, x, out: dw }, params, dw.size);
   },
 };

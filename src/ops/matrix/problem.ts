@@ -1,3 +1,4 @@
+import type { DType } from '../../core/dtype.ts';
 import type { Tensor } from '../../core/tensor.ts';
 
 /** What is multiplied: c [M,N] = op(a)·op(b) over K terms. */
@@ -11,7 +12,7 @@ export interface Product {
   transposeB: boolean;
 }
 
-/** c = op(a)·op(b) (+ bias [N]). */
+/** c = op(a)·op(b) (+ bias [N]). a and b are of one type, f32 or f16; the bias is f32; c is of either. */
 export interface Multiplication {
   a: Tensor;
   b: Tensor;
@@ -37,7 +38,7 @@ export interface ConvShape {
   padW: number;
 }
 
-/** y = x ⋆ w (+ bias [K]). */
+/** y = x ⋆ w (+ bias [K]). x and w are of one type, f32 or f16, and so is y; the bias is f32. */
 export interface ConvForward {
   x: Tensor;
   w: Tensor;
@@ -46,7 +47,7 @@ export interface ConvForward {
   shape: ConvShape;
 }
 
-/** dx from dy and w. */
+/** dx from dy and w, all of one type. */
 export interface ConvDgrad {
   dy: Tensor;
   w: Tensor;
@@ -54,7 +55,7 @@ export interface ConvDgrad {
   shape: ConvShape;
 }
 
-/** dw from x and dy. */
+/** dw from x and dy, which are of one type; dw is f32, or of theirs. */
 export interface ConvWgrad {
   x: Tensor;
   dy: Tensor;
@@ -68,10 +69,12 @@ export const productFlops = ({ M, N, K }: Product): number => 2 * M * N * K;
 /** Multiplications and additions of a convolution or either of its gradients, padding counted. */
 export const convFlops = ({ N, P, Q, K, R, S, C }: ConvShape): number => 2 * N * P * Q * K * R * S * C;
 
-export const productKey = ({ M, N, K, transposeA, transposeB }: Product): string =>
-  `${M}×${N}×${K}${transposeA ? ' aᵀ' : ''}${transposeB ? ' bᵀ' : ''}`;
+const suffix = (dtype: DType): string => (dtype === 'f32' ? '' : ` ${dtype}`);
+
+export const productKey = ({ M, N, K, transposeA, transposeB }: Product, dtype: DType): string =>
+  `${M}×${N}×${K}${transposeA ? ' aᵀ' : ''}${transposeB ? ' bᵀ' : ''}${suffix(dtype)}`;
 
 /** The extents in the order of x and w, then what is not 1×1, 1 and 0. */
-export function convKey({ N, H, W, C, K, R, S, strideH, strideW, padH, padW }: ConvShape): string {
-  return `${N}×${H}×${W}×${C} → ${K}, ${R}×${S}, stride ${strideH}×${strideW}, padding ${padH}×${padW}`;
+export function convKey({ N, H, W, C, K, R, S, strideH, strideW, padH, padW }: ConvShape, dtype: DType): string {
+  return `${N}×${H}×${W}×${C} → ${K}, ${R}×${S}, stride ${strideH}×${strideW}, padding ${padH}×${padW}${suffix(dtype)}`;
 }

@@ -1,3 +1,4 @@
+import { wgslType } from '../../core/dtype.ts';
 import { type Kernel, kernel } from '../../core/kernel.ts';
 import type { Tensor } from '../../core/tensor.ts';
 import type { Adapter } from '../../gpu/gpu.ts';
@@ -55,8 +56,17 @@ export const storing =
   (extent: number): Kernel =>
     extent % 4 === 0 ? main : ragged;
 
-/** The element type that an operand is read as. */
-export const elementOf = (vectors: boolean): string => (vectors ? 'vec4f' : 'f32');
+/** What an operand is read as, four values at once or one: its type in memory, and the same in f32. */
+export const operandTypes = (name: string, { dtype }: Tensor, vectors: boolean): Record<string, string> => ({
+  [`${name}Elem`]: wgslType(dtype, vectors ? 4 : 1),
+  [`${name}Wide`]: wgslType('f32', vectors ? 4 : 1),
+});
+
+/** What a result is stored as by `main` and by `ragged`. */
+export const resultTypes = (name: string, { dtype }: Tensor): Record<string, string> => ({
+  [`${name}Elem`]: wgslType(dtype, 4),
+  [`${name}Scalar`]: wgslType(dtype),
+});
 
 const sum = storing(kernel('splits', 'main'), kernel('splits', 'ragged'));
 
@@ -66,5 +76,10 @@ export function sumSplits(part: Tensor, y: Tensor, splits: number, bias: Tensor 
   const period = bias?.size ?? size;
   const groups = Math.ceil((period % 4 === 0 ? size / 4 : size) / 64);
   const grid: Grid = [Math.min(groups, MAX_GROUPS), Math.ceil(groups / MAX_GROUPS), 1];
-  sum(period)({}, { part, bias: bias ?? part, y }, { size, splits, period, hasBias: bias ? 1 : 0 }, grid);
+  sum(period)(
+    resultTypes('Y', y),
+    { part, bias: bias ?? part, y },
+    { size, splits, period, hasBias: bias ? 1 : 0 },
+    grid,
+  );
 }
