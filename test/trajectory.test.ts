@@ -17,7 +17,7 @@ import {
   type Training,
   type Trajectory,
 } from './fixtures/vgg.ts';
-import { gpuTest, onDevice } from './gpu.ts';
+import { forcing, gpuTest, onDevice } from './gpu.ts';
 
 const trajectory = fixture<Trajectory>('vgg_trajectory.json');
 const { seed, imagesTensor, batch, side, width, tensors } = trajectory;
@@ -125,6 +125,7 @@ const LIMIT_MS = 240_000;
 
 gpuTest('ten SGD steps are PyTorch’s: losses, first gradients, last weights, logits', sgdRun, LIMIT_MS);
 gpuTest('ten SGD steps are PyTorch’s with the fast flags, too', () => onDevice({ flags: 'fast' }, sgdRun), LIMIT_MS);
+gpuTest('ten SGD steps are PyTorch’s by Winograd’s convolution, too', () => forcing('winograd 4×4', sgdRun), LIMIT_MS);
 gpuTest('five Adam steps have PyTorch’s losses', adamRun, LIMIT_MS);
 
 test.run();

@@ -1,16 +1,17 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { noGrad } from '../src/core/tape.ts';
 import { Tensor } from '../src/core/tensor.ts';
+import type { Adapter } from '../src/gpu/gpu.ts';
 import * as ops from '../src/ops/index.ts';
-import { winogradForwards } from '../src/ops/matrix/winograd.ts';
+import { forwards } from '../src/ops/matrix/convolve.ts';
+import { candidatesFor } from '../src/ops/matrix/variant.ts';
 import { gradcheck } from './cases/case.ts';
 import { integers, uniform } from './check.ts';
 import { fromValues } from './exact.ts';
 import { forcing } from './forcing.ts';
-import { gpu, gpuTest } from './gpu.ts';
-import * as ref from './reference.ts';
+import { gpuTest, onDevice } from './gpu.ts';
 import { turned, winogradConv2d, winograds, winogradWeightGradient } from './reference/winograd.ts';
+import * as ref from './reference.ts';
 import { winogradBounds } from './winogradbounds.ts';
 
 const outs = [2, 4] as const;
@@ -105,5 +106,52 @@ for (const [what, x, K] of [
     }
   });
 }
+
+/** A problem of one layer, 3×3 with padding 1. */
+function layer(N: number, side: number, C: number, K = C) {
+  const shape = { N, H: side, W: side, C, K, R: 3, S: 3, P: side, Q: side, strideH: 1, strideW: 1, padH: 1, padW: 1 };
+  return {
+    x: Tensor.empty([N, side, side, C]),
+    w: Tensor.empty([K, 3, 3, C]),
+    y: Tensor.empty([N, side, side, K]),
+    shape,
+  };
+}
+
+gpuTest('it comes first only where it was measured to win', () =>
+  onDevice({ adapter: 'null', flags: 'checked' }, (other) => {
+    const first = (facts: Partial<Adapter>, ...extents: Parameters<typeof layer>): string => {
+      Object.defineProperty(other, 'adapter', { value: { ...other.adapter, ...facts }, configurable: true });
+      const { x, w, y, shape } = layer(...extents);
+      return candidatesFor(forwards, { x, w, bias: null, y, shape })[0]!.name;
+    };
+    const lavapipe = { kind: 'lavapipe', software: true } as const;
+    assert.is(first(lavapipe, 4, 48, 64), 'winograd 4×4');
+    assert.is(first(lavapipe, 8, 6, 512), 'winograd 2×2');
+    assert.is(first(lavapipe, 4, 48, 16), 'lanes');
+    assert.is(first({ kind: 'swiftshader', software: true }, 4, 48, 16), 'winograd 4×4');
+    assert.is(first({ kind: 'software', software: true }, 4, 48, 64), 'lanes');
+    assert.not.match(first({ kind: 'hardware', software: false }, 4, 48, 64), /winograd/);
+  }),
+);
+
+gpuTest('its temporaries stay below 64 MiB at any batch', () =>
+  onDevice({ adapter: 'null', flags: 'checked' }, (other) => {
+    for (const [N, side, C, K] of [
+      [128, 48, 64, 64],
+      [64, 6, 512, 512],
+      [4, 3, 512, 256],
+    ] as const) {
+      const { x, w, y, shape } = layer(N, side, C, K);
+      for (const variant of forwards.variants.filter(({ name }) => name.startsWith('winograd'))) {
+        if (!variant.fits({ x, w, bias: null, y, shape }, other.adapter)) continue;
+        const before = other.pool.stats.allocatedBytes;
+        variant.run({ x, w, bias: null, y, shape });
+        const tookBytes = other.pool.stats.allocatedBytes - before;
+        assert.ok(tookBytes <= 2 ** 26, `${variant.name}, ${N}×${side}×${side}×${C} → ${K}: ${tookBytes} bytes`);
+      }
+    }
+  }),
+);
 
 test.run();

@@ -12,8 +12,11 @@ export interface Winograd {
 }
 
 /** Coefficients of Π (x − p), lowest first. */
-const withRoots = (roots: readonly number[]): number[] =>
-  roots.reduce<number[]>((c, p) => [...c, 0].map((_, k) => (c[k - 1] ?? 0) - p * (c[k] ?? 0)), [1]);
+function withRoots(roots: readonly number[]): number[] {
+  let c = [1];
+  for (const p of roots) c = [0, ...c].map((value, k) => value - p * (c[k] ?? 0));
+  return c;
+}
 
 /**
  * F(m, 3) by Toom and Cook: both polynomials are evaluated at `points` and at infinity, multiplied there, and interpolated; the
@@ -77,8 +80,7 @@ function windowOf(x: Values, side: number, n: number, top: number, left: number,
 
 /** Every tile of N images of P×Q results: image, first row, first column. */
 function* tilesOf(N: number, P: number, Q: number, out: number): Generator<[number, number, number]> {
-  for (let n = 0; n < N; n++)
-    for (let p = 0; p < P; p += out) for (let q = 0; q < Q; q += out) yield [n, p, q];
+  for (let n = 0; n < N; n++) for (let p = 0; p < P; p += out) for (let q = 0; q < Q; q += out) yield [n, p, q];
 }
 
 /** y of a 3×3 convolution of stride 1, x [N,H,W,C], w [K,3,3,C], by `algorithm`. */
@@ -90,7 +92,10 @@ export function winogradConv2d(algorithm: Winograd, x: Values, w: Values, paddin
   const [P, Q] = [H + 2 * padH - 2, W + 2 * padW - 2];
   const filters = Array.from({ length: K * C }, (_, i) => {
     const [k, c] = [Math.floor(i / C), i % C];
-    return both(G, square(3, (r, s) => w.data[((k * 3 + r) * 3 + s) * C + c]!));
+    return both(
+      G,
+      square(3, (r, s) => w.data[((k * 3 + r) * 3 + s) * C + c]!),
+    );
   });
   const y = values([N, P, Q, K]);
   for (const [n, p, q] of tilesOf(N, P, Q, out)) {
