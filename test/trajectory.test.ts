@@ -17,7 +17,8 @@ import {
   type Training,
   type Trajectory,
 } from './fixtures/vgg.ts';
-import { forcing, gpuTest, onDevice } from './gpu.ts';
+import { forcing } from './forcing.ts';
+import { gpuTest, onDevice } from './gpu.ts';
 
 const trajectory = fixture<Trajectory>('vgg_trajectory.json');
 const { seed, imagesTensor, batch, side, width, tensors } = trajectory;

@@ -166,6 +166,8 @@ function weightGradient(x: Tensor, dy: Tensor, dw: Tensor, shape: ConvShape, out
   for (const temporary of [u, v, m]) temporary.free('conv2d');
 }
 
+const allF32 = (...tensors: Tensor[]): boolean => tensors.every(({ dtype }) => dtype === 'f32');
+
 /** 3×3, stride 1, channels in fours, padding that dgrad can undo, and temporaries that stay small. */
 function fits(out: Out, shape: ConvShape): boolean {
   const { C, K, R, S, strideH, strideW, padH, padW } = shape;
@@ -224,22 +226,24 @@ function rank(out: Out, pass: 'data' | 'weights', shape: ConvShape, { kind, soft
 
 const variant = (out: Out, pass: 'data' | 'weights') => ({
   name: `winograd ${out}×${out}`,
-  fits: ({ shape }: { shape: ConvShape }) => fits(out, shape),
   rank: ({ shape }: { shape: ConvShape }, adapter: Adapter) => rank(out, pass, shape, adapter),
 });
 
 const forward = (out: Out): Variant<ConvForward> => ({
   ...variant(out, 'data'),
+  fits: ({ x, w, y, shape }) => allF32(x, w, y) && fits(out, shape),
   run: ({ x, w, bias, y, shape }) => convolve(x, w, bias, y, shape, out, false),
 });
 
 const dgrad = (out: Out): Variant<ConvDgrad> => ({
   ...variant(out, 'data'),
+  fits: ({ dy, w, dx, shape }) => allF32(dy, w, dx) && fits(out, shape),
   run: ({ dy, w, dx, shape }) => convolve(dy, w, null, dx, shape, out, true),
 });
 
 const wgrad = (out: Out): Variant<ConvWgrad> => ({
   ...variant(out, 'weights'),
+  fits: ({ x, dy, dw, shape }) => allF32(x, dy, dw) && fits(out, shape),
   run: ({ x, dy, dw, shape }) => weightGradient(x, dy, dw, shape, out),
 });
 
