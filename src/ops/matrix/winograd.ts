@@ -80,7 +80,7 @@ function groupsOf(extents: Extents, out: Out): Group[] {
   });
 }
 
-const transformOf = (out: Out) => ({ TRANSFORM: `lib/winograd${out}.wgsl` });
+const transformOf = (out: Out) => ({ TRANSFORM: out === 2 ? 'lib/winograd2.wgsl' : 'lib/winograd4.wgsl' });
 
 /** What is the same for every tile of a tensor [K,3,3,C]. */
 const weightParams = ({ C, K }: ConvShape) => ({
