@@ -16,6 +16,11 @@
 //       grid    = [min(tiles, 65535), ceil(tiles / 65535), splits]
 //       splits  > 1: kSplit = 4·ceil(K / (4·splits)), splits = ceil(K / kSplit); c is a partial [splits,M,N], hasBias 0,
 //       and splits.wgsl makes the sum. splits = 1: kSplit = K.
+//       BATCHED: the grid's z counts products in place of splits; a, b and c hold one after the other. kSplit = K, hasBias 0,
+//       `main`, and M, N, K are multiples of 4. There, TRANSPOSE_C: c is [N,M]; ACCUMULATE: the products are added to c.
+const BATCHED: bool = false;
+const TRANSPOSE_C: bool = false;
+const ACCUMULATE: bool = false;
 const TRANSPOSE_A: bool = false;
 const TRANSPOSE_B: bool = true;
 const VEC_A: bool = true;
@@ -77,20 +82,25 @@ fn columnsAt(k: u32, n: u32) -> vec4f {
   return loadB(k * params.n + n, params.n - n);
 }
 
-// The tile with rows from m0 on and this lane's columns from n0 on, over the split's share of the reduction.
-fn tileAt(m0: u32, n0: u32, lane: u32, split: u32) -> Tile {
+// The tile with rows from m0 on and this lane's columns from n0 on, over the share of the reduction that split z has, or of product z.
+fn tileAt(m0: u32, n0: u32, lane: u32, z: u32) -> Tile {
   let k = params.k;
+  let product = select(0u, z, BATCHED);
+  let split = select(z, 0u, BATCHED);
+  let firstM = product * params.m;
+  let firstN = product * params.n;
+  let firstK = product * k;
   let lastM = params.m - 1u;
   let lastN = params.n - 1u;
   // K form: offsets of this lane's rows and columns. M form: where its four rows and columns start.
-  let row0 = min(m0 + fragRow(0u, lane), lastM) * k;
-  let row1 = min(m0 + fragRow(1u, lane), lastM) * k;
-  let row2 = min(m0 + fragRow(2u, lane), lastM) * k;
-  let row3 = min(m0 + fragRow(3u, lane), lastM) * k;
-  let column0 = min(n0, lastN) * k;
-  let column1 = min(n0 + 1u, lastN) * k;
-  let column2 = min(n0 + 2u, lastN) * k;
-  let column3 = min(n0 + 3u, lastN) * k;
+  let row0 = (firstM + min(m0 + fragRow(0u, lane), lastM)) * k;
+  let row1 = (firstM + min(m0 + fragRow(1u, lane), lastM)) * k;
+  let row2 = (firstM + min(m0 + fragRow(2u, lane), lastM)) * k;
+  let row3 = (firstM + min(m0 + fragRow(3u, lane), lastM)) * k;
+  let column0 = (firstN + min(n0, lastN)) * k;
+  let column1 = (firstN + min(n0 + 1u, lastN)) * k;
+  let column2 = (firstN + min(n0 + 2u, lastN)) * k;
+  let column3 = (firstN + min(n0 + 3u, lastN)) * k;
   let rowQuad = min(m0 + 4u * fragQuad(lane), params.m - select(1u, 4u, VEC_A && TRANSPOSE_A));
   let columnQuad = min(n0, params.n - select(1u, 4u, VEC_B && !TRANSPOSE_B));
   var tile: Tile;
@@ -99,11 +109,11 @@ fn tileAt(m0: u32, n0: u32, lane: u32, split: u32) -> Tile {
     // Every load of a step comes before its arithmetic: loads are branches on these drivers, and what lives across spills.
     var f: Frag;
     if (TRANSPOSE_A) {
-      f.v0 = rowsAt(at + fragStep(0u, lane), rowQuad);
-      f.v1 = rowsAt(at + fragStep(1u, lane), rowQuad);
+      f.v0 = rowsAt(firstK + at + fragStep(0u, lane), rowQuad);
+      f.v1 = rowsAt(firstK + at + fragStep(1u, lane), rowQuad);
       if (FRAGS_M > 2u) {
-        f.v2 = rowsAt(at + fragStep(2u, lane), rowQuad);
-        f.v3 = rowsAt(at + fragStep(3u, lane), rowQuad);
+        f.v2 = rowsAt(firstK + at + fragStep(2u, lane), rowQuad);
+        f.v3 = rowsAt(firstK + at + fragStep(3u, lane), rowQuad);
       }
     } else {
       f.v0 = loadA(row0 + at, k - at);
@@ -120,8 +130,9 @@ fn tileAt(m0: u32, n0: u32, lane: u32, split: u32) -> Tile {
       columns = transpose(mat4x4f(loadB(column0 + at, k - at), loadB(column1 + at, k - at), loadB(column2 + at, k - at),
         loadB(column3 + at, k - at)));
     } else {
-      columns = mat4x4f(columnsAt(at, columnQuad), columnsAt(at + 1u, columnQuad), columnsAt(at + 2u, columnQuad),
-        columnsAt(at + 3u, columnQuad));
+      let step = firstK + at;
+      columns = mat4x4f(columnsAt(step, columnQuad), columnsAt(step + 1u, columnQuad), columnsAt(step + 2u, columnQuad),
+        columnsAt(step + 3u, columnQuad));
     }
     if (TRANSPOSE_A) {
       macM(&tile, f, columns, lane);
@@ -137,7 +148,24 @@ fn tileAt(m0: u32, n0: u32, lane: u32, split: u32) -> Tile {
 
 fn put(row: u32, n: u32, split: u32, v: vec4f) {
   if (row < params.m && n < params.n) {
-    c[((split * params.m + row) * params.n + n) / 4u] = CElem(v);
+    let at = ((split * params.m + row) * params.n + n) / 4u;
+    if (ACCUMULATE) {
+      c[at] = CElem(vec4f(c[at]) + v);
+    } else {
+      c[at] = CElem(v);
+    }
+  }
+}
+
+// Four rows of four columns, as columns.
+fn putTransposed(row: u32, n: u32, product: u32, rows: mat4x4f) {
+  let v = transpose(rows);
+  let at = ((product * params.n + n) * params.m + row) / 4u;
+  if (n < params.n) {
+    c[at] = CElem(v[0]);
+    c[at + params.m / 4u] = CElem(v[1]);
+    c[at + params.m / 2u] = CElem(v[2]);
+    c[at + params.m / 4u * 3u] = CElem(v[3]);
   }
 }
 
@@ -168,10 +196,14 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) grid: 
     add = bias[min(n, params.n - 4u) / 4u];
   }
   for (var row = m; row < min(m + ROWS, params.m); row += 4u) {
-    put(row, n, workgroup.z, t.r0 + add);
-    put(row + 1u, n, workgroup.z, t.r1 + add);
-    put(row + 2u, n, workgroup.z, t.r2 + add);
-    put(row + 3u, n, workgroup.z, t.r3 + add);
+    if (TRANSPOSE_C) {
+      putTransposed(row, n, workgroup.z, mat4x4f(t.r0, t.r1, t.r2, t.r3));
+    } else {
+      put(row, n, workgroup.z, t.r0 + add);
+      put(row + 1u, n, workgroup.z, t.r1 + add);
+      put(row + 2u, n, workgroup.z, t.r2 + add);
+      put(row + 3u, n, workgroup.z, t.r3 + add);
+    }
     dropFourRows(&t);
   }
 }

@@ -321,6 +321,7 @@ test('lr-find prints its suggestions, draws the sweep and changes nothing else',
     ends(2, scratch.path, ['lr-find', '--steps', '5']).stderr,
     /^dawngrad: --steps: expected a whole number/,
   );
+});
 
 test('--precision f16 trains, and resumes to the bits of a run in a go; an adapter without f16 is refused in a line', () => {
   const { features } = JSON.parse(ends(0, scratch.path, ['info', '--json']).stdout).chosen;

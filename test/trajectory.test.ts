@@ -17,6 +17,7 @@ import {
   type Training,
   type Trajectory,
 } from './fixtures/vgg.ts';
+import { forcing } from './forcing.ts';
 import { gpuTest, halfTest, onDevice } from './gpu.ts';
 
 const trajectory = fixture<Trajectory>('vgg_trajectory.json');
@@ -96,13 +97,14 @@ async function checkGradients(net: Module): Promise<void> {
   }
 }
 
-async function sgdRun(): Promise<void> {
+/** Ten steps; the last weights may be `tolerance` off. */
+async function sgdRun(tolerance = 1e-3): Promise<void> {
   const net = await startingNetwork();
   const { options } = trajectory.sgd;
   const optimizer = new optim.SGD(net.parameters().values(), { weightDecay: options.weight_decay! });
   const rates = { lr: options.lr!, momentum: options.momentum! };
   await train(net, optimizer, trajectory.sgd, rates, () => checkGradients(net));
-  for (const [name, { data }] of await readState(net)) near(name, data, trajectory.sgd.final[name]!, 1e-3);
+  for (const [name, { data }] of await readState(net)) near(name, data, trajectory.sgd.final[name]!, tolerance);
 
   const { trained } = fixture<Logits>('logits.json');
   const images = fromValues(startingImages(seed, imagesTensor, trained.batch, side));
@@ -152,8 +154,20 @@ async function adamRun(): Promise<void> {
 /** SwiftShader on busy cores takes its time. */
 const LIMIT_MS = 240_000;
 
-gpuTest('ten SGD steps are PyTorch’s: losses, first gradients, last weights, logits', sgdRun, LIMIT_MS);
-gpuTest('ten SGD steps are PyTorch’s with the fast flags, too', () => onDevice({ flags: 'fast' }, sgdRun), LIMIT_MS);
+gpuTest('ten SGD steps are PyTorch’s: losses, first gradients, last weights, logits', () => sgdRun(), LIMIT_MS);
+gpuTest(
+  'ten SGD steps are PyTorch’s with the fast flags, too',
+  () => onDevice({ flags: 'fast' }, () => sgdRun()),
+  LIMIT_MS,
+);
+// F(4×4, 3×3) rounds two to three times as coarsely: one weight of the last was 1.04e-3 off on SwiftShader. Losses and gradients
+// keep their bounds.
+for (const [name, tolerance] of [
+  ['winograd 2×2', 1e-3],
+  ['winograd 4×4', 2e-3],
+] as const) {
+  gpuTest(`ten SGD steps are PyTorch’s by "${name}", too`, () => forcing(name, () => sgdRun(tolerance)), LIMIT_MS);
+}
 halfTest('ten SGD steps in f16 have nearly PyTorch’s losses', halfRun, LIMIT_MS);
 gpuTest('five Adam steps have PyTorch’s losses', adamRun, LIMIT_MS);
 

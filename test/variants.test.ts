@@ -11,8 +11,9 @@ import { linearCases, matmulCases } from './cases/matmul.ts';
 import { forcing } from './forcing.ts';
 import { gpu, gpuTest, onDevice } from './gpu.ts';
 
-async function checkAll(cases: readonly OperationCase[]): Promise<void> {
-  for (const { what, make } of cases) await gradcheck({ ...make(), what });
+/** Runs the cases, with the bounds of the variant that is forced, if so. */
+async function checkAll(cases: readonly OperationCase[], variant = ''): Promise<void> {
+  for (const { what, make, boundsFor } of cases) await gradcheck({ ...make(), ...boundsFor?.(variant), what });
 }
 
 const plainCases = [...convCases, ...matmulCases, ...linearCases];
@@ -32,7 +33,7 @@ const names = full ? all : all.filter((name) => !name.startsWith('tile '));
 for (const name of names) {
   gpuTest(
     `the matrix kernels called "${name}" pass the cases where they fit`,
-    () => forcing(name, () => checkAll(matrixCases)),
+    () => forcing(name, () => checkAll(matrixCases, name)),
     LIMIT_MS,
   );
 }

@@ -20,6 +20,8 @@ export interface OperationCase {
   readonly make: () => Check;
   /** It needs an adapter that computes in f16. */
   readonly half?: boolean;
+  /** The allowances where the kernel variant of this name computes the case and has its own. */
+  readonly boundsFor?: (variant: string) => Pick<Check, 'bound' | 'gradientBounds'> | undefined;
 }
 
 export const operationCase = <const I extends readonly Values[]>(

@@ -1,6 +1,7 @@
 import * as ops from '../../src/ops/index.ts';
 import { uniform } from '../check.ts';
 import * as ref from '../reference.ts';
+import { winogradBounds } from '../winogradbounds.ts';
 import { type OperationCase, operationCase } from './case.ts';
 
 export interface ConvShape {
@@ -43,17 +44,33 @@ export const convShapes: readonly ConvShape[] = [
 
 const multiplications = ({ x: [N, H, W, C], w: [K, R, S] }: ConvShape): number => N * H * W * C * K * R * S;
 
+const inputsOf = ({ x, w: [K, R, S], bias = false }: ConvShape): ref.Values[] => [
+  uniform(x, 51),
+  uniform([K, R, S, x[3]], 52),
+  ...(bias ? [uniform([K], 53)] : []),
+];
+
+/** Bounds of `winograd 2×2` and `winograd 4×4` where those fit: 3×3, stride 1, channels in fours. */
+function boundsFor(shape: ConvShape, variant: string): ReturnType<typeof winogradBounds> | undefined {
+  const out = /^winograd ([24])/.exec(variant)?.[1];
+  const { x, w, stride = 1, padding = 0 } = shape;
+  const fits = w[1] === 3 && w[2] === 3 && stride === 1 && x[3] % 4 === 0 && w[0] % 4 === 0;
+  if (!out || !fits) return undefined;
+  const [image, weight, bias] = inputsOf(shape);
+  return winogradBounds(out === '2' ? 2 : 4, [image!, weight!, bias], padding);
+}
+
 function convCase(shape: ConvShape): OperationCase {
-  const { what, x, w, bias = false, stride = 1, padding = 0 } = shape;
+  const { what, stride = 1, padding = 0 } = shape;
   const options = { stride, padding };
-  const [K, R, S] = w;
-  return operationCase('conv2d', what, () => ({
+  const operation = operationCase('conv2d', what, () => ({
     op: ([image, weight, b]) => ops.conv2d(image!, weight!, b ?? null, options),
     reference: ([image, weight, b]) => ref.conv2d(image!, weight!, b ?? null, options),
-    inputs: [uniform(x, 51), uniform([K, R, S, x[3]], 52), ...(bias ? [uniform([K], 53)] : [])] as ref.Values[],
+    inputs: inputsOf(shape),
     bound: 'sum',
     count: multiplications(shape) > 300_000 ? 6 : 24,
   }));
+  return { ...operation, boundsFor: (variant: string) => boundsFor(shape, variant) };
 }
 
 export const convCasesOf = (shapes: readonly ConvShape[]): OperationCase[] => shapes.map(convCase);

@@ -7,6 +7,7 @@ import {
   type ConvWgrad,
   convFlops,
   type Multiplication,
+  type Product,
   productFlops,
 } from './problem.ts';
 import { operandTypes, resultTypes, storing, sumSplits, teamFor, tileCount, tileGrid } from './team.ts';
@@ -46,6 +47,27 @@ export const lanesMultiply: Variant<Multiplication> = {
     matmul(N)(consts, { a, b, bias: bias ?? a.storage, c }, params, tileGrid(team, M, N, 1), productFlops(product));
   },
 };
+
+/** Products of the same extents, all of them multiples of 4, one after the other in a, b and c. */
+export interface Batch extends Product {
+  count: number;
+  /** c lies in memory as [N,M]. */
+  transposeC?: boolean;
+  /** The products are added to what c holds; not with `transposeC`. */
+  accumulate?: boolean;
+}
+
+/** c = op(a)·op(b) for each product of a batch. */
+export function lanesMultiplyBatch(a: Tensor, b: Tensor, c: Tensor, batch: Batch): void {
+  const { M, N, K, transposeA, transposeB, transposeC = false, accumulate = false, count } = batch;
+  const team = teamFor(c, M);
+  const consts = {
+    ...{ TEAM: team.include, ROWS: team.rows, TRANSPOSE_A: transposeA, TRANSPOSE_B: transposeB },
+    ...{ BATCHED: true, TRANSPOSE_C: transposeC, ACCUMULATE: accumulate },
+  };
+  const params = { m: M, n: N, k: K, kSplit: K, hasBias: 0 };
+  matmul(N)(consts, { a, b, bias: a, c }, params, tileGrid(team, M, N, count), count * productFlops(batch));
+}
 
 export const lanesForward: Variant<ConvForward> = {
   ...lanes,
