@@ -80,6 +80,17 @@ test('an f16 storage type brings its enable directive, first', () => {
   assert.not.match(spoken.code, /enable/);
 });
 
+test('what a text uses is enabled, and not what its comments speak of', () => {
+  const enabled = (text: string): string[] =>
+    [...loadShader('uses', {}, () => text).code.matchAll(/^enable (\w+);/gm)].map(([, extension]) => extension!);
+  assert.equal(enabled('// f16 by subgroupAdd(x)\nalias Elem = f32; // vec4h'), []);
+  assert.equal(enabled('fn sum(x: f32) -> f32 { return subgroupAdd(x); }'), ['subgroups']);
+  assert.equal(enabled('@subgroup_size(32)\nfn main() { var sums: subgroup_matrix_result<f32, 16, 16>; }').sort(), [
+    'chromium_experimental_subgroup_matrix',
+    'subgroup_size_control',
+  ]);
+});
+
 test('an unknown constant is refused with those that there are', () => {
   assert.throws(
     () => load({ SISE: 1, SIZE: 2 }),

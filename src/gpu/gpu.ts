@@ -1,5 +1,6 @@
 import { GpuError } from '../core/errors.ts';
 import type { AdapterKind } from './adapters.ts';
+import type { SubgroupMatrixConfig } from './dawn.ts';
 import { debug } from './debug.ts';
 import { PipelineCache } from './pipeline.ts';
 import { BufferPool, mebibytes } from './pool.ts';
@@ -17,6 +18,8 @@ export interface Adapter {
   readonly features: ReadonlySet<string>;
   /** Invocations in a subgroup; 0 where unknown. */
   readonly subgroupSizes: { readonly min: number; readonly max: number };
+  /** Matrix products that a subgroup does in hardware. */
+  readonly subgroupMatrixConfigs: readonly SubgroupMatrixConfig[];
   /** Adapter, driver and Dawn in one string: the key of what was tuned or promised for them. */
   readonly fingerprint: string;
   /** One line: what was chosen and why. */

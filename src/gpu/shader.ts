@@ -71,10 +71,15 @@ export function loadShader(name: string, consts: Consts, source: ShaderSource): 
   if (unknown.length > 0) {
     throw new GpuError(`${name}.wgsl has no constant ${unknown.join(', ')}; it has ${known.join(', ')}.`);
   }
-  // A comment that speaks of f16 needs no adapter that has it.
-  const spoken = code.replace(/\/\/.*$/gm, '');
-  if (/\b(f16|vec\dh|mat\dx\dh)\b/.test(spoken)) code = `enable f16;\n${code}`;
-  if (/\b(subgroup|quad)[A-Z]\w*\(/.test(spoken)) code = `enable subgroups;\n${code}`;
+  // What comments speak of needs nothing enabled.
+  const bare = code.replace(/\/\/.*$/gm, '');
+  const needs: [string, RegExp][] = [
+    ['f16', /\b(f16|vec\dh|mat\dx\dh)\b/],
+    ['subgroups', /\b(subgroup|quad)[A-Z]\w*\(/],
+    ['subgroup_size_control', /@subgroup_size\b/],
+    ['chromium_experimental_subgroup_matrix', /\bsubgroup_matrix_\w+</],
+  ];
+  for (const [extension, use] of needs) if (use.test(bare)) code = `enable ${extension};\n${code}`;
 
   const aliases = new Map([...code.matchAll(ALIAS)].map(([, alias, type]) => [alias!, type!]));
   const bindings = new Map<string, ShaderBinding>();

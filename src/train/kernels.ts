@@ -2,6 +2,7 @@ import { debug } from '../gpu/debug.ts';
 import type { Gpu } from '../gpu/gpu.ts';
 import { planOf } from '../ops/matrix/plan.ts';
 import { prepare } from '../ops/matrix/prepare.ts';
+import { keepFound, readFound } from './found.ts';
 import { keepWinners, readWinners } from './winners.ts';
 
 /**
@@ -15,8 +16,14 @@ export async function prepareKernels(
 ): Promise<{ problems: readonly string[]; lines: string[] }> {
   const { fingerprint } = gpu.adapter;
   const winners = tune ? readWinners(fingerprint) : undefined;
-  const { problems, timed, elapsedMs, warnings } = await prepare(gpu, body, winners && { winners });
+  const found = readFound(fingerprint);
+  const { problems, checked, timed, elapsedMs, warnings } = await prepare(gpu, body, {
+    found,
+    ...(winners && { winners }),
+  });
   const lines = [...warnings];
+  const unkept = checked > 0 && keepFound(fingerprint, found);
+  if (unkept) lines.push(unkept);
   if (winners && timed > 0) {
     lines.push(`Tuned ${timed} of ${problems.length} matrix kernels in ${(elapsedMs / 1000).toFixed(1)} s.`);
     const failure = keepWinners(fingerprint, winners);

@@ -2,13 +2,14 @@ import type { Tensor } from '../../core/tensor.ts';
 import { lanesDgrad, lanesForward, lanesWgrad } from './lanes.ts';
 import { plainDgrad, plainForward, plainWgrad } from './plain.ts';
 import { type ConvDgrad, type ConvForward, type ConvShape, type ConvWgrad, convKey } from './problem.ts';
+import { tensorDgrads, tensorForwards, tensorWgrads } from './tensor.ts';
 import { tileDgrads, tileForwards, tileWgrads } from './tile.ts';
 import { compute, type Family } from './variant.ts';
 import { winogradDgrads, winogradForwards, winogradWgrads } from './winograd.ts';
 
 export const forwards: Family<ConvForward> = {
   name: 'conv2d forward',
-  variants: [...tileForwards, lanesForward, ...winogradForwards, plainForward],
+  variants: [...tensorForwards, ...tileForwards, lanesForward, ...winogradForwards, plainForward],
   key: ({ shape, x }) => convKey(shape, x.dtype),
   result: ({ y }) => y,
   on: ({ x, w, bias, y, shape }, like) => ({ x: like(x), w: like(w), bias: bias && like(bias), y: like(y), shape }),
@@ -16,7 +17,7 @@ export const forwards: Family<ConvForward> = {
 
 export const dgrads: Family<ConvDgrad> = {
   name: 'conv2d dgrad',
-  variants: [...tileDgrads, lanesDgrad, ...winogradDgrads, plainDgrad],
+  variants: [...tensorDgrads, ...tileDgrads, lanesDgrad, ...winogradDgrads, plainDgrad],
   key: ({ shape, dy }) => convKey(shape, dy.dtype),
   result: ({ dx }) => dx,
   on: ({ dy, w, dx, shape }, like) => ({ dy: like(dy), w: like(w), dx: like(dx), shape }),
@@ -24,7 +25,7 @@ export const dgrads: Family<ConvDgrad> = {
 
 export const wgrads: Family<ConvWgrad> = {
   name: 'conv2d wgrad',
-  variants: [...tileWgrads, lanesWgrad, ...winogradWgrads, plainWgrad],
+  variants: [...tensorWgrads, ...tileWgrads, lanesWgrad, ...winogradWgrads, plainWgrad],
   key: ({ shape, x }) => convKey(shape, x.dtype),
   result: ({ dw }) => dw,
   on: ({ x, dy, dw, shape }, like) => ({ x: like(x), dy: like(dy), dw: like(dw), shape }),

@@ -2,12 +2,13 @@ import type { Tensor } from '../../core/tensor.ts';
 import { lanesMultiply } from './lanes.ts';
 import { plainMultiply } from './plain.ts';
 import { type Multiplication, type Product, productKey } from './problem.ts';
+import { tensorMultiplies } from './tensor.ts';
 import { tileProducts } from './tile.ts';
 import { compute, type Family } from './variant.ts';
 
 export const products: Family<Multiplication> = {
   name: 'matmul',
-  variants: [...tileProducts, lanesMultiply, plainMultiply],
+  variants: [...tensorMultiplies, ...tileProducts, lanesMultiply, plainMultiply],
   key: ({ product, a }) => productKey(product, a.dtype),
   result: ({ c }) => c,
   on: ({ a, b, bias, c, product }, like) => ({ a: like(a), b: like(b), bias: bias && like(bias), c: like(c), product }),

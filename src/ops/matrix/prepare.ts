@@ -15,6 +15,8 @@ export interface Winner {
 export interface PrepareOptions {
   /** Winners of earlier runs by problem; those found now are added. Without it nothing is timed. */
   winners?: Map<string, Winner>;
+  /** Doubted variants that earlier runs found right on this adapter, by problem; those found now are added. They are not checked again. */
+  found?: Map<string, readonly string[]>;
   /** Time for one problem's race, and for all of them; where it is over, problems keep their unmeasured choice this time. */
   problemMs?: number;
   totalMs?: number;
@@ -23,6 +25,8 @@ export interface PrepareOptions {
 export interface Prepared {
   /** The problems that were met, in order. */
   problems: readonly string[];
+  /** Problems whose doubted variants were checked now. */
+  checked: number;
   /** Problems whose variants were timed now. */
   timed: number;
   elapsedMs: number;
@@ -52,11 +56,23 @@ const MARGIN = 0.97;
  */
 export async function prepare(gpu: Gpu, body: () => unknown, options: PrepareOptions = {}): Promise<Prepared> {
   const started = performance.now();
-  const { winners, totalMs = TOTAL_MS } = options;
+  const { winners, found = new Map<string, readonly string[]>(), totalMs = TOTAL_MS } = options;
   const warnings: string[] = [];
-  const met = await problemsOf(gpu, body, (problem) => raced(problem, winners));
-  for (const problem of met) await checkDoubted(gpu, problem, warnings);
+  const met = await problemsOf(gpu, body, (problem) => toCompile(problem, winners, found));
   const plan = planOf(gpu);
+  for (const { name, family, doubted } of met) {
+    for (const variant of found.get(name) ?? []) if (doubted.includes(variant)) plan.trust(family, variant, true);
+  }
+  let checked = 0;
+  for (const problem of met) {
+    const known = found.get(problem.name) ?? [];
+    const open = problem.doubted.filter((name) => !known.includes(name) && plan.trusts(problem.family, name, false));
+    if (open.length === 0) continue;
+    await checkDoubted(gpu, problem, open, warnings);
+    const right = problem.doubted.filter((name) => plan.trusts(problem.family, name, true));
+    if (right.length > 0) found.set(problem.name, right);
+    checked++;
+  }
   let timed = 0;
   for (const problem of winners ? met : []) {
     const remembered = winners!.get(problem.name);
@@ -73,17 +89,23 @@ export async function prepare(gpu: Gpu, body: () => unknown, options: PrepareOpt
     plan.follow([[problem.name, variant]]);
     timed++;
   }
-  return { problems: met.map(({ name }) => name), timed, elapsedMs: performance.now() - started, warnings };
+  return { problems: met.map(({ name }) => name), checked, timed, elapsedMs: performance.now() - started, warnings };
 }
 
 const sameNames = (a: readonly string[], b: readonly string[]): boolean =>
   [...a].sort().join() === [...b].sort().join();
 
-/** The candidates that have to be compiled beside the one that `body` itself uses. */
-function raced({ name, candidates, doubted }: Met, winners: Map<string, Winner> | undefined): readonly string[] {
+/** The candidates that have to be compiled beside the one that `body` itself uses: those to check or to time, and the one to take. */
+function toCompile(
+  { name, candidates, doubted }: Met,
+  winners: ReadonlyMap<string, Winner> | undefined,
+  found: ReadonlyMap<string, readonly string[]>,
+): readonly string[] {
+  const open = doubted.filter((variant) => !found.get(name)?.includes(variant));
   const remembered = winners?.get(name);
-  if (!winners || (remembered && sameNames(remembered.of, candidates))) return doubted;
-  return candidates.length > 1 ? candidates : [];
+  if (remembered && sameNames(remembered.of, candidates)) return [...new Set([...open, remembered.variant])];
+  if (winners) return candidates.length > 1 ? candidates : [];
+  return [...open, ...candidates.filter((variant) => !open.includes(variant)).slice(0, 1)];
 }
 
 /** Each problem that comes up in `body`, once. */
@@ -103,12 +125,10 @@ async function problemsOf(gpu: Gpu, body: () => unknown, compiled: (met: Met) =>
   return [...found.values()];
 }
 
-/** Runs the doubted candidates of a problem against the best of the others, and says of each whether it may be used. */
-async function checkDoubted(gpu: Gpu, problem: Met, warnings: string[]): Promise<void> {
-  const plan = planOf(gpu);
-  const open = problem.doubted.filter((name) => plan.trusts(problem.family, name, false));
+/** Runs `open`, doubted candidates of a problem, against the best of the others, and says of each whether it may be used. */
+async function checkDoubted(gpu: Gpu, problem: Met, open: readonly string[], warnings: string[]): Promise<void> {
   const reference = problem.candidates.find((name) => !problem.doubted.includes(name));
-  if (open.length === 0 || reference === undefined) return;
+  if (reference === undefined) return;
   await staged(gpu, problem, [reference, ...open], async ({ runners, result }) => {
     const known = runners.find(({ name }) => name === reference)!;
     await agreeing(gpu, problem, runners, known, result, warnings);

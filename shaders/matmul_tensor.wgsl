@@ -1,0 +1,81 @@
+// matmul: c[M,N] = op(a)·op(b) (+ bias[N]), f16 operands and f32 sums, tensor-core tier (lib/tensor.wgsl says how it tiles).
+//
+// host: bindings params, a, b, bias, out: c. Without a bias any read-only tensor stands in (hasBias 0).
+//       a is [M,K], or [K,M] with A_BY_K false; b is [N,K], or [K,N] with B_BY_K false.
+//       VECTORS: N and both operands' contiguous extents are multiples of 8; Elem = vec4h, STORE lib/store_vectors.wgsl. Else
+//       false, f16 and lib/store_scalars.wgsl.
+//       Tiles, grid, splits: lib/tensor.wgsl.
+const VECTORS: bool = true;
+alias Elem = vec4h;
+
+struct Params { m: u32, n: u32, k: u32, stepsPerSplit: u32, hasBias: u32 }
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> a: array<Elem>;
+@group(0) @binding(2) var<storage, read> b: array<Elem>;
+@group(0) @binding(3) var<storage, read> bias: array<f32>;
+
+//#include STORE "lib/store_vectors.wgsl"
+//#include MMA "lib/mma_subgroup.wgsl"
+//#include "lib/tensor.wgsl"
+
+fn extent() -> vec2u { return vec2u(params.m, params.n); }
+
+fn depth() -> u32 { return params.k; }
+
+fn rowStart(m: u32, split: u32) -> u32 { return (split * params.m + m) * params.n; }
+
+// Element `i` of a chunk that has `count`. `vec4h(a[…])` reads the same for both element types.
+fn oneOfA(at: u32, i: u32, count: u32) -> f16 {
+  return select(0h, vec4h(a[at + min(i, count - 1u)]).x, i < count);
+}
+
+fn oneOfB(at: u32, i: u32, count: u32) -> f16 {
+  return select(0h, vec4h(b[at + min(i, count - 1u)]).x, i < count);
+}
+
+fn placeA(m: u32, local: u32, i: u32) -> vec4u {
+  return vec4u(chunkOfA(i, local) + select(vec2u(0u, m), vec2u(m, 0u), A_BY_K), 0u, 0u);
+}
+
+fn loadA(start: vec4u, local: u32, i: u32, k: u32) -> Chunk {
+  let place = start.xy + select(vec2u(k, 0u), vec2u(0u, k), A_BY_K);
+  let extents = select(vec2u(params.k, params.m), vec2u(params.m, params.k), A_BY_K);
+  if (any(place >= extents)) {
+    return Chunk();
+  }
+  let at = place.x * extents.y + place.y;
+  if (VECTORS) {
+    return Chunk(vec4h(a[at / 8u * 2u]), vec4h(a[at / 8u * 2u + 1u]));
+  }
+  let count = extents.y - place.y;
+  return Chunk(vec4h(oneOfA(at, 0u, count), oneOfA(at, 1u, count), oneOfA(at, 2u, count), oneOfA(at, 3u, count)),
+    vec4h(oneOfA(at, 4u, count), oneOfA(at, 5u, count), oneOfA(at, 6u, count), oneOfA(at, 7u, count)));
+}
+
+fn placeB(n: u32, local: u32, i: u32) -> vec4u {
+  return vec4u(chunkOfB(i, local) + select(vec2u(0u, n), vec2u(n, 0u), B_BY_K), 0u, 0u);
+}
+
+fn loadB(start: vec4u, local: u32, i: u32, k: u32) -> Chunk {
+  let place = start.xy + select(vec2u(k, 0u), vec2u(0u, k), B_BY_K);
+  let extents = select(vec2u(params.k, params.n), vec2u(params.n, params.k), B_BY_K);
+  if (any(place >= extents)) {
+    return Chunk();
+  }
+  let at = place.x * extents.y + place.y;
+  if (VECTORS) {
+    return Chunk(vec4h(b[at / 8u * 2u]), vec4h(b[at / 8u * 2u + 1u]));
+  }
+  let count = extents.y - place.y;
+  return Chunk(vec4h(oneOfB(at, 0u, count), oneOfB(at, 1u, count), oneOfB(at, 2u, count), oneOfB(at, 3u, count)),
+    vec4h(oneOfB(at, 4u, count), oneOfB(at, 5u, count), oneOfB(at, 6u, count), oneOfB(at, 7u, count)));
+}
+
+@compute
+//#include SIZE "lib/subgroup_size_any.wgsl"
+@workgroup_size(LANES * SUBGROUPS_M * SUBGROUPS_N)
+fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) grid: vec3u,
+  @builtin(local_invocation_index) local: u32) {
+  makeTile(workgroup, grid, local);
+}

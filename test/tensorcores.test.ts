@@ -1,0 +1,246 @@
+// The kernels for tensor cores. No adapter of these tests has any: all but the products themselves is run with an emulation of
+// those, and what runs on tensor cores is compiled on Dawn's null backend.
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { Tensor } from '../src/core/tensor.ts';
+import type { Adapter, Gpu } from '../src/gpu/gpu.ts';
+import { readShader } from '../src/gpu/node.ts';
+import { PipelineCache } from '../src/gpu/pipeline.ts';
+import { type Consts, loadShader, type ShaderSource } from '../src/gpu/shader.ts';
+import { matmul } from '../src/ops/index.ts';
+import { planOf } from '../src/ops/matrix/plan.ts';
+import { prepare } from '../src/ops/matrix/prepare.ts';
+import { emulateTensorCores, hasTensorCores, tensorMultiplies } from '../src/ops/matrix/tensor.ts';
+import { gradcheck, type OperationCase } from './cases/case.ts';
+import { convCases } from './cases/conv2d.ts';
+import { halved } from './cases/half.ts';
+import { linearCases, matmulCases } from './cases/matmul.ts';
+import { forcing } from './forcing.ts';
+import { gpu, gpuTest, halfTest, onDevice } from './gpu.ts';
+
+const LIMIT_MS = 600_000;
+const cases = halved([...convCases, ...matmulCases, ...linearCases]);
+const names = tensorMultiplies.map(({ name }) => name);
+const full = process.env.DAWNGRAD_TEST === 'full';
+
+const tensorCores: Partial<Adapter> = {
+  software: false,
+  features: new Set(['shader-f16', 'subgroups', 'subgroup-size-control', 'chromium-experimental-subgroup-matrix']),
+  subgroupSizes: { min: 32, max: 32 },
+  subgroupMatrixConfigs: [{ componentType: 'f16', resultComponentType: 'f32', M: 16, N: 16, K: 16 }],
+};
+
+/** The adapter that kernels see, with these facts changed. */
+const pretend = (other: Gpu, facts: Partial<Adapter>): void => {
+  Object.defineProperty(other, 'adapter', { value: { ...other.adapter, ...facts } });
+};
+
+/** Runs `fn` on a checked device where products are emulated, and the variant called `name` computes whatever it fits. */
+const emulating = (name: string, fn: (other: Gpu) => Promise<void>): Promise<void> =>
+  onDevice({ flags: 'checked' }, async (other) => {
+    emulateTensorCores(true);
+    try {
+      await forcing(name, () => fn(other));
+    } finally {
+      emulateTensorCores(false);
+    }
+  });
+
+/** Pipelines of kernels for tensor cores that a device has made. */
+const made = ({ pipelines }: Gpu): string[] => labelsOf(pipelines).filter((label) => /_tensor\.main/.test(label));
+const labelsOf = (pipelines: object): string[] => [
+  ...(pipelines as { pipelines: ReadonlyMap<string, unknown> }).pipelines.keys(),
+];
+
+/** Rows of any length and of eights, edges, taps, strides, a bias, several parts. */
+const telling = /a·bᵀ 65×33×130|stride 2, even sides|deep: 136/;
+
+for (const [i, name] of names.entries()) {
+  const smallest = i === names.length - 1;
+  if (!smallest && !full) continue;
+  const chosen = smallest && full ? cases : cases.filter(({ what }) => telling.test(what));
+  halfTest(
+    `"${name}" passes ${chosen.length} of the f16 cases of matmul, linear and conv2d, its products emulated`,
+    () =>
+      emulating(name, async (other) => {
+        for (const { what, make } of chosen) await gradcheck({ ...make(), what });
+        assert.ok(made(other).length >= 8, `${made(other).length} pipelines`);
+        const others = labelsOf(other.pipelines).filter(
+          (label) => /^(matmul|conv2d)/.test(label) && !made(other).includes(label),
+        );
+        assert.equal(others, [], 'nothing but the variant has computed');
+      }),
+    LIMIT_MS,
+  );
+}
+
+/** Records a case forward and backward. */
+function recordCase({ make }: OperationCase): void {
+  const { op, inputs, dtypes } = make();
+  const tensors = inputs.map(({ shape }, i) => Tensor.full(shape, 1, dtypes?.[i]));
+  for (const tensor of tensors) tensor.requiresGrad = true;
+  const y = op(tensors);
+  y.backward(y.emptyLike());
+}
+
+/** Errors of a shader's text, without making a pipeline of it. */
+async function errorsIn({ device }: Gpu, name: string, consts: Consts): Promise<string[]> {
+  const module = device.createShaderModule({ code: loadShader(name, consts, readShader).code });
+  const { messages } = await module.getCompilationInfo();
+  return messages.map(({ message }) => message);
+}
+
+for (const name of names) {
+  gpuTest(`every specialisation of "${name}" compiles for tensor cores`, () =>
+    onDevice({ adapter: 'null', flags: 'checked' }, async (other) => {
+      // The null backend makes no pipeline whose workgroup takes more than 16 KiB, as the larger tiles do: as modules they are
+      // whole, as pipelines they have a part of their subgroups.
+      pretend(other, tensorCores);
+      const limits = { ...limitsOf(other), maxComputeWorkgroupStorageSize: 48 << 10 };
+      Object.defineProperty(other, 'limits', { value: limits });
+      const asked: [string, Consts][] = [];
+      const get = other.pipelines.get.bind(other.pipelines);
+      other.pipelines.get = (shader, entry, consts) => {
+        if (!shader.endsWith('_tensor')) return get(shader, entry, consts);
+        asked.push([shader, consts]);
+        return get(shader, entry, { ...consts, SUBGROUPS_M: 2, SUBGROUPS_N: consts.COLUMNS === 4 ? 1 : 2 });
+      };
+      await forcing(name, async () => {
+        for (const one of cases) {
+          recordCase(one);
+          await other.stream.flush();
+        }
+      });
+      assert.ok(made(other).length >= 16, `${made(other).length} pipelines`);
+      const different = new Map(asked.map((one) => [JSON.stringify(one), one]));
+      for (const one of different.values()) assert.equal(await errorsIn(other, ...one), [], JSON.stringify(one));
+    }),
+  );
+}
+
+const limitsOf = ({ limits: { maxStorageBufferBindingSize, maxComputeInvocationsPerWorkgroup } }: Gpu) => ({
+  maxStorageBufferBindingSize,
+  maxComputeInvocationsPerWorkgroup,
+});
+
+/** Gives a device a kernel source of its own. */
+function reading(other: Gpu, source: ShaderSource): void {
+  const pipelines = new PipelineCache(other.device, source, other.adapter.name);
+  Object.defineProperty(other, 'pipelines', { value: pipelines });
+}
+
+/** A product of f16 matrices, large enough for a tile. */
+function multiplyHalves(): void {
+  const [a, b] = [Tensor.full([64, 64], 1, 'f16'), Tensor.full([64, 64], 1, 'f16')];
+  matmul(a, b);
+}
+
+const computedBy = (other: Gpu): string[] => [...planOf(other).used().values()];
+
+/** On a device with f16 and workgroup memory for the smallest tile alone, whose products are emulated. */
+const withSmallTiles = (fn: (other: Gpu) => Promise<void>): Promise<void> =>
+  onDevice({ flags: 'checked' }, async (other) => {
+    Object.defineProperty(other, 'limits', { value: { ...limitsOf(other), maxComputeWorkgroupStorageSize: 16 << 10 } });
+    emulateTensorCores(true);
+    try {
+      await fn(other);
+    } finally {
+      emulateTensorCores(false);
+    }
+  });
+
+halfTest(
+  'a kernel for tensor cores is taken once it was found right on the device, not before, and is then not checked again',
+  async () => {
+    const found = new Map<string, readonly string[]>();
+    await withSmallTiles(async (other) => {
+      multiplyHalves();
+      assert.equal(computedBy(other), ['lanes']);
+      const { checked, warnings } = await prepare(other, multiplyHalves, { found });
+      assert.equal({ checked, warnings }, { checked: 1, warnings: [] });
+      multiplyHalves();
+      assert.equal(computedBy(other), ['tensor 64×64×32']);
+      assert.equal([...found.values()], [['tensor 64×64×32']]);
+    });
+    await withSmallTiles(async (other) => {
+      assert.is((await prepare(other, multiplyHalves, { found })).checked, 0);
+      multiplyHalves();
+      assert.equal(computedBy(other), ['tensor 64×64×32']);
+    });
+  },
+  LIMIT_MS,
+);
+
+halfTest(
+  'one that multiplies wrongly is found out, and never taken',
+  () =>
+    withSmallTiles(async (other) => {
+      const right = 'total.high += x * rightAt(at.y + 4u * nextColumn)';
+      reading(other, (path) => {
+        const text = readShader(path);
+        assert.is(text.includes(right), path === 'lib/mma_emulated.wgsl');
+        return text.replace(right, 'total.high += x * rightAt(at.y + 3u * nextColumn)');
+      });
+      const found = new Map<string, readonly string[]>();
+      const { checked, warnings } = await prepare(other, multiplyHalves, { found });
+      assert.equal([checked, warnings.length], [1, 1]);
+      assert.match(
+        warnings[0]!,
+        /^The kernel 'tensor 64×64×32' is not used on .*: for matmul 64×64×64.* it is off by /,
+      );
+      assert.is(found.size, 0, 'to be checked, and warned of, each time');
+      multiplyHalves();
+      assert.equal(computedBy(other), ['lanes']);
+    }),
+  LIMIT_MS,
+);
+
+test('only 16×16×16 products of f16 with sums in f32, in subgroups of 32, are taken for tensor cores', () => {
+  const adapter = { ...gpu.adapter, ...tensorCores };
+  assert.ok(hasTensorCores(adapter));
+  assert.not(hasTensorCores(gpu.adapter));
+  const [config] = tensorCores.subgroupMatrixConfigs!;
+  const without = (feature: string) => new Set([...tensorCores.features!].filter((one) => one !== feature));
+  const lacking: Partial<Adapter>[] = [
+    { subgroupMatrixConfigs: [] },
+    { subgroupMatrixConfigs: [{ ...config!, resultComponentType: 'f16' }] },
+    { subgroupMatrixConfigs: [{ ...config!, M: 8 }] },
+    { features: without('chromium-experimental-subgroup-matrix') },
+    { features: without('shader-f16') },
+    { subgroupSizes: { min: 64, max: 64 } },
+    { subgroupSizes: { min: 32, max: 64 }, features: without('subgroup-size-control') },
+  ];
+  for (const facts of lacking) assert.not(hasTensorCores({ ...adapter, ...facts }), JSON.stringify(facts));
+  assert.ok(hasTensorCores({ ...adapter, subgroupSizes: { min: 32, max: 64 } }), 'a size can be asked for');
+  assert.ok(hasTensorCores({ ...adapter, features: without('subgroup-size-control') }), 'there is one size');
+});
+
+gpuTest('a tile is offered for f16 operands, and where its workgroup memory is to be had', () =>
+  onDevice({ adapter: 'null', flags: 'checked' }, async (other) => {
+    pretend(other, tensorCores);
+    const product = { M: 64, N: 64, K: 64, transposeA: false, transposeB: false };
+    const offered = (dtype: 'f32' | 'f16'): string[] => {
+      const [a, b] = [Tensor.empty([64, 64], dtype), Tensor.empty([64, 64], dtype)];
+      const problem = { a, b, bias: null, c: Tensor.empty([64, 64]), product };
+      return tensorMultiplies.filter(({ fits }) => fits(problem, other.adapter)).map(({ name }) => name);
+    };
+    assert.equal(offered('f16'), ['tensor 64×64×32'], 'in 16 KiB');
+    assert.equal(offered('f32'), []);
+    Object.defineProperty(other, 'limits', { value: { ...limitsOf(other), maxComputeWorkgroupStorageSize: 32 << 10 } });
+    assert.equal(offered('f16'), names);
+  }),
+);
+
+test('large products take large tiles, small ones small tiles, and tiny ones none', () => {
+  const best = (M: number, N: number, K: number): string | undefined => {
+    const problem = { product: { M, N, K, transposeA: false, transposeB: false } } as never;
+    const ranked = tensorMultiplies.map(({ name, rank }) => ({ name, rank: rank(problem, gpu.adapter) }));
+    return ranked.filter(({ rank }) => rank < 1).sort((a, b) => a.rank - b.rank)[0]?.name;
+  };
+  assert.is(best(4096, 4096, 4096), 'tensor 128×128×32');
+  assert.is(best(147_456, 64, 576), 'tensor 128×64×32');
+  assert.is(best(512, 512, 64), 'tensor 64×64×32');
+  assert.is(best(64, 7, 512), undefined);
+});
+
+test.run();
