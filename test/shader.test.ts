@@ -17,7 +17,7 @@ const FIRST: u32 = 0u;
 const SECOND: u32 = 1u;
 alias Stored = f32;
 struct Params {
-  n: u32, // elements, not: u32
+  n: u32, // elements, not: u32, nor f16 or vec4h, and no subgroupAdd(x)
   shift: i32, rate: f32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
