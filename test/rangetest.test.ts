@@ -2,19 +2,20 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { step } from '../src/core/step.ts';
 import { setSeed, setStepCounter, stepCounter } from '../src/core/stepbuffer.ts';
+import { twinOf } from '../src/core/twin.ts';
 import { AUGMENTATIONS, Batches } from '../src/data/batches.ts';
 import { createModel } from '../src/models/index.ts';
 import type { Module } from '../src/nn/index.ts';
 import * as ops from '../src/ops/index.ts';
-import { AdamW, type Optimizer, SGD } from '../src/optim/index.ts';
+import { AdamW, LossScale, type Optimizer, SGD } from '../src/optim/index.ts';
 import { rangeTest } from '../src/train/rangetest.ts';
 import { suggest } from '../src/train/suggest.ts';
-import { gpuTest } from './gpu.ts';
+import { gpuTest, halfTest } from './gpu.ts';
 
 const BATCH = 8;
 
 /** A small network with dropout and batch norm on images of noise, everything from the same seed. */
-function scene(make: (model: Module) => Optimizer) {
+function scene(make: (model: Module) => Optimizer, dtype: 'f32' | 'f16' = 'f32') {
   setSeed(3);
   setStepCounter(0);
   const count = 3 * BATCH;
@@ -22,7 +23,7 @@ function scene(make: (model: Module) => Optimizer) {
   const labels = Uint8Array.from({ length: count }, (_, i) => i % 7);
   const batches = new Batches(
     { pixels, labels, count, side: 32, channels: 1 },
-    { batch: BATCH, augmentation: AUGMENTATIONS.crop },
+    { batch: BATCH, augmentation: AUGMENTATIONS.crop, dtype },
   );
   const options = { classes: 7, channels: 1, size: 32, width: 1 / 16, head: 'fastai' } as const;
   const model = createModel('vgg11_bn', options);
@@ -33,7 +34,7 @@ async function train({ model, optimizer, batches }: ReturnType<typeof scene>, st
   for (let i = 0; i < steps; i++) {
     await step(() => {
       const { x, labels } = batches.take(Uint32Array.from({ length: BATCH }, (_, n) => n));
-      ops.crossEntropy(model.train().forward(x), labels).backward();
+      ops.crossEntropy(model.train().forward(x), labels).backward(optimizer.lossScale?.gradient());
       optimizer.step({ lr: 0.01, momentum: 0.9 });
     });
   }
@@ -41,6 +42,8 @@ async function train({ model, optimizer, batches }: ReturnType<typeof scene>, st
 
 async function everything({ model, optimizer }: ReturnType<typeof scene>): Promise<Uint32Array[]> {
   const tensors = [...[...model.state().values()].map(({ tensor }) => tensor), ...optimizer.state().flat()];
+  if (optimizer.lossScale) tensors.push(optimizer.lossScale.words);
+  for (const parameter of model.parameters().values()) tensors.push(twinOf(parameter) ?? parameter);
   const values: Uint32Array[] = [];
   for (const tensor of tensors) values.push(await tensor.readInts());
   return values;
@@ -50,27 +53,32 @@ const makers: [string, (model: Module) => Optimizer][] = [
   ['SGD', (model) => new SGD(model.parameters().values(), { weightDecay: 1e-3 })],
   ['AdamW', (model) => new AdamW(model.parameters().values())],
 ];
-for (const [name, make] of makers) {
-  gpuTest(`a range test with ${name} leaves everything as it was, to the bit, and the next steps too`, async () => {
-    const parts = scene(make);
-    await train(parts, 2);
-    const [before, steps, counter] = [await everything(parts), parts.optimizer.steps, stepCounter()];
-    parts.model.eval();
-    const points = await rangeTest(parts, { steps: 20, startLr: 1e-3, endLr: 1 });
-    assert.ok(points.length > 5);
-    assert.is(parts.model.training, false);
-    assert.equal(await everything(parts), before);
-    assert.is(parts.optimizer.steps, steps);
-    assert.is(stepCounter(), counter);
+const inHalf = (model: Module) => new SGD(model.parameters().values(), { lossScale: new LossScale() });
+const kinds = [...makers.map(([name, make]) => [name, make, 'f32'] as const), ['SGD in f16', inHalf, 'f16'] as const];
+for (const [name, make, dtype] of kinds) {
+  (dtype === 'f16' ? halfTest : gpuTest)(
+    `a range test with ${name} leaves everything as it was, to the bit, and the next steps too`,
+    async () => {
+      const parts = scene(make, dtype);
+      await train(parts, 2);
+      const [before, steps, counter] = [await everything(parts), parts.optimizer.steps, stepCounter()];
+      parts.model.eval();
+      const points = await rangeTest(parts, { steps: 20, startLr: 1e-3, endLr: 1 });
+      assert.ok(points.length > 5);
+      assert.is(parts.model.training, false);
+      assert.equal(await everything(parts), before);
+      assert.is(parts.optimizer.steps, steps);
+      assert.is(stepCounter(), counter);
 
-    await train(parts, 2);
-    const tested = await everything(parts);
-    // The step counter is the device's: the same steps are drawn again from where it stood.
-    const twin = scene(make);
-    setStepCounter(counter - 2);
-    await train(twin, 4);
-    assert.equal(await everything(twin), tested);
-  });
+      await train(parts, 2);
+      const tested = await everything(parts);
+      // The step counter is the device's: the same steps are drawn again from where it stood.
+      const twin = scene(make, dtype);
+      setStepCounter(counter - 2);
+      await train(twin, 4);
+      assert.equal(await everything(twin), tested);
+    },
+  );
 }
 
 gpuTest('rates are evenly spaced in log, losses smoothed; the test ends at four times the best loss', async () => {

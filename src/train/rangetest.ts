@@ -57,7 +57,7 @@ export async function rangeTest({ model, optimizer, batches }: RangeTestParts, o
       const loss = await step(() => {
         const { x, labels } = batches.take(indices);
         const mean = ops.crossEntropy(model.forward(x), labels, { labelSmoothing });
-        mean.backward();
+        mean.backward(optimizer.lossScale?.gradient());
         optimizer.step({ lr, momentum });
         return mean;
       });

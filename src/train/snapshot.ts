@@ -1,10 +1,11 @@
 import { setStepCounter, stepCounter } from '../core/stepbuffer.ts';
 import { Tensor } from '../core/tensor.ts';
+import { refreshTwin } from '../core/twin.ts';
 import type { Module } from '../nn/index.ts';
 import type { Optimizer } from '../optim/index.ts';
 
 /**
- * Copies, on the GPU, of all that a training step changes: parameters, running statistics, optimizer state, the counters that
+ * Copies, on the GPU, of all that a training step changes: parameters, running statistics, optimizer state, the loss scale, the counters that
  * schedules and random numbers go by. `restore` puts everything back, to the bit; once.
  */
 export class Snapshot {
@@ -21,6 +22,7 @@ export class Snapshot {
     this.training = module.training;
     this.updates = optimizer.steps;
     const tensors = [...[...module.state().values()].map(({ tensor }) => tensor), ...optimizer.state().flat()];
+    if (optimizer.lossScale) tensors.push(optimizer.lossScale.words);
     this.pairs = tensors.map((original) => {
       const copy = Tensor.empty(original.shape, original.dtype);
       original.storage.gpu.stream.copy(original.storage, copy.storage);
@@ -31,6 +33,7 @@ export class Snapshot {
   restore(): void {
     for (const { original, copy } of this.pairs) {
       original.storage.gpu.stream.copy(copy.storage, original.storage);
+      refreshTwin(original);
       copy.free('Snapshot.restore()');
     }
     this.optimizer.zeroGrad();
