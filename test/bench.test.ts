@@ -228,7 +228,7 @@ test('one wrong kernel among others is told, not timed, and ends the program wit
     const read = fs.readFileSync;
     fs.readFileSync = (path, ...rest) => {
       const text = read(path, ...rest);
-      return String(path).endsWith('unary.wgsl') ? text.replace('select(v, 0.0, v < 0.0)', 'select(v, 0.5, v < 0.0)') : text;
+      return String(path).endsWith('unary.wgsl') ? text.replace('select(v, Vec(), v < Vec())', 'select(v, Vec(0.5), v < Vec())') : text;
     };
     syncBuiltinESMExports();`;
   const json = join(folder, 'wrong.json');

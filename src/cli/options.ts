@@ -131,12 +131,12 @@ export const trainOptions = {
 export interface TrainOptions extends Values<typeof trainOptions> {}
 
 const { data, valid, limit, store, size, channels, augment, arch, width, head, pool, dropout } = trainOptions;
-const { batch, optimizer, momentum, weightDecay, labelSmoothing, seed, adapter } = trainOptions;
+const { batch, optimizer, momentum, weightDecay, labelSmoothing, seed, adapter, precision } = trainOptions;
 
 /** The options of `lr-find`: what `train` would run, and the range to sweep. */
 export const lrFindOptions = {
   ...{ data, valid, limit, store, size, channels, augment, arch, width, head, pool, dropout },
-  ...{ batch, optimizer, momentum, weightDecay, labelSmoothing, seed, adapter },
+  ...{ batch, optimizer, momentum, weightDecay, labelSmoothing, seed, adapter, precision },
   startLr: option('Sweep', number('F', { above: 0 }), 1e-7, 'first learning rate'),
   endLr: option('Sweep', number('F', { above: 0 }), 10, 'last learning rate'),
   steps: option('Sweep', whole('N', { from: 20, to: 100_000 }), 100, 'learning rates tried, evenly spaced in log'),

@@ -77,17 +77,19 @@ interface Slice {
   count: number;
 }
 
-/** Rows in a slice are a multiple of this, so that each starts at a multiple of 256 bytes, in b too, and with one f16 a row. */
-const ROWS = 128;
+/** Bindings start at multiples of this. */
+const ALIGNMENT = 256;
 
 function slicesOf(w: Tensor, limitBytes: number): Slice[] {
   const [O, I] = w.shape as [number, number];
   // The gradient of w may be f32 where w is not.
   if (4 * w.size <= limitBytes) return [{ first: 0, count: O }];
-  const most = Math.floor(limitBytes / (4 * I * ROWS)) * ROWS;
+  // So many rows start at such a multiple whatever their length, in b too.
+  const rows = ALIGNMENT / elementBytes(w.dtype);
+  const most = Math.floor(limitBytes / (4 * I * rows)) * rows;
   if (most === 0) {
     throw new GpuError(
-      `linear: ${ROWS} rows of w ${showShape(w.shape)} are more than the adapter can bind. Use fewer input features.`,
+      `linear: ${rows} rows of w ${showShape(w.shape)} are more than the adapter can bind. Use fewer input features.`,
     );
   }
   return Array.from({ length: Math.ceil(O / most) }, (_, i) => ({

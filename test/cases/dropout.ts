@@ -1,5 +1,5 @@
 import { pcg4d } from '../../src/core/random.ts';
-import { nextDraw, stepCounter } from '../../src/core/stepbuffer.ts';
+import { nextDraw, setSeed, stepCounter } from '../../src/core/stepbuffer.ts';
 import * as ops from '../../src/ops/index.ts';
 import { uniform } from '../check.ts';
 import * as ref from '../reference.ts';
@@ -31,6 +31,7 @@ export const dropoutCases: OperationCase[] = [
     let draw = 0;
     return {
       op: ([x]) => {
+        setSeed(SEED);
         draw = nextDraw() + 1;
         return ops.dropout(x, p as number, { training: true });
       },
