@@ -140,7 +140,7 @@ gpuTest('a kernel that is wrong is told and not timed; one that is right is time
   const before = gpu.pool.stats.liveBytes;
   const right = await measureCase(gpu, negation(-1), ceilings, pace, false);
   if (!('ms' in right)) throw new Error(right.wrong);
-  assert.ok(right.ms > 0 && right.repeats >= 3);
+  assert.ok(right.ms > 0 && right.repeats >= 1);
   assert.ok(Math.abs((right.gbps! * right.ms) / 0.008 - 1) < 1e-9, `${right.gbps} GB/s in ${right.ms} ms`);
   assert.is(gpu.pool.stats.liveBytes, before, 'a case gives its memory back');
 });
