@@ -14,6 +14,7 @@ import {
   productFlops,
 } from './problem.ts';
 import { sumSplits } from './team.ts';
+import { MAX_PART_BYTES } from './tileplan.ts';
 import type { Variant } from './variant.ts';
 
 const matmul = kernel('matmul_tensor', 'main');
@@ -102,19 +103,20 @@ const tileCount = (tile: Tile, { M, N }: Extents): number =>
 const BUSY = 264;
 /** Steps of the reduction that one part of a split sums at least. */
 const MIN_STEPS = 8;
-/** A partial result is no larger than this, and never larger than can be bound. */
-const MAX_PARTIAL_BYTES = 2 ** 26;
 
 interface Splits {
   splits: number;
   stepsPerSplit: number;
 }
 
-/** In how many parts a reduction is summed: more than one where the tiles alone would leave the adapter idle. */
+/**
+ * In how many parts a reduction is summed: more than one where the tiles alone would leave the adapter idle, and the parts are no
+ * larger than they may be and than can be bound.
+ */
 function splitsFor(tile: Tile, extents: Extents, limitBytes: number): Splits {
   const steps = Math.ceil(extents.K / TILE_K);
   const partBytes = 4 * extents.M * extents.N;
-  const most = Math.min(Math.floor(steps / MIN_STEPS), Math.floor(Math.min(MAX_PARTIAL_BYTES, limitBytes) / partBytes));
+  const most = Math.min(Math.floor(steps / MIN_STEPS), Math.floor(Math.min(MAX_PART_BYTES, limitBytes) / partBytes));
   const wanted = Math.max(1, Math.min(most, Math.floor(BUSY / tileCount(tile, extents))));
   const stepsPerSplit = Math.max(1, Math.ceil(steps / wanted));
   return { splits: Math.max(1, Math.ceil(steps / stepsPerSplit)), stepsPerSplit };

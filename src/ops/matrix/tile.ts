@@ -16,6 +16,7 @@ import {
 import { MAX_GROUPS, storing, sumSplits } from './team.ts';
 import {
   type Extents,
+  MAX_PART_BYTES,
   MAX_SPLITS,
   planTile,
   type TilePlan,
@@ -72,9 +73,11 @@ function knownOf(gpu: Gpu): Known {
   return made;
 }
 
-/** The plan for a result, its parts no larger than the adapter can bind. */
-const planFor = (extents: Extents, size: TileSize, y: Tensor): TilePlan =>
-  planTile(extents, size, Math.floor(knownOf(y.storage.gpu).bindingBytes / (4 * y.size)));
+/** The plan for a result, its parts no larger than they may be and than the adapter can bind. */
+const planFor = (extents: Extents, size: TileSize, y: Tensor): TilePlan => {
+  const bytes = Math.min(MAX_PART_BYTES, knownOf(y.storage.gpu).bindingBytes);
+  return planTile(extents, size, Math.floor(bytes / (4 * y.size)));
+};
 
 /** Sizes that cost more than this against the cheapest, by estimate, are not worth a measurement. */
 const WORTH_MEASURING = 1.6;
