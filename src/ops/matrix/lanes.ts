@@ -1,5 +1,5 @@
 import { kernel } from '../../core/kernel.ts';
-import { Tensor } from '../../core/tensor.ts';
+import type { Tensor } from '../../core/tensor.ts';
 import {
   type ConvDgrad,
   type ConvForward,
@@ -10,7 +10,7 @@ import {
   type Product,
   productFlops,
 } from './problem.ts';
-import { operandTypes, resultTypes, storing, sumSplits, teamFor, tileCount, tileGrid } from './team.ts';
+import { operandTypes, partsOf, resultTypes, storing, sumSplits, teamFor, tileCount, tileGrid } from './team.ts';
 import type { Variant } from './variant.ts';
 
 const matmul = storing(kernel('matmul', 'main'), kernel('matmul', 'ragged'));
@@ -148,7 +148,7 @@ export const lanesWgrad: Variant<ConvWgrad> = {
       ...{ batch: N, inH: H, inW: W, inC: C, outH: P, outW: Q, outC: K, r: R, s: S, stride, padH, padW },
       perSplit,
     };
-    const part = splits > 1 ? Tensor.empty([splits, dw.size]) : dw;
+    const part = splits > 1 ? partsOf(dw, splits) : dw;
     const consts = {
       ...{ TEAM: team.include, ROWS: team.rows, VEC_X, VEC_DY },
       ...{ ...operandTypes('X', x, VEC_X), ...operandTypes('Dy', dy, VEC_DY), ...resultTypes('Dw', part) },

@@ -1,6 +1,6 @@
 import { wgslType } from '../../core/dtype.ts';
 import { type Kernel, kernel } from '../../core/kernel.ts';
-import type { Tensor } from '../../core/tensor.ts';
+import { Tensor } from '../../core/tensor.ts';
 import type { Adapter } from '../../gpu/gpu.ts';
 import type { Grid } from '../../gpu/stream.ts';
 
@@ -67,6 +67,19 @@ export const resultTypes = (name: string, { dtype }: Tensor): Record<string, str
   [`${name}Elem`]: wgslType(dtype, 4),
   [`${name}Scalar`]: wgslType(dtype),
 });
+
+/**
+ * Bytes that the parts of one split reduction take at most: they lie in memory beside all that a training step holds, and each
+ * size of them is a buffer that the pool keeps. A result so large that this counts has many tiles and hardly needs parts.
+ */
+export const MAX_PART_BYTES = 2 ** 24;
+
+/**
+ * A temporary for `splits` partial results of y, one after the other, in f32. Sizes are powers of four, so that all layers of a
+ * network share a few buffers: of their own sizes, VGG16_bn's would hold 64 MB.
+ */
+export const partsOf = (y: Tensor, splits: number): Tensor =>
+  Tensor.empty([4 ** Math.ceil(Math.log2(splits * y.size) / 2)]);
 
 const sum = storing(kernel('splits', 'main'), kernel('splits', 'ragged'));
 

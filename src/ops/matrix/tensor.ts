@@ -1,6 +1,6 @@
 import { wgslType } from '../../core/dtype.ts';
 import { kernel } from '../../core/kernel.ts';
-import { Tensor } from '../../core/tensor.ts';
+import type { Tensor } from '../../core/tensor.ts';
 import type { Adapter } from '../../gpu/gpu.ts';
 import type { Consts } from '../../gpu/shader.ts';
 import type { Grid } from '../../gpu/stream.ts';
@@ -13,8 +13,7 @@ import {
   type Multiplication,
   productFlops,
 } from './problem.ts';
-import { sumSplits } from './team.ts';
-import { MAX_PART_BYTES } from './tileplan.ts';
+import { MAX_PART_BYTES, partsOf, sumSplits } from './team.ts';
 import type { Variant } from './variant.ts';
 
 const matmul = kernel('matmul_tensor', 'main');
@@ -177,7 +176,7 @@ function inSplits(
     record(out, bias, split);
     return;
   }
-  const part = Tensor.empty([split.splits, out.size]);
+  const part = partsOf(out, split.splits);
   record(part, null, split);
   sumSplits(part, out, split.splits, bias);
   part.free('the sum of its parts');

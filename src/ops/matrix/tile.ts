@@ -1,6 +1,6 @@
 import { wgslType } from '../../core/dtype.ts';
 import { kernel } from '../../core/kernel.ts';
-import { Tensor } from '../../core/tensor.ts';
+import type { Tensor } from '../../core/tensor.ts';
 import type { Gpu } from '../../gpu/gpu.ts';
 import type { Consts } from '../../gpu/shader.ts';
 import type { Grid } from '../../gpu/stream.ts';
@@ -13,10 +13,9 @@ import {
   type Multiplication,
   productFlops,
 } from './problem.ts';
-import { MAX_GROUPS, storing, sumSplits } from './team.ts';
+import { MAX_GROUPS, MAX_PART_BYTES, partsOf, storing, sumSplits } from './team.ts';
 import {
   type Extents,
-  MAX_PART_BYTES,
   MAX_SPLITS,
   planTile,
   type TilePlan,
@@ -111,7 +110,7 @@ function inParts(
   splits: number,
   compute: (into: Tensor, add: Tensor | null) => void,
 ): void {
-  const into = splits > 1 ? Tensor.empty([splits, y.size]) : y;
+  const into = splits > 1 ? partsOf(y, splits) : y;
   compute(into, splits > 1 ? null : bias);
   if (into === y) return;
   sumSplits(into, y, splits, bias);

@@ -58,11 +58,6 @@ const MACS_PER_FLOAT = 16;
 const MIN_TERMS = 128;
 /** Parts that are summed at most: the second stage walks through them one by one. */
 export const MAX_SPLITS = 64;
-/**
- * Bytes of the parts of one split reduction. They live beside everything that a training step holds: without a bound the weight
- * gradients of VGG16_bn are what a step's memory peaks at. A result that is large has many tiles and hardly needs parts.
- */
-export const MAX_PART_BYTES = 2 ** 24;
 
 export interface TilePlan {
   splits: number;
