@@ -2,6 +2,7 @@
 // never does.
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { kernel } from '../src/core/kernel.ts';
 import { Random } from '../src/core/random.ts';
 import { setSeed, setStepCounter, stepCounter } from '../src/core/stepbuffer.ts';
 import { Storage } from '../src/core/storage.ts';
@@ -216,7 +217,6 @@ gpuTest(
 );
 
 gpuTest('a variant that does not compile is passed over', async () => {
-  const { kernel } = await import('../src/core/kernel.ts');
   const code =
     '@group(0) @binding(0) var<storage, read_write> c: array<f32>;\n@compute @workgroup_size(1) fn main() { c[0] = x; }';
   const run = kernel('does_not_compile', 'main', code);
@@ -229,6 +229,55 @@ gpuTest('a variant that does not compile is passed over', async () => {
   assert.is(variant, 'fast');
   assert.match(warnings.join('\n'), /^The kernel 'broken' is not used .* it does not run \(/);
 });
+
+/** A device that takes `ms` to compile each pipeline called `late`. */
+function compilesSlowly({ device }: Gpu, ms: number): void {
+  const compile = device.createComputePipelineAsync.bind(device);
+  const value = async (asked: GPUComputePipelineDescriptor) => {
+    if (asked.label!.startsWith('late')) await new Promise((resolve) => setTimeout(resolve, ms));
+    return compile(asked);
+  };
+  Object.defineProperty(device, 'createComputePipelineAsync', { value });
+}
+
+const LATE_MS = 3000;
+
+/** What it computes is of no account: it is never compiled in time. */
+function lateVariant(name: string, rank: number): Variant<Multiplication> {
+  const code =
+    '@group(0) @binding(0) var<storage, read_write> c: array<f32>;\n@compute @workgroup_size(1) fn main() { c[0] = 1; }';
+  const run = kernel(name, 'main', code);
+  return does(name, rank, ({ c }) => run({}, { c }, {}, 1));
+}
+
+gpuTest('what compiles too slowly does not make the races last longer, and is not raced', () =>
+  onDevice({}, async (other) => {
+    compilesSlowly(other, LATE_MS);
+    const family = familyOf(fast, lateVariant('late_in_races', 500));
+    const winners = new Map<string, Winner>();
+    await multiplyBy(family).read();
+    const { timed, elapsedMs } = await prepare(other, () => multiplyBy(family), { winners, totalMs: 300 });
+    assert.ok(elapsedMs >= 300 && elapsedMs < LATE_MS / 2, `${elapsedMs} ms`);
+    assert.equal([timed, winners.size], [0, 0], 'what was not timed is not remembered');
+  }),
+);
+
+gpuTest('an interruption ends it, whatever compiles', () =>
+  onDevice({}, async (other) => {
+    compilesSlowly(other, LATE_MS);
+    const families = [familyOf(fast, lateVariant('late_in_race', 500)), familyOf(lateVariant('late_itself', 1), fast)];
+    for (const family of families) {
+      await Tensor.zeros([4]).read();
+      const end = performance.now() + 300;
+      const { timed, elapsedMs } = await prepare(other, () => other.stream.capture(() => multiplyBy(family)), {
+        winners: new Map(),
+        interrupted: () => performance.now() > end,
+      });
+      assert.ok(elapsedMs < LATE_MS / 2, `${elapsedMs} ms`);
+      assert.is(timed, 0);
+    }
+  }),
+);
 
 gpuTest('a plan is followed where it fits', async () => {
   const family = familyOf(fast, slow);

@@ -146,7 +146,7 @@ function onInterrupt(): { requested(): boolean; release(): void } {
     if (requested) process.exit(130);
     requested = true;
     // A step or a validation may take seconds on a software adapter; on a terminal the bar stands in this line.
-    const text = 'Stopping after the next step, with a checkpoint. Once more stops at once.';
+    const text = 'Stopping before the next step, with a checkpoint. Once more stops at once.';
     process.stderr.write(`${process.stderr.isTTY ? '\n' : ''}${text}\n`);
   };
   process.on('SIGINT', handler);

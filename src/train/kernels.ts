@@ -7,18 +7,20 @@ import { keepWinners, readWinners } from './winners.ts';
 
 /**
  * Finds the kernels for what `body` computes (see `prepare`): with `tune` the fastest, which are remembered on this machine for
- * each adapter and driver, else the usual ones. Returns the problems that were met and lines that are worth saying.
+ * each adapter and driver, else the usual ones. Where `interrupted` says so, it ends with what it has found. Returns the problems that were met and lines that are worth saying.
  */
 export async function prepareKernels(
   gpu: Gpu,
   body: () => unknown,
   tune: boolean,
+  interrupted: () => boolean = () => false,
 ): Promise<{ problems: readonly string[]; lines: string[] }> {
   const { fingerprint } = gpu.adapter;
   const winners = tune ? readWinners(fingerprint) : undefined;
   const found = readFound(fingerprint);
   const { problems, checked, timed, elapsedMs, warnings } = await prepare(gpu, body, {
     found,
+    interrupted,
     ...(winners && { winners }),
   });
   const lines = [...warnings];

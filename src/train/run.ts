@@ -53,6 +53,8 @@ export class Run {
   /** The plan of the run that is continued. */
   private recordedPlan: Readonly<Record<string, string>> = {};
   private startedMs = performance.now();
+  /** `--max-minutes` counts from here: what is compiled and timed before the first step is time that somebody waits, too. */
+  private readonly openedMs = performance.now();
   private readonly progress: Progress;
   private rows: EpochRow[] = [];
   private best: CheckpointFacts['best'] = null;
@@ -94,12 +96,14 @@ export class Run {
     if (!this.request.resume) await this.checkpoint();
     let status: RunResult['status'] = 'finished';
     try {
-      const done = await this.trainer.run({
-        afterStep: ({ step }) => this.afterStep(step),
-        progress: ({ epoch, step, loss, accuracy }) =>
-          this.progress.step({ epoch, step, loss, accuracy, imagesPerSecond: this.imagesPerSecond() }),
-        epochEnd: (result) => this.epochEnd(result),
-      });
+      const done =
+        !this.request.interrupted() &&
+        (await this.trainer.run({
+          afterStep: ({ step }) => this.afterStep(step),
+          progress: ({ epoch, step, loss, accuracy }) =>
+            this.progress.step({ epoch, step, loss, accuracy, imagesPerSecond: this.imagesPerSecond() }),
+          epochEnd: (result) => this.epochEnd(result),
+        }));
       if (!done) status = 'stopped';
     } catch (error) {
       if (!(error instanceof DivergenceError)) throw error;
@@ -132,7 +136,12 @@ export class Run {
     const { gpu, config, resume } = this.request;
     const plan = planOf(gpu);
     plan.follow(Object.entries(this.recordedPlan));
-    const { lines } = await prepareKernels(gpu, () => this.trainer.rehearse(), config.tune && !resume);
+    const { lines } = await prepareKernels(
+      gpu,
+      () => this.trainer.rehearse(),
+      config.tune && !resume,
+      () => this.overdue(),
+    );
     const others = [...plan.used()].filter(([problem, variant]) => (this.recordedPlan[problem] ?? variant) !== variant);
     if (others.length > 0) {
       lines.push(
@@ -153,10 +162,16 @@ export class Run {
     writeRecord(this.folder.record, { ...this.record, kernelPlan: this.kernelPlan, result });
   }
 
-  private async afterStep(step: number): Promise<boolean> {
+  /** Stopped by the user, or by `--max-minutes`. */
+  private overdue(): boolean {
     const { config, interrupted } = this.request;
-    const late = config.maxMinutes !== null && performance.now() - this.startedMs >= 60_000 * config.maxMinutes;
-    const stop = late || interrupted();
+    const late = config.maxMinutes !== null && performance.now() - this.openedMs >= 60_000 * config.maxMinutes;
+    return late || interrupted();
+  }
+
+  private async afterStep(step: number): Promise<boolean> {
+    const { config } = this.request;
+    const stop = this.overdue();
     const due = config.checkpointEvery !== null && this.trainer.steps % config.checkpointEvery === 0;
     // The last step of an epoch is followed by the checkpoint of the epoch.
     if (stop || (due && step < this.trainer.stepsPerEpoch)) await this.checkpoint();

@@ -1,6 +1,7 @@
 import { GpuError } from '../../core/errors.ts';
 import { Tensor } from '../../core/tensor.ts';
 import type { Gpu } from '../../gpu/gpu.ts';
+import type { Pipeline } from '../../gpu/pipeline.ts';
 import { planOf } from './plan.ts';
 import { deviation, fillWithNoise, type Met, meet, type Runner, type Trial } from './trial.ts';
 import { watchProblems } from './variant.ts';
@@ -17,9 +18,14 @@ export interface PrepareOptions {
   winners?: Map<string, Winner>;
   /** Doubted variants that earlier runs found right on this adapter, by problem; those found now are added. They are not checked again. */
   found?: Map<string, readonly string[]>;
-  /** Time for one problem's race, and for all of them; where it is over, problems keep their unmeasured choice this time. */
+  /**
+   * Time for one problem's race, and from the start to the end of all of them, what has to be compiled included; where it is
+   * over, problems keep their unmeasured choice this time. It is overrun by one run of a kernel at most.
+   */
   problemMs?: number;
   totalMs?: number;
+  /** Asked again and again: true ends it at the next moment, with what was found by then. */
+  interrupted?(): boolean;
 }
 
 export interface Prepared {
@@ -37,6 +43,10 @@ export interface Prepared {
 const TOTAL_MS = 15_000;
 /** A batch of runs is long against what a wait is off by; on software adapters waits are coarser. */
 const PACE = { software: { batchMs: 12, problemMs: 250 }, hardware: { batchMs: 4, problemMs: 200 } };
+/** Pipelines that are compiled side by side for races. They cannot be called back when time is over, and then delay the first step. */
+const COMPILED_AT_ONCE = 8;
+/** How often a wait looks at the clock and for an interruption. */
+const LOOK_MS = 50;
 const MIN_ROUNDS = 2;
 const MAX_ROUNDS = 8;
 const MAX_REPEATS = 1000;
@@ -52,70 +62,99 @@ const MARGIN = 0.97;
  * Doubted variants are checked first, on problems like those that were met, with noise in place of the tensors; without having
  * passed here they are never used. With `winners`, each problem that has several candidates and no remembered winner is then put
  * to a race: each candidate's result is held against that of the unmeasured choice, and the fastest of those that agree is the
- * problem's variant from now on. Everything that has to be compiled is compiled side by side first.
+ * problem's variant from now on.
+ *
+ * What `body` itself needs is compiled first, all of it side by side, then what the checks need, then what races need, a few
+ * pipelines at a time; nothing is timed while anything else of this compiles.
  */
 export async function prepare(gpu: Gpu, body: () => unknown, options: PrepareOptions = {}): Promise<Prepared> {
   const started = performance.now();
   const { winners, found = new Map<string, readonly string[]>(), totalMs = TOTAL_MS } = options;
+  const interrupted = () => options.interrupted?.() ?? false;
+  const over = () => performance.now() - started > totalMs || interrupted();
   const warnings: string[] = [];
-  const met = await problemsOf(gpu, body, (problem) => toCompile(problem, winners, found));
   const plan = planOf(gpu);
-  for (const { name, family, doubted } of met) {
+  const met = await problemsOf(gpu, body, ({ name, family, candidates, doubted }) => {
     for (const variant of found.get(name) ?? []) if (doubted.includes(variant)) plan.trust(family, variant, true);
-  }
+    const remembered = winners?.get(name);
+    if (remembered && sameNames(remembered.of, candidates)) plan.follow([[name, remembered.variant]]);
+  });
+  const openOf = ({ name, family, doubted }: Met): string[] =>
+    doubted.filter((variant) => !found.get(name)?.includes(variant) && plan.trusts(family, variant, false));
+  const needed = met.flatMap((problem) => {
+    const choice = plan.choice(problem.name);
+    const reference = problem.candidates.find((name) => !problem.doubted.includes(name));
+    const open = openOf(problem);
+    return problem.compile(gpu, [choice, ...open, open.length > 0 ? reference : undefined].filter(isName));
+  });
+  await compiled(needed, interrupted);
   let checked = 0;
   for (const problem of met) {
-    const known = found.get(problem.name) ?? [];
-    const open = problem.doubted.filter((name) => !known.includes(name) && plan.trusts(problem.family, name, false));
+    const open = openOf(problem);
     if (open.length === 0) continue;
+    if (interrupted()) break;
     await checkDoubted(gpu, problem, open, warnings);
     const right = problem.doubted.filter((name) => plan.trusts(problem.family, name, true));
     if (right.length > 0) found.set(problem.name, right);
     checked++;
   }
   let timed = 0;
-  for (const problem of winners ? met : []) {
-    const remembered = winners!.get(problem.name);
-    if (remembered && sameNames(remembered.of, problem.candidates)) {
-      plan.follow([[problem.name, remembered.variant]]);
-      continue;
-    }
+  const undecided = met.flatMap((problem) => {
+    const remembered = winners?.get(problem.name);
+    if (!winners || (remembered && sameNames(remembered.of, problem.candidates))) return [];
     const names = problem.candidates.filter((name) =>
       plan.trusts(problem.family, name, problem.doubted.includes(name)),
     );
-    if (names.length < 2 || performance.now() - started > totalMs) continue;
-    const variant = await race(gpu, problem, names, options.problemMs, warnings);
-    winners!.set(problem.name, { variant, of: problem.candidates });
-    plan.follow([[problem.name, variant]]);
-    timed++;
+    return names.length < 2 ? [] : [{ problem, names }];
+  });
+  for (let first = 0, next = 0; first < undecided.length && !over(); first = next) {
+    const waiting = new Set<Pipeline>();
+    while (next < undecided.length && (waiting.size < COMPILED_AT_ONCE || next === first)) {
+      const { problem, names } = undecided[next++]!;
+      for (const pipeline of problem.compile(gpu, names)) waiting.add(pipeline);
+    }
+    await compiled([...waiting], over);
+    for (const { problem, names } of undecided.slice(first, next)) {
+      if (over()) break;
+      const variant = await race(gpu, problem, names, options.problemMs, over, warnings);
+      if (variant === null) break;
+      winners!.set(problem.name, { variant, of: problem.candidates });
+      plan.follow([[problem.name, variant]]);
+      timed++;
+    }
   }
   return { problems: met.map(({ name }) => name), checked, timed, elapsedMs: performance.now() - started, warnings };
+}
+
+const isName = (name: string | undefined): name is string => name !== undefined;
+
+/** Waits until all are compiled, or refused, or `over`. */
+async function compiled(pipelines: readonly Pipeline[], over: () => boolean): Promise<void> {
+  let settled = false;
+  const all = Promise.allSettled(pipelines.map((pipeline) => pipeline.compiled)).then(() => {
+    settled = true;
+  });
+  while (!settled && !over()) {
+    let timer: NodeJS.Timeout | undefined;
+    const moment = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, LOOK_MS);
+    });
+    await Promise.race([all, moment]);
+    clearTimeout(timer);
+  }
 }
 
 const sameNames = (a: readonly string[], b: readonly string[]): boolean =>
   [...a].sort().join() === [...b].sort().join();
 
-/** The candidates that have to be compiled beside the one that `body` itself uses: those to check or to time, and the one to take. */
-function toCompile(
-  { name, candidates, doubted }: Met,
-  winners: ReadonlyMap<string, Winner> | undefined,
-  found: ReadonlyMap<string, readonly string[]>,
-): readonly string[] {
-  const open = doubted.filter((variant) => !found.get(name)?.includes(variant));
-  const remembered = winners?.get(name);
-  if (remembered && sameNames(remembered.of, candidates)) return [...new Set([...open, remembered.variant])];
-  if (winners) return candidates.length > 1 ? candidates : [];
-  return [...open, ...candidates.filter((variant) => !open.includes(variant)).slice(0, 1)];
-}
-
-/** Each problem that comes up in `body`, once. */
-async function problemsOf(gpu: Gpu, body: () => unknown, compiled: (met: Met) => readonly string[]): Promise<Met[]> {
+/** Each problem that comes up in `body`, once; `first` is called with it before its variant is chosen. */
+async function problemsOf(gpu: Gpu, body: () => unknown, first: (met: Met) => void): Promise<Met[]> {
   const found = new Map<string, Met>();
   watchProblems((name, family, problem) => {
     if (found.has(name) || family.result(problem).storage.gpu !== gpu) return;
     const met = meet(name, family, problem);
     found.set(name, met);
-    met.compile(gpu, compiled(met));
+    first(met);
   });
   try {
     await body();
@@ -131,7 +170,7 @@ async function checkDoubted(gpu: Gpu, problem: Met, open: readonly string[], war
   if (reference === undefined) return;
   await staged(gpu, problem, [reference, ...open], async ({ runners, result }) => {
     const known = runners.find(({ name }) => name === reference)!;
-    await agreeing(gpu, problem, runners, known, result, warnings);
+    await agreeing(gpu, problem, runners, known, result, () => false, warnings);
   });
 }
 
@@ -150,13 +189,17 @@ async function staged<T>(
   }
 }
 
-/** The runners whose results are those of `reference`, itself included; the plan trusts the others no more. */
+/**
+ * The runners whose results are those of `reference`, itself included; the plan trusts the others no more. Where it is `over`,
+ * the rest is neither right nor wrong.
+ */
 async function agreeing(
   gpu: Gpu,
   { name: problem, family }: Met,
   runners: readonly Runner[],
   reference: Runner,
   result: Tensor,
+  over: () => boolean,
   warnings: string[],
 ): Promise<Runner[]> {
   const plan = planOf(gpu);
@@ -168,6 +211,7 @@ async function agreeing(
     // On its own: what is flushed together with a kernel that does not compile does not run.
     await gpu.stream.flush();
     for (const runner of runners.filter((one) => one !== reference)) {
+      if (over()) break;
       const fault = await faultOf(gpu, runner, result, want);
       if (fault === null) right.push(runner);
       else warnings.push(`The kernel '${runner.name}' is not used on ${gpu.adapter.name}: for ${problem} it ${fault}.`);
@@ -195,29 +239,35 @@ async function faultOf(gpu: Gpu, { recording }: Runner, result: Tensor, want: Te
 
 /**
  * Times the candidates called `names` in turn, several times over, and returns the one with the fastest batch: what else the machine
- * does only ever makes a batch longer.
+ * does only ever makes a batch longer. Null where it was `over` before all had been compared.
  */
 async function race(
   gpu: Gpu,
   problem: Met,
   names: readonly string[],
   limitMs: number | undefined,
+  over: () => boolean,
   warnings: string[],
-): Promise<string> {
+): Promise<string | null> {
   const { batchMs, problemMs } = gpu.adapter.software ? PACE.software : PACE.hardware;
   return staged(gpu, problem, names, async ({ runners, result }) => {
     const unmeasured = runners.find(({ name, doubted }) => name === names[0] && !doubted);
     const reference = unmeasured ?? runners.find(({ doubted }) => !doubted) ?? runners[0]!;
-    const right = await agreeing(gpu, problem, runners, reference, result, warnings);
+    const right = await agreeing(gpu, problem, runners, reference, result, over, warnings);
+    if (over()) return null;
     if (right.length === 1) return right[0]!.name;
     const entrants: { runner: Runner; ms: number }[] = [];
-    for (const runner of right) entrants.push({ runner, ms: await timeOf(gpu, runner, 1) });
+    for (const runner of right) {
+      entrants.push({ runner, ms: await timeOf(gpu, runner, 1) });
+      if (over()) return null;
+    }
     const end = performance.now() + (limitMs ?? problemMs);
     let running = entrants;
     for (let round = 0; round < MIN_ROUNDS || (round < MAX_ROUNDS && performance.now() < end); round++) {
       for (const entrant of running) {
         const repeats = Math.min(MAX_REPEATS, Math.max(1, Math.round(batchMs / entrant.ms)));
         entrant.ms = Math.min(entrant.ms, await timeOf(gpu, entrant.runner, repeats));
+        if (over()) return null;
       }
       const best = Math.min(...running.map(({ ms }) => ms));
       running = running.filter(({ ms }) => ms <= HOPELESS * best);

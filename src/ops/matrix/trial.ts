@@ -2,6 +2,7 @@ import { kernel } from '../../core/kernel.ts';
 import { noGrad } from '../../core/tape.ts';
 import { Tensor } from '../../core/tensor.ts';
 import type { Gpu } from '../../gpu/gpu.ts';
+import type { Pipeline } from '../../gpu/pipeline.ts';
 import type { Recording } from '../../gpu/stream.ts';
 import { candidatesFor, type Family, type Variant } from './variant.ts';
 
@@ -31,8 +32,8 @@ export interface Met {
   readonly candidates: readonly string[];
   /** Those of them that are `doubted`. */
   readonly doubted: readonly string[];
-  /** Has all that the candidates called `names` need compiled side by side; to be called while the problem's tensors live. */
-  compile(gpu: Gpu, names: readonly string[]): void;
+  /** Has what the candidates called `names` need compiled in the background; returns what is not compiled yet. */
+  compile(gpu: Gpu, names: readonly string[]): Pipeline[];
   /** Makes a like problem on tensors of its own. */
   stage(gpu: Gpu, names: readonly string[]): Trial;
 }
@@ -54,7 +55,21 @@ export function meet<P>(name: string, family: Family<P>, problem: P): Met {
     candidates: variants.map((variant) => variant.name),
     doubted: variants.filter((variant) => variant.doubted).map((variant) => variant.name),
     compile(gpu, names) {
-      for (const variant of called(names)) gpu.stream.capture(() => noGrad(() => variant.run(problem)));
+      const tensors: Tensor[] = [];
+      const like = (tensor: Tensor): Tensor => {
+        tensors.push(Tensor.empty(tensor.shape, tensor.dtype));
+        return tensors.at(-1)!;
+      };
+      const twin = family.on(problem, like);
+      const waiting = new Set<Pipeline>();
+      for (const variant of called(names)) {
+        const recording = gpu.stream.capture(() => noGrad(() => variant.run(twin)));
+        for (const command of recording) {
+          if (command.kind === 'dispatch' && !command.bound.pipeline.handle) waiting.add(command.bound.pipeline);
+        }
+      }
+      for (const tensor of tensors) tensor.free('the compilation of its variants');
+      return [...waiting];
     },
     stage(gpu, names) {
       const tensors: Tensor[] = [];
