@@ -21,6 +21,7 @@ const tiny = [
 ];
 const train = (...args: string[]) => ['train', ...tiny, ...args];
 const killed = ['--import', new URL('fixtures/killed.mjs', import.meta.url).href];
+const interrupted = ['--import', new URL('fixtures/interrupted.mjs', import.meta.url).href];
 const at = (...names: string[]) => join(scratch.path, ...names);
 const checkpoint = (run: string) => at(run, 'last', 'checkpoint.safetensors');
 const factsOf = (run: string) => JSON.parse(readSafetensors(checkpoint(run)).metadata.checkpoint!);
@@ -124,6 +125,18 @@ if (full) {
     unix(`a run killed at checkpoint ${n} and resumed equals the uninterrupted one`, () => killedAndResumed(n));
   }
 }
+
+test('a run interrupted while its kernels are prepared stops before the first step, and --resume starts anew', () => {
+  const { stderr } = ends(0, scratch.path, train('--out', 'early'), interrupted);
+  assert.match(stderr, /^Stopping before the next step, with a checkpoint\. Once more stops at once\.$/m);
+  assert.match(stderr, /^Stopped; continue with: dawngrad train --resume early$/m);
+  const { result, kernelPlan } = readRecord(at('early', 'run.json'));
+  assert.equal([result?.status, result?.steps, position('early').step], ['stopped', 0, 0]);
+  assert.equal([kernelPlan, plan('early')], [{}, {}], 'nothing was settled');
+  ends(0, scratch.path, ['train', '--resume', 'early']);
+  sameAsWhole('early');
+  assert.equal(plan('early'), plan('whole'));
+});
 
 test('--max-minutes stops cleanly, and --resume finishes the run to the same bits', () => {
   const { stderr } = ends(0, scratch.path, train('--out', 'stopped', '--max-minutes', '0.0001'));

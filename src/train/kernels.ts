@@ -1,26 +1,26 @@
 import { debug } from '../gpu/debug.ts';
 import type { Gpu } from '../gpu/gpu.ts';
 import { planOf } from '../ops/matrix/plan.ts';
-import { prepare } from '../ops/matrix/prepare.ts';
+import { type PrepareOptions, prepare } from '../ops/matrix/prepare.ts';
 import { keepFound, readFound } from './found.ts';
 import { keepWinners, readWinners } from './winners.ts';
 
 /**
  * Finds the kernels for what `body` computes (see `prepare`): with `tune` the fastest, which are remembered on this machine for
- * each adapter and driver, else the usual ones. Where `interrupted` says so, it ends with what it has found. Returns the problems that were met and lines that are worth saying.
+ * each adapter and driver, else the usual ones. `limits` end it earlier, with what it has found. Returns the problems that were met and lines that are worth saying.
  */
 export async function prepareKernels(
   gpu: Gpu,
   body: () => unknown,
   tune: boolean,
-  interrupted: () => boolean = () => false,
+  limits: Pick<PrepareOptions, 'totalMs' | 'interrupted'> = {},
 ): Promise<{ problems: readonly string[]; lines: string[] }> {
   const { fingerprint } = gpu.adapter;
   const winners = tune ? readWinners(fingerprint) : undefined;
   const found = readFound(fingerprint);
   const { problems, checked, timed, elapsedMs, warnings } = await prepare(gpu, body, {
     found,
-    interrupted,
+    ...limits,
     ...(winners && { winners }),
   });
   const lines = [...warnings];

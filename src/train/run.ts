@@ -9,6 +9,7 @@ import type { Gpu } from '../gpu/gpu.ts';
 import { mebibytes } from '../gpu/pool.ts';
 import { activationBytes, createModel, type ModelOptions, smallestBatch } from '../models/index.ts';
 import { planOf } from '../ops/matrix/plan.ts';
+import { RACES_MS } from '../ops/matrix/prepare.ts';
 import { writeArtifacts } from './artifacts.ts';
 import { type CheckpointFacts, loadCheckpoint, saveCheckpoint } from './checkpoint.ts';
 import type { TrainConfig } from './config.ts';
@@ -52,6 +53,8 @@ export class Run {
   private readonly record: Omit<RunRecord, 'version'>;
   /** The plan of the run that is continued. */
   private recordedPlan: Readonly<Record<string, string>> = {};
+  /** Set when kernels were chosen in earnest: what an interruption left unchecked must not bind the continuation. */
+  private prepared = false;
   private startedMs = performance.now();
   /** `--max-minutes` counts from here: what is compiled and timed before the first step is time that somebody waits, too. */
   private readonly openedMs = performance.now();
@@ -97,6 +100,7 @@ export class Run {
     let status: RunResult['status'] = 'finished';
     try {
       const done =
+        this.prepared &&
         !this.request.interrupted() &&
         (await this.trainer.run({
           afterStep: ({ step }) => this.afterStep(step),
@@ -133,15 +137,15 @@ export class Run {
 
   /** Settles which kernels are used: those of the run that is continued, else those that are fastest here. */
   private async prepare(): Promise<void> {
-    const { gpu, config, resume } = this.request;
+    const { gpu, config, resume, interrupted } = this.request;
     const plan = planOf(gpu);
     plan.follow(Object.entries(this.recordedPlan));
-    const { lines } = await prepareKernels(
-      gpu,
-      () => this.trainer.rehearse(),
-      config.tune && !resume,
-      () => this.overdue(),
-    );
+    const undecided = !resume || (this.trainer.steps === 0 && Object.keys(this.recordedPlan).length === 0);
+    const { lines } = await prepareKernels(gpu, () => this.trainer.rehearse(), config.tune && undecided, {
+      interrupted,
+      ...(config.maxMinutes !== null && { totalMs: Math.min(RACES_MS, (60_000 * config.maxMinutes) / 4) }),
+    });
+    this.prepared = !interrupted();
     const others = [...plan.used()].filter(([problem, variant]) => (this.recordedPlan[problem] ?? variant) !== variant);
     if (others.length > 0) {
       lines.push(
@@ -155,6 +159,7 @@ export class Run {
   }
 
   private get kernelPlan(): Record<string, string> {
+    if (!this.prepared) return this.recordedPlan;
     return { ...this.recordedPlan, ...Object.fromEntries(planOf(this.request.gpu).used()) };
   }
 

@@ -40,7 +40,8 @@ export interface Prepared {
   warnings: string[];
 }
 
-const TOTAL_MS = 15_000;
+/** Time for the races of a network, unless another is asked for. */
+export const RACES_MS = 15_000;
 /** A batch of runs is long against what a wait is off by; on software adapters waits are coarser. */
 const PACE = { software: { batchMs: 12, problemMs: 250 }, hardware: { batchMs: 4, problemMs: 200 } };
 /** Pipelines that are compiled side by side for races. They cannot be called back when time is over, and then delay the first step. */
@@ -69,7 +70,7 @@ const MARGIN = 0.97;
  */
 export async function prepare(gpu: Gpu, body: () => unknown, options: PrepareOptions = {}): Promise<Prepared> {
   const started = performance.now();
-  const { winners, found = new Map<string, readonly string[]>(), totalMs = TOTAL_MS } = options;
+  const { winners, found = new Map<string, readonly string[]>(), totalMs = RACES_MS } = options;
   const interrupted = () => options.interrupted?.() ?? false;
   const over = () => performance.now() - started > totalMs || interrupted();
   const warnings: string[] = [];
