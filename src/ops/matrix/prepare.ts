@@ -45,7 +45,7 @@ export const RACES_MS = 15_000;
 /** A batch of runs is long against what a wait is off by; on software adapters waits are coarser. */
 const PACE = { software: { batchMs: 12, problemMs: 250 }, hardware: { batchMs: 4, problemMs: 200 } };
 /** Pipelines that are compiled side by side for races. They cannot be called back when time is over, and then delay the first step. */
-const COMPILED_AT_ONCE = 8;
+const COMPILED_AT_ONCE = 4;
 /** How often a wait looks at the clock and for an interruption. */
 const LOOK_MS = 50;
 const MIN_ROUNDS = 2;
