@@ -20,7 +20,8 @@ export interface PrepareOptions {
   found?: Map<string, readonly string[]>;
   /**
    * Time for one problem's race, and from the start to the end of all of them, what has to be compiled included; where it is
-   * over, problems keep their unmeasured choice this time. It is overrun by one run of a kernel at most.
+   * over, problems keep their unmeasured choice this time. It is overrun by one run of a kernel at most, the first of
+   * which includes its compilation on drivers that put it off until then (lavapipe).
    */
   problemMs?: number;
   totalMs?: number;
