@@ -1,5 +1,6 @@
 // The same step in jax-js, compiled as a whole; it has no batch norm, pooling or cross-entropy, so these are written out. Dropout
 // is left out, in its favour.
+import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { openAsBrowser, serve, taskOf } from './serve.ts';
@@ -96,7 +97,9 @@ const hot = Float32Array.from({ length: batch * CLASSES }, (_, i) =>
 );
 const y = np.array(hot).reshape([batch, CLASSES]);
 
-await serve(load('@jax-js/jax/package.json').version, async () => {
+// The package does not export its package.json.
+const { version } = JSON.parse(readFileSync(join(packages, 'node_modules/@jax-js/jax/package.json'), 'utf8'));
+await serve(version, async () => {
   let loss;
   [loss, parameters, momentum] = update(parameters, momentum, x.ref, y.ref);
   const [value] = await loss.data();
