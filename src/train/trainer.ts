@@ -4,26 +4,12 @@ import { rehearse } from '../core/step.ts';
 import { Tensor } from '../core/tensor.ts';
 import { AUGMENTATIONS, type Augmentation, Batches, type Normalisation } from '../data/batches.ts';
 import type { ImageSet } from '../data/dataset.ts';
-import { currentGpu } from '../gpu/gpu.ts';
 import type { Module } from '../nn/index.ts';
 import * as ops from '../ops/index.ts';
-import {
-  Adam,
-  AdamW,
-  constantRate,
-  cosine,
-  LossScale,
-  type Optimizer,
-  oneCycle,
-  Plateau,
-  type Rates,
-  type Schedule,
-  SGD,
-  stepDecay,
-  warmUp,
-} from '../optim/index.ts';
+import { LossScale, type Optimizer, Plateau, type Rates, type Schedule } from '../optim/index.ts';
 import type { TrainConfig } from './config.ts';
 import { Judge } from './judge.ts';
+import { checkPrecision, optimizerOf, scheduleOf } from './recipe.ts';
 import { addVerdicts, noSums, type Sums, Tally, type Verdict } from './tally.ts';
 
 /** Batches that the GPU may be ahead of what the host has seen. */
@@ -287,41 +273,4 @@ export class Trainer {
     if (count === 0) return;
     hooks.progress({ epoch: this.position.epoch + 1, step: this.steps, loss: loss / count, accuracy: correct / count });
   }
-}
-
-/** Refuses f16 where the adapter cannot compute in it. */
-function checkPrecision({ precision }: TrainConfig): void {
-  const { adapter } = currentGpu();
-  if (precision === 'f16' && !adapter.features.has('shader-f16')) {
-    throw new ConfigError(
-      `--precision f16: ${adapter.name} has no shader-f16. Use --precision f32, or an adapter that has it (\`dawngrad info\` lists features).`,
-    );
-  }
-}
-
-/** The momentum at one-cycle's peak: 0.1 below the start, as fast.ai's 0.95 and 0.85. */
-const lowered = (momentum: number): number => Math.max(0, Number((momentum - 0.1).toFixed(6)));
-
-function scheduleOf(config: TrainConfig, stepsPerEpoch: number): Schedule {
-  const { lr, momentum, epochs } = config;
-  const schedules: Record<TrainConfig['schedule'], () => Schedule> = {
-    'one-cycle': () => oneCycle(lr, { momentums: [momentum, lowered(momentum), momentum] }),
-    cosine: () => cosine(lr, momentum),
-    step: () => stepDecay(lr, momentum, Math.max(1, Math.round(epochs / 3)) * stepsPerEpoch),
-    plateau: () => constantRate(lr, momentum),
-    constant: () => constantRate(lr, momentum),
-  };
-  const schedule = schedules[config.schedule]();
-  return config.warmup > 0 ? warmUp(schedule, Math.round(config.warmup * stepsPerEpoch)) : schedule;
-}
-
-function optimizerOf(
-  { optimizer, weightDecay, nesterov }: TrainConfig,
-  model: Module,
-  lossScale: LossScale | null,
-): Optimizer {
-  const params = model.parameters().values();
-  const shared = { weightDecay, ...(lossScale && { lossScale }) };
-  if (optimizer === 'sgd') return new SGD(params, { ...shared, nesterov });
-  return optimizer === 'adam' ? new Adam(params, shared) : new AdamW(params, shared);
 }
