@@ -8,20 +8,22 @@ import { cpus, loadavg } from 'node:os';
 import { dirname, resolve } from 'node:path';
 import { command } from '../src/cli/command.ts';
 import { main } from '../src/cli/main.ts';
-import { option, type Values } from '../src/cli/option.ts';
-import { infoOptions } from '../src/cli/options.ts';
+import { option, type Values, withDefaults } from '../src/cli/option.ts';
+import { infoOptions, trainOptions as trained } from '../src/cli/options.ts';
 import { text, toggle } from '../src/cli/value.ts';
 import { versions } from '../src/cli/version.ts';
 import { ConfigError } from '../src/core/errors.ts';
 import type { AdapterKind } from '../src/gpu/adapters.ts';
 import type { OpenedDevice } from '../src/gpu/dawn.ts';
 import type { Gpu } from '../src/gpu/gpu.ts';
+import { checkPrecision } from '../src/train/recipe.ts';
 import { measureCase } from './cases.ts';
 import { measureCeilings } from './ceilings.ts';
 import { openForBench } from './gpu.ts';
 import type { Pace } from './harness.ts';
 import { measureHost } from './host.ts';
 import { kernelCases, type Scale } from './kernels.ts';
+import type { StepShape } from './network.ts';
 import { type BenchResult, readResult, toJson } from './result.ts';
 import { measureStep } from './step.ts';
 import {
@@ -42,6 +44,15 @@ const options = {
   }),
   tune: option('Run', toggle, true, 'takes the usual kernels, without finding out which are fastest here'),
   quick: option('Run', toggle, false, 'a few cases and repetitions, for CI'),
+  batch: option('Network', trained.batch.kind, null, 'images of a batch', {
+    otherwise: '64; 4 on lavapipe, 8 on SwiftShader',
+  }),
+  width: option('Network', trained.width.kind, null, "multiplies VGG16_bn's channels", {
+    otherwise: '1; 0.25 on software adapters',
+  }),
+  size: option('Network', trained.size.kind, 48, "side of the training step's input"),
+  augment: option('Network', trained.augment.kind, 'crop', 'what the images of the training step go through'),
+  precision: option('Network', trained.precision.kind, 'f32', 'what the training step computes in'),
   adapter: infoOptions.adapter,
   json: option('Output', text('FILE'), null, 'writes the results to FILE', { otherwise: 'none' }),
   compare: option('Output', text('FILE'), null, 'prints ratios to the results in FILE', { otherwise: 'none' }),
@@ -73,14 +84,7 @@ function workFor(kind: AdapterKind, quick: boolean): Work {
   return { scale: { batch: kind === 'lavapipe' ? 4 : 8, width: 0.25 }, weights: 2 ** 21, ceilings, kernels, steps };
 }
 
-async function bench({
-  filter = null,
-  quick = false,
-  tune = true,
-  adapter,
-  json,
-  compare,
-}: Partial<Values<typeof options>>) {
+async function bench({ adapter, json, compare, ...given }: Partial<Values<typeof options>>) {
   const before = compare ? readResult(compare) : null;
   if (json && !existsSync(dirname(resolve(json)))) {
     throw new ConfigError(`--json ${json}: there is no folder ${dirname(json)}. Create it first.`);
@@ -88,7 +92,8 @@ async function bench({
   const { gpu, opened } = await openForBench(adapter ?? undefined);
   try {
     console.log(gpu.adapter.why);
-    const result = await measure(gpu, opened, { filter, quick, tune });
+    if (given.precision) checkPrecision({ precision: given.precision });
+    const result = await measure(gpu, opened, withDefaults(options, given));
     if (before) print('', ...comparisonLines(before, result, compare!));
     if (json) writeFileSync(json, toJson(result));
     const wrong = result.cases.filter((entry) => 'wrong' in entry).map(({ name }) => name);
@@ -102,15 +107,12 @@ async function bench({
   }
 }
 
-interface Wanted {
-  filter: string | null;
-  quick: boolean;
-  tune: boolean;
-}
-
-async function measure(gpu: Gpu, opened: OpenedDevice, { filter, quick, tune }: Wanted): Promise<BenchResult> {
+async function measure(gpu: Gpu, opened: OpenedDevice, wants: Values<typeof options>): Promise<BenchResult> {
+  const { filter, quick, tune, size, augment, precision } = wants;
   const work = workFor(gpu.adapter.kind, quick);
-  const all = kernelCases(work.scale, work.weights);
+  const scale = { batch: wants.batch ?? work.scale.batch, width: wants.width ?? work.scale.width };
+  const shape: StepShape = { ...scale, size, augment, precision };
+  const all = kernelCases(scale, work.weights);
   const wanted = (name: string) => name.toLowerCase().includes((filter ?? '').toLowerCase());
   const cases = all.filter((entry) => wanted(entry.name) && (entry.quick || !quick));
   const [withStep, withHost] = [wanted(STEP), wanted(HOST)];
@@ -134,7 +136,7 @@ async function measure(gpu: Gpu, opened: OpenedDevice, { filter, quick, tune }: 
   };
   if (gpu.adapter.software) print(...busyLines(result.machine));
   if (withStep) {
-    result.step = await measureStep(gpu, work.scale, work.steps, tune);
+    result.step = await measureStep(gpu, shape, work.steps, tune);
     print('', ...stepLines(result.step));
   }
   if (cases.length > 0) {

@@ -2,38 +2,53 @@ import { repeated } from '../src/core/repeat.ts';
 import { rehearse, step } from '../src/core/step.ts';
 import { noGrad } from '../src/core/tape.ts';
 import type { Tensor } from '../src/core/tensor.ts';
-import { AUGMENTATIONS, Batches } from '../src/data/batches.ts';
+import { AUGMENTATIONS, type AugmentationName, Batches } from '../src/data/batches.ts';
 import { createModel } from '../src/models/index.ts';
 import type { Module } from '../src/nn/index.ts';
 import * as ops from '../src/ops/index.ts';
-import { SGD } from '../src/optim/index.ts';
+import { LossScale, SGD } from '../src/optim/index.ts';
 import { noise } from './harness.ts';
 import type { Scale } from './kernels.ts';
 
-const SIDE = 48;
+/** Side of the images before the GPU resizes them. */
+const STORED = 48;
 const CLASSES = 7;
+
+/** A training step to measure. */
+export interface StepShape extends Scale {
+  /** Side of the network's input. Default: 48, that of the images. */
+  size?: number;
+  /** Default: f32. */
+  precision?: 'f32' | 'f16';
+  /** Default: crop. */
+  augment?: AugmentationName;
+}
 
 /** VGG16_bn as `train` runs it (gray 48 px images to 3 channels, augmented; SGD with momentum), on images of noise. */
 export class Network {
   readonly model: Module;
   private readonly batches: Batches;
   private readonly optimizer: SGD;
-  private readonly scale: Scale;
+  private readonly shape: StepShape;
+  private readonly lossScale: LossScale | null;
   private first = 0;
 
-  constructor(scale: Scale) {
-    this.scale = scale;
-    const shared = { classes: CLASSES, channels: 3, size: SIDE, head: 'vgg', pool: 1, seed: 1 } as const;
-    this.model = createModel('vgg16_bn', { ...shared, width: scale.width });
-    const count = 4 * scale.batch;
-    const pixels = Uint8Array.from(noise(count * SIDE * SIDE, 1), (value) => 127.5 * (value + 1));
+  constructor(shape: StepShape) {
+    this.shape = shape;
+    const { batch, width, size = STORED, precision = 'f32', augment = 'crop' } = shape;
+    const shared = { classes: CLASSES, channels: 3, head: 'vgg', pool: 1, seed: 1 } as const;
+    this.model = createModel('vgg16_bn', { ...shared, size, width });
+    const count = 4 * batch;
+    const pixels = Uint8Array.from(noise(count * STORED * STORED, 1), (value) => 127.5 * (value + 1));
     const labels = Uint8Array.from({ length: count }, (_, i) => i % CLASSES);
     const normalisation = { mean: [0.5], std: [0.25] };
     this.batches = new Batches(
-      { pixels, labels, count, side: SIDE, channels: 1 },
-      { batch: scale.batch, size: SIDE, channels: 3, normalisation, augmentation: AUGMENTATIONS.crop! },
+      { pixels, labels, count, side: STORED, channels: 1 },
+      { batch, size, channels: 3, normalisation, augmentation: AUGMENTATIONS[augment], dtype: precision },
     );
-    this.optimizer = new SGD(this.model.parameters().values(), { weightDecay: 1e-4 });
+    this.lossScale = precision === 'f16' ? new LossScale() : null;
+    const scaling = this.lossScale ? { lossScale: this.lossScale } : {};
+    this.optimizer = new SGD(this.model.parameters().values(), { weightDecay: 1e-4, ...scaling });
   }
 
   /** Trains one step as `step` does it, code and all; resolves to the loss when it is submitted. */
@@ -55,7 +70,7 @@ export class Network {
     this.model.train();
     rehearse(() => {
       const { x, labels } = this.batches.take(this.next());
-      ops.crossEntropy(this.model.forward(x), labels).backward();
+      ops.crossEntropy(ops.cast(this.model.forward(x), 'f32'), labels).backward();
     });
     this.optimizer.zeroGrad();
   }
@@ -79,14 +94,14 @@ export class Network {
 
   private record(): Tensor {
     const { x, labels } = this.batches.gather();
-    const loss = ops.crossEntropy(this.model.forward(x), labels);
-    loss.backward();
+    const loss = ops.crossEntropy(ops.cast(this.model.forward(x), 'f32'), labels);
+    loss.backward(this.lossScale?.gradient());
     this.optimizer.apply();
     return loss;
   }
 
   private next(): Uint32Array {
-    const { batch } = this.scale;
+    const { batch } = this.shape;
     this.first = (this.first + batch) % (4 * batch);
     return Uint32Array.from({ length: batch }, (_, i) => this.first + i);
   }

@@ -3,8 +3,7 @@ import { Profile } from '../src/gpu/profile.ts';
 import { planOf } from '../src/ops/matrix/plan.ts';
 import { prepareKernels } from '../src/train/kernels.ts';
 import { type Pace, timeRepeats } from './harness.ts';
-import type { Scale } from './kernels.ts';
-import { Network } from './network.ts';
+import { Network, type StepShape } from './network.ts';
 
 /** A whole training step, measured. */
 export interface StepResult {
@@ -12,6 +11,8 @@ export interface StepResult {
   name: string;
   batch: number;
   width: number;
+  /** Of activations and of the copies of the weights; f32 in results of before there was a choice. */
+  precision?: string;
   parameters: number;
   /** Median of whole steps, two in flight as in training. */
   ms: number;
@@ -36,13 +37,13 @@ export interface StepResult {
 }
 
 /** Times training and evaluation of VGG16_bn. Run it first on a device, so that the first step compiles everything. */
-export async function measureStep(gpu: Gpu, scale: Scale, pace: Pace, tune: boolean): Promise<StepResult> {
-  const { batch, width } = scale;
+export async function measureStep(gpu: Gpu, shape: StepShape, pace: Pace, tune: boolean): Promise<StepResult> {
+  const { batch, width } = shape;
   await gpu.trim();
   const { pool, stream } = gpu;
   const heldBytes = pool.stats.allocatedBytes;
   pool.resetPeak();
-  const network = new Network(scale);
+  const network = new Network(shape);
   await stream.finish();
 
   const started = performance.now();
@@ -86,9 +87,10 @@ export async function measureStep(gpu: Gpu, scale: Scale, pace: Pace, tune: bool
 
   const value = await loss.item();
   return {
-    name: `vgg16_bn width ${width} batch ${batch}, 48 px`,
+    name: nameOf(shape),
     batch,
     width,
+    precision: shape.precision ?? 'f32',
     parameters: network.model.parameterCount(),
     ms: timing.ms,
     spread: timing.spread,
@@ -104,4 +106,10 @@ export async function measureStep(gpu: Gpu, scale: Scale, pace: Pace, tune: bool
     plan: Object.fromEntries(problems.map((problem) => [problem, planOf(gpu).used().get(problem)!])),
     ...(Number.isFinite(value) ? {} : { wrong: `the loss is ${value}` }),
   };
+}
+
+/** What is usual goes without saying: results of before there was a choice have the same names. */
+function nameOf({ batch, width, size = 48, precision = 'f32', augment = 'crop' }: StepShape): string {
+  const unusual = [precision === 'f32' ? '' : `, ${precision}`, augment === 'crop' ? '' : `, --augment ${augment}`];
+  return `vgg16_bn width ${width} batch ${batch}, ${size} px${unusual.join('')}`;
 }

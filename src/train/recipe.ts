@@ -17,7 +17,7 @@ import {
 import type { TrainConfig } from './config.ts';
 
 /** Refuses f16 where the adapter cannot compute in it. */
-export function checkPrecision({ precision }: TrainConfig): void {
+export function checkPrecision({ precision }: Pick<TrainConfig, 'precision'>): void {
   const { adapter } = currentGpu();
   if (precision === 'f16' && !adapter.features.has('shader-f16')) {
     throw new ConfigError(
