@@ -5,7 +5,7 @@
 // Summed over channels, the products ⊙ are POINTS² matrix products, one for each place of a tile; matmul.wgsl makes them from
 // what `data` and `weights` write, and `results` reads what it makes. OUT² results take POINTS² products in place of 9·OUT²:
 // 2.25 times fewer for OUT 2, 4 times for OUT 4. The gradient of the data is the same convolution of dy with the weights turned
-// round (TURNED) and their roles exchanged. The gradient of the weights is the transpose of the whole,
+// round (`turned`) and their roles exchanged. The gradient of the weights is the transpose of the whole,
 //
 //   dg = Gᵀ [ Σ over tiles of (A dy Aᵀ) ⊙ (Bᵀ d B) ] G,
 //
@@ -16,7 +16,7 @@
 // host: TRANSFORM is lib/winograd2.wgsl or lib/winograd4.wgsl. All channel counts are multiples of 4.
 //       `data`            source [N,H,W,C], result [POINTS²,tiles,C]; height H, width W, channels C, padH, padW
 //       `weights`         source [K,3,3,C], result [POINTS²,K,C]; channels C, tiles K
-//       `results`         source [POINTS²,tiles,K], bias [K], result [N,P,Q,K]; height P, width Q, channels K. HAS_BIAS false:
+//       `results`         source [POINTS²,tiles,K], bias [K], result [N,P,Q,K]; height P, width Q, channels K. biased 0:
 //                         anything stands in for the bias
 //       `result_gradient` source [N,P,Q,K], result [POINTS²,tiles,K]; height P, width Q, channels K
 //       `weight_gradient` source [POINTS²,K,C], result [K,3,3,C]; channels C, tiles K
@@ -24,9 +24,6 @@
 //       can sum over them; data of the tiles too many is zero. Invocations: tiles · channels/4.
 //#include TRANSFORM "lib/winograd4.wgsl"
 //#include "lib/grid.wgsl"
-
-const TURNED: bool = false;
-const HAS_BIAS: bool = false;
 
 struct Params {
   first: u32,
@@ -39,6 +36,8 @@ struct Params {
   down: u32,
   across: u32,
   tiles: u32,
+  biased: u32,
+  turned: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -95,8 +94,8 @@ fn resultGradientColumn(task: Task, x: u32) -> Line {
 
 fn weightColumn(task: Task, s: u32) -> Line {
   var l: Line;
-  let tap = select(s, 8u - s, TURNED);
-  let down = select(3u * task.quads, 0u - 3u * task.quads, TURNED);
+  let tap = select(s, 8u - s, params.turned != 0u);
+  let down = select(3u * task.quads, 0u - 3u * task.quads, params.turned != 0u);
   let at = (task.tile * 9u + tap) * task.quads + task.quad;
   l.v0 = source[at];
   l.v1 = source[at + down];
@@ -215,7 +214,7 @@ fn results(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) lo
     c5 = resultLine(placesColumn(task, 5u));
   }
   var add = vec4f();
-  if (HAS_BIAS) {
+  if (params.biased != 0u) {
     add = bias[task.quad];
   }
   putResults(task, 0u, resultLine(Line(c0.v0, c1.v0, c2.v0, c3.v0, c4.v0, c5.v0)), add);

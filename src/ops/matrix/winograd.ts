@@ -82,9 +82,12 @@ function groupsOf(extents: Extents, out: Out): Group[] {
 
 const transformOf = (out: Out) => ({ TRANSFORM: out === 2 ? 'lib/winograd2.wgsl' : 'lib/winograd4.wgsl' });
 
+/** What a kernel has no use for. */
+const untold = { first: 0, height: 0, width: 0, padH: 0, padW: 0, biased: 0, turned: 0 };
+
 /** What is the same for every tile of a tensor [K,3,3,C]. */
-const weightParams = ({ C, K }: ConvShape) => ({
-  ...{ first: 0, images: 1, height: 0, width: 0, padH: 0, padW: 0, down: 1, across: K, channels: C, tiles: K },
+const weightParams = ({ C, K }: ConvShape, turned = false) => ({
+  ...{ ...untold, images: 1, down: 1, across: K, channels: C, tiles: K, turned: Number(turned) },
 });
 
 function putData(
@@ -95,8 +98,8 @@ function putData(
   out: Out,
 ): void {
   const { H: height, W: width, from: channels, padH, padW } = extents;
-  const params = { first, images, height, width, channels, down, across, tiles, padH: padH >>> 0, padW: padW >>> 0 };
-  transformData(transformOf(out), { source: x, result: to }, params, (tiles * channels) / 4);
+  const place = { first, images, height, width, channels, down, across, tiles, padH: padH >>> 0, padW: padW >>> 0 };
+  transformData(transformOf(out), { source: x, result: to }, { ...untold, ...place }, (tiles * channels) / 4);
 }
 
 /** y = x ⋆ w (+ bias), w as it lies or turned round with its channels' roles exchanged. */
@@ -114,7 +117,7 @@ function convolve(
   const { C, K } = shape;
   const places = placesOf(out);
   const u = scratch(places * C * K);
-  transformWeights({ ...transformOf(out), TURNED: turned }, { source: w, result: u }, weightParams(shape), (C * K) / 4);
+  transformWeights(transformOf(out), { source: w, result: u }, weightParams(shape, turned), (C * K) / 4);
   const groups = groupsOf(extents, out);
   const v = scratch(places * groups[0]!.tiles * from);
   const m = scratch(places * groups[0]!.tiles * to);
@@ -130,9 +133,9 @@ function convolve(
       lanesMultiplyBatch(u, v, m, { ...product, count: places, transposeC: true });
     }
     transformResults(
-      { ...transformOf(out), HAS_BIAS: bias !== null },
+      transformOf(out),
       { source: m, bias: bias ?? w, result: y },
-      { first, images, height, width, channels: to, padH: 0, padW: 0, down, across, tiles },
+      { ...untold, first, images, height, width, channels: to, down, across, tiles, biased: Number(bias !== null) },
       (tiles * to) / 4,
     );
   }
@@ -156,7 +159,7 @@ function weightGradient(x: Tensor, dy: Tensor, dw: Tensor, shape: ConvShape, out
     transformResultGradient(
       transformOf(out),
       { source: dy, result: m },
-      { first, images, height, width, channels: K, padH: 0, padW: 0, down, across, tiles },
+      { ...untold, first, images, height, width, channels: K, down, across, tiles },
       (tiles * K) / 4,
     );
     const product = { M: K, N: C, K: tiles, transposeA: true, transposeB: false };
