@@ -274,6 +274,7 @@ test('the nearest names', () => {
   assert.equal(nearest('vgg16', ['vgg11_bn', 'vgg16_bn']), ['vgg16_bn']);
   assert.equal(nearest('PublicTst', ['Training', 'PublicTest', 'PrivateTest']), ['PublicTest']);
   assert.equal(nearest('vgg1', ['vgg11', 'vgg13', 'vgg16', 'vgg19']), ['vgg11', 'vgg13', 'vgg16']);
+  assert.equal(nearest('epoch', ['freezeEpochs', 'epochs']), ['epochs']);
   assert.equal(nearest('sdg', ['sgd', 'adam']), ['sgd']);
   assert.equal(nearest('zebra', ['sgd', 'adam']), []);
   assert.equal(nearest('', ['sgd']), []);

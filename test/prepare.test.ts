@@ -25,6 +25,7 @@ import { gpu, gpuTest, onDevice } from './gpu.ts';
 
 const config: TrainConfig = {
   ...{ arch: 'none', width: 1, head: 'vgg', pool: 1, dropout: 0, size: 16, channels: 1 },
+  ...{ pretrained: null, freezeEpochs: 0, lrMult: 1, decay: 'all' },
   ...{ epochs: 1, batch: 8, accumulate: 2, optimizer: 'adamw', nesterov: false, lr: 0.01, momentum: 0.9 },
   ...{
     weightDecay: 0.01,

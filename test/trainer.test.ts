@@ -16,6 +16,7 @@ import { gpu, gpuTest, halfTest, messageOf, onDevice } from './gpu.ts';
 
 const config: TrainConfig = {
   ...{ arch: 'none', width: 1, head: 'vgg', pool: 1, dropout: 0, size: 16, channels: 1 },
+  ...{ pretrained: null, freezeEpochs: 0, lrMult: 1, decay: 'all' },
   ...{ epochs: 1, batch: 16, accumulate: 1, optimizer: 'sgd', nesterov: false, lr: 0.05, momentum: 0.9 },
   ...{
     weightDecay: 0,

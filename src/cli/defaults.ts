@@ -20,6 +20,8 @@ export interface Preset {
   readonly values: Partial<TrainOptions>;
 }
 
+const PRETRAINED = 'with --pretrained';
+
 const hasHead = (arch: string, head: ModelOptions['head']): boolean => headsOf(arch).includes(head);
 
 /**
@@ -27,17 +29,27 @@ const hasHead = (arch: string, head: ModelOptions['head']): boolean => headsOf(a
  *
  * On a software adapter a step costs about a thousand times more: there the network is narrower. There and in the first run,
  * which is short everywhere, it uses what learns fastest in few steps: behind the vgg head, whose weights begin at N(0, 0.01),
- * the loss stands still for the first dozens of steps, the longer the narrower the network is. A row yields to an option that would make no sense with it (`--pool`, `--nesterov`).
+ * the loss stands still for the first dozens of steps, the longer the narrower the network is. A row yields to an option that would make no sense with it
+ * (`--pool`, `--nesterov`). Weights that are given have their width, and are fine-tuned as fast.ai does it.
  */
 export const presets: readonly Preset[] = [
   { label: 'with a ResNet', holds: ({ arch }) => hasHead(arch, 'linear'), values: { head: 'linear' } },
   { label: 'with fer_vgg', holds: ({ arch }) => arch === 'fer_vgg', values: { dropout: 0.2 } },
   { label: `with ${TOYFACES}`, holds: (_, { data }) => data === TOYFACES, values: { epochs: 20, augment: 'flip' } },
-  { label: 'on a software adapter', holds: (_, { software }) => software, values: { width: 0.25 } },
+  {
+    label: 'on a software adapter',
+    holds: ({ pretrained }, { software }) => software && pretrained === null,
+    values: { width: 0.25 },
+  },
+  {
+    label: `with ${TOYFACES} on a software adapter`,
+    holds: ({ pretrained }, { software, data }) => software && data === TOYFACES && pretrained === null,
+    values: { width: 0.125 },
+  },
   {
     label: `with ${TOYFACES} on a software adapter`,
     holds: (_, { software, data }) => software && data === TOYFACES,
-    values: { width: 0.125, epochs: 7, batch: 16 },
+    values: { epochs: 7, batch: 16 },
   },
   {
     label: `with ${TOYFACES} or on a software adapter`,
@@ -51,7 +63,23 @@ export const presets: readonly Preset[] = [
     values: { optimizer: 'adamw' },
   },
   {
-    label: 'with adam or adamw',
+    label: PRETRAINED,
+    holds: ({ pretrained, arch, pool }) => pretrained !== null && pool === null && hasHead(arch, 'fastai'),
+    values: { head: 'fastai' },
+  },
+  {
+    label: PRETRAINED,
+    holds: ({ pretrained, nesterov }) => pretrained !== null && !nesterov,
+    values: { optimizer: 'fastai-adam' },
+  },
+  { label: PRETRAINED, holds: ({ pretrained }) => pretrained !== null, values: { lrMult: 100, decay: 'weights' } },
+  {
+    label: `${PRETRAINED} and one-cycle`,
+    holds: ({ pretrained, schedule }) => pretrained !== null && schedule === 'one-cycle',
+    values: { freezeEpochs: 1 },
+  },
+  {
+    label: 'with another optimizer than sgd',
     holds: ({ optimizer }) => optimizer !== 'sgd',
     values: { lr: 2e-3 },
   },
@@ -65,7 +93,12 @@ export const presets: readonly Preset[] = [
     holds: ({ optimizer }, { software, data }) => software && data === TOYFACES && optimizer === 'adamw',
     values: { lr: 4e-3 },
   },
-  { label: 'with adamw', holds: ({ optimizer }) => optimizer === 'adamw', values: { weightDecay: 0.01 } },
+  {
+    label: 'with adamw or fastai-adam',
+    holds: ({ optimizer }) => optimizer === 'adamw' || optimizer === 'fastai-adam',
+    values: { weightDecay: 0.01 },
+  },
+  { label: 'with fastai-adam', holds: ({ optimizer }) => optimizer === 'fastai-adam', values: { decay: 'weights' } },
   { label: 'with one-cycle', holds: ({ schedule }) => schedule === 'one-cycle', values: { momentum: 0.95 } },
   { label: '', holds: ({ arch, head, pool }) => hasPool(arch) && head === 'vgg' && pool === null, values: { pool: 1 } },
 ];
@@ -117,6 +150,15 @@ const contradictions: readonly ((options: Partial<TrainOptions>) => string | fal
     `--nesterov is for --optimizer sgd, not ${optimizer}. Leave out one of the two.`,
   ({ nesterov, momentum }) =>
     nesterov === true && momentum === 0 && '--nesterov needs a momentum above 0. Leave out --momentum 0.',
+  ({ freezeEpochs = 0, schedule }) =>
+    freezeEpochs > 0 &&
+    schedule !== undefined &&
+    schedule !== 'one-cycle' &&
+    `--freeze-epochs ${freezeEpochs} is for --schedule one-cycle, of which both its phases are. Leave out one of the two.`,
+  ({ freezeEpochs = 0, pretrained }) =>
+    freezeEpochs > 0 &&
+    pretrained === null &&
+    `--freeze-epochs ${freezeEpochs} needs --pretrained FILE: frozen layers would keep weights drawn at random.`,
   ({ warmup, schedule }) =>
     warmup !== undefined &&
     warmup > 0 &&

@@ -1,7 +1,9 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { ConfigError } from '../core/errors.ts';
 import { writeFileAtomic } from '../data/atomic.ts';
 import { openGpu } from '../gpu/node.ts';
+import { freeze } from '../train/finetune.ts';
 import { lrFinderSvg } from '../train/plots.ts';
 import { rangeTest } from '../train/rangetest.ts';
 import { setUp } from '../train/run.ts';
@@ -19,15 +21,19 @@ const LINES = 20;
 export async function lrFind(given: Partial<LrFindOptions>): Promise<void> {
   const { startLr, endLr, steps, out } = withDefaults(lrFindOptions, given);
   checkOut(out);
+  if ((given.freezeEpochs ?? 0) > 0 && !given.pretrained)
+    throw new ConfigError(`--freeze-epochs ${given.freezeEpochs} needs --pretrained FILE. Leave it out.`);
   const gpu = await openGpu({ adapter: given.adapter });
   try {
     console.error(gpu.adapter.why);
-    const { startLr: _, endLr: __, steps: ___, out: ____, ...shared } = given;
+    const { startLr: _, endLr: __, steps: ___, out: ____, freezeEpochs, ...shared } = given;
     const situation = { software: gpu.adapter.software, data: given.data ?? TOYFACES };
     // The sweep is the schedule: momentum stays where it is.
     const options = resolveDefaults({ ...shared, schedule: 'constant' } as Partial<TrainOptions>, situation);
     const data = await loadFor(options);
     const { trainer } = setUp(gpu, options, data);
+    // As fast.ai's: pretrained weights are frozen until they are fine-tuned.
+    if (options.pretrained !== null && freezeEpochs !== 0) freeze(trainer.model, trainer.optimizer);
     const { dir } = createRunFolder(out, 'lr-find');
     const every = Math.ceil(steps / LINES);
     const points = await rangeTest(

@@ -6,7 +6,8 @@ import { choice, form, number, text, toggle, whole } from './value.ts';
 export const TOYFACES = 'toyfaces';
 
 export const headNames = ['vgg', 'linear', 'fastai'] as const;
-export const optimizerNames = ['sgd', 'adam', 'adamw'] as const;
+export const optimizerNames = ['sgd', 'adam', 'adamw', 'fastai-adam'] as const;
+export const decayNames = ['all', 'weights'] as const;
 export const scheduleNames = ['one-cycle', 'cosine', 'step', 'plateau', 'constant'] as const;
 /** Each one does what the ones before it do, and more. */
 export const augmentNames = ['none', 'flip', 'crop', 'affine'] as const;
@@ -64,19 +65,40 @@ export const trainOptions = {
   }),
   dropout: option('Network', number('P', { from: 0, below: 1 }), 0.5, 'share of activations dropped in the head'),
 
+  pretrained: option(
+    'Fine-tuning',
+    text('FILE'),
+    null,
+    "starts from torchvision's weights (.pth, .safetensors) or a run's model.safetensors, with a new head where theirs does not fit",
+    { otherwise: 'weights drawn at random' },
+  ),
+  freezeEpochs: option(
+    'Fine-tuning',
+    whole('N', { from: 0, to: 100_000 }),
+    0,
+    "epochs that train the head alone, before the --epochs; then --lr is fast.ai's base rate",
+  ),
+  lrMult: option(
+    'Fine-tuning',
+    number('F', { from: 1 }),
+    1,
+    "the head's learning rate over that of the first layers; those between rise evenly",
+  ),
+
   epochs: option('Training', whole('N', { from: 1, to: 100_000 }), 30, 'passes over the training images'),
   batch: option('Training', whole('N', { from: 1, to: 65_536 }), 64, 'images a step'),
   accumulate: option('Training', whole('N', { from: 1, to: 1024 }), 1, 'batches whose gradients make one step'),
-  optimizer: option('Training', choice('NAME', optimizerNames), 'sgd', "with PyTorch's semantics"),
+  optimizer: option('Training', choice('NAME', optimizerNames), 'sgd', "with PyTorch's semantics, or fast.ai's"),
   nesterov: option('Training', toggle, false, "Nesterov's momentum, with sgd"),
   lr: option('Training', number('F', { above: 0 }), 0.05, 'learning rate; the highest one of the schedule'),
-  momentum: option(
-    'Training',
-    number('F', { from: 0, below: 1 }),
-    0.9,
-    'momentum of sgd, first beta of adam and adamw',
-  ),
+  momentum: option('Training', number('F', { from: 0, below: 1 }), 0.9, 'momentum of sgd, first beta of the others'),
   weightDecay: option('Training', number('F', { from: 0 }), 5e-4, 'weight decay'),
+  decay: option(
+    'Training',
+    choice('WHAT', decayNames),
+    'all',
+    'what weight decay is for: everything, or all but norms and biases (weights)',
+  ),
   schedule: option('Training', choice('NAME', scheduleNames), 'one-cycle', 'how the learning rate changes'),
   warmup: option(
     'Training',
@@ -131,12 +153,18 @@ export const trainOptions = {
 export interface TrainOptions extends Values<typeof trainOptions> {}
 
 const { data, valid, limit, store, size, channels, augment, arch, width, head, pool, dropout } = trainOptions;
-const { batch, optimizer, momentum, weightDecay, labelSmoothing, seed, adapter, precision } = trainOptions;
+const { pretrained, batch, optimizer, momentum, weightDecay, decay, labelSmoothing } = trainOptions;
+const { seed, adapter, precision } = trainOptions;
 
 /** The options of `lr-find`: what `train` would run, and the range to sweep. */
 export const lrFindOptions = {
   ...{ data, valid, limit, store, size, channels, augment, arch, width, head, pool, dropout },
-  ...{ batch, optimizer, momentum, weightDecay, labelSmoothing, seed, adapter, precision },
+  pretrained,
+  freezeEpochs: {
+    ...trainOptions.freezeEpochs,
+    help: '0 sweeps with all layers; else with a frozen body, as in the first epochs of train',
+  },
+  ...{ batch, optimizer, momentum, weightDecay, decay, labelSmoothing, seed, adapter, precision },
   startLr: option('Sweep', number('F', { above: 0 }), 1e-7, 'first learning rate'),
   endLr: option('Sweep', number('F', { above: 0 }), 10, 'last learning rate'),
   steps: option('Sweep', whole('N', { from: 20, to: 100_000 }), 100, 'learning rates tried, evenly spaced in log'),

@@ -71,6 +71,12 @@ async function trainOn(
     createProgress: (steps) => createProgress(process.stderr, steps),
     interrupted: interrupt.requested,
   });
+  if (run.pretrained && !resumed) {
+    const { name, tensors, head } = run.pretrained;
+    console.error(
+      `${name}: ${tensors} tensors of ${options.arch}, ${head === 'new' ? 'with a new head' : 'the head among them'}`,
+    );
+  }
   const { arch, width, head } = options;
   console.error(
     `${arch}, width ${width}, ${head} head: ${run.trainer.model.parameterCount().toLocaleString('en')} parameters; ${run.trainer.totalSteps} steps of ${options.batch * options.accumulate} images`,

@@ -2,14 +2,18 @@
  * The valid name that `name` was probably meant to be; up to three where several are equally near, none where none is.
  *
  * A name is near where one is part of the other, or where at most two fifths of its letters (one at least) are wrong:
- * optimal string alignment distance, case aside. So `vgg16` finds `vgg16_bn`, and `adma` finds `adam`.
+ * optimal string alignment distance, case aside. So `vgg16` finds `vgg16_bn`, and `adma` finds `adam`. Of several that `name` is
+ * part of, those that add least to it are nearest.
  */
 export function nearest(name: string, valid: readonly string[]): string[] {
   const wanted = name.toLowerCase();
   const distances = valid.map((candidate) => distanceTo(wanted, candidate.toLowerCase()));
   const least = Math.min(...distances);
   if (least > Math.max(1, Math.floor(wanted.length * 0.4))) return [];
-  return valid.filter((_, index) => distances[index] === least).slice(0, 3);
+  const near = valid.filter((_, index) => distances[index] === least);
+  const edits = near.map((candidate) => editDistance(wanted, candidate.toLowerCase()));
+  const fewest = Math.min(...edits);
+  return near.filter((_, index) => edits[index] === fewest).slice(0, 3);
 }
 
 /** ` Did you mean a or b?` for the names nearest to `name`, to end an error's line with; empty where none is near. */

@@ -70,6 +70,12 @@ export class FerVgg extends nn.Module {
     return this.named;
   }
 
+  /** The convolutions with their norms, and the linear layers behind them. */
+  override layerGroups() {
+    const head = this.named.findIndex(([name]) => name === 'lin1');
+    return [this.named.slice(0, head), this.named.slice(head)];
+  }
+
   override train(training = true): this {
     this.layers.train(training);
     return super.train(training);

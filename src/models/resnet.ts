@@ -104,6 +104,12 @@ export class Resnet extends nn.Module {
     return [...this.body, ['fc', this.fc] as const];
   }
 
+  /** fast.ai's `_resnet_split`: the stem with the first two stages, the last two, the head. */
+  override layerGroups() {
+    const cut = this.body.findIndex(([name]) => name === 'layer3');
+    return [this.body.slice(0, cut), this.body.slice(cut), [['fc', this.fc] as const]];
+  }
+
   forward(x: Tensor): Tensor {
     return new nn.Sequential([...this.body.map(([, module]) => module), this.pool, nn.flatten(), this.fc]).forward(x);
   }

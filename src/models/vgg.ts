@@ -19,6 +19,9 @@ export const VGG_NAMES = Object.keys(PLANS) as VggName[];
 /** Smallest input side: five pools halve it five times. */
 const MIN_SIZE = 32;
 
+/** Where the second layer group begins: behind seven convolutions of vgg16_bn. */
+const GROUP_CUT = 22;
+
 /**
  * VGG with batch normalisation: 3×3 convolutions with bias, batch norm and ReLU, halved five times, then a head. Weights are
  * drawn as torchvision draws them, and its state_dict names are kept. Source: Simonyan and Zisserman 2015; torchvision's `vgg`.
@@ -61,6 +64,12 @@ export class Vgg extends nn.Module {
       ['features', this.features],
       ['classifier', this.classifier],
     ] as const;
+  }
+
+  /** fast.ai's `_vgg_split`: all VGGs are cut at the same number of layers. */
+  override layerGroups() {
+    const features = this.features.children().map(([name, layer]) => [`features.${name}`, layer] as const);
+    return [features.slice(0, GROUP_CUT), features.slice(GROUP_CUT), [['classifier', this.classifier] as const]];
   }
 
   forward(x: Tensor): Tensor {

@@ -17,6 +17,9 @@ export interface StateEntry {
   fileShape: Shape;
 }
 
+/** A module with the name that files know it by. */
+export type NamedModule = readonly [name: string, module: Module];
+
 /** A layer or network: a function of one tensor with parameters, and modules inside. */
 export abstract class Module {
   private mode = true;
@@ -40,6 +43,14 @@ export abstract class Module {
   /** Modules inside, by the names that files know them by, in order. */
   children(): readonly (readonly [string, Module])[] {
     return [];
+  }
+
+  /**
+   * The modules inside in groups, from the input to the head, that are frozen together and share a learning rate; each with the
+   * name that its tensors' names begin with. All in one group where a network says nothing else.
+   */
+  layerGroups(): readonly (readonly NamedModule[])[] {
+    return [[['', this]]];
   }
 
   /** This module's own tensors by name; not those of its children. */

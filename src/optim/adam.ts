@@ -61,3 +61,10 @@ export class AdamW extends Adam {
     super(params, { weightDecay: 0.01, ...options });
   }
 }
+
+/**
+ * Adam as fast.ai has it: AdamW with β₂ .99, ε 1e-5 and decay .01. Its own β₁ is the schedule's momentum, in 1−β₁ᵗ as well. Source:
+ * fast.ai v2's `Adam`, which takes no decay from norms and biases: give it the groups of `train.paramGroups`.
+ */
+export const fastaiAdam = (params: Iterable<Tensor> | readonly ParamGroup[], options: AdamOptions = {}): AdamW =>
+  new AdamW(params, { beta2: 0.99, eps: 1e-5, ...options });

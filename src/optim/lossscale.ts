@@ -7,6 +7,9 @@ const start = kernel('lossscale', 'start');
 const inspect = kernel('lossscale', 'inspect');
 const settle = kernel('lossscale', 'settle');
 
+/** Where the updates are counted among the words. */
+const UPDATES = 2;
+
 export interface LossScaleOptions {
   /** Scale of the first step. */
   initial?: number;
@@ -68,6 +71,12 @@ export class LossScale {
   /** Records the decision about the next scale; the optimizer calls it after the updates. */
   settle(): void {
     settle({}, { state: this.words }, { n: 1, first_block: 0, interval: this.interval, share: 0 }, [1, 1, 1]);
+  }
+
+  /** Counts updates from 0 again, as an optimizer does that has cleared its state; the scale stays. */
+  forgetUpdates(): void {
+    const { gpu, pool, offsetBytes } = this.words.storage;
+    gpu.stream.clear({ pool, offsetBytes: offsetBytes + 4 * UPDATES, sizeBytes: 4 });
   }
 
   /** Waits for the GPU: for checkpoints and reports. */

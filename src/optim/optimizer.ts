@@ -14,6 +14,8 @@ export interface StepValues {
   lr: number;
   /** Momentum of SGD, β₁ of Adam. */
   momentum: number;
+  /** Learning rates in place of `lr`, by the groups' `layer`. */
+  layerLrs?: readonly number[];
 }
 
 /** Parameters that share their numbers. */
@@ -22,6 +24,8 @@ export interface ParamGroup {
   /** Multiplies the learning rate. */
   lrScale?: number;
   weightDecay?: number;
+  /** Which of a step's `layerLrs` is theirs. Default: the first. */
+  layer?: number;
 }
 
 const WORDS_PER_GROUP = 8;
@@ -81,7 +85,7 @@ export abstract class Optimizer {
     const groups = list.every((entry): entry is ParamGroup => 'params' in entry)
       ? list
       : [{ params: list as Tensor[] }];
-    this.groups = groups.map((group) => ({ lrScale: 1, weightDecay, ...group }));
+    this.groups = groups.map((group) => ({ lrScale: 1, weightDecay, layer: 0, ...group }));
     this.parameters = this.groups.flatMap((group) => group.params);
     if (this.parameters.length === 0) throw new ConfigError('the optimizer has no parameters to train.');
     if (new Set(this.parameters).size !== this.parameters.length)
@@ -122,8 +126,9 @@ export abstract class Optimizer {
   /** The host's half of `step`: counts the update and sets its numbers. A repeated step calls it in `prepare`. */
   prepare(values: StepValues): void {
     this.steps++;
-    for (const [g, { lrScale, weightDecay }] of this.groups.entries()) {
-      const hyper = [lrScale * values.lr, values.momentum, weightDecay, ...this.extraHyper(values)];
+    for (const [g, { lrScale, weightDecay, layer }] of this.groups.entries()) {
+      const lr = values.layerLrs?.[layer] ?? values.lr;
+      const hyper = [lrScale * lr, values.momentum, weightDecay, ...this.extraHyper(values)];
       for (const [i, value] of hyper.entries()) this.hyper.setFloat(WORDS_PER_GROUP * g + i, value);
     }
   }
@@ -147,6 +152,16 @@ export abstract class Optimizer {
         this.parameters[i]!.grad = null;
       }
     });
+  }
+
+  /** Forgets moments and updates, as if no step had been taken: what fast.ai does when other layers are frozen than before. */
+  clearState(): void {
+    const { gpu } = this.parameters[0]!.storage;
+    for (const { pool, sizeBytes } of this.arenas.state.flatMap(({ chunks }) => chunks)) {
+      gpu.stream.clear({ pool, offsetBytes: 0, sizeBytes });
+    }
+    this.steps = 0;
+    this.lossScale?.forgetUpdates();
   }
 
   /** State tensors by parameter, in the order of the parameters: what a checkpoint saves beside `steps`. */

@@ -2,6 +2,8 @@
 export interface Rates {
   lr: number;
   momentum: number;
+  /** Learning rates of the layer groups, where each has its own. */
+  layerLrs?: readonly number[];
 }
 
 /** A schedule: the rates of step `step` of `steps`, counted from 0. Pure, so that a run can be resumed anywhere. */

@@ -26,6 +26,12 @@ export interface CheckpointFacts {
 
 const stateName = (k: number, parameter: string): string => `optimizer.${k}.${parameter}`;
 
+/** Names of the optimizer's parameters, in its order. */
+function namesOf({ model, optimizer }: Trainer): string[] {
+  const names = new Map([...model.parameters()].map(([name, tensor]) => [tensor, name]));
+  return optimizer.groups.flatMap(({ params }) => params.map((tensor) => names.get(tensor)!));
+}
+
 /**
  * Writes everything that continuing needs into one file, so that a kill leaves either the old checkpoint or the new one: weights
  * and running statistics, optimizer state, position, random state.
@@ -39,8 +45,8 @@ export async function saveCheckpoint(
   const { position, optimizer, model, lossScale } = trainer;
   const facts: CheckpointFacts = { ...extra, position, updates: optimizer.steps, gpuSteps: stepCounter() };
   if (lossScale) facts.lossScale = await lossScale.read();
-  const tensors = await stateTensors(model, optimizer.steps);
-  const names = [...model.parameters().keys()];
+  const tensors = await stateTensors(model, trainer.steps);
+  const names = namesOf(trainer);
   for (const [k, state] of optimizer.state().entries()) {
     for (const [i, tensor] of state.entries()) {
       tensors.set(stateName(k, names[i]!), { dtype: 'F32', shape: [...tensor.shape], data: await tensor.read() });
@@ -61,7 +67,7 @@ export function loadCheckpoint(path: string, trainer: Trainer): CheckpointFacts 
   const { model, optimizer } = trainer;
   const weights = new Map([...tensors].filter(([name]) => !name.startsWith('optimizer.')));
   loadTensors(model, weights, path);
-  const names = [...model.parameters().keys()];
+  const names = namesOf(trainer);
   for (const [k, state] of optimizer.state().entries()) {
     for (const [i, tensor] of state.entries()) {
       const saved: FileTensor | undefined = tensors.get(stateName(k, names[i]!));

@@ -9,6 +9,12 @@ export interface TrainConfig {
   /** Side of the map that the `vgg` head sees; 1 where null. */
   pool: number | null;
   dropout: number;
+  /** The file whose weights the network begins with; its own drawn ones where null. */
+  pretrained: string | null;
+  /** Epochs with a frozen body, before the `epochs`: fast.ai's `fine_tune`, whose base rate is `lr`. */
+  freezeEpochs: number;
+  /** The head's learning rate over that of the first layers. */
+  lrMult: number;
   /** Input side in pixels; the stored side where null. */
   size: number | null;
   channels: 1 | 3;
@@ -16,11 +22,13 @@ export interface TrainConfig {
   batch: number;
   /** Batches whose gradients make one update. */
   accumulate: number;
-  optimizer: 'sgd' | 'adam' | 'adamw';
+  optimizer: 'sgd' | 'adam' | 'adamw' | 'fastai-adam';
   nesterov: boolean;
   lr: number;
   momentum: number;
   weightDecay: number;
+  /** What decays: everything, or all but norms and biases. */
+  decay: 'all' | 'weights';
   schedule: 'one-cycle' | 'cosine' | 'step' | 'plateau' | 'constant';
   /** Epochs of linear warm-up. */
   warmup: number;

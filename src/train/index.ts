@@ -1,8 +1,26 @@
 export { type CheckpointFacts, loadCheckpoint, saveCheckpoint } from './checkpoint.ts';
 export type { TrainConfig } from './config.ts';
+export {
+  type FineTuneOptions,
+  fineTunePhases,
+  freeze,
+  freezeTo,
+  type Phase,
+  paramGroups,
+  unfreeze,
+} from './finetune.ts';
 export { Judge, type JudgeOptions } from './judge.ts';
 export * from './metrics.ts';
 export { buildModel, loadModel, type ModelFacts, type ModelFile, readModelFile, saveModel } from './modelfile.ts';
+export {
+  IMAGENET,
+  loadPretrained,
+  type Pretrained,
+  type PretrainedRecord,
+  type PretrainedTarget,
+  readPretrained,
+} from './pretrained.ts';
+export { readPth } from './pth.ts';
 export { type RangeTestOptions, type RangeTestParts, rangeTest } from './rangetest.ts';
 export { Run, type RunRequest } from './run.ts';
 export * from './safetensors.ts';

@@ -101,7 +101,8 @@ const optionChecks: Readonly<Record<keyof ModelOptions, Check>> = {
   seed: Number.isInteger,
 };
 
-function parseFacts(text: string | undefined, path: string): Required<ModelFacts> {
+/** Reads what a model file says beside its tensors. Throws DataError where that is no network of ours. */
+export function parseFacts(text: string | undefined, path: string): Required<ModelFacts> {
   const mend = 'Give the model.safetensors of a run.';
   if (!text) throw new DataError(`${path}: its metadata does not say which network it is. ${mend}`);
   let json: unknown;

@@ -209,13 +209,18 @@ function materialise(name: string, { storage, offset, shape, strides }: PthTenso
   if (data.byteLength < storage.count * bytes) throw new PickleError(`the values of tensor '${name}' are cut off`);
   if (size > storage.count || (size > 0 && last >= storage.count))
     throw new PickleError(`tensor '${name}' reaches beyond its values`);
-  // A copy starts at a multiple of 8, whatever the file's place was.
-  const all = new views[dtype](Uint8Array.from(data.subarray(0, storage.count * bytes)).buffer);
   const own = isContiguous(shape, strides)
-    ? all.slice(offset, offset + size)
-    : gathered(all, offset, shape, strides, size);
+    ? copied(data, offset, size, storage.type)
+    : gathered(copied(data, 0, storage.count, storage.type), offset, shape, strides, size);
   if (dtype === 'F64') return { dtype: 'F32', shape, data: Float32Array.from(own as Float64Array) };
   return { dtype, shape, data: own as FileTensor['data'] };
+}
+
+/** `count` values from number `first` on: a copy starts at a multiple of 8, whatever the file's place was. */
+function copied(data: Uint8Array, first: number, count: number, { dtype, bytes }: StorageType): Numbers {
+  const copy = new Uint8Array(count * bytes);
+  copy.set(data.subarray(first * bytes, (first + count) * bytes));
+  return new views[dtype](copy.buffer);
 }
 
 function isContiguous(shape: readonly number[], strides: readonly number[]): boolean {

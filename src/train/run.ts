@@ -8,6 +8,7 @@ import type { Dataset } from '../data/dataset.ts';
 import type { Gpu } from '../gpu/gpu.ts';
 import { mebibytes } from '../gpu/pool.ts';
 import { activationBytes, createModel, type ModelOptions, smallestBatch } from '../models/index.ts';
+import type { Module } from '../nn/index.ts';
 import { planOf } from '../ops/matrix/plan.ts';
 import { RACES_MS } from '../ops/matrix/prepare.ts';
 import { writeArtifacts } from './artifacts.ts';
@@ -16,6 +17,7 @@ import type { TrainConfig } from './config.ts';
 import { prepareKernels } from './kernels.ts';
 import { type EpochRow, metricsCsv, parseMetricsCsv } from './metrics.ts';
 import { loadTensors, type ModelFacts, saveModel } from './modelfile.ts';
+import { loadPretrained, type PretrainedRecord, readPretrained } from './pretrained.ts';
 import type { Progress } from './progress.ts';
 import type { RunFolder } from './runfolder.ts';
 import { type RunRecord, type RunResult, writeRecord } from './runrecord.ts';
@@ -26,7 +28,7 @@ import { DivergenceError, type EpochResult, Trainer } from './trainer.ts';
 /** The part of a run's facts that is known before the network is built. */
 export type RunOrigin = Pick<
   RunRecord,
-  'commandLine' | 'startedAt' | 'options' | 'seed' | 'versions' | 'adapter' | 'data'
+  'commandLine' | 'startedAt' | 'options' | 'seed' | 'versions' | 'adapter' | 'data' | 'pretrained'
 >;
 
 export interface RunRequest {
@@ -48,6 +50,8 @@ export interface RunRequest {
 export class Run {
   readonly folder: RunFolder;
   readonly trainer: Trainer;
+  /** The weights that it started from, where they are not its own. */
+  readonly pretrained: PretrainedRecord | null;
   private readonly request: RunRequest;
   private readonly facts: ModelFacts;
   private readonly record: Omit<RunRecord, 'version'>;
@@ -71,20 +75,22 @@ export class Run {
   constructor(request: RunRequest) {
     const { gpu, config, data, origin } = request;
     this.request = request;
-    const { facts, trainer } = setUp(gpu, config, data);
+    const { facts, trainer, pretrained } = setUp(gpu, config, data, request.resume ? origin : null);
     this.facts = facts;
     this.trainer = trainer;
+    this.pretrained = pretrained;
     this.record = {
       ...origin,
       kernelPlan: {},
+      pretrained,
       model: { ...facts.options, pool: config.pool, arch: config.arch, parameters: trainer.model.parameterCount() },
       result: null,
     };
     this.folder = request.openFolder();
     if (request.resume) this.restore();
     this.startStep = this.trainer.steps;
-    const { totalSteps } = this.trainer;
-    this.progress = request.createProgress({ totalSteps, epochs: config.epochs, startStep: this.startStep });
+    const { totalSteps, epochs } = this.trainer;
+    this.progress = request.createProgress({ totalSteps, epochs, startStep: this.startStep });
   }
 
   /** Trains to the end, or until it is stopped or diverges, and writes everything that there is to write. */
@@ -250,10 +256,19 @@ export class Run {
       const { loss, count } = addVerdicts(noSums(), await trainer.validate());
       const guess = Math.log(facts.classes.length);
       if (!(loss / count < guess)) {
-        return saveModel(this.folder.model, createModel(facts.arch, facts.options), facts, 0);
+        return saveModel(this.folder.model, this.firstModel(), facts, 0);
       }
     }
     await saveModel(this.folder.model, trainer.model, facts, updates);
+  }
+
+  /** The network as it was before the first step; without the pretrained weights where their file is gone. */
+  private firstModel(): Module {
+    const { arch, options, classes } = this.facts;
+    const model = createModel(arch, options);
+    const path = this.pretrained?.path;
+    if (path && existsSync(path)) loadPretrained(model, readPretrained(path), { arch, ...options, classes });
+    return model;
   }
 
   /** Verdicts of the best weights, where they were found before this process was started. */
@@ -300,13 +315,20 @@ export class Run {
 }
 
 /**
- * Builds network, optimizer and batches as the options say, from the seed. Throws ConfigError for what does not fit together or the
- * adapter.
+ * Builds network, optimizer and batches as the options say, from the seed and the pretrained weights; those of a run that is
+ * continued are in its checkpoint, so that `resumed`, its record, replaces their file. Throws ConfigError for what does not fit
+ * together or the adapter, DataError for weights that do not fit the network.
  */
-export function setUp(gpu: Gpu, config: TrainConfig, data: Dataset): { facts: ModelFacts; trainer: Trainer } {
+export function setUp(
+  gpu: Gpu,
+  config: TrainConfig,
+  data: Dataset,
+  resumed: Pick<RunRecord, 'pretrained'> | null = null,
+): { facts: ModelFacts; trainer: Trainer; pretrained: PretrainedRecord | null } {
+  const { arch, channels } = config;
   const options: ModelOptions = {
     classes: data.classes.length,
-    channels: config.channels,
+    channels,
     size: config.size ?? data.train.side,
     width: config.width,
     head: config.head,
@@ -315,14 +337,20 @@ export function setUp(gpu: Gpu, config: TrainConfig, data: Dataset): { facts: Mo
     seed: config.seed,
   };
   checkFits(gpu, config, options);
+  // Read first: a wrong name is to be said before a large network is drawn.
+  const file = config.pretrained === null || resumed ? null : readPretrained(config.pretrained);
   setSeed(config.seed);
-  const model = createModel(config.arch, options);
-  const normalisation = normalisationOf(data.train, config.channels);
+  const model = createModel(arch, options);
+  const pretrained = file
+    ? loadPretrained(model, file, { arch, channels, classes: data.classes })
+    : (resumed?.pretrained ?? null);
+  const normalisation = pretrained?.normalisation ?? normalisationOf(data.train, channels);
   const { side: storedSide, channels: storedChannels } = data.train;
   const parts = { model, config, train: data.train, valid: data.valid, normalisation };
   return {
-    facts: { arch: config.arch, options, classes: data.classes, normalisation, storedSide, storedChannels },
+    facts: { arch, options, classes: data.classes, normalisation, storedSide, storedChannels },
     trainer: new Trainer(parts, data.classes.length),
+    pretrained,
   };
 }
 

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { DataError } from '../core/errors.ts';
 import { writeFileAtomic } from '../data/atomic.ts';
 import type { Adapter } from '../gpu/gpu.ts';
+import type { PretrainedRecord } from './pretrained.ts';
 
 /** Which reader understands a run.json; raised when a field changes its meaning or goes away. */
 const VERSION = 1;
@@ -26,6 +27,8 @@ export interface RunRecord {
   kernelPlan: Record<string, string>;
   data: DataRecord;
   model: ModelRecord;
+  /** The weights it started from; null where it drew its own. Absent in records of versions that could not. */
+  pretrained?: PretrainedRecord | null;
   /** null until the run has ended, cleanly or not. */
   result: RunResult | null;
 }
@@ -93,6 +96,7 @@ const expected: Readonly<Record<keyof RunRecord, (value: unknown) => boolean>> =
   kernelPlan: isObject,
   data: isObject,
   model: isObject,
+  pretrained: (value) => value === undefined || value === null || isObject(value),
   result: (value) => value === null || isObject(value),
 };
 

@@ -6,10 +6,11 @@ import { AUGMENTATIONS, type Augmentation, Batches, type Normalisation } from '.
 import type { ImageSet } from '../data/dataset.ts';
 import type { Module } from '../nn/index.ts';
 import * as ops from '../ops/index.ts';
-import { LossScale, type Optimizer, Plateau, type Rates, type Schedule } from '../optim/index.ts';
+import { LossScale, type Optimizer, Plateau, type Rates } from '../optim/index.ts';
 import type { TrainConfig } from './config.ts';
+import { type Phase, phaseAt, setFrozen } from './finetune.ts';
 import { Judge } from './judge.ts';
-import { checkPrecision, optimizerOf, scheduleOf } from './recipe.ts';
+import { checkPrecision, optimizerOf, phasesOf } from './recipe.ts';
 import { addVerdicts, noSums, type Sums, Tally, type Verdict } from './tally.ts';
 
 /** Batches that the GPU may be ahead of what the host has seen. */
@@ -84,7 +85,7 @@ export class Trainer {
   /** Batches of the training images. */
   readonly train: Batches;
   private readonly judge: Judge;
-  private readonly schedule: Schedule;
+  private readonly phases: readonly Phase[];
   private readonly plateau = new Plateau();
   private readonly tally: Tally;
   private readonly classes: number;
@@ -114,14 +115,19 @@ export class Trainer {
         `--accumulate ${config.accumulate} times --batch ${config.batch} is more than the ${train.count} training images. Lower one of them.`,
       );
     }
-    this.schedule = scheduleOf(config, this.stepsPerEpoch);
+    this.phases = phasesOf(config, model, this.stepsPerEpoch);
     this.lossScale = config.precision === 'f16' ? new LossScale() : null;
     this.optimizer = optimizerOf(config, model, this.lossScale);
     this.tally = new Tally(config.batch, TALLY_BATCHES);
   }
 
+  /** Epochs in all, those with a frozen body among them. */
+  get epochs(): number {
+    return this.phases.reduce((sum, { epochs }) => sum + epochs, 0);
+  }
+
   get totalSteps(): number {
-    return this.config.epochs * this.stepsPerEpoch;
+    return this.epochs * this.stepsPerEpoch;
   }
 
   /** Steps completed since the start of the run. */
@@ -137,13 +143,17 @@ export class Trainer {
 
   /** The rates of the step after `steps` completed ones. */
   rates(steps = this.steps): Rates {
-    const rates = this.schedule(steps, this.totalSteps);
-    return { ...rates, lr: rates.lr * this.plateau.state.factor };
+    const { phase, first } = phaseAt(this.phases, Math.floor(steps / this.stepsPerEpoch));
+    const rates = phase.schedule(steps - first * this.stepsPerEpoch, phase.epochs * this.stepsPerEpoch);
+    const { factor } = this.plateau.state;
+    const layerLrs = rates.layerLrs && { layerLrs: rates.layerLrs.map((lr) => lr * factor) };
+    return { ...rates, lr: rates.lr * factor, ...layerLrs };
   }
 
   /** Trains until the last epoch is over, or a hook stops it. Resolves to true when all is done. */
   async run(hooks: TrainerHooks): Promise<boolean> {
-    while (this.position.epoch < this.config.epochs) {
+    while (this.position.epoch < this.epochs) {
+      this.enterPhase();
       const order = this.train.order(this.config.seed, this.position.epoch);
       while (this.position.step < this.stepsPerEpoch) {
         await this.trainStep(order);
@@ -154,6 +164,15 @@ export class Trainer {
       await this.finishEpoch(hooks);
     }
     return true;
+  }
+
+  /** Freezes what the running epoch's phase says; the first epoch of another one begins with a cleared optimizer. */
+  private enterPhase(): void {
+    const { epoch, step } = this.position;
+    const { phase, first } = phaseAt(this.phases, epoch);
+    setFrozen(this.model, phase.freezeTo);
+    // A checkpoint between two phases has the state of the one before.
+    if (step === 0 && epoch === first && epoch > 0) this.optimizer.clearState();
   }
 
   /** One update: forward, backward and optimizer in one submit (one for each accumulated batch). */
@@ -200,11 +219,14 @@ export class Trainer {
   /** Goes through one step on the host alone, so that `prepare` sees what it computes; nothing is changed by it. */
   rehearse(): void {
     this.model.train();
-    rehearse(() => {
-      const { x, labels } = this.train.take([]);
-      ops.crossEntropy(this.model.forward(x), labels).backward();
-    });
-    this.optimizer.zeroGrad();
+    for (const { freezeTo } of this.phases) {
+      setFrozen(this.model, freezeTo);
+      rehearse(() => {
+        const { x, labels } = this.train.take([]);
+        ops.crossEntropy(this.model.forward(x), labels).backward();
+      });
+      this.optimizer.zeroGrad();
+    }
   }
 
   /** Forward passes over the validation set. */
