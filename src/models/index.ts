@@ -8,7 +8,7 @@ import { ferPython, resnetPython, vggPython } from './torch.ts';
 import { VGG_NAMES, Vgg, vggActivationBytes, vggSmallestBatch } from './vgg.ts';
 
 export { FerVgg } from './fervgg.ts';
-export { headsOf, MODEL_NAMES } from './names.ts';
+export { fastaiBody, headsOf, MODEL_NAMES } from './names.ts';
 export { type ModelOptions, type ModelSettings, scaled } from './options.ts';
 export { Resnet } from './resnet.ts';
 export { Vgg } from './vgg.ts';

@@ -21,3 +21,9 @@ export const headsOf = (name: string): readonly Head[] => (Object.hasOwn(heads, 
 
 /** Whether the architecture averages its maps to `pool`×`pool`, as torchvision's VGG does. */
 export const hasPool = (name: string): boolean => name.startsWith('vgg');
+
+const RESNET_BODY = ['conv1', 'bn1', 'relu', 'maxpool', 'layer1', 'layer2', 'layer3', 'layer4'];
+
+/** torchvision's names of the modules that fast.ai numbers in its body (`0.N`); none where fast.ai has no such architecture. */
+export const fastaiBody = (name: string): readonly string[] =>
+  hasPool(name) ? ['features'] : name.startsWith('resnet') ? RESNET_BODY : [];

@@ -2,6 +2,7 @@ import { closeSync, openSync, readSync } from 'node:fs';
 import { basename, resolve } from 'node:path';
 import { ConfigError, DataError } from '../core/errors.ts';
 import type { Normalisation } from '../data/batches.ts';
+import { fastaiBody } from '../models/index.ts';
 import { headNames, type Module, type StateEntry, toMemoryLayout } from '../nn/index.ts';
 import { type ModelFacts, parseFacts } from './modelfile.ts';
 import { readPth } from './pth.ts';
@@ -78,7 +79,7 @@ export interface PretrainedTarget {
 }
 
 /**
- * Puts a file's weights and running statistics into a network, by torchvision's names. All of the body has to be there and fit; a
+ * Puts a file's weights and running statistics into a network, by torchvision's names or fast.ai's. All of the body has to be there and fit; a
  * 1-channel stem takes the sum of RGB weights, as with fast.ai. The head stays new, as fast.ai's is, unless that of the file fits
  * tensor by tensor and is not known to be for other classes: then training goes on where it ended.
  *
@@ -91,19 +92,19 @@ export function loadPretrained(model: Module, file: Pretrained, target: Pretrain
   if (facts && facts.arch !== arch) {
     throw new ConfigError(`--pretrained ${path}: holds a ${facts.arch}, not a ${arch}. Give --arch ${facts.arch}.`);
   }
-  const tensors = new Map([...file.tensors].filter(([name]) => !name.endsWith('num_batches_tracked')));
+  const heads = model
+    .layerGroups()
+    .at(-1)!
+    .map(([name]) => name);
+  const tensors = torchvisionNames(file.tensors, fastaiBody(arch), heads[0]!);
   const state = model.state();
   const head = headNames(model);
   const body = [...state].filter(([name]) => !head.has(name));
   const values = new Map<string, Float32Array>();
   for (const [name, entry] of body) values.set(name, bodyValues(name, entry, tensors.get(name), file, arch));
 
-  const heads = model
-    .layerGroups()
-    .at(-1)!
-    .map(([name]) => (name === '' ? '' : `${name}.`));
   const others = [...tensors.keys()].filter((name) => !values.has(name));
-  const ofHead = others.filter((name) => heads.some((prefix) => name.startsWith(prefix)));
+  const ofHead = others.filter((name) => heads.some((part) => name.startsWith(`${part}.`)));
   const extra = others.filter((name) => !ofHead.includes(name));
   if (extra.length > 0) {
     throw new DataError(
@@ -125,6 +126,27 @@ export function loadPretrained(model: Module, file: Pretrained, target: Pretrain
     head: loaded ? 'loaded' : 'new',
     normalisation: pretrainedNormalisation(file, channels),
   };
+}
+
+/** fast.ai's pools and flattening, with which its head begins; ours has them apart. */
+const FASTAI_POOLS = 2;
+
+/** A file's tensors under torchvision's names where they have fast.ai's, `0.…` for the body and `1.…` for the head; no counters. */
+function torchvisionNames(
+  tensors: ReadonlyMap<string, FileTensor>,
+  body: readonly string[],
+  head: string,
+): Map<string, FileTensor> {
+  const all = [...tensors].filter(([name]) => !name.endsWith('num_batches_tracked'));
+  const numbered = all.map(([name]) => /^([01])\.(\d+)\.(.+)$/.exec(name));
+  if (body.length === 0 || numbered.includes(null)) return new Map(all);
+  return new Map(
+    all.map(([name, tensor], i) => {
+      const [, part, number, rest] = numbered[i]!;
+      const own = part === '1' ? `${head}.${Number(number) - FASTAI_POOLS}` : body[Number(number)];
+      return [own === undefined ? name : `${own}.${rest}`, tensor];
+    }),
+  );
 }
 
 /** Values of a tensor of the body in the file's layout, as the network has it. */
