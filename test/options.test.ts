@@ -126,6 +126,10 @@ test('values that are not valid are refused with what was expected', () => {
     ['train --momentum 1', /^--momentum: expected a number \(0 to below 1\)/],
     ['train --weight-decay -1', /^--weight-decay: expected a number \(0 or more\)/],
     ['train --seed 4294967296', /^--seed/],
+    ['train --lr-mult 0.5', /^--lr-mult: expected a number \(1 or more\)/],
+    ['train --freeze-epochs -1', /^--freeze-epochs: expected a whole number \(0 to 100000\)/],
+    ['train --pretrained=', /^--pretrained: expected a name or path/],
+    ['train --decay none', /^--decay: expected all or weights, got 'none'/],
     ['train --size 31', /^--size: expected a whole number \(32 to 1024\)/],
     ['train --channels 2', /^--channels: expected 1 or 3, got '2'/],
     ['train --data=', /^--data: expected a name or path, got ''/],
@@ -182,6 +186,8 @@ test('options that contradict each other are refused', () => {
     ['--arch fer_vgg --pool 2', /^--pool is for the vgg head of the VGGs; fer_vgg/],
     ['--arch vgg16_bn --head linear', /^--head linear is no head of vgg16_bn/],
     ['--nesterov --optimizer adam', /^--nesterov is for --optimizer sgd, not adam/],
+    ['--nesterov --optimizer fastai-adam', /^--nesterov is for --optimizer sgd, not fastai-adam/],
+    ['--freeze-epochs 2 --schedule cosine', /^--freeze-epochs 2 is for --schedule one-cycle.*Leave out one of the two/],
     ['--nesterov --momentum 0', /^--nesterov needs a momentum/],
     ['--warmup 1 --schedule one-cycle', /^--warmup is for other schedules/],
     ['--warmup 5 --epochs 5 --schedule cosine', /^--warmup 5 leaves nothing of 5 epochs/],
@@ -190,6 +196,7 @@ test('options that contradict each other are refused', () => {
   ];
   for (const [line, pattern] of cases) refuses(() => checkGiven(given(`train ${line}`)), pattern);
   refuses(() => trainOptionsOf('--warmup 1'), /^--warmup is for other schedules/);
+  refuses(() => trainOptionsOf('--freeze-epochs 1'), /^--freeze-epochs 1 needs --pretrained FILE: frozen layers/);
   refuses(() => trainOptionsOf('--warmup 40 --schedule cosine'), /leaves nothing of 30 epochs/);
   checkGiven(given('train --resume runs/a --max-minutes 5 --adapter software --checkpoint-every 10 --data moved.csv'));
   checkGiven(given('train --warmup 1 --schedule cosine --nesterov --pool 7'));
