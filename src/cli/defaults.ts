@@ -36,20 +36,11 @@ export const presets: readonly Preset[] = [
   { label: 'with a ResNet', holds: ({ arch }) => hasHead(arch, 'linear'), values: { head: 'linear' } },
   { label: 'with fer_vgg', holds: ({ arch }) => arch === 'fer_vgg', values: { dropout: 0.2 } },
   { label: `with ${TOYFACES}`, holds: (_, { data }) => data === TOYFACES, values: { epochs: 20, augment: 'flip' } },
-  {
-    label: 'on a software adapter',
-    holds: ({ pretrained }, { software }) => software && pretrained === null,
-    values: { width: 0.25 },
-  },
-  {
-    label: `with ${TOYFACES} on a software adapter`,
-    holds: ({ pretrained }, { software, data }) => software && data === TOYFACES && pretrained === null,
-    values: { width: 0.125 },
-  },
+  { label: 'on a software adapter', holds: (_, { software }) => software, values: { width: 0.25 } },
   {
     label: `with ${TOYFACES} on a software adapter`,
     holds: (_, { software, data }) => software && data === TOYFACES,
-    values: { epochs: 7, batch: 16 },
+    values: { width: 0.125, epochs: 7, batch: 16 },
   },
   {
     label: `with ${TOYFACES} or on a software adapter`,
@@ -72,7 +63,11 @@ export const presets: readonly Preset[] = [
     holds: ({ pretrained, nesterov }) => pretrained !== null && !nesterov,
     values: { optimizer: 'fastai-adam' },
   },
-  { label: PRETRAINED, holds: ({ pretrained }) => pretrained !== null, values: { lrMult: 100, decay: 'weights' } },
+  {
+    label: PRETRAINED,
+    holds: ({ pretrained }) => pretrained !== null,
+    values: { width: 1, lrMult: 100, decay: 'weights' },
+  },
   {
     label: `${PRETRAINED} and one-cycle`,
     holds: ({ pretrained, schedule }) => pretrained !== null && schedule === 'one-cycle',
