@@ -176,4 +176,19 @@ gpuTest('what is prepared before the first step is what both phases compute', as
   assert.equal(gradients(problems.used), gradients(problems.rehearsed));
 });
 
+gpuTest('without a frozen phase, rates rise evenly by layer with --lr-mult, whatever the schedule', async () => {
+  const lrs = (change: Partial<TrainConfig>, step = 0) => {
+    const { lr, layerLrs } = trainer({ freezeEpochs: 0, ...change }).rates(step);
+    return [lr, ...(layerLrs ?? [])].map((rate) => Number(rate.toPrecision(10)));
+  };
+  assert.equal(lrs({ schedule: 'cosine' }), [2e-3, 2e-5, 2e-4, 2e-3]);
+  assert.equal(lrs({ schedule: 'step', epochs: 3 }, STEPS), [2e-4, 2e-6, 2e-5, 2e-4]);
+  assert.equal(lrs({ schedule: 'one-cycle' }), [8e-5, 8e-7, 8e-6, 8e-5]);
+  assert.equal(lrs({ schedule: 'cosine', lrMult: 1 }), [2e-3]);
+  const plateau = trainer({ freezeEpochs: 0, schedule: 'plateau' });
+  plateau.resumeAt({ ...plateau.position, plateau: { factor: 0.5, best: 1, bad: 0 } });
+  const { lr, layerLrs } = plateau.rates();
+  assert.equal([lr, ...layerLrs!.map((rate) => Number(rate.toPrecision(10)))], [1e-3, 1e-5, 1e-4, 1e-3]);
+});
+
 test.run();

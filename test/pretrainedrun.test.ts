@@ -64,7 +64,10 @@ async function refused(given: Partial<TrainOptions>, pattern: RegExp): Promise<v
 
 test('train starts from torchvision’s weights: a frozen epoch first, ImageNet’s normalisation, a new head', async () => {
   const lines = await printed(() => train({ ...small, out: at('whole') }));
-  assert.match(lines, /^weights\.pth: 48 tensors of vgg11_bn, with a new head$/m);
+  assert.match(
+    lines,
+    /^weights\.pth: 48 tensors of vgg11_bn, with a new head; the body is frozen in the first epoch$/m,
+  );
   assert.match(lines, /6 steps of 7 images$/m);
   const { pretrained, options, result } = readRecord(at('whole', 'run.json'));
   assert.equal(pretrained, {
@@ -115,9 +118,7 @@ test('lr-find sweeps with a frozen body, or with all layers', async () => {
     await printed(() => lrFind(given));
     return readFileSync(join(out, 'lr-find.csv'), 'utf8');
   };
-  const [frozen, once, all] = [await losses(undefined), await losses(1), await losses(0)];
-  assert.is(frozen, once);
-  assert.is.not(frozen, all);
+  assert.is.not(await losses(undefined), await losses(0));
   await refusedSweep({ ...sweep, freezeEpochs: 1 }, /^--freeze-epochs 1 needs --pretrained FILE/);
 
   async function refusedSweep(given: Parameters<typeof lrFind>[0], pattern: RegExp): Promise<void> {

@@ -3,6 +3,7 @@ import { ConfigError } from '../core/errors.ts';
 import { type Dataset, loadDataset } from '../data/dataset.ts';
 import type { Gpu } from '../gpu/gpu.ts';
 import { openGpu } from '../gpu/node.ts';
+import type { PretrainedRecord } from '../train/pretrained.ts';
 import { createProgress } from '../train/progress.ts';
 import { Run, type RunOrigin } from '../train/run.ts';
 import { checkOut, createRunFolder, openRunFolder, type RunFolder } from '../train/runfolder.ts';
@@ -71,12 +72,7 @@ async function trainOn(
     createProgress: (steps) => createProgress(process.stderr, steps),
     interrupted: interrupt.requested,
   });
-  if (run.pretrained && !resumed) {
-    const { name, tensors, head } = run.pretrained;
-    console.error(
-      `${name}: ${tensors} tensors of ${options.arch}, ${head === 'new' ? 'with a new head' : 'the head among them'}`,
-    );
-  }
+  if (run.pretrained && !resumed) console.error(startOf(run.pretrained, options));
   const { arch, width, head } = options;
   console.error(
     `${arch}, width ${width}, ${head} head: ${run.trainer.model.parameterCount().toLocaleString('en')} parameters; ${run.trainer.totalSteps} steps of ${options.batch * options.accumulate} images`,
@@ -101,6 +97,12 @@ export async function loadFor(options: TrainOptions): Promise<Dataset> {
     `${data.name}: ${data.train.count} training images, ${data.valid.count} to validate (${data.validName}), ${data.classes.length} classes`,
   );
   return data;
+}
+
+/** What is said of the weights that a run starts from. */
+function startOf({ name, tensors, head }: PretrainedRecord, { arch, freezeEpochs }: TrainOptions): string {
+  const frozen = freezeEpochs === 1 ? 'the first epoch' : `the first ${freezeEpochs} epochs`;
+  return `${name}: ${tensors} tensors of ${arch}, ${head === 'new' ? 'with a new head' : 'the head among them'}${freezeEpochs > 0 ? `; the body is frozen in ${frozen}` : ''}`;
 }
 
 /** What is printed at the end: how it went, and what to do next. */

@@ -1,6 +1,6 @@
 import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { ConfigError } from '../core/errors.ts';
+import { ConfigError, DataError } from '../core/errors.ts';
 import { setSeed } from '../core/stepbuffer.ts';
 import { removeLeftovers, writeFileAtomic } from '../data/atomic.ts';
 import { normalisationOf } from '../data/batches.ts';
@@ -337,6 +337,8 @@ export function setUp(
     seed: config.seed,
   };
   checkFits(gpu, config, options);
+  if (config.pretrained !== null && resumed && !resumed.pretrained)
+    throw new DataError('run.json: pretrained is missing. The file is damaged.');
   // Read first: a wrong name is to be said before a large network is drawn.
   const file = config.pretrained === null || resumed ? null : readPretrained(config.pretrained);
   setSeed(config.seed);
