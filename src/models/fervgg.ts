@@ -1,7 +1,7 @@
 import { ConfigError } from '../core/errors.ts';
 import { Random } from '../core/random.ts';
-import type { Tensor } from '../core/tensor.ts';
 import * as nn from '../nn/index.ts';
+import { cut, Network } from './network.ts';
 import { type ModelOptions, scaled } from './options.ts';
 
 /** Channels of the four blocks, each of two convolutions and a 2×2 max pool. */
@@ -21,9 +21,11 @@ export const ferSide = (size: number): number => FER_BLOCKS.reduce((side) => sid
  * evenly from ±1/√(fan in), PyTorch's own default, and their names are kept: `conv1a` … `conv4b`, `bn1a` …, `lin1` … `lin3`. Source:
  * Khaireddin and Chen 2021, arXiv 2105.03588.
  */
-export class FerVgg extends nn.Module {
+export class FerVgg extends Network {
   private readonly named: (readonly [string, nn.Module])[] = [];
   private readonly layers: nn.Sequential;
+  /** Where the pools are in `layers`. */
+  private readonly pools: number[] = [];
 
   constructor(options: ModelOptions) {
     super();
@@ -48,6 +50,7 @@ export class FerVgg extends nn.Module {
         );
         inChannels = outChannels;
       }
+      this.pools.push(layers.length);
       layers.push(nn.maxPool2d({ kernel: 2 }));
     }
     const [side, hidden] = [ferSide(size), scaled(4096, width)];
@@ -81,8 +84,8 @@ export class FerVgg extends nn.Module {
     return super.train(training);
   }
 
-  forward(x: Tensor): Tensor {
-    return this.layers.forward(x);
+  parts(): readonly (readonly nn.Module[])[] {
+    return cut(this.layers.layers, this.pools);
   }
 }
 

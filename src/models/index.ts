@@ -1,7 +1,7 @@
 import { ConfigError } from '../core/errors.ts';
-import type { Module } from '../nn/index.ts';
 import { FerVgg, ferActivationBytes } from './fervgg.ts';
 import { headsOf, MODEL_NAMES } from './names.ts';
+import type { Network } from './network.ts';
 import type { ModelOptions, ModelSettings } from './options.ts';
 import { RESNET_NAMES, Resnet, resnetActivationBytes, resnetSmallestBatch } from './resnet.ts';
 import { ferPython, resnetPython, vggPython } from './torch.ts';
@@ -9,12 +9,13 @@ import { VGG_NAMES, Vgg, vggActivationBytes, vggSmallestBatch } from './vgg.ts';
 
 export { FerVgg } from './fervgg.ts';
 export { fastaiBody, headsOf, MODEL_NAMES } from './names.ts';
+export { Network } from './network.ts';
 export { type ModelOptions, type ModelSettings, scaled } from './options.ts';
 export { Resnet } from './resnet.ts';
 export { Vgg } from './vgg.ts';
 
 interface Architecture {
-  build(options: ModelOptions): Module;
+  build(options: ModelOptions): Network;
   /** Bytes of the largest activation of one image. */
   activationBytes(options: ModelOptions): number;
   /** Python that makes the same network in PyTorch and calls it `network`. */
@@ -66,7 +67,7 @@ function architecture(name: string): Architecture {
  * Builds a network by name with fresh weights; what `settings` leave out is 3 channels, width 1, the architecture's own head, pool 1
  * and seed 1. Throws ConfigError for an unknown name, a head of another architecture or sizes that do not fit.
  */
-export function createModel(name: string, settings: ModelSettings): Module {
+export function createModel(name: string, settings: ModelSettings): Network {
   const { build } = architecture(name);
   const heads = headsOf(name);
   const options = { channels: 3, width: 1, head: heads[0]!, pool: 1, seed: 1, ...settings } as const;

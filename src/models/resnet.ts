@@ -3,6 +3,7 @@ import { Random } from '../core/random.ts';
 import type { Tensor } from '../core/tensor.ts';
 import * as nn from '../nn/index.ts';
 import { fastaiHead } from './head.ts';
+import { cut, Network } from './network.ts';
 import { type ModelOptions, scaled } from './options.ts';
 
 /** Blocks in each of the four stages, of two convolutions each. */
@@ -65,7 +66,7 @@ class BasicBlock extends nn.Module {
  * Weights are drawn as torchvision draws them, and its state_dict names are kept; the fast.ai head stands in the place of `fc`.
  * Source: He et al. 2016; torchvision's `resnet`.
  */
-export class Resnet extends nn.Module {
+export class Resnet extends Network {
   private readonly body: readonly (readonly [string, nn.Module])[];
   private readonly pool: nn.Module;
   private readonly fc: nn.Module;
@@ -106,12 +107,15 @@ export class Resnet extends nn.Module {
 
   /** fast.ai's `_resnet_split`: the stem with the first two stages, the last two, the head. */
   override layerGroups() {
-    const cut = this.body.findIndex(([name]) => name === 'layer3');
-    return [this.body.slice(0, cut), this.body.slice(cut), [['fc', this.fc] as const]];
+    const third = this.body.findIndex(([name]) => name === 'layer3');
+    return [this.body.slice(0, third), this.body.slice(third), [['fc', this.fc] as const]];
   }
 
-  forward(x: Tensor): Tensor {
-    return new nn.Sequential([...this.body.map(([, module]) => module), this.pool, nn.flatten(), this.fc]).forward(x);
+  parts(): readonly (readonly nn.Module[])[] {
+    const body = this.body.map(([, module]) => module);
+    // The stem and the first stage have one resolution; each stage after it is another.
+    const ends = STAGES.map((_, stage) => body.length - STAGES.length + stage + 1);
+    return cut([...body, this.pool, nn.flatten(), this.fc], ends);
   }
 }
 

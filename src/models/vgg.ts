@@ -1,8 +1,8 @@
 import { ConfigError } from '../core/errors.ts';
 import { Random } from '../core/random.ts';
-import type { Tensor } from '../core/tensor.ts';
 import * as nn from '../nn/index.ts';
 import { fastaiHead, vggHead } from './head.ts';
+import { cut, Network } from './network.ts';
 import { type ModelOptions, scaled } from './options.ts';
 
 /** Convolutions by output channels, 'M' for a 2×2 max pool: torchvision's configurations A, B, D and E. */
@@ -26,10 +26,12 @@ const GROUP_CUT = 22;
  * VGG with batch normalisation: 3×3 convolutions with bias, batch norm and ReLU, halved five times, then a head. Weights are
  * drawn as torchvision draws them, and its state_dict names are kept. Source: Simonyan and Zisserman 2015; torchvision's `vgg`.
  */
-export class Vgg extends nn.Module {
+export class Vgg extends Network {
   readonly features: nn.Sequential;
   readonly avgpool: nn.Module;
   readonly classifier: nn.Sequential;
+  /** Where the pools are in `features`: each takes the last maps of a resolution. */
+  private readonly pools: readonly number[];
 
   constructor(name: VggName, options: ModelOptions) {
     super();
@@ -38,9 +40,11 @@ export class Vgg extends nn.Module {
       throw new ConfigError(`--size ${size}: ${name} halves the image five times and needs at least ${MIN_SIZE}.`);
     const random = new Random(options.seed, 1);
     const layers: nn.Module[] = [];
+    const pools: number[] = [];
     let inChannels: number = channels;
     for (const entry of PLANS[name]) {
       if (entry === 'M') {
+        pools.push(layers.length);
         layers.push(nn.maxPool2d({ kernel: 2 }));
         continue;
       }
@@ -54,6 +58,7 @@ export class Vgg extends nn.Module {
       inChannels = outChannels;
     }
     this.features = new nn.Sequential(layers);
+    this.pools = pools;
     this.avgpool = head === 'fastai' ? nn.concatPool2d() : nn.adaptiveAvgPool2d(pool);
     this.classifier =
       head === 'fastai' ? fastaiHead(inChannels, options, random) : vggHead(inChannels, options, random);
@@ -72,8 +77,8 @@ export class Vgg extends nn.Module {
     return [features.slice(0, GROUP_CUT), features.slice(GROUP_CUT), [['classifier', this.classifier] as const]];
   }
 
-  forward(x: Tensor): Tensor {
-    return new nn.Sequential([this.features, this.avgpool, nn.flatten(), this.classifier]).forward(x);
+  parts(): readonly (readonly nn.Module[])[] {
+    return cut([...this.features.layers, this.avgpool, nn.flatten(), this.classifier], this.pools);
   }
 }
 

@@ -1,6 +1,6 @@
 import { DataError } from '../core/errors.ts';
 import type { Normalisation } from '../data/batches.ts';
-import { createModel, MODEL_NAMES, type ModelOptions } from '../models/index.ts';
+import { createModel, MODEL_NAMES, type ModelOptions, type Network } from '../models/index.ts';
 import { type Module, readState, writeState } from '../nn/index.ts';
 import { type FileTensor, readSafetensors, toF32, writeSafetensors } from './safetensors.ts';
 
@@ -64,14 +64,14 @@ export function readModelFile(path: string): ModelFile {
 }
 
 /** Builds the network of a model file on the open GPU, in evaluation mode. Throws DataError when its tensors do not fit it. */
-export function buildModel({ path, facts, tensors }: ModelFile): Module {
+export function buildModel({ path, facts, tensors }: ModelFile): Network {
   const model = createModel(facts.arch, facts.options).eval();
   loadTensors(model, tensors, path);
   return model;
 }
 
 /** Reads a model file and builds its network, in evaluation mode. Throws DataError as the two above do. */
-export function loadModel(path: string): { model: Module; facts: Required<ModelFacts> } {
+export function loadModel(path: string): { model: Network; facts: Required<ModelFacts> } {
   const file = readModelFile(path);
   return { model: buildModel(file), facts: file.facts };
 }
