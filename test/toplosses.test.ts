@@ -3,7 +3,8 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ShapeError } from '../src/core/errors.ts';
 import { letter, letterWithin, lineHeight } from '../src/train/font.ts';
-import { imagePng, type TopLoss, topLossesPng } from '../src/train/toplosses.ts';
+import { picturePng } from '../src/train/sheet.ts';
+import { type TopLoss, topLossesPng } from '../src/train/toplosses.ts';
 
 const item = (more: Partial<TopLoss> = {}): TopLoss => ({
   pixels: new Uint8Array(48 * 48).fill(77),
@@ -77,9 +78,9 @@ test('small images keep their pixels, large ones are averaged, colours stay colo
 });
 
 test('one image alone keeps its size and its pixels', () => {
-  const gray = decode(imagePng({ pixels: new Uint8Array([1, 2, 3, 4]), side: 2, channels: 1 }));
+  const gray = decode(picturePng({ pixels: new Uint8Array([1, 2, 3, 4]), side: 2, channels: 1 }));
   assert.equal([...gray.data], [1, 1, 1, 255, 2, 2, 2, 255, 3, 3, 3, 255, 4, 4, 4, 255]);
-  const colour = decode(imagePng({ pixels: new Uint8Array([1, 2, 3]), side: 1, channels: 3 }));
+  const colour = decode(picturePng({ pixels: new Uint8Array([1, 2, 3]), side: 1, channels: 3 }));
   assert.equal([...colour.data], [1, 2, 3, 255]);
 });
 
@@ -90,7 +91,7 @@ test('the same images give the same bytes, and pixels that do not fit are refuse
     () => topLossesPng([wrong]),
     (error: Error) => error instanceof ShapeError,
   );
-  assert.throws(() => imagePng(wrong), /has 2304 bytes, expected 48·48·3/);
+  assert.throws(() => picturePng(wrong), /has 2304 bytes, expected 48·48·3/);
 });
 
 test.run();

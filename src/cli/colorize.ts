@@ -1,8 +1,8 @@
 import { existsSync, mkdirSync, readFileSync, statSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
-import { PNG } from 'pngjs';
 import { ConfigError, DataError } from '../core/errors.ts';
 import { writeFileAtomic } from '../data/atomic.ts';
+import { encodePng } from '../data/encode.ts';
 import { imagesBelow } from '../data/find.ts';
 import { decodeImage, type Image } from '../data/image.ts';
 import { openGpu } from '../gpu/node.ts';
@@ -85,13 +85,4 @@ async function paint({ model: path, paths, adapter }: ColorizeOptions): Promise<
   } finally {
     gpu.close();
   }
-}
-
-function encodePng({ pixels, width, height }: Image): Buffer {
-  const png = new PNG({ width, height });
-  for (let i = 0; i < width * height; i++) {
-    png.data.set(pixels.subarray(3 * i, 3 * i + 3), 4 * i);
-    png.data[4 * i + 3] = 255;
-  }
-  return PNG.sync.write(png, { colorType: 2, inputHasAlpha: true });
 }

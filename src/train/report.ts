@@ -3,7 +3,8 @@ import { type Html, html, raw } from './html.ts';
 import { type Confusion, type EpochRow, mostConfused, type Scores, scores } from './metrics.ts';
 import { confusionSvg, curvePanels, curveSvg } from './plots.ts';
 import { style } from './reportstyle.ts';
-import { imagePng, type TopLoss } from './toplosses.ts';
+import { picturePng } from './sheet.ts';
+import type { TopLoss } from './toplosses.ts';
 
 /** A value of an option or a fact, as run.json holds it. */
 export type Setting = string | number | boolean | null | undefined;
@@ -180,7 +181,7 @@ function lossSection(items: readonly TopLoss[]): Html {
 surely.</p>
 <div class="losses">${items.map(
     (item) => html`
-<figure><img src="data:image/png;base64,${Buffer.from(imagePng(item)).toString('base64')}" width="${item.side}" \
+<figure><img src="data:image/png;base64,${Buffer.from(picturePng(item)).toString('base64')}" width="${item.side}" \
 height="${item.side}" alt="${item.truth}, taken for ${item.prediction}"><figcaption><b>${item.truth}</b>\
 <span class="${item.truth === item.prediction ? 'right' : 'wrong'}">${item.prediction} \
 ${(100 * item.probability).toFixed(0)} %</span><span class="muted">loss ${item.loss.toFixed(2)}</span></figcaption>\
