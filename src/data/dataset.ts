@@ -156,6 +156,12 @@ export function assemble(set: Omit<Dataset, 'fingerprint'>): Dataset {
   return { ...set, fingerprint: hash.digest('hex') };
 }
 
+/** The bytes of one image: a view. */
+export function pixelsOf({ pixels, side, channels }: ImageSet, index: number): Uint8Array {
+  const size = side * side * channels;
+  return pixels.subarray(index * size, (index + 1) * size);
+}
+
 /** The images at the given ascending places: a view where they lie side by side (FER2013's splits do), else a copy. */
 export function selectImages(from: Omit<ImageSet, 'count'>, indices: Uint32Array): ImageSet {
   const { side, channels } = from;

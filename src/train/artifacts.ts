@@ -1,5 +1,5 @@
 import { writeFileAtomic } from '../data/atomic.ts';
-import type { Dataset, SplitName } from '../data/dataset.ts';
+import { type Dataset, pixelsOf, type SplitName } from '../data/dataset.ts';
 import { type ModelOptions, pythonFor } from '../models/index.ts';
 import { confusionFrom, type EpochRow, scores } from './metrics.ts';
 import { confusionSvg, curvesSvg } from './plots.ts';
@@ -26,13 +26,12 @@ export function topLossesOf(
   count = TOP_LOSSES,
 ): TopLoss[] {
   const set = data[split]!;
-  const bytes = set.side * set.side * set.channels;
   return verdicts
     .map((verdict, index) => ({ ...verdict, index }))
     .sort((a, b) => b.loss - a.loss)
     .slice(0, count)
     .map(({ index, label, prediction, probability, loss }) => ({
-      pixels: set.pixels.subarray(index * bytes, (index + 1) * bytes),
+      pixels: pixelsOf(set, index),
       side: set.side,
       channels: set.channels,
       truth: data.classes[label]!,

@@ -1,3 +1,4 @@
+export { type HeatMapOptions, heatMapsOf, type Wanted } from './cams.ts';
 export { type CheckpointFacts, loadCheckpoint, saveCheckpoint } from './checkpoint.ts';
 export type { TrainConfig } from './config.ts';
 export {
@@ -9,6 +10,8 @@ export {
   paramGroups,
   unfreeze,
 } from './finetune.ts';
+export { type GradCam, type GradCamOptions, gradCam, LEAST_MAPS } from './gradcam.ts';
+export { type HeatMap, heatColour, mostlyAt, overlay, stretched } from './heat.ts';
 export { Judge, type JudgeOptions } from './judge.ts';
 export * from './metrics.ts';
 export { buildModel, loadModel, type ModelFacts, type ModelFile, readModelFile, saveModel } from './modelfile.ts';

@@ -1,0 +1,52 @@
+import { step } from '../core/step.ts';
+import { Batches, type BatchOptions } from '../data/batches.ts';
+import { type ImageSet, pixelsOf } from '../data/dataset.ts';
+import type { Network } from '../models/index.ts';
+import { type GradCamOptions, gradCam } from './gradcam.ts';
+import type { HeatMap } from './heat.ts';
+
+/** An image of a set, and the class that is looked for in it. */
+export interface Wanted {
+  index: number;
+  label: number;
+}
+
+export type HeatMapOptions = Omit<BatchOptions, 'augmentation'> & Pick<GradCamOptions, 'least'>;
+
+/** Grad-CAM of some images of a set, for a class each; see `gradCam`. An image may be asked for more than once. */
+export async function heatMapsOf(
+  model: Network,
+  set: ImageSet,
+  wanted: readonly Wanted[],
+  { least, ...options }: HeatMapOptions,
+): Promise<HeatMap[]> {
+  if (wanted.length === 0) return [];
+  const batch = Math.min(options.batch, wanted.length);
+  const batches = new Batches(chosen(set, wanted), { ...options, batch });
+  const all: HeatMap[] = [];
+  try {
+    for (let first = 0; first < wanted.length; first += batch) {
+      const places = Array.from({ length: Math.min(batch, wanted.length - first) }, (_, i) => first + i);
+      const classes = Array.from({ length: batch }, (_, i) => wanted[first + i]?.label ?? 0);
+      const maps = await step(() => {
+        const { x } = batches.take(places);
+        return gradCam(model, x, { classes, ...(least !== undefined && { least }) }).maps;
+      });
+      const [, rows, columns] = maps.shape as [number, number, number];
+      const values = await maps.read();
+      for (const i of places.keys()) {
+        all.push({ values: values.slice(i * rows * columns, (i + 1) * rows * columns), rows, columns });
+      }
+    }
+  } finally {
+    batches.release();
+  }
+  return all;
+}
+
+function chosen(set: ImageSet, wanted: readonly Wanted[]): ImageSet {
+  const size = set.side * set.side * set.channels;
+  const pixels = new Uint8Array(wanted.length * size);
+  for (const [i, { index }] of wanted.entries()) pixels.set(pixelsOf(set, index), i * size);
+  return { ...set, pixels, labels: Uint8Array.from(wanted, ({ label }) => label), count: wanted.length };
+}

@@ -1,0 +1,159 @@
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { Random } from '../src/core/random.ts';
+import { step } from '../src/core/step.ts';
+import { Tensor } from '../src/core/tensor.ts';
+import type { ImageSet } from '../src/data/dataset.ts';
+import { createModel, Network } from '../src/models/index.ts';
+import * as nn from '../src/nn/index.ts';
+import * as ops from '../src/ops/index.ts';
+import { heatMapsOf } from '../src/train/cams.ts';
+import { gradCam } from '../src/train/gradcam.ts';
+import { stretched } from '../src/train/heat.ts';
+import { fromValues } from './exact.ts';
+import { fixture, type Row, startingImages, startingWeights } from './fixtures/vgg.ts';
+import { gpuTest, messageOf } from './gpu.ts';
+
+interface Cam {
+  size: number;
+  classes: number[] | null;
+  map: number[][][];
+}
+
+interface Fixture {
+  seed: number;
+  imagesTensor: number;
+  batch: number;
+  side: number;
+  width: number;
+  enlarged: number[][][];
+  vgg16_bn: { tensors: Row[]; cams: Cam[] };
+  resnet18: { tensors: Row[]; cams: Cam[] };
+}
+
+const reference = fixture<Fixture>('gradcam.json');
+const { seed, imagesTensor, batch, side, width } = reference;
+
+function networkOf(name: 'vgg16_bn' | 'resnet18') {
+  const model = createModel(name, { classes: 7, size: side, width });
+  const rows = startingWeights(seed, reference[name].tensors);
+  nn.writeState(
+    model,
+    new Map([...rows].map(([key, { shape, data }]) => [key, { shape, data: Float32Array.from(data) }])),
+    'gradcam.json',
+  );
+  return model;
+}
+
+/** Both are f32 sums of some hundred products, a few layers deep; PyTorch's own f32 strays by 1e-6. */
+const ALLOWED = 1e-5;
+
+for (const name of ['vgg16_bn', 'resnet18'] as const) {
+  gpuTest(`maps of a narrow ${name} are PyTorch’s, for predicted and for given classes`, async () => {
+    const model = networkOf(name);
+    const before = await nn.readState(model);
+    const x = fromValues(startingImages(seed, imagesTensor, batch, side));
+    const { cams } = reference[name];
+    assert.is(cams.length, 4);
+    for (const { size, classes, map } of cams) {
+      const maps = await step(() => gradCam(model, x, { least: size, ...(classes && { classes }) }).maps);
+      assert.equal(maps.shape, [batch, size, size]);
+      const want = map.flat(2);
+      const most = Math.max(...want);
+      for (const [i, value] of (await maps.read()).entries()) {
+        assert.ok(Math.abs(value - want[i]!) <= ALLOWED * most, `${size}: ${value}, not ${want[i]}, at ${i}`);
+      }
+    }
+    assert.equal(await nn.readState(model), before, 'running statistics stay where they are');
+    for (const [key, { grad, requiresGrad }] of model.parameters()) assert.ok(requiresGrad && !grad, key);
+  });
+}
+
+test('a map is stretched as PyTorch’s interpolate does it', () => {
+  const [{ size, map }] = reference.vgg16_bn.cams as [Cam];
+  for (const [n, image] of map.entries()) {
+    const values = Float32Array.from(image.flat());
+    const want = reference.enlarged[n]!.flat();
+    const most = Math.max(...want);
+    for (const [i, value] of stretched({ values, rows: size, columns: size }, 9).entries()) {
+      assert.ok(Math.abs(value - want[i]!) < 1e-6 * most, `${value}, not ${want[i]}`);
+    }
+  }
+});
+
+/** Two classes, upright and lying stripes: a 3×3 detector for each, and the mean of what it finds is the score. */
+class Stripes extends Network {
+  private readonly conv = new nn.Conv2d({ inChannels: 1, outChannels: 2, kernel: 3, padding: 1 }, new Random(1, 1));
+  private readonly score = new nn.Linear({ inFeatures: 2, outFeatures: 2 }, new Random(1, 2));
+
+  constructor() {
+    super();
+    const upright = [-1, 2, -1, -1, 2, -1, -1, 2, -1];
+    const lying = [-1, -1, -1, 2, 2, 2, -1, -1, -1];
+    this.conv.weight.write(Float32Array.of(...upright, ...lying));
+    this.score.weight.write(Float32Array.of(1, -1, -1, 1));
+  }
+
+  parts() {
+    return [
+      [this.conv, nn.relu()],
+      [nn.adaptiveAvgPool2d(1), nn.flatten(), this.score],
+    ];
+  }
+}
+
+gpuTest('a class is seen where its pattern is', async () => {
+  const extent = 16;
+  // Upright stripes in the upper left quarter, lying ones in the lower right; the ends of stripes look a little like the others.
+  const pixels = Uint8Array.from({ length: extent * extent }, (_, at) => {
+    const [row, column] = [Math.floor(at / extent), at % extent];
+    if (row < 8 && column < 8) return column % 3 === 1 ? 255 : 0;
+    return row >= 8 && column >= 8 && row % 3 === 2 ? 255 : 0;
+  });
+  const set: ImageSet = { pixels, labels: Uint8Array.of(0), count: 1, side: extent, channels: 1 };
+  const wanted = [0, 1, 0].map((label) => ({ index: 0, label }));
+  const options = { batch: 2, normalisation: { mean: [0], std: [1] } };
+  const [upright, lying, again] = await heatMapsOf(new Stripes(), set, wanted, options);
+  const share = (map: Float32Array, inside: (row: number, column: number) => boolean) => {
+    const all = map.reduce((a, b) => a + b, 0);
+    return map.reduce((sum, v, at) => sum + (inside(Math.floor(at / extent), at % extent) ? v : 0), 0) / all;
+  };
+  assert.ok(share(upright!.values, (row, column) => row < 9 && column < 9) > 0.85);
+  assert.ok(share(lying!.values, (row, column) => row > 6 && column > 6) > 0.85);
+  assert.equal(again, upright, 'the last batch is filled up with nothing');
+});
+
+gpuTest('the last maps that are large enough are taken, else the first', async () => {
+  const sizes = async (name: string, size: number, least?: number) => {
+    const model = createModel(name, { classes: 3, channels: 1, size, width: 1 / 64 });
+    const x = Tensor.zeros([1, size, size, 1]);
+    return (await step(() => gradCam(model, x, least === undefined ? {} : { least }).maps)).shape.slice(1);
+  };
+  assert.equal(await sizes('vgg11_bn', 48), [6, 6]);
+  assert.equal(await sizes('vgg11_bn', 48, 1), [3, 3]);
+  assert.equal(await sizes('resnet18', 48), [6, 6]);
+  assert.equal(await sizes('resnet18', 48, 2), [2, 2]);
+  assert.equal(await sizes('fer_vgg', 48), [6, 6]);
+  assert.equal(await sizes('fer_vgg', 40), [5, 5]);
+  assert.equal(await sizes('vgg11_bn', 80), [5, 5]);
+  assert.equal(await sizes('vgg11_bn', 32, 1000), [32, 32]);
+});
+
+gpuTest('classes that do not fit are refused, and parameters ask for gradients as before', async () => {
+  const model = createModel('vgg11_bn', { classes: 3, channels: 1, size: 32, width: 1 / 64 });
+  const frozen = [...model.parameters().values()][0]!;
+  frozen.requiresGrad = false;
+  const cam = (classes: number[]) => step(() => gradCam(model, Tensor.zeros([2, 32, 32, 1]), { classes }).maps);
+  for (const classes of [[0], [0, 3], [0, -1], [0, 0.5]]) {
+    assert.match(await messageOf(() => cam(classes)), /one of 0 to 2 for each row of \[2,3\]/);
+  }
+  await cam([0, 2]);
+  const asking = [...model.parameters().values()].map(({ requiresGrad }) => requiresGrad);
+  assert.equal(asking, [false, ...asking.slice(1).map(() => true)]);
+  // Training goes on as if nobody had looked.
+  model.train();
+  await step(() => ops.mean(model.forward(Tensor.full([2, 32, 32, 1], 1))).backward());
+  for (const [key, p] of model.parameters()) assert.is(p.grad !== null, p !== frozen, key);
+});
+
+test.run();
