@@ -33,7 +33,7 @@ test('train writes the run folder, and says first what it runs on', () => {
   const { stdout, stderr } = ends(0, scratch.path, train('--out', 'whole'));
   assert.is(stdout, '');
   assert.equal(readdirSync(at('whole')).sort(), [
-    ...['confusion.svg', 'curves.svg', 'last', 'metrics.csv', 'model.safetensors'],
+    ...['confusion.svg', 'curves.svg', 'grad-cam.png', 'last', 'metrics.csv', 'model.safetensors'],
     ...['report.html', 'run.json', 'top-losses.png'],
   ]);
   const record = readRecord(at('whole', 'run.json'));
@@ -85,7 +85,9 @@ test('train writes the run folder, and says first what it runs on', () => {
   assert.match(report, 'network.load_state_dict(load_file(');
   assert.not.match(report, /https?:\/\/(?!www\.w3\.org)/);
   assert.match(readFileSync(at('whole', 'curves.svg'), 'utf8'), /^<svg/);
-  assert.equal([...readFileSync(at('whole', 'top-losses.png')).subarray(1, 4)], [...Buffer.from('PNG')]);
+  for (const name of ['top-losses.png', 'grad-cam.png']) {
+    assert.equal([...readFileSync(at('whole', name)).subarray(1, 4)], [...Buffer.from('PNG')]);
+  }
 });
 
 /** A run killed while it writes checkpoint `n` (the first is that of step 0), and continued. */

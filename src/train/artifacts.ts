@@ -1,13 +1,17 @@
 import { writeFileAtomic } from '../data/atomic.ts';
-import { type Dataset, pixelsOf, type SplitName } from '../data/dataset.ts';
+import type { Dataset, SplitName } from '../data/dataset.ts';
 import { type ModelOptions, pythonFor } from '../models/index.ts';
+import { camRowsOf } from './camrows.ts';
+import { camSheetPng } from './camsheet.ts';
 import { confusionFrom, type EpochRow, scores } from './metrics.ts';
+import { loadModel } from './modelfile.ts';
 import { confusionSvg, curvesSvg } from './plots.ts';
-import { reportHtml, type Setting } from './report.ts';
+import { reportHtml } from './report.ts';
+import type { Setting } from './reportparts.ts';
 import type { RunFolder } from './runfolder.ts';
 import type { RunRecord, RunResult } from './runrecord.ts';
 import type { Verdict } from './tally.ts';
-import { type TopLoss, topLossesPng } from './toplosses.ts';
+import { judgedImage, type TopLoss, topLossesPng } from './toplosses.ts';
 
 const TOP_LOSSES = 25;
 
@@ -25,20 +29,11 @@ export function topLossesOf(
   split: SplitName,
   count = TOP_LOSSES,
 ): TopLoss[] {
-  const set = data[split]!;
   return verdicts
-    .map((verdict, index) => ({ ...verdict, index }))
-    .sort((a, b) => b.loss - a.loss)
+    .map((verdict, index) => ({ verdict, index }))
+    .sort((a, b) => b.verdict.loss - a.verdict.loss)
     .slice(0, count)
-    .map(({ index, label, prediction, probability, loss }) => ({
-      pixels: pixelsOf(set, index),
-      side: set.side,
-      channels: set.channels,
-      truth: data.classes[label]!,
-      prediction: data.classes[prediction]!,
-      probability,
-      loss,
-    }));
+    .map(({ verdict, index }) => judgedImage(data, split, verdict, index));
 }
 
 export interface ArtifactParts {
@@ -51,16 +46,26 @@ export interface ArtifactParts {
   /** Of the best epoch's weights on the validation images. */
   verdicts: readonly Verdict[];
   data: Dataset;
+  /** Images at once where the network is asked again, for Grad-CAM. */
+  batch: number;
 }
 
-/** Writes what a person looks at: curves, confusion matrix, top losses, and the report that holds all of it. */
+/**
+ * Writes what a person looks at: curves, confusion matrix, top losses, where the network looks, and the report that holds all of it.
+ * The network is that of the folder's model file.
+ */
 export async function writeArtifacts(parts: ArtifactParts): Promise<void> {
-  const { folder, record, result, options, rows, verdicts, data } = parts;
+  const { folder, record, result, options, rows, verdicts, data, batch } = parts;
   const confusion = confusionOf(verdicts, data.classes.length);
   const topLosses = topLossesOf(verdicts, data, 'valid');
   writeFileAtomic(folder.curves, await curvesSvg(rows));
   writeFileAtomic(folder.confusion, await confusionSvg(confusion, data.classes));
   writeFileAtomic(folder.topLosses, topLossesPng(topLosses));
+  const { model, facts } = loadModel(folder.model);
+  const { size, channels } = facts.options;
+  const input = { batch, size, channels, normalisation: facts.normalisation };
+  const cams = await camRowsOf(model, verdicts, data, 'valid', input);
+  writeFileAtomic(folder.cams, camSheetPng(cams));
   const counts = { train: data.train.count, valid: data.valid.count, ...(data.test ? { test: data.test.count } : {}) };
   const page = await reportHtml(
     {
@@ -86,7 +91,7 @@ export async function writeArtifacts(parts: ArtifactParts): Promise<void> {
       },
       pytorch: pythonFor(record.model.arch, options),
     },
-    { rows, confusion, topLosses },
+    { rows, confusion, topLosses, cams },
   );
   writeFileAtomic(folder.report, page);
 }

@@ -46,6 +46,7 @@ tbody th{min-width:6rem;font-weight:600;white-space:normal;overflow-wrap:anywher
 background:linear-gradient(to right,var(--bar) var(--share),transparent var(--share))}
 .pairs{margin:0;padding-left:1.4rem}
 .pairs b{font-weight:600}
+@media (max-width:900px){.looks{grid-template-columns:minmax(0,1fr)}}
 @media (max-width:520px){.matrix svg{min-width:440px}table{font-size:.8rem}th,td{padding:.3rem .25rem}
 .bar{min-width:0}}
 details{margin-top:.75rem}
@@ -54,6 +55,16 @@ summary{color:var(--accent);cursor:pointer}
 .losses img{display:block;width:100%;height:auto;border-radius:6px;image-rendering:pixelated}
 figcaption{display:grid;margin-top:.3rem;font-size:.85rem;line-height:1.35}
 figcaption b{font-weight:600}
+.scale{display:flex;align-items:center;gap:.5rem;font-size:.8rem;color:var(--muted)}
+.scale span:nth-child(2){width:9rem;height:.7rem;border-radius:3px;print-color-adjust:exact}
+.looks{display:grid;grid-template-columns:minmax(0,2fr) minmax(0,3fr);gap:.5rem 2rem}
+.looks>div{display:flex;flex-wrap:wrap;gap:.75rem 1.25rem;align-items:start}
+.looked{display:flex;gap:5px;font-size:.8rem;line-height:1.3}
+.looked>div{width:88px}
+.look{position:relative;display:block;overflow:hidden;border-radius:6px;aspect-ratio:1}
+.look img{display:block;width:100%;height:100%;image-rendering:pixelated}
+.look img:not(:only-child){filter:grayscale(1)}
+.look img+img:not(:only-child){position:absolute;inset:0;opacity:.55;filter:none;image-rendering:auto}
 .wrong{color:var(--wrong)}
 .right{color:var(--accent)}
 .blocks,.settings{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,440px),1fr));gap:.25rem 1.5rem}

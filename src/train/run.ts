@@ -123,6 +123,8 @@ export class Run {
       this.progress.stop();
     }
     const result = { ...this.result(status), ...(await this.scaling()) };
+    // What is asked of the network from here on is no part of the run.
+    const { kernelPlan } = this;
     if (status === 'diverged') await this.keepLastGood();
     if (this.rows.length > 0) {
       const verdicts = this.bestVerdicts ?? (await this.judgeBest());
@@ -134,10 +136,11 @@ export class Run {
         rows: this.rows,
         verdicts,
         data: this.request.data,
+        batch: this.request.config.batch,
       });
     }
     // The last file: a run that says how it ended has everything else, too.
-    this.writeRecord(result);
+    this.writeRecord(result, kernelPlan);
     return result;
   }
 
@@ -169,8 +172,8 @@ export class Run {
     return { ...this.recordedPlan, ...Object.fromEntries(planOf(this.request.gpu).used()) };
   }
 
-  private writeRecord(result: RunResult | null): void {
-    writeRecord(this.folder.record, { ...this.record, kernelPlan: this.kernelPlan, result });
+  private writeRecord(result: RunResult | null, kernelPlan = this.kernelPlan): void {
+    writeRecord(this.folder.record, { ...this.record, kernelPlan, result });
   }
 
   /** Stopped by the user, or by `--max-minutes`. */

@@ -17,6 +17,8 @@ export interface RunFolder {
   curves: string;
   confusion: string;
   topLosses: string;
+  /** Where the network looks. */
+  cams: string;
   report: string;
 }
 
@@ -28,6 +30,7 @@ const files: Readonly<Record<Exclude<keyof RunFolder, 'dir'>, string>> = {
   curves: 'curves.svg',
   confusion: 'confusion.svg',
   topLosses: 'top-losses.png',
+  cams: 'grad-cam.png',
   report: 'report.html',
 };
 

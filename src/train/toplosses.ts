@@ -1,4 +1,6 @@
+import { type Dataset, pixelsOf, type SplitName } from '../data/dataset.ts';
 import { checkPicture, inks, lineStep, type Picture, Sheet, textWidth } from './sheet.ts';
+import type { Verdict } from './tally.ts';
 
 /** An image that the network got most wrong. */
 export interface TopLoss extends Picture {
@@ -7,6 +9,21 @@ export interface TopLoss extends Picture {
   /** Of the predicted class, 0 to 1. */
   probability: number;
   loss: number;
+}
+
+/** An image of a set with what the network makes of it. */
+export function judgedImage(data: Dataset, split: SplitName, verdict: Verdict, index: number): TopLoss {
+  const set = data[split]!;
+  const { label, prediction, probability, loss } = verdict;
+  return {
+    pixels: pixelsOf(set, index),
+    side: set.side,
+    channels: set.channels,
+    truth: data.classes[label]!,
+    prediction: data.classes[prediction]!,
+    probability,
+    loss,
+  };
 }
 
 // In pixels.

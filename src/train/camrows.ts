@@ -1,0 +1,89 @@
+import type { Dataset, SplitName } from '../data/dataset.ts';
+import type { Network } from '../models/index.ts';
+import { type HeatMapOptions, heatMapsOf, type Wanted } from './cams.ts';
+import type { HeatMap } from './heat.ts';
+import type { Verdict } from './tally.ts';
+import { judgedImage, type TopLoss } from './toplosses.ts';
+
+/** Images of a class of each kind: so few that somebody looks at all. */
+const EACH = 2;
+/** Rows at most: of more classes, those with the most mistakes. */
+const CLASSES = 12;
+
+/** An image, and where the network sees what in it. */
+export interface CamExample extends TopLoss {
+  /** What speaks for the class that it was taken for. */
+  seen: HeatMap;
+  /** What speaks for the class that it is of, where it was taken for another. */
+  missed: HeatMap | null;
+}
+
+/** The images of a class that say most about it. */
+export interface CamRow {
+  name: string;
+  /** Those that the network is surest of, rightly. */
+  right: CamExample[];
+  /** Those that it got most wrong. */
+  wrong: CamExample[];
+}
+
+/**
+ * For each class the images that a network is surest of and those that it gets most wrong, with Grad-CAM of what it took them for
+ * and, where that is not what they are, of that too. `verdicts` are on all images of the split, in order.
+ */
+export async function camRowsOf(
+  model: Network,
+  verdicts: readonly Verdict[],
+  data: Dataset,
+  split: SplitName,
+  options: HeatMapOptions,
+): Promise<CamRow[]> {
+  const chosen = choose(verdicts, data.classes.length);
+  const wanted: Wanted[] = [];
+  for (const index of chosen.flatMap(({ right, wrong }) => [...right, ...wrong])) {
+    const { prediction, label } = verdicts[index]!;
+    wanted.push({ index, label: prediction });
+    if (prediction !== label) wanted.push({ index, label });
+  }
+  const maps = await heatMapsOf(model, data[split]!, wanted, options);
+  const example = (index: number): CamExample => {
+    const verdict = verdicts[index]!;
+    const seen = maps.shift()!;
+    const missed = verdict.prediction === verdict.label ? null : maps.shift()!;
+    return { ...judgedImage(data, split, verdict, index), seen, missed };
+  };
+  return chosen.map(({ label, right, wrong }) => ({
+    name: data.classes[label]!,
+    right: right.map(example),
+    wrong: wrong.map(example),
+  }));
+}
+
+interface Choice {
+  label: number;
+  right: number[];
+  wrong: number[];
+}
+
+/** Places of images in `verdicts`, class by class. */
+function choose(verdicts: readonly Verdict[], classes: number): Choice[] {
+  const ofClass = Array.from({ length: classes }, (_, label) => ({
+    label,
+    right: [] as number[],
+    wrong: [] as number[],
+  }));
+  for (const [index, { label, prediction }] of verdicts.entries()) {
+    ofClass[label]![prediction === label ? 'right' : 'wrong'].push(index);
+  }
+  const loss = (index: number): number => verdicts[index]!.loss;
+  return ofClass
+    .filter(({ right, wrong }) => right.length + wrong.length > 0)
+    .sort((a, b) => b.wrong.length - a.wrong.length)
+    .slice(0, CLASSES)
+    .sort((a, b) => a.label - b.label)
+    .map(({ label, right, wrong }) => ({
+      label,
+      right: right.sort((a, b) => loss(a) - loss(b)).slice(0, EACH),
+      wrong: wrong.sort((a, b) => loss(b) - loss(a)).slice(0, EACH),
+    }));
+}

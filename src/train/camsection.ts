@@ -1,0 +1,51 @@
+import { encodePng } from '../data/encode.ts';
+import type { CamExample, CamRow } from './camrows.ts';
+import { type HeatMap, heatColour, mostlyAt, stretched } from './heat.ts';
+import { type Html, html, raw } from './html.ts';
+import { picturePng } from './sheet.ts';
+
+/** Side of the colours that lie over an image: enough for a browser to blend, and few bytes. */
+const HEAT_SIDE = 32;
+
+/** Where the network looks, class by class: Grad-CAM of the images that it is surest of and of those that it gets most wrong. */
+export function camSection(rows: readonly CamRow[]): Html {
+  const [first] = rows.flatMap(({ right, wrong }) => [...right, ...wrong]);
+  const maps = first ? `${first.seen.rows}×${first.seen.columns}` : '';
+  const steps = Array.from({ length: 9 }, (_, i) => `rgb(${heatColour(i / 8)})`);
+  return html`<section>
+<h2>Where it looks</h2>
+<p class="muted">The lighter a place, the more it speaks for the class named below: Grad-CAM of ${maps} maps, each \
+as light as it gets. In the left column the images of a class that the network is surest of; in the right one those that it gets most wrong, \
+with what speaks for the class it took them for, and for their own.</p>
+<p class="scale" aria-hidden="true"><span>nothing</span><span style="background:linear-gradient(to right,${raw(steps.join())})"></span><span>most</span></p>
+${rows.map(
+  ({ name, right, wrong }) => html`
+<h3>${name}</h3>
+<div class="looks"><div>${right.map(figure)}</div><div>${wrong.map(figure)}</div></div>`,
+)}
+</section>`;
+}
+
+function figure(example: CamExample): Html {
+  const { truth, prediction, probability, loss, seen, missed } = example;
+  const image = `data:image/png;base64,${Buffer.from(picturePng(example)).toString('base64')}`;
+  const under = (map: HeatMap, name: string, kind: 'right' | 'wrong') => html`
+<div><span class="look"><img src="${image}" alt=""><img src="${heatPng(map)}" alt="What speaks for ${name}: ${mostlyAt(map)}"></span>\
+<span class="${kind}">${name}</span></div>`;
+  return html`
+<figure><div class="looked">
+<div><span class="look"><img src="${image}" alt="${truth}, taken for ${prediction}"></span></div>${under(seen, prediction, missed ? 'wrong' : 'right')}\
+${missed ? under(missed, truth, 'right') : ''}
+</div>
+<figcaption><span class="muted">${(100 * probability).toFixed(0)} % ${prediction}, loss ${loss.toFixed(2)}</span></figcaption>
+</figure>`;
+}
+
+/** The colours alone, as the overlay's upper layer. */
+function heatPng(map: HeatMap): string {
+  const heat = stretched(map, HEAT_SIDE);
+  const most = heat.reduce((a, b) => Math.max(a, b), 0);
+  const pixels = Uint8Array.from([...heat].flatMap((value) => [...heatColour(most > 0 ? value / most : 0)]));
+  const file = encodePng({ pixels, width: HEAT_SIDE, height: HEAT_SIDE, channels: 3 });
+  return `data:image/png;base64,${file.toString('base64')}`;
+}
