@@ -1,5 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import type { CamExample } from '../src/train/camrows.ts';
 import { html, raw } from '../src/train/html.ts';
 import { type ReportParts, type RunSummary, reportHtml } from '../src/train/report.ts';
 
@@ -33,6 +34,22 @@ const run = (more: Partial<RunSummary> = {}): RunSummary => ({
   ...more,
 });
 
+const heat = (...values: number[]) => ({ values: Float32Array.from(values), rows: 2, columns: 2 });
+
+const cam = (more: Partial<CamExample> = {}): CamExample => ({
+  ...{
+    pixels: new Uint8Array(16),
+    side: 4,
+    channels: 1,
+    truth: 'sad',
+    prediction: 'happy',
+    probability: 0.7,
+    loss: 1.5,
+  },
+  ...{ seen: heat(0, 0, 0, 2), missed: heat(0, 0, 0, 0) },
+  ...more,
+});
+
 const parts = (more: Partial<ReportParts> = {}): ReportParts => ({
   rows: [1, 2].map((epoch) => ({
     epoch,
@@ -49,6 +66,7 @@ const parts = (more: Partial<ReportParts> = {}): ReportParts => ({
   topLosses: [
     { pixels: new Uint8Array(16), side: 4, channels: 1, truth: 'sad', prediction: 'happy', probability: 0.99, loss: 5 },
   ],
+  cams: [{ name: 'sad', right: [cam({ prediction: 'sad', missed: null })], wrong: [cam()] }],
   ...more,
 });
 
@@ -91,6 +109,9 @@ test('the page says what the run was and what came of it', async () => {
     'seed',
     'false',
     'loss 5.00',
+    'Where it looks',
+    'loss 1.50',
+    '70 %',
   ]) {
     assert.ok(
       text.split('\n').some((seen) => seen === line || seen.startsWith(line)),
@@ -114,6 +135,18 @@ test('the page needs nothing but itself', async () => {
   assert.is(new Set(ids).size, ids.length, 'ids are unique');
 });
 
+test('images have words in their place', async () => {
+  const page = await reportHtml(run(), parts());
+  const alternatives = [...page.matchAll(/<img[^>]*alt="([^"]*)"/g)].map(([, alt]) => alt).filter(Boolean);
+  assert.equal(alternatives, [
+    'sad, taken for happy',
+    ...['sad, taken for what it is', 'What speaks for sad: mostly the lower right (43 %)'],
+    ...['sad, taken for happy', 'What speaks for happy: mostly the lower right (43 %)'],
+    'What speaks for sad: nowhere',
+  ]);
+  assert.is([...page.matchAll(/<img(?![^>]*alt=)/g)].length, 0);
+});
+
 test('each figure is there for light and for dark', async () => {
   const page = await reportHtml(run(), parts());
   assert.is(page.split('class="on-light"').length - 1, 4);
@@ -135,7 +168,10 @@ test('nothing from options, data or machine becomes markup', async () => {
       result: { ...run().result, note: evil },
       pytorch: evil,
     }),
-    parts({ topLosses: [{ ...parts().topLosses![0]!, truth: evil, prediction: evil }] }),
+    parts({
+      topLosses: [{ ...parts().topLosses![0]!, truth: evil, prediction: evil }],
+      cams: [{ name: evil, right: [], wrong: [cam({ truth: evil, prediction: evil })] }],
+    }),
   );
   checkTags(page);
   assert.not.match(page, '<img src=x');
@@ -155,7 +191,7 @@ test('a run without epochs, matrix or losses, and with numbers unknown, still gi
       ...(confusion ? { confusion } : {}),
     });
     checkTags(page);
-    assert.not.match(visible(page), /NaN|Infinity|undefined|Top losses|Per class/);
+    assert.not.match(visible(page), /NaN|Infinity|undefined|Top losses|Where it looks|Per class/);
     assert.match(visible(page), '–');
   }
   const perfect = await reportHtml(run(), parts({ confusion: [[5, 0], [0, 5]], topLosses: [] })); // biome-ignore format: a matrix

@@ -1,5 +1,5 @@
 import { existsSync, mkdirSync, readFileSync, statSync } from 'node:fs';
-import { dirname, join, relative } from 'node:path';
+import { dirname } from 'node:path';
 import { ConfigError, DataError } from '../core/errors.ts';
 import { writeFileAtomic } from '../data/atomic.ts';
 import { encodePng } from '../data/encode.ts';
@@ -8,6 +8,7 @@ import { decodeImage, type Image } from '../data/image.ts';
 import { openGpu } from '../gpu/node.ts';
 import { colorizeImages, colourBytes, loadColorizer, saveColorizer, trainColorizer } from '../train/colorize.ts';
 import type { ColorizeOptions } from './options.ts';
+import { checkOutputs, outputOf } from './outputs.ts';
 
 /** Images that go through the network at once. */
 const BATCH = 16;
@@ -63,10 +64,8 @@ async function paint({ model: path, paths, adapter }: ColorizeOptions): Promise<
   if (!stats) throw new DataError(`${from}: no such file or folder. Give a PNG or JPEG image, or a folder of them.`);
   const files = stats.isDirectory() ? [...imagesBelow(from)] : [from];
   if (files.length === 0) throw new DataError(`${from}: holds no PNG or JPEG images.`);
-  const target = (file: string) =>
-    stats.isDirectory() ? join(to, relative(from, file).replace(/\.\w+$/, '.png')) : to;
-  const taken = files.map(target).find((file) => existsSync(file));
-  if (taken) throw new ConfigError(`${taken}: there is such a file already. Name a new one.`);
+  const target = (file: string) => (stats.isDirectory() ? outputOf(file, from, to) : to);
+  checkOutputs('colorize: OUT', stats.isDirectory() ? to : dirname(to), files.map(target));
   const gpu = await openGpu({ adapter });
   try {
     console.error(gpu.adapter.why);

@@ -3,7 +3,7 @@ import { listOf } from '../core/nearest.ts';
 import { hasPool, headsOf } from '../models/names.ts';
 import type { ModelOptions } from '../models/options.ts';
 import { flagOf, type Table, withDefaults } from './option.ts';
-import { type ColorizeOptions, TOYFACES, type TrainOptions, trainOptions } from './options.ts';
+import { type ColorizeOptions, type PredictOptions, TOYFACES, type TrainOptions, trainOptions } from './options.ts';
 
 /** What the defaults depend on beside the options themselves. */
 export interface Situation {
@@ -190,6 +190,12 @@ export function checkGiven(given: Partial<TrainOptions>): void {
     `--resume ${given.resume} continues a run with the options it was started with. ` +
       `Leave out ${listOf(flags, 'and')}, or start a new run without --resume.`,
   );
+}
+
+/** Checks what was given to `predict`. Throws ConfigError. */
+export function checkPredict({ cam, camMaps }: Partial<PredictOptions>): void {
+  if (typeof camMaps === 'number' && typeof cam !== 'string')
+    throw new ConfigError(`predict: --cam-maps ${camMaps} is for --cam DIR. Give that too, or leave it out.`);
 }
 
 /** Checks what was given to `colorize`: it either trains or colours. Throws ConfigError. */

@@ -1,12 +1,18 @@
+import { mkdirSync } from 'node:fs';
 import { DataError } from '../core/errors.ts';
+import { writeFileAtomic } from '../data/atomic.ts';
 import { loadDataset } from '../data/dataset.ts';
 import { openGpu } from '../gpu/node.ts';
-import { confusionOf } from '../train/artifacts.ts';
+import { evaluationHtml } from '../train/evaluationpage.ts';
+import { confusionOf, interpret, writeInterpretation } from '../train/interpretation.ts';
 import { Judge } from '../train/judge.ts';
 import { mostConfused, scores } from '../train/metrics.ts';
 import { buildModel, readModelFile } from '../train/modelfile.ts';
+import { runFolder } from '../train/runfolder.ts';
 import { addVerdicts, noSums } from '../train/tally.ts';
 import type { EvaluateOptions } from './options.ts';
+import { checkOutputs } from './outputs.ts';
+import { dawngradVersion } from './version.ts';
 
 /** What `evaluate --json` prints. Accuracy, precision, recall and F1 are fractions. */
 export interface Evaluation {
@@ -39,7 +45,8 @@ const REPORT_SECONDS = 15;
 export async function evaluate(options: EvaluateOptions): Promise<void> {
   const file = readModelFile(options.model);
   const { facts } = file;
-  const { split, valid, seed, limit, batch } = options;
+  const { split, valid, seed, limit, batch, out } = options;
+  if (out !== null) checkOutputs('--out', out, outputsIn(out));
   const data = await loadDataset({
     ...{ data: options.data, valid: valid ?? undefined, seed, limit: limit ?? undefined },
     ...{ store: options.store ?? facts.storedSide, channels: facts.storedChannels },
@@ -61,9 +68,11 @@ export async function evaluate(options: EvaluateOptions): Promise<void> {
     console.error(gpu.adapter.why);
     const started = performance.now();
     const { size, channels } = facts.options;
-    const judge = new Judge(set, { batch, size, channels, normalisation: facts.normalisation });
+    const input = { batch, size, channels, normalisation: facts.normalisation };
+    const judge = new Judge(set, input);
+    const model = buildModel(file);
     let reported = started;
-    const verdicts = await judge.verdicts(buildModel(file), (done, of) => {
+    const verdicts = await judge.verdicts(model, (done, of) => {
       if (done === of || performance.now() - reported < 1000 * REPORT_SECONDS) return;
       reported = performance.now();
       console.error(`${done} of ${of} batches`);
@@ -87,11 +96,31 @@ export async function evaluate(options: EvaluateOptions): Promise<void> {
       })),
       seconds: (performance.now() - started) / 1000,
     };
+    if (out !== null) {
+      const files = runFolder(out);
+      mkdirSync(out, { recursive: true });
+      const interpretation = await interpret(model, verdicts, data, split, input);
+      await writeInterpretation(files, interpretation, facts.classes);
+      const summary = {
+        ...evaluation,
+        date: new Date().toISOString().slice(0, 16).replace('T', ' '),
+        version: dawngradVersion,
+        classes: facts.classes,
+      };
+      writeFileAtomic(files.report, await evaluationHtml(summary, interpretation));
+      console.error(`Report: ${files.report}`);
+    }
     console.log(options.json ? JSON.stringify(evaluation, null, 2) : tables(evaluation).join('\n'));
   } finally {
     gpu.close();
   }
 }
+
+/** What `--out` writes, where a run has it too. */
+const outputsIn = (out: string): string[] => {
+  const { confusion, topLosses, cams, report } = runFolder(out);
+  return [confusion, topLosses, cams, report];
+};
 
 const COLUMNS = 80;
 const LONGEST_NAME = 24;

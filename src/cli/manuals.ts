@@ -1,5 +1,5 @@
 import type { Manual } from './command.ts';
-import { checkColorize, checkGiven, presets } from './defaults.ts';
+import { checkColorize, checkGiven, checkPredict, presets } from './defaults.ts';
 import {
   colorizeOptions,
   evaluateOptions,
@@ -34,7 +34,10 @@ export const evaluate: Manual<typeof evaluateOptions> = {
   name: 'evaluate',
   summary: 'measures a trained network: accuracy, precision and recall of each class',
   options: evaluateOptions,
-  examples: ['--model model.safetensors --data fer2013.csv --split test'],
+  examples: [
+    '--model model.safetensors --data fer2013.csv --split test',
+    '--model model.safetensors --data faces/ --valid all --out report/',
+  ],
 };
 
 /** `predict`. */
@@ -42,7 +45,8 @@ export const predict: Manual<typeof predictOptions> = {
   name: 'predict',
   summary: 'gives the class probabilities of images',
   options: predictOptions,
-  examples: ['--model model.safetensors face.png more-faces/'],
+  examples: ['--model model.safetensors face.png more-faces/', '--model model.safetensors faces/ --cam looks/'],
+  check: checkPredict,
 };
 
 /** `colorize`. */

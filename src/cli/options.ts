@@ -187,6 +187,9 @@ export const evaluateOptions = {
   store: { ...store, initial: null, otherwise: 'as in training' },
   batch: { ...batch, initial: 64 },
   adapter,
+  out: option('Output', text('DIR'), null, 'writes confusion matrix, top losses, Grad-CAM and a report', {
+    otherwise: 'none',
+  }),
   json,
 };
 export interface EvaluateOptions extends Values<typeof evaluateOptions> {}
@@ -196,6 +199,16 @@ export const predictOptions = {
   images: operands(text('IMAGE_OR_FOLDER'), 'PNG or JPEG images, or folders of them'),
   model,
   adapter,
+  cam: option('Output', text('DIR'), null, 'writes PNGs: each image under Grad-CAM of its prediction', {
+    otherwise: 'none',
+  }),
+  camMaps: option(
+    'Output',
+    whole('N', { from: 1, to: 1024 }),
+    null,
+    'Grad-CAM of the last maps of at least N×N; 1 takes the last of all',
+    { otherwise: '5' },
+  ),
   json,
 };
 export interface PredictOptions extends Values<typeof predictOptions> {}

@@ -1,15 +1,21 @@
-import { readFileSync, statSync } from 'node:fs';
+import { mkdirSync, readFileSync, statSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { DataError, isUserError } from '../core/errors.ts';
+import { writeFileAtomic } from '../data/atomic.ts';
 import type { ImageSet } from '../data/dataset.ts';
 import { imagesBelow } from '../data/find.ts';
 import { fitSquare } from '../data/folder.ts';
-import { decodeImage, toRgb } from '../data/image.ts';
+import { cropSquare, decodeImage, toRgb } from '../data/image.ts';
 import type { Gpu } from '../gpu/gpu.ts';
 import { openGpu } from '../gpu/node.ts';
-import type { Module } from '../nn/index.ts';
+import type { Network } from '../models/index.ts';
+import { heatMapsOf } from '../train/cams.ts';
+import { overlay } from '../train/heat.ts';
 import { Judge } from '../train/judge.ts';
 import { buildModel, type ModelFile, readModelFile } from '../train/modelfile.ts';
+import { picturePng } from '../train/sheet.ts';
 import type { PredictOptions } from './options.ts';
+import { checkOutputs, outputOf } from './outputs.ts';
 
 /** Images that go through the network at once. */
 const BATCH = 32;
@@ -17,6 +23,9 @@ const BATCH = 32;
 const PORTION = 16 * BATCH;
 /** Up to so many images get a table each, more a line each. */
 const FEW = 4;
+/** Sides of what `--cam` writes, in pixels: smaller images are enlarged by whole steps, larger ones shrunk. */
+const SMALLEST = 192;
+const LARGEST = 768;
 /** Classes on such a line. */
 const SHOWN = 3;
 
@@ -25,19 +34,32 @@ const SHOWN = 3;
  * class name, most probable first; or why there are none.
  */
 export type Prediction =
-  | { image: string; prediction: string; probability: number; probabilities: Record<string, number> }
+  | {
+      image: string;
+      prediction: string;
+      probability: number;
+      probabilities: Record<string, number>;
+      /** With `--cam`: the file in which it lies under Grad-CAM. */
+      cam?: string;
+    }
   | { image: string; error: string };
 
 /**
  * `dawngrad predict`: class probabilities of images. What cannot be read is named on stderr, and the rest is done; the exit
  * code is then 2.
  */
-export async function predict({ model: path, images, adapter, json }: PredictOptions): Promise<void> {
+export async function predict({ model: path, images, adapter, json, cam, camMaps }: PredictOptions): Promise<void> {
   const file = readModelFile(path);
-  const found = images.flatMap(imagesIn);
+  const found = images.flatMap((given) => imagesIn(given, cam));
+  if (cam !== null)
+    checkOutputs(
+      '--cam',
+      cam,
+      found.flatMap(({ output }) => output ?? []),
+    );
   const all: Prediction[] = [];
   let failures = 0;
-  let opened: { gpu: Gpu; model: Module } | null = null;
+  let opened: { gpu: Gpu; model: Network } | null = null;
   try {
     for (let from = 0; from < found.length; from += PORTION) {
       const portion: (Decoded | Failed)[] = [];
@@ -49,10 +71,11 @@ export async function predict({ model: path, images, adapter, json }: PredictOpt
         opened = { gpu, model: buildModel(file) };
       }
       const shares = opened ? await judge(opened.model, readable, file.facts) : [];
+      if (opened && cam !== null) await draw(opened.model, readable, shares, file.facts, camMaps);
       for (const item of portion) {
         if ('pixels' in item) {
           const ranked = rank(file.facts.classes, shares.shift()!);
-          if (json) all.push(named(item.image, ranked));
+          if (json) all.push(named(item, ranked));
           else console.log((found.length > FEW ? line : table)(item.image, ranked));
         } else {
           failures++;
@@ -72,21 +95,25 @@ export async function predict({ model: path, images, adapter, json }: PredictOpt
 
 interface Found {
   image: string;
+  /** Where the image under Grad-CAM goes. */
+  output?: string;
   error?: string;
 }
 
 /** The path itself, or the PNG and JPEG files (by their names) anywhere below a folder, in the order of their names. */
-function imagesIn(path: string): Found[] {
+function imagesIn(path: string, cam: string | null): Found[] {
+  const withOutput = (image: string) => ({ image, ...(cam !== null && { output: outputOf(image, path, cam) }) });
   const stats = statSync(path, { throwIfNoEntry: false });
   if (!stats) return [{ image: path, error: `${path}: no such file or folder. Give images, or folders of them.` }];
-  if (!stats.isDirectory()) return [{ image: path }];
+  if (!stats.isDirectory()) return [withOutput(path)];
   const files = [...imagesBelow(path)];
   if (files.length === 0) return [{ image: path, error: `${path}: holds no PNG or JPEG images.` }];
-  return files.map((image) => ({ image }));
+  return files.map(withOutput);
 }
 
 interface Decoded {
   image: string;
+  output?: string;
   pixels: Uint8Array;
 }
 
@@ -96,12 +123,12 @@ interface Failed {
 }
 
 /** Reads an image in the form in which the network's training images were stored. */
-async function decode({ image, error }: Found, facts: ModelFile['facts']): Promise<Decoded | Failed> {
+async function decode({ image, output, error }: Found, facts: ModelFile['facts']): Promise<Decoded | Failed> {
   const { storedSide, storedChannels } = facts;
   try {
     if (error !== undefined) throw new DataError(error);
     const fitted = fitSquare(await decodeImage(readFileSync(image), image), storedSide, storedChannels);
-    return { image, pixels: (storedChannels === 3 ? toRgb(fitted) : fitted).pixels };
+    return { image, ...(output && { output }), pixels: (storedChannels === 3 ? toRgb(fitted) : fitted).pixels };
   } catch (failure) {
     // What the system says of a file that cannot be read names it too.
     if (!isUserError(failure) && !(failure instanceof Error && 'code' in failure)) throw failure;
@@ -109,19 +136,46 @@ async function decode({ image, error }: Found, facts: ModelFile['facts']): Promi
   }
 }
 
-async function judge(model: Module, images: readonly Decoded[], facts: ModelFile['facts']): Promise<Float32Array[]> {
+async function judge(model: Network, images: readonly Decoded[], facts: ModelFile['facts']): Promise<Float32Array[]> {
   if (images.length === 0) return [];
-  const { storedSide: side, storedChannels, options, normalisation } = facts;
-  const pixels = new Uint8Array(images.length * side * side * storedChannels);
-  for (const [i, image] of images.entries()) pixels.set(image.pixels, i * image.pixels.length);
-  const labels = new Uint8Array(images.length);
-  const set: ImageSet = { pixels, labels, count: images.length, side, channels: storedChannels };
-  const { size, channels } = options;
-  const judge = new Judge(set, { batch: BATCH, size, channels, normalisation });
+  const judge = new Judge(setOf(images, facts), inputOf(facts));
   try {
     return await judge.probabilities(model);
   } finally {
     judge.release();
+  }
+}
+
+function setOf(images: readonly Decoded[], { storedSide: side, storedChannels }: ModelFile['facts']): ImageSet {
+  const pixels = new Uint8Array(images.length * side * side * storedChannels);
+  for (const [i, image] of images.entries()) pixels.set(image.pixels, i * image.pixels.length);
+  return { pixels, labels: new Uint8Array(images.length), count: images.length, side, channels: storedChannels };
+}
+
+const inputOf = ({ options: { size, channels }, normalisation }: ModelFile['facts']) => ({
+  ...{ batch: BATCH, size, channels, normalisation },
+});
+
+/** Writes each image under Grad-CAM of what it was taken for. */
+async function draw(
+  model: Network,
+  images: readonly Decoded[],
+  shares: readonly Float32Array[],
+  facts: ModelFile['facts'],
+  least: number | null,
+): Promise<void> {
+  const wanted = shares.map((of, index) => ({ index, label: of.indexOf(Math.max(...of)) }));
+  const maps = await heatMapsOf(model, setOf(images, facts), wanted, {
+    ...inputOf(facts),
+    ...(least !== null && { least }),
+  });
+  for (const [i, { image, output }] of images.entries()) {
+    // The network sees it small; a person need not.
+    const square = cropSquare(await decodeImage(readFileSync(image), image));
+    const side = Math.min(LARGEST, square.width * Math.max(1, Math.ceil(SMALLEST / square.width)));
+    const drawn = overlay({ ...square, side: square.width }, maps[i]!, side);
+    mkdirSync(dirname(output!), { recursive: true });
+    writeFileAtomic(output!, picturePng(drawn));
   }
 }
 
@@ -130,9 +184,10 @@ type Ranked = readonly (readonly [name: string, share: number])[];
 const rank = (classes: readonly string[], shares: Float32Array): Ranked =>
   classes.map((name, label) => [name, shares[label]!] as const).sort((a, b) => b[1] - a[1]);
 
-function named(image: string, ranked: Ranked): Prediction {
+function named({ image, output }: Decoded, ranked: Ranked): Prediction {
   const [prediction, probability] = ranked[0]!;
-  return { image, prediction, probability, probabilities: Object.fromEntries(ranked) };
+  const probabilities = Object.fromEntries(ranked);
+  return { image, prediction, probability, probabilities, ...(output && { cam: output }) };
 }
 
 const percent = (share: number): string => `${(100 * share).toFixed(1)} %`;

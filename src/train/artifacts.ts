@@ -1,40 +1,15 @@
 import { writeFileAtomic } from '../data/atomic.ts';
-import type { Dataset, SplitName } from '../data/dataset.ts';
+import type { Dataset } from '../data/dataset.ts';
 import { type ModelOptions, pythonFor } from '../models/index.ts';
-import { camRowsOf } from './camrows.ts';
-import { camSheetPng } from './camsheet.ts';
-import { confusionFrom, type EpochRow, scores } from './metrics.ts';
+import { interpret, writeInterpretation } from './interpretation.ts';
+import { type EpochRow, scores } from './metrics.ts';
 import { loadModel } from './modelfile.ts';
-import { confusionSvg, curvesSvg } from './plots.ts';
+import { curvesSvg } from './plots.ts';
 import { reportHtml } from './report.ts';
 import type { Setting } from './reportparts.ts';
 import type { RunFolder } from './runfolder.ts';
 import type { RunRecord, RunResult } from './runrecord.ts';
 import type { Verdict } from './tally.ts';
-import { judgedImage, type TopLoss, topLossesPng } from './toplosses.ts';
-
-const TOP_LOSSES = 25;
-
-/** Counts of (label, prediction) as a matrix: rows are labels, columns predictions. */
-export function confusionOf(verdicts: readonly Verdict[], classes: number): number[][] {
-  const counts = new Array<number>(classes * classes).fill(0);
-  for (const { label, prediction } of verdicts) counts[label * classes + prediction]!++;
-  return confusionFrom(counts, classes);
-}
-
-/** The images with the highest losses, with what they are and were taken for. */
-export function topLossesOf(
-  verdicts: readonly Verdict[],
-  data: Dataset,
-  split: SplitName,
-  count = TOP_LOSSES,
-): TopLoss[] {
-  return verdicts
-    .map((verdict, index) => ({ verdict, index }))
-    .sort((a, b) => b.verdict.loss - a.verdict.loss)
-    .slice(0, count)
-    .map(({ verdict, index }) => judgedImage(data, split, verdict, index));
-}
 
 export interface ArtifactParts {
   folder: RunFolder;
@@ -56,16 +31,12 @@ export interface ArtifactParts {
  */
 export async function writeArtifacts(parts: ArtifactParts): Promise<void> {
   const { folder, record, result, options, rows, verdicts, data, batch } = parts;
-  const confusion = confusionOf(verdicts, data.classes.length);
-  const topLosses = topLossesOf(verdicts, data, 'valid');
-  writeFileAtomic(folder.curves, await curvesSvg(rows));
-  writeFileAtomic(folder.confusion, await confusionSvg(confusion, data.classes));
-  writeFileAtomic(folder.topLosses, topLossesPng(topLosses));
   const { model, facts } = loadModel(folder.model);
   const { size, channels } = facts.options;
   const input = { batch, size, channels, normalisation: facts.normalisation };
-  const cams = await camRowsOf(model, verdicts, data, 'valid', input);
-  writeFileAtomic(folder.cams, camSheetPng(cams));
+  const interpretation = await interpret(model, verdicts, data, 'valid', input);
+  writeFileAtomic(folder.curves, await curvesSvg(rows));
+  await writeInterpretation(folder, interpretation, data.classes);
   const counts = { train: data.train.count, valid: data.valid.count, ...(data.test ? { test: data.test.count } : {}) };
   const page = await reportHtml(
     {
@@ -80,7 +51,7 @@ export async function writeArtifacts(parts: ArtifactParts): Promise<void> {
       data: { ...record.data, path: record.data.path ?? record.data.name, counts },
       result: {
         bestEpoch: result.bestEpoch ?? 0,
-        bestValidAccuracy: result.validAccuracy ?? scores(confusion).accuracy,
+        bestValidAccuracy: result.validAccuracy ?? scores(interpretation.confusion).accuracy,
         finalValidAccuracy: rows.at(-1)?.validAccuracy ?? Number.NaN,
         epochs: result.epochs,
         steps: result.steps,
@@ -91,7 +62,7 @@ export async function writeArtifacts(parts: ArtifactParts): Promise<void> {
       },
       pytorch: pythonFor(record.model.arch, options),
     },
-    { rows, confusion, topLosses, cams },
+    { rows, ...interpretation },
   );
   writeFileAtomic(folder.report, page);
 }

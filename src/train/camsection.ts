@@ -15,8 +15,8 @@ export function camSection(rows: readonly CamRow[]): Html {
   return html`<section>
 <h2>Where it looks</h2>
 <p class="muted">The lighter a place, the more it speaks for the class named below: Grad-CAM of ${maps} maps, each \
-as light as it gets. In the left column the images of a class that the network is surest of; in the right one those that it gets most wrong, \
-with what speaks for the class it took them for, and for their own.</p>
+as light as it gets. First the images of a class that the network is surest of, then those that it gets most wrong, with what speaks \
+for the class it took them for, and for their own.</p>
 <p class="scale" aria-hidden="true"><span>nothing</span><span style="background:linear-gradient(to right,${raw(steps.join())})"></span><span>most</span></p>
 ${rows.map(
   ({ name, right, wrong }) => html`
@@ -31,14 +31,13 @@ function figure(example: CamExample): Html {
   const image = `data:image/png;base64,${Buffer.from(picturePng(example)).toString('base64')}`;
   const under = (map: HeatMap, name: string, kind: 'right' | 'wrong') => html`
 <div><span class="look"><img src="${image}" alt=""><img src="${heatPng(map)}" alt="What speaks for ${name}: ${mostlyAt(map)}"></span>\
-<span class="${kind}">${name}</span></div>`;
+<span class="${kind}">${name}</span>${map === seen ? html`<span class="muted">${(100 * probability).toFixed(0)} %</span>` : ''}</div>`;
   return html`
 <figure><div class="looked">
-<div><span class="look"><img src="${image}" alt="${truth}, taken for ${prediction}"></span></div>${under(seen, prediction, missed ? 'wrong' : 'right')}\
+<div><span class="look"><img src="${image}" alt="${truth}, taken for ${missed ? prediction : 'what it is'}"></span>\
+<span class="muted">loss ${loss.toFixed(2)}</span></div>${under(seen, prediction, missed ? 'wrong' : 'right')}\
 ${missed ? under(missed, truth, 'right') : ''}
-</div>
-<figcaption><span class="muted">${(100 * probability).toFixed(0)} % ${prediction}, loss ${loss.toFixed(2)}</span></figcaption>
-</figure>`;
+</div></figure>`;
 }
 
 /** The colours alone, as the overlay's upper layer. */

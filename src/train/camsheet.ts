@@ -1,6 +1,6 @@
 import type { CamExample, CamRow } from './camrows.ts';
 import { type HeatMap, heatColour, overlay } from './heat.ts';
-import { checkPicture, inks, lineStep, Sheet } from './sheet.ts';
+import { checkPicture, inks, lineStep, Sheet, textWidth } from './sheet.ts';
 
 // In pixels.
 const tile = 112;
@@ -32,7 +32,9 @@ export function camSheetPng(rows: readonly CamRow[]): Uint8Array {
   sheet.text('Where the network looks', margin, margin, inner);
   const legend = rows.length ? 'Grad-CAM: the lighter, the more a place speaks for the class below' : 'No images.';
   sheet.text(legend, margin, margin + lineStep, inner, inks.muted);
-  const scaleAt = width - margin - scale.width;
+  const scaleAt = width - margin - textWidth('most') - 8 - scale.width;
+  sheet.text('nothing', scaleAt - textWidth('nothing') - 8, margin, inner, inks.muted);
+  sheet.text('most', scaleAt + scale.width + 8, margin, inner, inks.muted);
   for (let x = 0; x < scale.width; x++) {
     sheet.fill(scaleAt + x, margin, 1, scale.height, heatColour(x / (scale.width - 1)));
   }
@@ -54,9 +56,11 @@ function draw(sheet: Sheet, example: CamExample, left: number, top: number): voi
   for (const [i, map] of tilesOf(example).entries()) {
     const at = left + i * (tile + between);
     sheet.picture(map ? overlay(example, map, tile) : example, at, top, tile);
-    if (map === missed && missed) sheet.text(truth, at, below, tile, inks.right);
-    else if (map) sheet.text(prediction, at, below, tile, missed ? inks.wrong : inks.right);
+    if (!map) sheet.text(`loss ${loss.toFixed(2)}`, at, below, tile, inks.muted);
+    else if (map === missed) sheet.text(truth, at, below, tile, inks.right);
+    else {
+      sheet.text(prediction, at, below, tile, missed ? inks.wrong : inks.right);
+      sheet.text(`${(100 * probability).toFixed(0)} %`, at, below + lineStep, tile, inks.muted);
+    }
   }
-  const taken = `${(100 * probability).toFixed(0)} % ${prediction}, loss ${loss.toFixed(2)}`;
-  sheet.text(taken, left, below + lineStep, across(missed ? 3 : 2), inks.muted);
 }

@@ -12,6 +12,7 @@ export {
 } from './finetune.ts';
 export { type GradCam, type GradCamOptions, gradCam, LEAST_MAPS } from './gradcam.ts';
 export { type HeatMap, heatColour, mostlyAt, overlay, stretched } from './heat.ts';
+export { type Interpretation, interpret } from './interpretation.ts';
 export { Judge, type JudgeOptions } from './judge.ts';
 export * from './metrics.ts';
 export { buildModel, loadModel, type ModelFacts, type ModelFile, readModelFile, saveModel } from './modelfile.ts';

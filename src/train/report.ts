@@ -92,7 +92,7 @@ ${headline(run, judged)}
 <main>
 ${await curves(rows)}
 ${matrix && judged ? await confusionSection(`The best epoch's weights on ${run.data.validName}`, run.data.classes, matrix, judged) : ''}
-${topLosses?.length ? lossSection('validation', topLosses) : ''}
+${topLosses?.length ? lossSection('validation ', topLosses) : ''}
 ${cams?.length ? camSection(cams) : ''}
 ${usage(run)}
 ${settings(run)}

@@ -85,11 +85,11 @@ ${
 </section>`;
 }
 
-/** The images with the highest losses; `which` says of what: 'validation'. */
+/** The images with the highest losses; `which` says of what, as 'validation ' does. */
 export function lossSection(which: string, items: readonly TopLoss[]): Html {
   return html`<section>
 <h2>Top losses</h2>
-<p class="muted">The ${which} images that the network got most wrong: what each is, what it was taken for and how \
+<p class="muted">The ${which}images that the network got most wrong: what each is, what it was taken for and how \
 surely.</p>
 <div class="losses">${items.map(
     (item) => html`

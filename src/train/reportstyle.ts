@@ -46,9 +46,8 @@ tbody th{min-width:6rem;font-weight:600;white-space:normal;overflow-wrap:anywher
 background:linear-gradient(to right,var(--bar) var(--share),transparent var(--share))}
 .pairs{margin:0;padding-left:1.4rem}
 .pairs b{font-weight:600}
-@media (max-width:900px){.looks{grid-template-columns:minmax(0,1fr)}}
-@media (max-width:520px){.matrix svg{min-width:440px}table{font-size:.8rem}th,td{padding:.3rem .25rem}
-.bar{min-width:0}}
+@media (max-width:520px){.matrix svg{min-width:440px}table{font-size:.78rem}th,td{padding:.3rem .2rem}tbody th{min-width:4rem}
+.bar{min-width:0;padding:0 .2rem}}
 details{margin-top:.75rem}
 summary{color:var(--accent);cursor:pointer}
 .losses{display:grid;grid-template-columns:repeat(auto-fill,minmax(96px,1fr));gap:.9rem}
@@ -59,8 +58,10 @@ figcaption b{font-weight:600}
 .scale span:nth-child(2){width:9rem;height:.7rem;border-radius:3px;print-color-adjust:exact}
 .looks{display:grid;grid-template-columns:minmax(0,2fr) minmax(0,3fr);gap:.5rem 2rem}
 .looks>div{display:flex;flex-wrap:wrap;gap:.75rem 1.25rem;align-items:start}
+@media (max-width:900px){.looks{grid-template-columns:minmax(0,1fr)}}
 .looked{display:flex;gap:5px;font-size:.8rem;line-height:1.3}
-.looked>div{width:88px}
+.looked>div{display:grid;width:88px;align-content:start}
+@media (max-width:520px){.looked>div{width:70px}.looks>div{gap:.75rem 1rem}}
 .look{position:relative;display:block;overflow:hidden;border-radius:6px;aspect-ratio:1}
 .look img{display:block;width:100%;height:100%;image-rendering:pixelated}
 .look img:not(:only-child){filter:grayscale(1)}

@@ -57,11 +57,16 @@ export function checkOut(out: string | null): void {
     const mend = held === files.record ? `continue it with --resume ${dir}` : 'empty this one';
     throw new ConfigError(`--out ${dir}: already holds ${held}. Choose another folder, or ${mend}.`);
   }
+  checkFolder(`--out ${dir}`, dir);
+}
+
+/** Checks that files could be written to `dir`, and writes nothing; `what` begins the message. Throws ConfigError. */
+export function checkFolder(what: string, dir: string): void {
   try {
     // Folders that are not there yet are made; the first one above them that is there must take them.
     checkWritable(firstExisting(resolve(dir)));
   } catch (error) {
-    throw unwritable(`--out ${dir}`, error);
+    throw unwritable(what, error);
   }
 }
 

@@ -1,0 +1,23 @@
+import { existsSync } from 'node:fs';
+import { basename, join, relative } from 'node:path';
+import { ConfigError } from '../core/errors.ts';
+import { checkFolder } from '../train/runfolder.ts';
+
+/**
+ * Checks that files could be written to a folder, before minutes are spent on what is in them; `what` is the option that names it.
+ * Throws ConfigError where one is there already, two are the same, or the folder cannot be written.
+ */
+export function checkOutputs(what: string, folder: string, files: readonly string[]): void {
+  const taken = files.find((file) => existsSync(file));
+  if (taken) throw new ConfigError(`${taken}: there is such a file already. Name a new one.`);
+  const seen = new Set<string>();
+  for (const file of files) {
+    if (seen.has(file)) throw new ConfigError(`${file}: two images would be written to it. Rename one of them.`);
+    seen.add(file);
+  }
+  checkFolder(`${what} ${folder}`, folder);
+}
+
+/** Where what is made of an image goes: to the same place below `to` as it has below `from`, as PNG. */
+export const outputOf = (image: string, from: string, to: string): string =>
+  join(to, (image === from ? basename(image) : relative(from, image)).replace(/\.\w+$/, '.png'));

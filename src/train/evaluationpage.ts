@@ -1,0 +1,55 @@
+import { camSection } from './camsection.ts';
+import { html } from './html.ts';
+import type { Interpretation } from './interpretation.ts';
+import { scores } from './metrics.ts';
+import { blocks, confusionSection, count, figures, loss, lossSection, page, percent, quoted } from './reportparts.ts';
+
+/** What was evaluated on what. */
+export interface EvaluationSummary {
+  /** When, as it is to be shown. */
+  date: string;
+  /** The dawngrad that writes the page. */
+  version: string;
+  /** The model file. */
+  model: string;
+  arch: string;
+  data: string;
+  /** Which images of it, in words: 'PublicTest'. */
+  splitName: string;
+  classes: readonly string[];
+  adapter: string;
+  /** Mean cross-entropy in nats. */
+  loss: number;
+}
+
+/** A page about what a network makes of labelled images, complete in one file, as a run's report is. */
+export async function evaluationHtml(
+  summary: EvaluationSummary,
+  { confusion, topLosses, cams }: Interpretation,
+): Promise<string> {
+  const { date, version, model, arch, data, splitName, classes, adapter } = summary;
+  const judged = scores(confusion);
+  const title = `${arch} on ${data}`;
+  const body = html`<header>
+<p class="kicker">dawngrad evaluation</p>
+<h1>${title}</h1>
+<p class="muted">${date} · ${adapter} · <code>${model}</code></p>
+${figures([
+  ['Accuracy', percent(judged.accuracy), `${count(judged.correct)} of ${count(judged.total)} images`],
+  ['Loss', loss(summary.loss), 'mean cross-entropy'],
+  ['Mean F1', percent(judged.macroF1), `of ${classes.length} classes`],
+  ['Images', count(judged.total), splitName],
+])}
+</header>
+<main>
+${await confusionSection(splitName, classes, confusion, judged)}
+${lossSection('', topLosses)}
+${camSection(cams)}
+<section>
+<h2>Use this model</h2>
+${blocks([['Classify images', `npm run predict -- --model ${quoted(model)} IMAGE_OR_FOLDER`]])}
+</section>
+</main>
+<footer class="muted">Written by dawngrad ${version}.</footer>`;
+  return page(version, title, percent(judged.accuracy), body);
+}

@@ -1,0 +1,72 @@
+import { writeFileAtomic } from '../data/atomic.ts';
+import type { Dataset, SplitName } from '../data/dataset.ts';
+import type { Network } from '../models/index.ts';
+import { type CamRow, camRowsOf } from './camrows.ts';
+import type { HeatMapOptions } from './cams.ts';
+import { camSheetPng } from './camsheet.ts';
+import { type Confusion, confusionFrom } from './metrics.ts';
+import { confusionSvg } from './plots.ts';
+import type { RunFolder } from './runfolder.ts';
+import type { Verdict } from './tally.ts';
+import { judgedImage, type TopLoss, topLossesPng } from './toplosses.ts';
+
+const TOP_LOSSES = 25;
+
+/** Counts of (label, prediction) as a matrix: rows are labels, columns predictions. */
+export function confusionOf(verdicts: readonly Verdict[], classes: number): number[][] {
+  const counts = new Array<number>(classes * classes).fill(0);
+  for (const { label, prediction } of verdicts) counts[label * classes + prediction]!++;
+  return confusionFrom(counts, classes);
+}
+
+/** The images with the highest losses, with what they are and were taken for. */
+export function topLossesOf(
+  verdicts: readonly Verdict[],
+  data: Dataset,
+  split: SplitName,
+  count = TOP_LOSSES,
+): TopLoss[] {
+  return verdicts
+    .map((verdict, index) => ({ verdict, index }))
+    .sort((a, b) => b.verdict.loss - a.verdict.loss)
+    .slice(0, count)
+    .map(({ verdict, index }) => judgedImage(data, split, verdict, index));
+}
+
+/** What a person looks at to understand what a network makes of labelled images. */
+export interface Interpretation {
+  confusion: Confusion;
+  /** Worst first. */
+  topLosses: readonly TopLoss[];
+  /** Where it looks, class by class. */
+  cams: readonly CamRow[];
+}
+
+/** What a network makes of a split: `verdicts` are on all of its images, in order, and `input` is what they were judged with. */
+export async function interpret(
+  model: Network,
+  verdicts: readonly Verdict[],
+  data: Dataset,
+  split: SplitName,
+  input: HeatMapOptions,
+): Promise<Interpretation> {
+  return {
+    confusion: confusionOf(verdicts, data.classes.length),
+    topLosses: topLossesOf(verdicts, data, split),
+    cams: await camRowsOf(model, verdicts, data, split, input),
+  };
+}
+
+/** Where an interpretation is written to. */
+export type InterpretationFiles = Pick<RunFolder, 'confusion' | 'topLosses' | 'cams'>;
+
+/** Writes an interpretation as figures. */
+export async function writeInterpretation(
+  files: InterpretationFiles,
+  { confusion, topLosses, cams }: Interpretation,
+  classes: readonly string[],
+): Promise<void> {
+  writeFileAtomic(files.confusion, await confusionSvg(confusion, classes));
+  writeFileAtomic(files.topLosses, topLossesPng(topLosses));
+  writeFileAtomic(files.cams, camSheetPng(cams));
+}
