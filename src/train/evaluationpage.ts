@@ -42,7 +42,7 @@ ${figures([
 ])}
 </header>
 <main>
-${await confusionSection(splitName, classes, confusion, judged)}
+${await confusionSection(`On ${splitName}`, classes, confusion, judged)}
 ${lossSection('', topLosses)}
 ${camSection(cams)}
 <section>
