@@ -5,6 +5,7 @@ import * as assert from 'uvu/assert';
 import { checkColorize } from '../src/cli/defaults.ts';
 import { step } from '../src/core/step.ts';
 import { Tensor } from '../src/core/tensor.ts';
+import { type Dataset, loadDataset } from '../src/data/dataset.ts';
 import { decodeImage, type Image } from '../src/data/image.ts';
 import { labToRgb, rgbToLab } from '../src/data/lab.ts';
 import { Colorizer } from '../src/models/colorizer.ts';
@@ -157,17 +158,42 @@ test('the command trains on a folder of PNGs and colours another', async () => {
   try {
     for (let i = 0; i < 6; i++) scratch.write(`photos/${i}.png`, makePng(SIZE, SIZE, 2, 8, disc(i)));
     scratch.write('photos/more/gray.png', makePng(8, 8, 0, 8, new Uint8Array(64).fill(9)));
-    scratch.write('gray/deep/a.png', makePng(20, 12, 0, 8, new Uint8Array(240).fill(60)));
+    const gray = (name: string, tone: number) =>
+      scratch.write(`gray/${name}`, makePng(20, 12, 0, 8, new Uint8Array(240).fill(tone)));
+    gray('train/happy/a.png', 60);
+    gray('train/sad/Training_b.PNG', 160);
+    gray('valid/sad/c.png', 200);
     const model = ['colorize', '--model', 'colours.safetensors'];
     const size = ['--size', '16', '--width', '0.25', '--epochs', '2', '--batch', '4'];
     const trained = ends(0, scratch.path, [...model, '--train', 'photos', ...size]);
     assert.match(trained.stderr, /6 colour images, 1 gray ones left out\n[\s\S]*epoch 2\/2 {2}loss 0\.\d+/);
     const paint = [...model, 'gray', 'out'];
     ends(0, scratch.path, paint);
-    const image = await decodeImage(readFileSync(join(scratch.path, 'out/deep/a.png')), 'a.png');
+    const image = await decodeImage(readFileSync(join(scratch.path, 'out/train/happy/a.png')), 'a.png');
     assert.equal([image.width, image.height, image.channels], [20, 12, 3]);
     const again = ends(2, scratch.path, paint);
-    assert.match(again.stderr, /^dawngrad: out\/deep\/a\.png: there is such a file already\. Name a new one\.\n$/);
+    assert.match(
+      again.stderr,
+      /^dawngrad: out\/train\/happy\/a\.png: there is such a file already\. Name a new one\.\n$/,
+    );
+
+    // Folders of class folders stay what they were, so the coloured ones are data as the gray ones are.
+    const [before, after] = await Promise.all(
+      ['gray', 'out'].map((name) => loadDataset({ data: join(scratch.path, name), store: 16 })),
+    );
+    assert.equal([before!.train.channels, after!.train.channels], [1, 3]);
+    const inventory = ({ classes, train, valid, validName, source }: Dataset) => [
+      ...[classes, [...train.labels], [...valid.labels], validName],
+      ...[source('train', 0), source('train', 1).toLowerCase(), source('valid', 0)],
+    ];
+    assert.equal(inventory(after!), inventory(before!));
+
+    gray('train/sad/Training_b.jpg', 1);
+    const twice = ends(2, scratch.path, [...model, 'gray', 'other']);
+    assert.match(
+      twice.stderr,
+      /^dawngrad: other\/train\/sad\/Training_b\.png: two images would be written to it\. [^\n]*\n$/,
+    );
   } finally {
     scratch.remove();
   }
