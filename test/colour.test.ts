@@ -1,5 +1,5 @@
 // Colour from end to end: folders of PNGs, the cache, bytes on the GPU, batches, training, figures, model file, evaluate, predict.
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { PNG } from 'pngjs';
 import { test } from 'uvu';
@@ -137,15 +137,16 @@ test('classes that differ in hue alone are learned in colour, and the files of t
   assert.equal([facts.storedChannels, facts.options.channels, facts.normalisation.mean.length], [3, 3, 3]);
   assert.is(new Set(facts.normalisation.mean).size, 3);
   assert.equal(tensors.get('features.0.weight')!.shape, [8, 3, 3, 3]);
-  const evaluation = ends(0, scratch.path, [
-    'evaluate',
-    '--model',
-    'run/model.safetensors',
-    '--data',
-    'hues',
-    '--json',
-  ]);
+  const judge = ['evaluate', '--model', 'run/model.safetensors', '--data', 'hues', '--out', 'judged', '--json'];
+  const evaluation = ends(0, scratch.path, judge);
   assert.ok(JSON.parse(evaluation.stdout).accuracy > 0.9, evaluation.stdout);
+  assert.match(evaluation.stderr, /^Report: judged\/report\.html$/m);
+  const figures = ['confusion.svg', 'grad-cam.png', 'report.html', 'top-losses.png'];
+  assert.equal(readdirSync(join(scratch.path, 'judged')).sort(), figures);
+  const page = readFileSync(join(scratch.path, 'judged', 'report.html'), 'utf8');
+  for (const words of ['dawngrad evaluation', 'vgg11_bn on hues', '18 images', 'Top losses', 'Where it looks']) {
+    assert.match(page, words);
+  }
 
   const { data } = PNG.sync.read(readFileSync(join(scratch.path, 'run', 'top-losses.png')));
   const coloured = new Set<number>();

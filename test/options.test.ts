@@ -1,7 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type Command, command } from '../src/cli/command.ts';
-import { checkGiven, presets, resolveDefaults, resumeOptions } from '../src/cli/defaults.ts';
+import { checkGiven, checkPredict, presets, resolveDefaults, resumeOptions } from '../src/cli/defaults.ts';
 import * as manuals from '../src/cli/manuals.ts';
 import { flagOf, readOptions, type Table, withDefaults } from '../src/cli/option.ts';
 import { augmentNames, evaluateOptions, trainOptions } from '../src/cli/options.ts';
@@ -256,6 +256,14 @@ test('options come back from JSON; what does not belong there is refused with it
   refuses(read({ epochs: null }), /^a\/run\.json: epochs/, DataError);
   refuses(read({ epoch: 5 }), /^a\/run\.json: unknown option 'epoch'\. Did you mean epochs\?/, DataError);
   refuses(read({ constructor: 5 }), /unknown option 'constructor'/, DataError);
+});
+
+test('what is for Grad-CAM goes with --cam', () => {
+  const check = (line: string) => checkPredict(given(`predict --model m.safetensors ${line} a.png`));
+  refuses(() => check('--cam-maps 3'), /^predict: --cam-maps 3 is for --cam DIR\. Give that too, or leave it out\.$/);
+  check('--cam looks --cam-maps 3');
+  check('--cam looks');
+  refuses(() => given('predict --model m --cam-maps 0 a.png'), /^--cam-maps: expected a whole number \(1 to 1024\)/);
 });
 
 test('evaluate takes all images for valid, and its own batch', () => {

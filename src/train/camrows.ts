@@ -7,6 +7,8 @@ import { judgedImage, type TopLoss } from './toplosses.ts';
 
 /** Images of a class of each kind: so few that somebody looks at all. */
 const EACH = 2;
+/** Images at once: with gradients a network of full width takes more memory for each than it does to judge it. */
+const BATCH = 16;
 /** Rows at most: of more classes, those with the most mistakes. */
 const CLASSES = 12;
 
@@ -45,7 +47,8 @@ export async function camRowsOf(
     wanted.push({ index, label: prediction });
     if (prediction !== label) wanted.push({ index, label });
   }
-  const maps = await heatMapsOf(model, data[split]!, wanted, options);
+  const batch = Math.min(BATCH, options.batch);
+  const maps = await heatMapsOf(model, data[split]!, wanted, { ...options, batch });
   const example = (index: number): CamExample => {
     const verdict = verdicts[index]!;
     const seen = maps.shift()!;

@@ -128,6 +128,8 @@ export class Run {
     if (status === 'diverged') await this.keepLastGood();
     if (this.rows.length > 0) {
       const verdicts = this.bestVerdicts ?? (await this.judgeBest());
+      // The best network comes beside the one that was trained: what training took for its steps makes room.
+      await gpu.trim();
       await writeArtifacts({
         folder: this.folder,
         record: this.record,

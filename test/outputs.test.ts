@@ -1,0 +1,39 @@
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { checkOutputs, outputOf } from '../src/cli/outputs.ts';
+import { ConfigError } from '../src/core/errors.ts';
+import { scratchFolder } from './files.ts';
+
+const refuses = (call: () => void, pattern: RegExp): void => {
+  assert.throws(call, (error: Error) => error instanceof ConfigError && pattern.test(error.message));
+};
+
+test('an output has the place of its image, and is a PNG', () => {
+  assert.is(
+    outputOf(join('faces', 'train', 'sad', 'a.b.JPEG'), 'faces', 'out'),
+    join('out', 'train', 'sad', 'a.b.png'),
+  );
+  assert.is(outputOf(join('faces', 'a.jpg'), join('faces', 'a.jpg'), 'out'), join('out', 'a.png'));
+});
+
+test('what would be overwritten, written twice or not written is refused, and nothing is made', () => {
+  const scratch = scratchFolder();
+  try {
+    const there = scratch.write('out/a.png', '');
+    const folder = join(scratch.path, 'out');
+    checkOutputs('--cam', folder, [join(folder, 'b.png'), join(folder, 'c.png')]);
+    refuses(
+      () => checkOutputs('--cam', folder, [join(folder, 'b.png'), there]),
+      /a\.png: there is such a file already/,
+    );
+    const twice = join(folder, 'b.png');
+    refuses(() => checkOutputs('--cam', folder, [twice, twice]), /b\.png: two images would be written to it/);
+    const below = join(there, 'x');
+    refuses(() => checkOutputs('--cam', below, [join(below, 'a.png')]), /^--cam .*cannot be written/);
+  } finally {
+    scratch.remove();
+  }
+});
+
+test.run();
