@@ -28,6 +28,7 @@ export { readPth } from './pth.ts';
 export { type RangeTestOptions, type RangeTestParts, rangeTest } from './rangetest.ts';
 export { Run, type RunRequest } from './run.ts';
 export * from './safetensors.ts';
+export { type Picture, picturePng } from './sheet.ts';
 export { type Suggestions, suggest } from './suggest.ts';
 export { addVerdicts, noSums, type Sums, Tally, type Verdict } from './tally.ts';
 export {
