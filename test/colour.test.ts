@@ -128,7 +128,7 @@ gpuTest('batches have each channel normalised by its own numbers, resized or not
 
 const tiny = [
   ...['--arch', 'vgg11_bn', '--width', '0.125', '--head', 'fastai', '--store', `${SIDE}`, '--batch', '12', '--no-tune'],
-  ...['--optimizer', 'adamw', '--lr', '0.004', '--augment', 'flip', '--dropout', '0', '--epochs', '3'],
+  ...['--optimizer', 'adamw', '--lr', '0.004', '--augment', 'flip', '--dropout', '0', '--epochs', '2'],
 ];
 
 test('classes that differ in hue alone are learned in colour, and the files of the run are in colour', () => {

@@ -39,7 +39,8 @@ export function camSheetPng(rows: readonly CamRow[]): Uint8Array {
     sheet.fill(scaleAt + x, margin, 1, scale.height, heatColour(x / (scale.width - 1)));
   }
   sheet.text('surest', margin, margin + 2 * lineStep + 6, across(2), inks.right);
-  sheet.text('most wrong', wrongAt, margin + 2 * lineStep + 6, across(3), inks.wrong);
+  const mistakes = rows.some(({ wrong }) => wrong.length > 0) ? 'most wrong' : 'none wrong';
+  sheet.text(mistakes, wrongAt, margin + 2 * lineStep + 6, across(3), inks.wrong);
 
   for (const [r, { name, right, wrong }] of rows.entries()) {
     const top = margin + heading + r * rowHeight;
