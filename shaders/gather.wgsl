@@ -1,85 +1,127 @@
-// A batch from the data set: x[n] = normalise(augment(images[index[n]])), for x[N, SIZE, SIZE, CHANNELS] from u8 images of
+// A batch from the data set: x[n] = normalise(seen(images[index[n]])), for x[N, SIZE, SIZE, CHANNELS] from u8 images of
 // SIDE×SIDE×SOURCE_CHANNELS. An invocation makes some neighbouring pixels of a row: it finds where each comes from, samples there with
-// bilinear weights (beyond the edge the image is mirrored), and normalises. All random choices depend on (seed, step, draw, n) alone.
-//
-// From output to source, in coordinates from −1 to 1: flip, rotation by up to `angle`, shift by up to `shift` of the side; then
-// a rectangle may be erased (Zhong et al. 2020: half the images, 2 to 33 % of the area, sides 0.3 to 3.3), to the mean, which is 0.
+// bilinear weights, changes the light and normalises. Where pixels come from is the same for all images (`scale` and `offset`),
+// or drawn for each (`views`); with mixup, two images are seen and mixed.
 //#include "lib/grid.wgsl"
-//#include "lib/random.wgsl"
+//#include "lib/view.wgsl"
 
 const CHANNELS: u32 = 3u;
 const SOURCE_CHANNELS: u32 = 1u;
-const FLIP: bool = false;
-const WARP: bool = false;
-const ERASE: bool = false;
-// Pixels are taken as they are: no warp, and the image has the right size.
-const EXACT: bool = false;
+// Each image has a view of its own.
+const DRAWN: bool = false;
+// A view's last row is not (0, 0, 1).
+const PROJECTIVE: bool = false;
+// Views change the light.
+const LIGHT: bool = false;
+// Views have a hole and bounds.
+const CUT: bool = false;
+// Pixels come from whole pixels.
+const NEAREST: bool = false;
+// Beyond the edge: 0, the edge pixel; 1, the image mirrored at the outer edge of its last pixel; 2, at the middle of that.
+const PADDING: u32 = 0u;
+const MIXED: bool = false;
 
 // What a batch is stored as.
 alias Elem = f32;
 
 struct Params {
-  n: u32, at: u32, side: u32, size: u32, draw: u32, span: u32, strips: u32,
-  shift: f32, angle: f32,
-  mean0: f32, mean1: f32, mean2: f32, scale0: f32, scale1: f32, scale2: f32,
+  n: u32, at: u32, side: u32, size: u32, span: u32, strips: u32, partners: u32,
+  scale_x: f32, offset_x: f32, scale_y: f32, offset_y: f32,
+  mean0: f32, mean1: f32, mean2: f32, gain0: f32, gain1: f32, gain2: f32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
-// step[0] counts steps, step[1] is the seed, from `at` on are the batch's indices.
+// From `at` on are the batch's indices; from `partners` on, with mixup, whom each is mixed with, and then the shares it keeps.
 @group(0) @binding(1) var<storage, read> step: array<u32>;
 @group(0) @binding(2) var<storage, read> images: array<u32>;
 @group(0) @binding(3) var<storage, read> labels: array<u32>;
-@group(0) @binding(4) var<storage, read_write> x: array<Elem>;
-@group(0) @binding(5) var<storage, read_write> batch_labels: array<u32>;
+@group(0) @binding(4) var<storage, read> views: array<vec4f>;
+@group(0) @binding(5) var<storage, read_write> x: array<Elem>;
+@group(0) @binding(6) var<storage, read_write> batch_labels: array<u32>;
 
 const NONE: u32 = 0xffffffffu;
 
+fn view_of(n: u32) -> View {
+  if (!DRAWN) {
+    return View(vec3f(params.scale_x, 0.0, params.offset_x), vec3f(0.0, params.scale_y, params.offset_y), vec3f(0.0, 0.0, 1.0),
+      0.0, 1.0, vec4f(), EVERYWHERE);
+  }
+  let first = VIEW_WORDS * n;
+  let a = views[first];
+  let b = views[first + 1u];
+  return View(a.xyz, b.xyz, views[first + 2u].xyz, a.w, b.w, views[first + 3u], views[first + 4u]);
+}
+
 fn byte(at: u32) -> f32 { return f32((images[at / 4u] >> (8u * (at % 4u))) & 255u) / 255.0; }
 
-// A number in [-1, 1).
-fn centred(word: u32) -> f32 { return 2.0 * uniform01(word) - 1.0; }
-
-// Mirrors a position at the outer edges of the first and last pixel.
-fn mirror(v: f32, side: f32) -> f32 {
-  let period = 2.0 * side;
-  let t = v + 0.5 - period * floor((v + 0.5) / period);
-  return min(t, period - t) - 0.5;
+fn padded(place: vec2f, side: f32) -> vec2f {
+  if (PADDING == 1u) {
+    let period = 2.0 * side;
+    let t = place + 0.5 - period * floor((place + 0.5) / period);
+    return min(t, period - t) - 0.5;
+  }
+  if (PADDING == 2u) {
+    let period = 2.0 * max(1.0, side - 1.0);
+    let t = place - period * floor(place / period);
+    return min(t, period - t);
+  }
+  return place;
 }
 
-// The value of one source channel at (row, column), bilinear.
-fn sample(image: u32, place: vec2f, channel: u32) -> f32 {
+// Where the four pixels are that a value is mixed from, and by which shares.
+struct Corners { top_left: u32, top_right: u32, bottom_left: u32, bottom_right: u32, part: vec2f }
+
+fn corners(image: u32, place: vec2f) -> Corners {
   let last = params.side - 1u;
   let low = floor(place);
-  let part = place - low;
-  let r0 = u32(clamp(low.x, 0.0, f32(last)));
-  let c0 = u32(clamp(low.y, 0.0, f32(last)));
-  let r1 = min(u32(max(low.x + 1.0, 0.0)), last);
-  let c1 = min(u32(max(low.y + 1.0, 0.0)), last);
-  let base = image * params.side * params.side;
-  let top = mix(
-    byte((base + r0 * params.side + c0) * SOURCE_CHANNELS + channel),
-    byte((base + r0 * params.side + c1) * SOURCE_CHANNELS + channel), part.y);
-  let bottom = mix(
-    byte((base + r1 * params.side + c0) * SOURCE_CHANNELS + channel),
-    byte((base + r1 * params.side + c1) * SOURCE_CHANNELS + channel), part.y);
-  return mix(top, bottom, part.x);
+  let c0 = u32(clamp(low.x, 0.0, f32(last)));
+  let r0 = u32(clamp(low.y, 0.0, f32(last)));
+  let c1 = min(u32(max(low.x + 1.0, 0.0)), last);
+  let r1 = min(u32(max(low.y + 1.0, 0.0)), last);
+  let top = image * params.side * params.side + r0 * params.side;
+  let bottom = image * params.side * params.side + r1 * params.side;
+  return Corners(SOURCE_CHANNELS * (top + c0), SOURCE_CHANNELS * (top + c1), SOURCE_CHANNELS * (bottom + c0),
+    SOURCE_CHANNELS * (bottom + c1), place - low);
 }
 
-// Where image n is erased: corner (row, column), then the opposite corner.
-fn rectangle(n: u32) -> vec4f {
-  let a = pcg4d(vec4u(step[1], step[0], params.draw + 1u, n));
-  if (uniform01(a.x) >= 0.5) { return vec4f(); }
-  let area = mix(0.02, 0.33, uniform01(a.y));
-  let ratio = exp(log(3.3) * centred(a.z));
-  let b = pcg4d(vec4u(step[1], step[0], params.draw + 2u, n));
-  let extent = min(vec2f(sqrt(area * ratio), sqrt(area / ratio)), vec2f(1.0)) * f32(params.size);
-  let corner = vec2f(uniform01(b.x), uniform01(b.y)) * (f32(params.size) - extent);
-  return vec4f(corner, corner + extent);
+fn sample(at: Corners, channel: u32) -> f32 {
+  let top = mix(byte(at.top_left + channel), byte(at.top_right + channel), at.part.x);
+  let bottom = mix(byte(at.bottom_left + channel), byte(at.bottom_right + channel), at.part.x);
+  return mix(top, bottom, at.part.y);
 }
 
-// The value of one source channel for the output pixel (row, column).
-fn value(image: u32, row: u32, column: u32, place: vec2f, channel: u32) -> f32 {
-  if (EXACT) { return byte(((image * params.side + row) * params.side + column) * SOURCE_CHANNELS + channel); }
-  return sample(image, place, channel);
+fn relit(v: f32, brightness: f32, contrast: f32) -> f32 {
+  let p = clamp(v, 1e-7, 1.0 - 1e-7);
+  return 1.0 / (1.0 + exp(-contrast * (log(p / (1.0 - p)) + brightness)));
+}
+
+// What is seen of an image at an output pixel, before it is normalised; gray stands in all three.
+fn seen(view: View, image: u32, row: u32, column: u32) -> vec3f {
+  let pixel = vec3f(f32(column), f32(row), 1.0);
+  var place = vec2f(dot(view.x, pixel), dot(view.y, pixel));
+  if (PROJECTIVE) { place /= dot(view.w, pixel); }
+  if (CUT) {
+    let beyond = any(place < view.bounds.xy) || any(place > view.bounds.zw);
+    if (beyond || (all(pixel.xy >= view.hole.xy) && all(pixel.xy < view.hole.zw))) { return vec3f(); }
+  }
+  var v = vec3f();
+  if (NEAREST) {
+    let whole = vec2u(clamp(place + 0.5, vec2f(), vec2f(f32(params.side - 1u))));
+    let at = SOURCE_CHANNELS * ((image * params.side + whole.y) * params.side + whole.x);
+    v = vec3f(byte(at));
+    if (SOURCE_CHANNELS == 3u) { v = vec3f(v.x, byte(at + 1u), byte(at + 2u)); }
+  } else {
+    let at = corners(image, padded(place, f32(params.side)));
+    v = vec3f(sample(at, 0u));
+    if (SOURCE_CHANNELS == 3u) { v = vec3f(v.x, sample(at, 1u), sample(at, 2u)); }
+  }
+  if (LIGHT && (view.brightness != 0.0 || view.contrast != 1.0)) {
+    let unlit = v;
+    v = vec3f(relit(unlit.x, view.brightness, view.contrast));
+    if (SOURCE_CHANNELS == 3u) {
+      v = vec3f(v.x, relit(unlit.y, view.brightness, view.contrast), relit(unlit.z, view.brightness, view.contrast));
+    }
+  }
+  return v;
 }
 
 // `strips` invocations share a row of `size` pixels, `span` for each.
@@ -101,33 +143,25 @@ fn gather(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) loc
     for (var at = out; at < out + (last - first) * CHANNELS; at++) { x[at] = Elem(); }
     return;
   }
-  let r = pcg4d(vec4u(step[1], step[0], params.draw, n));
-  let flipped = FLIP && uniform01(r.x) < 0.5;
-  var turn = mat2x2f(1.0, 0.0, 0.0, 1.0);
-  var shift = vec2f();
-  if (WARP) {
-    let a = params.angle * centred(r.w);
-    turn = mat2x2f(cos(a), sin(a), -sin(a), cos(a));
-    shift = 2.0 * params.shift * vec2f(centred(r.y), centred(r.z));
+  let view = view_of(n);
+  var partner = n;
+  var share = 1.0;
+  if (MIXED) {
+    partner = step[params.partners + n];
+    share = bitcast<f32>(step[params.partners + params.n + n]);
   }
-  var hole = vec4f();
-  if (ERASE) { hole = rectangle(n); }
-  let side = f32(params.side);
-  let mean = array(params.mean0, params.mean1, params.mean2);
-  let scale = array(params.scale0, params.scale1, params.scale2);
+  let other_view = view_of(partner);
+  let other_image = step[params.at + partner];
+  let mean = vec3f(params.mean0, params.mean1, params.mean2);
+  let gain = vec3f(params.gain0, params.gain1, params.gain2);
   for (var column = first; column < last; column++) {
-    let pixel = vec2f(f32(row), f32(column));
-    var u = (2.0 * pixel + 1.0) / f32(params.size) - 1.0;
-    if (flipped) { u.y = -u.y; }
-    if (WARP) { u = turn * u + shift; }
-    var place = ((u + 1.0) * side - 1.0) * 0.5;
-    if (WARP) { place = vec2f(mirror(place.x, side), mirror(place.y, side)); }
-    let from_column = select(column, params.size - 1u - column, flipped);
-    let gone = ERASE && all(pixel >= hole.xy) && all(pixel < hole.zw);
-    var v = value(image, row, from_column, place, 0u);
-    for (var c = 0u; c < CHANNELS; c++) {
-      if (c > 0u && c < SOURCE_CHANNELS) { v = value(image, row, from_column, place, c); }
-      x[out + c] = Elem(select((v - mean[c]) * scale[c], 0.0, gone));
+    var v = seen(view, image, row, column);
+    if (MIXED) { v = mix(seen(other_view, other_image, row, column), v, share); }
+    v = (v - mean) * gain;
+    x[out] = Elem(v.x);
+    if (CHANNELS == 3u) {
+      x[out + 1u] = Elem(v.y);
+      x[out + 2u] = Elem(v.z);
     }
     out += CHANNELS;
   }

@@ -1,7 +1,10 @@
 // Keeps what a report needs of each image of a batch, without stopping the GPU: rows[at + n] = (loss, prediction, probability of
 // the prediction, label), read back many steps later. The loss is the training loss of the row, label smoothing included.
+// With mixup that is the loss against both labels, while the prediction is held against the image's own.
 // An image that is not one (label beyond C) leaves a label of −1.
 //#include "lib/grid.wgsl"
+
+const MIXED: bool = false;
 
 struct Params { n: u32, c: u32, at: u32, smoothing: f32 }
 @group(0) @binding(0) var<uniform> params: Params;
@@ -9,7 +12,10 @@ struct Params { n: u32, c: u32, at: u32, smoothing: f32 }
 @group(0) @binding(1) var<storage, read> step: array<u32>;
 @group(0) @binding(2) var<storage, read> logits: array<f32>;
 @group(0) @binding(3) var<storage, read> labels: array<u32>;
-@group(0) @binding(4) var<storage, read_write> rows: array<vec4f>;
+// The labels of what images were mixed with, and the share that each kept.
+@group(0) @binding(4) var<storage, read> others: array<u32>;
+@group(0) @binding(5) var<storage, read> share: array<f32>;
+@group(0) @binding(6) var<storage, read_write> rows: array<vec4f>;
 
 @compute @workgroup_size(GROUP)
 fn tally(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
@@ -33,7 +39,8 @@ fn tally(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) loca
     d += m - logits[first + c];
   }
   let log_s = log(s);
-  let nll = log_s + (m - logits[first + label]);
+  var nll = log_s + (m - logits[first + label]);
+  if (MIXED) { nll = mix(log_s + (m - logits[first + others[n]]), nll, share[n]); }
   let even = log_s + d / f32(params.c);
   rows[step[params.at] + n] = vec4f(mix(nll, even, params.smoothing), f32(best), 1.0 / s, f32(label));
 }

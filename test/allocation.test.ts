@@ -4,7 +4,8 @@ import { repeated } from '../src/core/repeat.ts';
 import { step } from '../src/core/step.ts';
 import { noGrad } from '../src/core/tape.ts';
 import { Tensor } from '../src/core/tensor.ts';
-import { AUGMENTATIONS, Batches } from '../src/data/batches.ts';
+import { AUGMENTATIONS } from '../src/data/augment.ts';
+import { Batches } from '../src/data/batches.ts';
 import { drawToyfaces } from '../src/data/toyfaces.ts';
 import type { Gpu } from '../src/gpu/gpu.ts';
 import { createModel } from '../src/models/index.ts';
@@ -113,7 +114,7 @@ gpuTest('from step 3 on a step creates nothing and submits once, across validati
 /** The same with steps that are recorded; `calls` counts the bodies. */
 function repeatedTraining() {
   const { train: set } = drawToyfaces(64);
-  const batches = new Batches(set, { batch: BATCH, size: SIDE, channels: 3, augmentation: AUGMENTATIONS.affine });
+  const batches = new Batches(set, { batch: BATCH, size: SIDE, channels: 3, augmentation: AUGMENTATIONS.fer });
   const net = network();
   const optimizer = new optim.AdamW(net.parameters().values());
   const schedule = optim.oneCycle(1e-3);

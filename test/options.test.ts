@@ -8,7 +8,7 @@ import { augmentNames, evaluateOptions, trainOptions } from '../src/cli/options.
 import { readCommandLine } from '../src/cli/usage.ts';
 import { ConfigError, DataError } from '../src/core/errors.ts';
 import { listOf, nearest } from '../src/core/nearest.ts';
-import { AUGMENTATIONS } from '../src/data/batches.ts';
+import { AUGMENTATIONS } from '../src/data/augment.ts';
 import { activationBytes, MODEL_NAMES } from '../src/models/index.ts';
 
 const commands: readonly Command[] = [

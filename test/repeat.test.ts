@@ -5,7 +5,8 @@ import { keep, step } from '../src/core/step.ts';
 import { reserveStepWords, setSeed, setStepCounter, stepCounter } from '../src/core/stepbuffer.ts';
 import { noGrad } from '../src/core/tape.ts';
 import { Tensor } from '../src/core/tensor.ts';
-import { AUGMENTATIONS, Batches } from '../src/data/batches.ts';
+import { AUGMENTATIONS } from '../src/data/augment.ts';
+import { Batches } from '../src/data/batches.ts';
 import { drawToyfaces } from '../src/data/toyfaces.ts';
 import { currentGpu } from '../src/gpu/gpu.ts';
 import { createModel } from '../src/models/index.ts';
@@ -26,7 +27,7 @@ function training() {
   setSeed(3);
   setStepCounter(0);
   const { train: set } = drawToyfaces(64);
-  const batches = new Batches(set, { batch: BATCH, size: 32, channels: 3, augmentation: AUGMENTATIONS.affine });
+  const batches = new Batches(set, { batch: BATCH, size: 32, channels: 3, augmentation: AUGMENTATIONS.fastai });
   const net = createModel('vgg11_bn', {
     ...{ classes: 7, channels: 3, size: 32, width: 1 / 16, head: 'fastai', pool: 1, seed: 1 },
   });

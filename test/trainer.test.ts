@@ -23,6 +23,7 @@ const config: TrainConfig = {
     schedule: 'constant',
     warmup: 0,
     labelSmoothing: 0.1,
+    mixup: 0,
     augment: 'none',
     seed: 4,
     precision: 'f32',

@@ -15,7 +15,7 @@ export const train: Manual<typeof trainOptions> = {
   summary: 'trains a network and writes a run folder',
   options: trainOptions,
   presets,
-  examples: ['', '--data fer2013.csv --epochs 60 --augment affine', '--resume runs/NAME'],
+  examples: ['', '--data fer2013.csv --epochs 60 --augment fer', '--resume runs/NAME'],
   check: checkGiven,
 };
 

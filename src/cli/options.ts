@@ -9,8 +9,8 @@ export const headNames = ['vgg', 'linear', 'fastai'] as const;
 export const optimizerNames = ['sgd', 'adam', 'adamw', 'fastai-adam'] as const;
 export const decayNames = ['all', 'weights'] as const;
 export const scheduleNames = ['one-cycle', 'cosine', 'step', 'plateau', 'constant'] as const;
-/** Each one does what the ones before it do, and more. */
-export const augmentNames = ['none', 'flip', 'crop', 'affine'] as const;
+/** `crop` mirrors and shifts; `fer` is Khaireddin and Chen's, `fastai` is aug_transforms. */
+export const augmentNames = ['none', 'flip', 'crop', 'fer', 'fastai'] as const;
 export const precisionNames = ['f32', 'f16'] as const;
 export const splitNames = ['train', 'valid', 'test'] as const;
 
@@ -42,7 +42,7 @@ export const trainOptions = {
   limit: option('Data', whole('N', { from: 1 }), null, 'takes N images of each split', { otherwise: 'all' }),
   store: option('Data', whole('PX', { from: 16, to: 1024 }), 48, 'side that images of a folder are stored at'),
   size: option('Data', whole('PX', { from: 32, to: 1024 }), null, 'side of the input, resized on the GPU', {
-    otherwise: 'the stored side',
+    otherwise: 'the stored side; with fer five sixths of it',
   }),
   channels: option('Data', choice('1|3', [1, 3]), 3, 'channels of the input; gray is replicated to 3'),
   augment: option('Data', choice('NAME', augmentNames), 'crop', 'what training images go through'),
@@ -112,6 +112,7 @@ export const trainOptions = {
     0,
     'share of the target spread over all classes',
   ),
+  mixup: option('Training', number('ALPHA', { from: 0 }), 0, 'mixes images by shares from Beta(ALPHA, ALPHA)'),
   seed: option(
     'Training',
     whole('N', { from: 0, to: 2 ** 32 - 1 }),
@@ -154,7 +155,7 @@ export interface TrainOptions extends Values<typeof trainOptions> {}
 
 const { data, valid, limit, store, size, channels, augment, arch, width, head, pool, dropout } = trainOptions;
 const { pretrained, batch, optimizer, momentum, weightDecay, decay, labelSmoothing } = trainOptions;
-const { seed, adapter, precision } = trainOptions;
+const { mixup, seed, adapter, precision } = trainOptions;
 
 /** The options of `lr-find`: what `train` would run, and the range to sweep. */
 export const lrFindOptions = {
@@ -164,7 +165,7 @@ export const lrFindOptions = {
     ...trainOptions.freezeEpochs,
     help: '0 sweeps with all layers; else with a frozen body, as in the first epochs of train',
   },
-  ...{ batch, optimizer, momentum, weightDecay, decay, labelSmoothing, seed, adapter, precision },
+  ...{ batch, optimizer, momentum, weightDecay, decay, labelSmoothing, mixup, seed, adapter, precision },
   startLr: option('Sweep', number('F', { above: 0 }), 1e-7, 'first learning rate'),
   endLr: option('Sweep', number('F', { above: 0 }), 10, 'last learning rate'),
   steps: option('Sweep', whole('N', { from: 20, to: 100_000 }), 100, 'learning rates tried, evenly spaced in log'),

@@ -120,6 +120,9 @@ export function setSeed(seed: number): void {
   setWord(SEED, seed >>> 0);
 }
 
+/** The seed of everything random on the GPU. */
+export const stepSeed = (): number => stepBuffer().words[SEED]!;
+
 /** Steps begun so far; saved and restored so that a resumed run draws the same random numbers. */
 export const stepCounter = (): number => stepBuffer().words[COUNTER]!;
 

@@ -1,33 +1,23 @@
 import { ConfigError } from '../core/errors.ts';
 import { kernel } from '../core/kernel.ts';
 import { Random } from '../core/random.ts';
-import { nextDraw, reserveStepWords, type StepSlot, stepStorage } from '../core/stepbuffer.ts';
+import { reserveStepWords, type StepSlot, stepStorage } from '../core/stepbuffer.ts';
 import { Tensor } from '../core/tensor.ts';
 import { currentGpu } from '../gpu/gpu.ts';
+import {
+  AUGMENTATIONS,
+  type Augmentation,
+  abilities,
+  drawViews,
+  type Frame,
+  type Framing,
+  frameOf,
+  isExact,
+} from './augment.ts';
 import type { ImageSet } from './dataset.ts';
+import { type Mixed, Mixup } from './mixup.ts';
 
 const gather = kernel('gather', 'gather');
-
-/** What training images go through, drawn anew each time. */
-export interface Augmentation {
-  flip: boolean;
-  /** Largest shift, as a share of the side. */
-  shift: number;
-  /** Largest rotation in radians. */
-  angleRad: number;
-  /** Erase a rectangle from half of the images. */
-  erase: boolean;
-}
-
-/** Augmentations by the names of `--augment`; each does what the one before does, and more. */
-export const AUGMENTATIONS = {
-  none: { flip: false, shift: 0, angleRad: 0, erase: false },
-  flip: { flip: true, shift: 0, angleRad: 0, erase: false },
-  crop: { flip: true, shift: 1 / 12, angleRad: 0, erase: false },
-  affine: { flip: true, shift: 1 / 12, angleRad: (10 * Math.PI) / 180, erase: true },
-} as const satisfies Readonly<Record<string, Augmentation>>;
-
-export type AugmentationName = keyof typeof AUGMENTATIONS;
 
 /** Per-channel mean and standard deviation of x/255, the numbers that images are normalised by. */
 export interface Normalisation {
@@ -61,6 +51,10 @@ export interface BatchOptions {
   /** Default: of the set itself. What is validated takes that of the training images. */
   normalisation?: Normalisation;
   augmentation?: Augmentation;
+  /** What is seen of an image where nothing is drawn. Default: what the augmentation starts from. */
+  framing?: Framing;
+  /** The α of mixup; 0, the default, is none. */
+  mixup?: number;
   /** What x is stored as. Default: f32. */
   dtype?: 'f32' | 'f16';
 }
@@ -73,6 +67,8 @@ export interface Batch {
   x: Tensor;
   /** u32 [batch]; NO_IMAGE where there is none. */
   labels: Tensor;
+  /** With mixup. */
+  mixed?: Mixed;
 }
 
 /**
@@ -87,6 +83,8 @@ export class Batches {
   private readonly size: number;
   private readonly channels: 1 | 3;
   private readonly augmentation: Augmentation;
+  private readonly frame: Frame;
+  private readonly mixup: Mixup | null;
   private readonly images: Tensor;
   private readonly labels: Tensor;
   private readonly indices: StepSlot;
@@ -107,6 +105,8 @@ export class Batches {
     this.channels = options.channels ?? set.channels;
     this.normalisation = options.normalisation ?? normalisationOf(set, this.channels);
     this.augmentation = options.augmentation ?? AUGMENTATIONS.none;
+    this.frame = frameOf(options.framing ?? this.augmentation.framing, set.side, this.size);
+    this.mixup = options.mixup ? new Mixup(options.mixup, options.batch) : null;
     this.dtype = options.dtype ?? 'f32';
     this.indices = reserveStepWords(options.batch);
     this.streamed = set.pixels.length > Math.min(limits.maxStorageBufferBindingSize, limits.maxBufferSize);
@@ -150,50 +150,47 @@ export class Batches {
     chosen.set(Array.from(indices));
     if (this.streamed) this.copyToGpu(chosen);
     this.indices.setInts(chosen);
+    this.mixup?.choose(indices.length);
   }
 
-  /** The GPU's half of `take`: makes the batch that was chosen. */
-  gather(): Batch {
-    const { batch, size, channels, normalisation, augmentation } = this;
+  /** The GPU's half of `take`: makes the batch that was chosen, seen through an augmentation of its own or one frame for all. */
+  gather(through: Augmentation | Frame = this.augmentation): Batch {
+    const { batch, size, set } = this;
+    if (!('draw' in through)) return this.see(through, null, { NEAREST: isExact(through) });
+    const views = drawViews(through, batch, set.side, size);
+    if (!views) return this.gather(this.frame);
+    return this.see(this.frame, views, abilities(through, set.side, size));
+  }
+
+  /** Makes a batch: of views where there are some, else of what the frame shows. */
+  see(frame: Frame, views: Tensor | null, consts: Readonly<Record<string, boolean | number>>): Batch {
+    const { batch, size, channels, normalisation, mixup } = this;
     const x = Tensor.empty([batch, size, size, channels], this.dtype);
     const labels = Tensor.empty([batch], 'u32');
-    const { flip, shift, angleRad, erase } = augmentation;
-    const WARP = shift > 0 || angleRad > 0;
-    const EXACT = !WARP && size === this.set.side;
     // Software drivers pay for each invocation; on hardware there are as many as there are pixels.
     const span = x.storage.gpu.adapter.software ? size : 1;
     const strips = Math.ceil(size / span);
-    const draw = flip || WARP || erase ? [nextDraw(), nextDraw(), nextDraw()][0]! : 0;
     const channel = (values: number[], c: number) => values[Math.min(c, values.length - 1)]!;
     const [mean0, mean1, mean2] = [0, 1, 2].map((c) => channel(normalisation.mean, c)) as [number, number, number];
-    const [scale0, scale1, scale2] = [0, 1, 2].map((c) => 1 / channel(normalisation.std, c)) as [
-      number,
-      number,
-      number,
-    ];
+    const [gain0, gain1, gain2] = [0, 1, 2].map((c) => 1 / channel(normalisation.std, c)) as [number, number, number];
+    const step = stepStorage();
     gather(
+      { Elem: this.dtype, CHANNELS: channels, SOURCE_CHANNELS: this.set.channels, MIXED: mixup !== null, ...consts },
+      { step, images: this.images, labels: this.labels, views: views ?? step, x, batch_labels: labels },
       {
-        Elem: this.dtype,
-        CHANNELS: channels,
-        SOURCE_CHANNELS: this.set.channels,
-        FLIP: flip,
-        WARP,
-        ERASE: erase,
-        EXACT,
-      },
-      { step: stepStorage(), images: this.images, labels: this.labels, x, batch_labels: labels },
-      {
-        ...{ n: batch, at: this.indices.at, side: this.set.side, size, draw, span, strips, shift, angle: angleRad },
-        ...{ mean0, mean1, mean2, scale0, scale1, scale2 },
+        ...{ n: batch, at: this.indices.at, side: this.set.side, size, span, strips, partners: mixup?.at ?? 0 },
+        ...{ scale_x: frame.scaleX, offset_x: frame.offsetX, scale_y: frame.scaleY, offset_y: frame.offsetY },
+        ...{ mean0, mean1, mean2, gain0, gain1, gain2 },
       },
       batch * size * strips,
     );
-    return { x, labels };
+    return mixup ? { x, labels, mixed: mixup.partners(labels) } : { x, labels };
   }
 
   /** Gives the step buffer's words back. */
   release(): void {
     this.indices.release();
+    this.mixup?.release();
   }
 
   /** Copies the chosen images and renumbers them from 0. */

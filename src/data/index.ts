@@ -3,6 +3,11 @@ export {
   AUGMENTATIONS,
   type Augmentation,
   type AugmentationName,
+  type Frame,
+  type Framing,
+  tenCrops,
+} from './augment.ts';
+export {
   type Batch,
   Batches,
   type BatchOptions,
@@ -11,3 +16,4 @@ export {
 } from './batches.ts';
 export { type DataOptions, type Dataset, type ImageSet, loadDataset, type SplitName } from './dataset.ts';
 export { decodeImage, type Image, resizeImage } from './image.ts';
+export type { Mixed } from './mixup.ts';

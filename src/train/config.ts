@@ -1,4 +1,4 @@
-import type { AugmentationName } from '../data/batches.ts';
+import type { AugmentationName } from '../data/augment.ts';
 import type { ModelOptions } from '../models/index.ts';
 
 /** How a network is trained: the options of `train` that reach the GPU, in their own units. */
@@ -33,6 +33,8 @@ export interface TrainConfig {
   /** Epochs of linear warm-up. */
   warmup: number;
   labelSmoothing: number;
+  /** The α of mixup; 0 for none. */
+  mixup: number;
   augment: AugmentationName;
   seed: number;
   /** f16: activations, and copies of the weights; the loss is scaled. */

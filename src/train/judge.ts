@@ -43,7 +43,7 @@ export class Judge {
       () =>
         noGrad(() => {
           const { x, labels } = this.batches.gather();
-          this.tally.write(ops.cast(model.forward(x), 'f32'), labels);
+          this.tally.write(ops.cast(model.forward(x), 'f32'), { labels });
         }),
     );
     this.judges.set(model, judge);

@@ -1,4 +1,5 @@
 import { DataError } from '../core/errors.ts';
+import { AUGMENTATIONS, type AugmentationName } from '../data/augment.ts';
 import type { Normalisation } from '../data/batches.ts';
 import { createModel, MODEL_NAMES, type ModelOptions, type Network } from '../models/index.ts';
 import { type Module, readState, writeState } from '../nn/index.ts';
@@ -15,6 +16,11 @@ export interface ModelFacts {
   storedSide?: number;
   /** 1 where the network was trained on gray images: what it is shown is made gray too. Default: the input's channels. */
   storedChannels?: 1 | 3;
+  /**
+   * What the training images went through: it says what the network is shown of an image that is not augmented, and what
+   * test-time augmentation draws. Default: none.
+   */
+  augment?: AugmentationName;
 }
 
 /** A model file before its network is built; reading one needs no GPU. */
@@ -117,7 +123,7 @@ export function parseFacts(text: string | undefined, path: string): Required<Mod
   }
   const { classes, normalisation, options } = facts;
   const { size, channels } = options ?? {};
-  const { storedSide = size, storedChannels = channels } = facts;
+  const { storedSide = size, storedChannels = channels, augment = 'none' } = facts;
   const numbers = (values: unknown, check: Check) =>
     Array.isArray(values) && [1, channels].includes(values.length) && values.every(check);
   const checks: readonly [name: string, holds: boolean][] = [
@@ -135,8 +141,9 @@ export function parseFacts(text: string | undefined, path: string): Required<Mod
     ['normalisation.std', numbers(normalisation?.std, above0)],
     ['storedSide', whole(4096)(storedSide)],
     ['storedChannels', oneOf(1, 3)(storedChannels)],
+    ['augment', oneOf(...Object.keys(AUGMENTATIONS))(augment)],
   ];
   const wrong = checks.find(([, holds]) => !holds);
   if (wrong) throw new DataError(`${path}: its metadata has no valid ${wrong[0]}. ${mend}`);
-  return { ...(facts as ModelFacts), storedSide: storedSide!, storedChannels: storedChannels! };
+  return { ...(facts as ModelFacts), storedSide: storedSide!, storedChannels: storedChannels!, augment };
 }

@@ -1,8 +1,8 @@
 import { step } from '../core/step.ts';
 import type { Batches } from '../data/batches.ts';
 import type { Module } from '../nn/index.ts';
-import * as ops from '../ops/index.ts';
 import type { Optimizer } from '../optim/index.ts';
+import { batchLoss } from './loss.ts';
 import type { LrPoint } from './plots.ts';
 import { Snapshot } from './snapshot.ts';
 
@@ -55,8 +55,8 @@ export async function rangeTest({ model, optimizer, batches }: RangeTestParts, o
       const i = points.length;
       const lr = startLr * (endLr / startLr) ** (i / steps);
       const loss = await step(() => {
-        const { x, labels } = batches.take(indices);
-        const mean = ops.crossEntropy(model.forward(x), labels, { labelSmoothing });
+        const batch = batches.take(indices);
+        const mean = batchLoss(model.forward(batch.x), batch, { labelSmoothing });
         mean.backward(optimizer.lossScale?.gradient());
         optimizer.step({ lr, momentum });
         return mean;

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { ConfigError, DataError } from '../core/errors.ts';
 import { setSeed } from '../core/stepbuffer.ts';
 import { removeLeftovers, writeFileAtomic } from '../data/atomic.ts';
+import { augmentationNamed, inputSide } from '../data/augment.ts';
 import { normalisationOf } from '../data/batches.ts';
 import type { Dataset } from '../data/dataset.ts';
 import type { Gpu } from '../gpu/gpu.ts';
@@ -334,7 +335,7 @@ export function setUp(
   const options: ModelOptions = {
     classes: data.classes.length,
     channels,
-    size: config.size ?? data.train.side,
+    size: config.size ?? inputSide(augmentationNamed(config.augment), data.train.side),
     width: config.width,
     head: config.head,
     pool: config.pool ?? 1,
@@ -355,7 +356,10 @@ export function setUp(
   const { side: storedSide, channels: storedChannels } = data.train;
   const parts = { model, config, train: data.train, valid: data.valid, normalisation };
   return {
-    facts: { arch, options, classes: data.classes, normalisation, storedSide, storedChannels },
+    facts: {
+      ...{ arch, options, classes: data.classes, normalisation, storedSide, storedChannels },
+      augment: config.augment,
+    },
     trainer: new Trainer(parts, data.classes.length),
     pretrained,
   };

@@ -1,6 +1,7 @@
 import { kernel } from '../core/kernel.ts';
 import { reserveStepWords, type StepSlot, stepStorage } from '../core/stepbuffer.ts';
 import { Tensor } from '../core/tensor.ts';
+import type { Batch } from '../data/batches.ts';
 
 const tally = kernel('tally', 'tally');
 
@@ -64,9 +65,11 @@ export class Tally {
   }
 
   /** Records the verdicts on a batch; call it within a step, once, after `next`. */
-  write(logits: Tensor, labels: Tensor, labelSmoothing = 0): void {
+  write(logits: Tensor, { labels, mixed }: Pick<Batch, 'labels' | 'mixed'>, labelSmoothing = 0): void {
     const params = { n: this.batch, c: logits.shape[1]!, at: this.first.at, smoothing: labelSmoothing };
-    tally({}, { step: stepStorage(), logits, labels, rows: this.rows }, params, this.batch);
+    const { labels: others = labels, share = logits } = mixed ?? {};
+    const operands = { step: stepStorage(), logits, labels, others, share, rows: this.rows };
+    tally({ MIXED: mixed !== undefined }, operands, params, this.batch);
   }
 
   /** The verdicts since the last call, in order. Waits for the GPU. */

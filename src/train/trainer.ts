@@ -2,7 +2,8 @@ import { ConfigError } from '../core/errors.ts';
 import { repeated } from '../core/repeat.ts';
 import { rehearse } from '../core/step.ts';
 import { Tensor } from '../core/tensor.ts';
-import { AUGMENTATIONS, type Augmentation, Batches, type Normalisation } from '../data/batches.ts';
+import { augmentationNamed, inputSide } from '../data/augment.ts';
+import { Batches, type Normalisation } from '../data/batches.ts';
 import type { ImageSet } from '../data/dataset.ts';
 import type { Module } from '../nn/index.ts';
 import * as ops from '../ops/index.ts';
@@ -10,6 +11,7 @@ import { LossScale, type Optimizer, Plateau, type Rates } from '../optim/index.t
 import type { TrainConfig } from './config.ts';
 import { type Phase, phaseAt, setFrozen } from './finetune.ts';
 import { Judge } from './judge.ts';
+import { batchLoss } from './loss.ts';
 import { checkPrecision, optimizerOf, phasesOf } from './recipe.ts';
 import { addVerdicts, noSums, type Sums, Tally, type Verdict } from './tally.ts';
 
@@ -100,15 +102,11 @@ export class Trainer {
     this.model = model;
     this.config = config;
     this.classes = classes;
-    const size = config.size ?? train.side;
-    const shared = { size, channels: config.channels, normalisation, dtype: config.precision };
-    const augmentation: Augmentation | undefined = AUGMENTATIONS[config.augment];
-    if (!augmentation)
-      throw new ConfigError(
-        `unknown augmentation '${config.augment}'; there are ${Object.keys(AUGMENTATIONS).join(', ')}.`,
-      );
-    this.train = new Batches(train, { ...shared, batch: config.batch, augmentation });
-    this.judge = new Judge(valid, { ...shared, batch: config.batch });
+    const augmentation = augmentationNamed(config.augment);
+    const { batch, channels, mixup, precision: dtype } = config;
+    const shared = { batch, size: config.size ?? inputSide(augmentation, train.side), channels, normalisation, dtype };
+    this.train = new Batches(train, { ...shared, augmentation, mixup });
+    this.judge = new Judge(valid, { ...shared, framing: augmentation.framing });
     this.stepsPerEpoch = Math.floor(this.train.full / config.accumulate);
     if (this.stepsPerEpoch === 0) {
       throw new ConfigError(
@@ -204,11 +202,11 @@ export class Trainer {
         if (rates) this.optimizer.prepare(rates);
       },
       () => {
-        const { x, labels } = this.train.gather();
-        const logits = ops.cast(this.model.forward(x), 'f32');
-        const loss = ops.crossEntropy(logits, labels, { labelSmoothing });
+        const batch = this.train.gather();
+        const logits = ops.cast(this.model.forward(batch.x), 'f32');
+        const loss = batchLoss(logits, batch, { labelSmoothing });
         loss.backward(this.lossScale?.gradient(1 / accumulate) ?? Tensor.full([1], 1 / accumulate));
-        this.tally.write(logits, labels, labelSmoothing);
+        this.tally.write(logits, batch, labelSmoothing);
         if (last) this.optimizer.apply();
       },
     );
@@ -222,8 +220,8 @@ export class Trainer {
     for (const { freezeTo } of this.phases) {
       setFrozen(this.model, freezeTo);
       rehearse(() => {
-        const { x, labels } = this.train.take([]);
-        ops.crossEntropy(this.model.forward(x), labels).backward();
+        const batch = this.train.take([]);
+        batchLoss(this.model.forward(batch.x), batch).backward();
       });
       this.optimizer.zeroGrad();
     }
