@@ -12,7 +12,7 @@ fn draw(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
   var view = View(vec3f(params.scale, 0.0, params.offset), vec3f(0.0, params.scale, params.offset), vec3f(0.0, 0.0, 1.0),
     0.0, 1.0, vec4f(), EVERYWHERE);
   if (u.x < 0.5) { view.x = vec3f(0.0, 0.0, params.side - 1.0) - view.x; }
-  view.x.z += params.shift * params.side * centred(u.y);
-  view.y.z += params.shift * params.side * centred(u.z);
+  view.y.z += params.shift * params.side * centred(u.y);
+  view.x.z += params.shift * params.side * centred(u.z);
   put(n, view);
 }

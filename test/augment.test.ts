@@ -227,7 +227,7 @@ function ferDraw(n: number, sideOf: number, sizeOf: number): FerDraw {
 function shiftDraw(n: number): ShiftDraw {
   const u = uniforms(0, n);
   const { shift } = AUGMENTATIONS.crop;
-  return { flip: u[0]! < 0.5, shift: [shift * centred(u[1]!), shift * centred(u[2]!)] };
+  return { flip: u[0]! < 0.5, shift: [shift * centred(u[2]!), shift * centred(u[1]!)] };
 }
 
 gpuTest('views are those of what the twin on the CPU draws', async () => {

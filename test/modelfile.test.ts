@@ -14,6 +14,7 @@ const options: ModelOptions = { classes: 2, channels: 3, size: 32, width: 1 / 16
 const facts: ModelFacts = {
   ...{ arch: 'vgg11_bn', options, classes: ['cat', 'dog'] },
   ...{ normalisation: { mean: [0.4, 0.5, 0.6], std: [0.2, 0.2, 0.3] }, storedSide: 48, storedChannels: 1 as const },
+  augment: 'fastai',
 };
 const file = `${scratch.path}/model.safetensors`;
 
@@ -37,8 +38,10 @@ function withMetadata(metadata: Record<string, string>): string {
 const withFacts = (change: object): string => withMetadata({ dawngrad: JSON.stringify({ ...facts, ...change }) });
 
 test('what says nothing of stored images is shown them as the network’s input', () => {
-  const plain = readModelFile(withFacts({ storedSide: undefined, storedChannels: undefined })).facts;
-  assert.equal([plain.storedSide, plain.storedChannels], [32, 3]);
+  const plain = readModelFile(
+    withFacts({ storedSide: undefined, storedChannels: undefined, augment: undefined }),
+  ).facts;
+  assert.equal([plain.storedSide, plain.storedChannels, plain.augment], [32, 3, 'none']);
   const one = { mean: [0.5], std: [0.25] };
   assert.equal(readModelFile(withFacts({ normalisation: one })).facts.normalisation, one);
 });
@@ -71,6 +74,7 @@ test('metadata that is missing, damaged or of another program is refused in one 
   await refused(withFacts({ normalisation: { mean: [0, 0], std: [1, 1, 1] } }), /no valid normalisation\.mean/);
   await refused(withFacts({ normalisation: { mean: [0, 0, 0], std: [1, 0, 1] } }), /no valid normalisation\.std/);
   await refused(withFacts({ storedChannels: 4 }), /no valid storedChannels/);
+  await refused(withFacts({ augment: 'affine' }), /no valid augment/);
 });
 
 gpuTest('tensors of another network are refused', async () => {

@@ -135,7 +135,9 @@ async function epochs({ stream }: Gpu, change: Partial<TrainConfig>, eager: bool
   return { losses, values: await values([...state, ...trainer.optimizer.state().flat()]), calls: model.calls };
 }
 
-for (const change of [{}, { accumulate: 3, optimizer: 'adamw' as const }]) {
+const mixing = { mixup: 0.4, augment: 'fastai' } as const;
+
+for (const change of [{}, { accumulate: 3, optimizer: 'adamw' as const }, mixing]) {
   gpuTest(`recorded steps have the bits of eager ones: ${JSON.stringify(change)}`, async () => {
     // On devices of their own: memory that is collected after other tests would be taken into a recording.
     const eager = await onDevice({ flags: 'checked' }, (own) => epochs(own, change, true));
@@ -144,7 +146,7 @@ for (const change of [{}, { accumulate: 3, optimizer: 'adamw' as const }]) {
     assert.equal(recorded.values, eager.values);
     assert.ok(eager.calls.every((count) => count > 0));
     // Each kind of pass runs twice, and in the first validation two batches.
-    const { accumulate = 1 } = change;
+    const { accumulate = 1 }: Partial<TrainConfig> = change;
     const steps = (recorded.calls.length - 3) / 3;
     assert.ok(steps > 3);
     const expected = recorded.calls.map((_, i) => (i < 2 ? accumulate : i === steps ? 2 : 0));
@@ -165,7 +167,15 @@ halfTest(
       setSeed(7);
       setStepCounter(0);
       const model = createModel('vgg11_bn', { classes: 7, size: 32, width: 1 / 16, head: 'fastai', dropout: 0.5 });
-      const change = { size: 32, channels: 3, epochs: 2, optimizer: 'adamw', lr: 1e-3, precision: 'f16' } as const;
+      const change = {
+        size: 32,
+        channels: 3,
+        epochs: 2,
+        optimizer: 'adamw',
+        lr: 1e-3,
+        precision: 'f16',
+        ...mixing,
+      } as const;
       const parts = {
         model,
         config: { ...config, ...change },

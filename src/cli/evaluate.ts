@@ -1,6 +1,8 @@
 import { mkdirSync } from 'node:fs';
 import { DataError } from '../core/errors.ts';
 import { writeFileAtomic } from '../data/atomic.ts';
+import { setSeed } from '../core/stepbuffer.ts';
+import { AUGMENTATIONS } from '../data/augment.ts';
 import { loadDataset } from '../data/dataset.ts';
 import { openGpu } from '../gpu/node.ts';
 import { evaluationHtml } from '../train/evaluationpage.ts';
@@ -13,6 +15,7 @@ import { addVerdicts, noSums } from '../train/tally.ts';
 import type { EvaluateOptions } from './options.ts';
 import { checkOutputs } from './outputs.ts';
 import { dawngradVersion } from './version.ts';
+import { type TtaFacts, ttaInWords, ttaOf } from './tta.ts';
 
 /** What `evaluate --json` prints. Accuracy, precision, recall and F1 are fractions. */
 export interface Evaluation {
@@ -23,6 +26,8 @@ export interface Evaluation {
   /** Which images those were, in words: 'PublicTest'. */
   splitName: string;
   adapter: string;
+  /** Test-time augmentation; null without. */
+  tta: TtaFacts | null;
   images: number;
   correct: number;
   accuracy: number;
@@ -46,6 +51,7 @@ export async function evaluate(options: EvaluateOptions): Promise<void> {
   const file = readModelFile(options.model);
   const { facts } = file;
   const { split, valid, seed, limit, batch, out } = options;
+  const { tta, facts: ttaFacts } = ttaOf(options.tta, facts);
   if (out !== null) checkOutputs('--out', out, outputsIn(out));
   const data = await loadDataset({
     ...{ data: options.data, valid: valid ?? undefined, seed, limit: limit ?? undefined },
@@ -68,8 +74,10 @@ export async function evaluate(options: EvaluateOptions): Promise<void> {
     console.error(gpu.adapter.why);
     const started = performance.now();
     const { size, channels } = facts.options;
-    const input = { batch, size, channels, normalisation: facts.normalisation };
-    const judge = new Judge(set, input);
+    const { framing } = AUGMENTATIONS[facts.augment];
+    setSeed(seed);
+    const input = { batch, size, channels, normalisation: facts.normalisation, framing };
+    const judge = new Judge(set, { ...input, tta });
     const model = buildModel(file);
     let reported = started;
     const verdicts = await judge.verdicts(model, (done, of) => {
@@ -84,6 +92,7 @@ export async function evaluate(options: EvaluateOptions): Promise<void> {
       ...{ model: options.model, arch: facts.arch, data: options.data, split },
       splitName: split === 'valid' ? data.validName : split,
       adapter: gpu.adapter.name,
+      tta: ttaFacts,
       ...{ images: verdicts.length, correct, accuracy },
       loss: addVerdicts(noSums(), verdicts).loss / verdicts.length,
       macroF1,
@@ -131,7 +140,7 @@ const cut = (name: string, width: number): string => (name.length <= width ? nam
 
 /** An evaluation for people, within 80 columns. */
 export function tables(evaluation: Evaluation): string[] {
-  const { arch, data, split, splitName, images, correct, accuracy, loss, macroF1, classes } = evaluation;
+  const { arch, data, split, splitName, tta, images, correct, accuracy, loss, macroF1, classes } = evaluation;
   const width = Math.max(8, ...classes.map(({ name }) => Math.min(name.length, LONGEST_NAME)));
   const mixed = evaluation.mostConfused.slice(0, PAIRS);
   const digits = Math.max(0, ...mixed.map(({ count }) => String(count).length));
@@ -142,6 +151,7 @@ export function tables(evaluation: Evaluation): string[] {
   });
   return [
     `${arch} on ${data}, ${split === splitName ? split : `${split} (${splitName})`}`,
+    ...(tta ? [`Test-time augmentation: ${ttaInWords(tta)}`] : []),
     `${correct} of ${images} images right: ${percent(accuracy)}; loss ${loss.toFixed(4)}, mean F1 ${percent(macroF1)}`,
     '',
     `${''.padEnd(width)}  precision     recall         F1   images`,

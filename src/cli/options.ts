@@ -19,6 +19,13 @@ const shareInWords = "a share such as '10%'";
 const validNames = ['PublicTest', 'both'];
 
 const model = required('Model', text('FILE'), 'weights and facts of a trained network: the model.safetensors of a run');
+const tta = option(
+  'Model',
+  form('N', ['ten-crop'], /^([1-9]\d?|100)$/, 'a whole number of passes (1 to 100)'),
+  null,
+  'test-time augmentation: N passes with what training images went through and one without, averaged; or ten-crop',
+  { otherwise: 'none' },
+);
 const json = option('Output', toggle, false, 'prints JSON, for scripts');
 
 /** The options of `train`: what is parsed, checked, explained by `--help`, and kept in run.json. */
@@ -183,10 +190,11 @@ export const evaluateOptions = {
     kind: form('NAME', [...validNames, 'all'], share, shareInWords),
     help: 'what counts as valid: PublicTest rows, both, a share, or all images',
   },
-  seed: { ...seed, help: 'seed that the share, or toyfaces, was drawn with' },
+  seed: { ...seed, help: 'seed that the share, or toyfaces, was drawn with; --tta N draws with it' },
   limit,
   store: { ...store, initial: null, otherwise: 'as in training' },
   batch: { ...batch, initial: 64 },
+  tta,
   adapter,
   out: option('Output', text('DIR'), null, 'writes confusion matrix, top losses, Grad-CAM and a report', {
     otherwise: 'none',
@@ -199,6 +207,7 @@ export interface EvaluateOptions extends Values<typeof evaluateOptions> {}
 export const predictOptions = {
   images: operands(text('IMAGE_OR_FOLDER'), 'PNG or JPEG images, or folders of them'),
   model,
+  tta,
   adapter,
   cam: option('Output', text('DIR'), null, 'writes PNGs: each image under Grad-CAM of its prediction', {
     otherwise: 'none',

@@ -2,6 +2,7 @@ import { mkdirSync, readFileSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { DataError, isUserError } from '../core/errors.ts';
 import { writeFileAtomic } from '../data/atomic.ts';
+import { AUGMENTATIONS } from '../data/augment.ts';
 import type { ImageSet } from '../data/dataset.ts';
 import { imagesBelow } from '../data/find.ts';
 import { fitSquare } from '../data/folder.ts';
@@ -14,8 +15,10 @@ import { overlay } from '../train/heat.ts';
 import { Judge } from '../train/judge.ts';
 import { buildModel, type ModelFile, readModelFile } from '../train/modelfile.ts';
 import { picturePng } from '../train/sheet.ts';
+import type { Tta } from '../train/tta.ts';
 import type { PredictOptions } from './options.ts';
 import { checkOutputs, outputOf } from './outputs.ts';
+import { ttaOf } from './tta.ts';
 
 /** Images that go through the network at once. */
 const BATCH = 32;
@@ -48,8 +51,10 @@ export type Prediction =
  * `dawngrad predict`: class probabilities of images. What cannot be read is named on stderr, and the rest is done; the exit
  * code is then 2.
  */
-export async function predict({ model: path, images, adapter, json, cam, camMaps }: PredictOptions): Promise<void> {
+export async function predict(options: PredictOptions): Promise<void> {
+  const { model: path, images, adapter, json, cam, camMaps } = options;
   const file = readModelFile(path);
+  const { tta } = ttaOf(options.tta, file.facts);
   const found = images.flatMap((given) => imagesIn(given, cam));
   if (cam !== null)
     checkOutputs(
@@ -70,7 +75,7 @@ export async function predict({ model: path, images, adapter, json, cam, camMaps
         console.error(gpu.adapter.why);
         opened = { gpu, model: buildModel(file) };
       }
-      const shares = opened ? await judge(opened.model, readable, file.facts) : [];
+      const shares = opened ? await judge(opened.model, readable, file.facts, tta) : [];
       if (opened && cam !== null) await draw(opened.model, readable, shares, file.facts, camMaps);
       for (const item of portion) {
         if ('pixels' in item) {
@@ -136,9 +141,14 @@ async function decode({ image, output, error }: Found, facts: ModelFile['facts']
   }
 }
 
-async function judge(model: Network, images: readonly Decoded[], facts: ModelFile['facts']): Promise<Float32Array[]> {
+async function judge(
+  model: Network,
+  images: readonly Decoded[],
+  facts: ModelFile['facts'],
+  tta: Tta | undefined,
+): Promise<Float64Array[]> {
   if (images.length === 0) return [];
-  const judge = new Judge(setOf(images, facts), inputOf(facts));
+  const judge = new Judge(setOf(images, facts), { ...inputOf(facts), tta });
   try {
     return await judge.probabilities(model);
   } finally {
@@ -152,15 +162,15 @@ function setOf(images: readonly Decoded[], { storedSide: side, storedChannels }:
   return { pixels, labels: new Uint8Array(images.length), count: images.length, side, channels: storedChannels };
 }
 
-const inputOf = ({ options: { size, channels }, normalisation }: ModelFile['facts']) => ({
-  ...{ batch: BATCH, size, channels, normalisation },
+const inputOf = ({ options: { size, channels }, normalisation, augment }: ModelFile['facts']) => ({
+  ...{ batch: BATCH, size, channels, normalisation, framing: AUGMENTATIONS[augment].framing },
 });
 
 /** Writes each image under Grad-CAM of what it was taken for. */
 async function draw(
   model: Network,
   images: readonly Decoded[],
-  shares: readonly Float32Array[],
+  shares: readonly Float64Array[],
   facts: ModelFile['facts'],
   least: number | null,
 ): Promise<void> {
@@ -181,7 +191,7 @@ async function draw(
 
 type Ranked = readonly (readonly [name: string, share: number])[];
 
-const rank = (classes: readonly string[], shares: Float32Array): Ranked =>
+const rank = (classes: readonly string[], shares: Float64Array): Ranked =>
   classes.map((name, label) => [name, shares[label]!] as const).sort((a, b) => b[1] - a[1]);
 
 function named({ image, output }: Decoded, ranked: Ranked): Prediction {

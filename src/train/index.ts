@@ -14,6 +14,7 @@ export { type GradCam, type GradCamOptions, gradCam, LEAST_MAPS } from './gradca
 export { type HeatMap, heatColour, mostlyAt, overlay, stretched } from './heat.ts';
 export { type Interpretation, interpret } from './interpretation.ts';
 export { Judge, type JudgeOptions } from './judge.ts';
+export { batchLoss } from './loss.ts';
 export * from './metrics.ts';
 export { buildModel, loadModel, type ModelFacts, type ModelFile, readModelFile, saveModel } from './modelfile.ts';
 export {
@@ -39,3 +40,4 @@ export {
   type TrainerHooks,
   type TrainerParts,
 } from './trainer.ts';
+export { augmentedTta, type Look, once, type Tta, tenCropTta } from './tta.ts';

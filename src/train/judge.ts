@@ -1,27 +1,44 @@
 import { repeated } from '../core/repeat.ts';
-import { step } from '../core/step.ts';
 import { noGrad } from '../core/tape.ts';
+import type { Tensor } from '../core/tensor.ts';
 import { Batches, type BatchOptions } from '../data/batches.ts';
 import type { ImageSet } from '../data/dataset.ts';
 import type { Module } from '../nn/index.ts';
 import * as ops from '../ops/index.ts';
 import { Tally, type Verdict } from './tally.ts';
+import { type Look, once, type Tta } from './tta.ts';
 
-export type JudgeOptions = Omit<BatchOptions, 'augmentation'>;
+export interface JudgeOptions extends Omit<BatchOptions, 'augmentation' | 'mixup'> {
+  /** Test-time augmentation. Default: none. */
+  tta?: Tta;
+}
 
-/** Runs a network forward over a set of images, in order, without augmentation. */
+type Pass = (indices: Uint32Array) => Promise<Tensor>;
+
+/** Runs a network forward over a set of images, in order, as they are or with test-time augmentation. */
 export class Judge {
   private readonly batches: Batches;
   private readonly tally: Tally;
+  private readonly tta: Tta;
+  private readonly looks: Look[];
+  private readonly labels: Uint8Array;
+  private readonly passes = new WeakMap<Module, Pass[]>();
   private readonly judges = new WeakMap<Module, (indices: Uint32Array) => Promise<void>>();
 
   constructor(set: ImageSet, options: JudgeOptions) {
     this.batches = new Batches(set, { ...options, batch: Math.min(options.batch, set.count) });
     this.tally = new Tally(this.batches.batch, this.batches.all);
+    this.tta = options.tta ?? once;
+    this.looks = this.tta.looks(set.side, options.size ?? set.side);
+    this.labels = set.labels;
   }
 
   /** Loss, prediction and probability of each image. */
   async verdicts(model: Module, onBatch: (done: number, of: number) => void = () => {}): Promise<Verdict[]> {
+    if (this.tta !== once) {
+      const all = await this.probabilities(model, onBatch);
+      return all.map((shares, i) => verdictOf(shares, this.labels[i]!));
+    }
     model.eval();
     const judge = this.judging(model);
     for (let batch = 0; batch < this.batches.all; batch++) {
@@ -51,17 +68,39 @@ export class Judge {
   }
 
   /** Class probabilities of each image. */
-  async probabilities(model: Module): Promise<Float32Array[]> {
+  async probabilities(model: Module, onBatch: (done: number, of: number) => void = () => {}): Promise<Float64Array[]> {
     model.eval();
-    const all: Float32Array[] = [];
+    const passes = this.passing(model);
+    const all: Float64Array[] = [];
     for (let batch = 0; batch < this.batches.all; batch++) {
       const indices = this.indices(batch);
-      const y = await step(() => noGrad(() => ops.softmax(model.forward(this.batches.take(indices).x))));
-      const values = await y.read();
-      const classes = y.shape[1]!;
-      for (let n = 0; n < indices.length; n++) all.push(values.slice(n * classes, (n + 1) * classes));
+      const rows: Float32Array[] = [];
+      let classes = 0;
+      for (const pass of passes) {
+        const logits = await pass(indices);
+        classes = logits.shape[1]!;
+        rows.push(await logits.read());
+      }
+      for (let n = 0; n < indices.length; n++) {
+        all.push(this.tta.combine(rows.map((values) => values.subarray(n * classes, (n + 1) * classes))));
+      }
+      onBatch(batch + 1, this.batches.all);
     }
     return all;
+  }
+
+  /** A step for each look, which gives the logits of a batch. */
+  private passing(model: Module): Pass[] {
+    const before = this.passes.get(model);
+    if (before) return before;
+    const passes = this.looks.map((look) =>
+      repeated(
+        (indices: Uint32Array) => this.batches.choose(indices),
+        () => noGrad(() => ops.cast(model.forward(this.batches.gather(look ?? undefined).x), 'f32')),
+      ),
+    );
+    this.passes.set(model, passes);
+    return passes;
   }
 
   /** Gives back what was reserved on the GPU. */
@@ -75,4 +114,12 @@ export class Judge {
     const count = Math.min(this.batches.batch, this.batches.count - first);
     return Uint32Array.from({ length: count }, (_, i) => first + i);
   }
+}
+
+/** What is tallied on the GPU, from probabilities; one that is 0 counts as the smallest that f32 has. */
+function verdictOf(shares: Float64Array, label: number): Verdict {
+  let prediction = 0;
+  for (const [c, share] of shares.entries()) if (share > shares[prediction]!) prediction = c;
+  const loss = -Math.log(Math.max(shares[label]!, 2 ** -149));
+  return { loss, prediction, probability: shares[prediction]!, label };
 }

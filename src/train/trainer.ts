@@ -205,8 +205,9 @@ export class Trainer {
         const batch = this.train.gather();
         const logits = ops.cast(this.model.forward(batch.x), 'f32');
         const loss = batchLoss(logits, batch, { labelSmoothing });
-        loss.backward(this.lossScale?.gradient(1 / accumulate) ?? Tensor.full([1], 1 / accumulate));
+        // Before the way back, which frees the logits that mixup's loss was made of.
         this.tally.write(logits, batch, labelSmoothing);
+        loss.backward(this.lossScale?.gradient(1 / accumulate) ?? Tensor.full([1], 1 / accumulate));
         if (last) this.optimizer.apply();
       },
     );
