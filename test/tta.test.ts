@@ -1,16 +1,27 @@
+import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { type Evaluation, evaluate, tables } from '../src/cli/evaluate.ts';
+import { withDefaults } from '../src/cli/option.ts';
+import { evaluateOptions, predictOptions } from '../src/cli/options.ts';
+import { predict } from '../src/cli/predict.ts';
 import { Random } from '../src/core/random.ts';
 import { step } from '../src/core/step.ts';
 import { setSeed, setStepCounter } from '../src/core/stepbuffer.ts';
 import { noGrad } from '../src/core/tape.ts';
-import { AUGMENTATIONS, tenCrops } from '../src/data/augment.ts';
+import { AUGMENTATIONS, type AugmentationName, tenCrops } from '../src/data/augment.ts';
 import { Batches } from '../src/data/batches.ts';
+import { emotions } from '../src/data/rows.ts';
 import { drawToyfaces } from '../src/data/toyfaces.ts';
+import { useGpu } from '../src/gpu/gpu.ts';
+import { createModel } from '../src/models/index.ts';
 import * as nn from '../src/nn/index.ts';
 import { Judge } from '../src/train/judge.ts';
+import { loadModel, type ModelFacts, saveModel } from '../src/train/modelfile.ts';
+import { addVerdicts, noSums } from '../src/train/tally.ts';
 import { augmentedTta, type Look, once, tenCropTta } from '../src/train/tta.ts';
-import { gpuTest } from './gpu.ts';
+import { grayPng, scratchFolder } from './files.ts';
+import { gpu, gpuTest, messageOf } from './gpu.ts';
 
 const { valid: set } = drawToyfaces(14);
 const SIZE = 40;
@@ -127,6 +138,84 @@ gpuTest('without it, verdicts and probabilities are of the same pass', async () 
     assert.ok(Math.abs(shares[i]![prediction]! - probability) < 1e-6);
   }
   judge.release();
+});
+
+// The commands -----------------------------------------------------------------------------------------------------------
+
+const scratch = scratchFolder();
+test.after(() => scratch.remove());
+const adapter = process.env.DAWNGRAD_ADAPTER || 'auto';
+
+/** A network of random weights whose file says that its training images were augmented so. */
+async function modelFile(augment: AugmentationName): Promise<string> {
+  const network = { classes: 7, channels: 1, size: SIZE, width: 1 / 16, head: 'fastai', pool: 1, seed: 1 } as const;
+  const path = join(scratch.path, `${augment}.safetensors`);
+  const facts: ModelFacts = {
+    arch: 'vgg11_bn',
+    options: network,
+    classes: emotions,
+    normalisation,
+    storedSide: 48,
+    augment,
+  };
+  await saveModel(path, createModel('vgg11_bn', network), facts, 0);
+  return path;
+}
+
+/** What a command prints. */
+async function printed(run: () => Promise<void>): Promise<string> {
+  const { log, error } = console;
+  const lines: string[] = [];
+  console.log = (line: string) => void lines.push(line);
+  console.error = () => {};
+  try {
+    await run();
+  } finally {
+    Object.assign(console, { log, error });
+  }
+  return lines.join('\n');
+}
+
+const evaluated = async (model: string, tta: string | null): Promise<Evaluation> => {
+  const given = { model, data: 'toyfaces', limit: 6, batch: 4, adapter, tta, json: true };
+  const text = await printed(() => evaluate(withDefaults(evaluateOptions, given)));
+  useGpu(gpu);
+  return JSON.parse(text);
+};
+
+gpuTest(
+  'evaluate shows a network what its training’s validation saw, and says which augmentation it used',
+  async () => {
+    const plain = await evaluated(await modelFile('none'), null);
+    const model = await modelFile('fastai');
+    const centred = await evaluated(await modelFile('fer'), null);
+    const cornered = await evaluated(model, null);
+    assert.is(new Set([plain.loss, centred.loss, cornered.loss]).size, 3);
+    assert.is(cornered.tta, null);
+    const { framing } = AUGMENTATIONS.fastai;
+    const judge = new Judge(drawToyfaces(6).valid, { batch: 4, size: SIZE, channels: 1, normalisation, framing });
+    const { loss, count } = addVerdicts(noSums(), await judge.verdicts(loadModel(model).model));
+    judge.release();
+    assert.ok(Math.abs(loss / count - cornered.loss) < 1e-5);
+
+    const drawn = await evaluated(model, '2');
+    assert.equal(drawn.tta, { kind: 'augmented', augment: 'fastai', passes: 2, beta: 0.25 });
+    assert.is.not(drawn.loss, cornered.loss);
+    assert.match(tables(drawn).join('\n'), /^Test-time augmentation: 2 passes augmented by fastai and one as it is$/m);
+  },
+);
+
+gpuTest('predict takes ten crops; what there is nothing to draw for is refused', async () => {
+  const model = await modelFile('none');
+  const message = await messageOf(() => evaluated(model, '4'));
+  assert.match(message, /^--tta 4: the model was trained without augmentation .* Use --tta ten-crop\.$/);
+  const images = [scratch.write('a.png', grayPng(1))];
+  const predicted = await printed(() =>
+    predict(withDefaults(predictOptions, { model, images, adapter, tta: 'ten-crop', json: true })),
+  );
+  assert.is(JSON.parse(predicted).length, 1);
+  for (const wrong of ['0', '-1', '1.5', '101', 'five-crop']) assert.not.ok(evaluateOptions.tta.kind.has(wrong), wrong);
+  assert.ok(evaluateOptions.tta.kind.has('100'));
 });
 
 test.run();

@@ -1,7 +1,7 @@
 import { type Command, command } from './command.ts';
 import * as manuals from './manuals.ts';
 import { withDefaults } from './option.ts';
-import { colorizeOptions, evaluateOptions, predictOptions } from './options.ts';
+import { colorizeOptions, contactSheetOptions, evaluateOptions, predictOptions } from './options.ts';
 
 /** Every command of the program, in the order in which `--help` lists them. */
 export const commands: readonly Command[] = [
@@ -12,6 +12,9 @@ export const commands: readonly Command[] = [
   ),
   command(manuals.predict, async (given) =>
     (await import('./predict.ts')).predict(withDefaults(predictOptions, given)),
+  ),
+  command(manuals.contactSheet, async (given) =>
+    (await import('./contactsheet.ts')).contactSheet(withDefaults(contactSheetOptions, given)),
   ),
   command(manuals.colorize, async (given) =>
     (await import('./colorize.ts')).colorize(withDefaults(colorizeOptions, given)),

@@ -2,6 +2,7 @@ import type { Manual } from './command.ts';
 import { checkColorize, checkGiven, checkPredict, presets } from './defaults.ts';
 import {
   colorizeOptions,
+  contactSheetOptions,
   evaluateOptions,
   infoOptions,
   lrFindOptions,
@@ -47,6 +48,17 @@ export const predict: Manual<typeof predictOptions> = {
   options: predictOptions,
   examples: ['--model model.safetensors face.png more-faces/', '--model model.safetensors faces/ --cam looks/'],
   check: checkPredict,
+};
+
+/** `contact-sheet`. */
+export const contactSheet: Manual<typeof contactSheetOptions> = {
+  name: 'contact-sheet',
+  summary: 'shows what augmentation makes of training images, as a picture',
+  options: contactSheetOptions,
+  examples: [
+    '--augment fastai --size 160 --out sheet.png',
+    '--data fer2013.csv --augment fer --mixup 0.4 --out fer.png',
+  ],
 };
 
 /** `colorize`. */

@@ -223,6 +223,17 @@ export const predictOptions = {
 };
 export interface PredictOptions extends Values<typeof predictOptions> {}
 
+/** The options of `contact-sheet`. */
+export const contactSheetOptions = {
+  ...{ data, store, size, channels, augment, mixup },
+  seed: { ...seed, help: 'decides which images, and what is drawn' },
+  images: option('Sheet', whole('N', { from: 1, to: 64 }), 8, 'training images, a row each'),
+  variants: option('Sheet', whole('N', { from: 1, to: 32 }), 7, 'how often each is drawn'),
+  out: required('Sheet', text('FILE.png'), 'where the sheet is written'),
+  adapter,
+};
+export interface ContactSheetOptions extends Values<typeof contactSheetOptions> {}
+
 /** The options of `colorize`. */
 export const colorizeOptions = {
   paths: {

@@ -13,6 +13,7 @@ export {
 export { type GradCam, type GradCamOptions, gradCam, LEAST_MAPS } from './gradcam.ts';
 export { type HeatMap, heatColour, mostlyAt, overlay, stretched } from './heat.ts';
 export { type Interpretation, interpret } from './interpretation.ts';
+export { type ContactOptions, type ContactRow, contactRows, contactSheetPng } from './contactsheet.ts';
 export { Judge, type JudgeOptions } from './judge.ts';
 export { batchLoss } from './loss.ts';
 export * from './metrics.ts';

@@ -1,0 +1,47 @@
+import { existsSync, statSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { ConfigError } from '../core/errors.ts';
+import { writeFileAtomic } from '../data/atomic.ts';
+import { AUGMENTATIONS, inputSide } from '../data/augment.ts';
+import { loadDataset } from '../data/dataset.ts';
+import { openGpu } from '../gpu/node.ts';
+import { contactRows, contactSheetPng } from '../train/contactsheet.ts';
+import type { ContactSheetOptions } from './options.ts';
+
+/** `dawngrad contact-sheet`: what training images look like after augmentation, as a picture. */
+export async function contactSheet(options: ContactSheetOptions): Promise<void> {
+  const { data: source, store, size: given, channels, augment, mixup, seed, images, variants, out } = options;
+  checkFile(out);
+  const data = await loadDataset({ data: source, seed, store, channels });
+  const set = data.train;
+  const augmentation = AUGMENTATIONS[augment];
+  const size = given ?? inputSide(augmentation, set.side);
+  const gpu = await openGpu({ adapter: options.adapter });
+  try {
+    console.error(gpu.adapter.why);
+    const shown = Math.min(images, set.count);
+    const limit = Math.min(gpu.limits.maxStorageBufferBindingSize, gpu.limits.maxBufferSize);
+    const perImage = 4 * size * size * set.channels;
+    if (shown * perImage > limit)
+      throw new ConfigError(
+        `--images ${images}: at --size ${size} ${gpu.adapter.name} holds ${Math.floor(limit / perImage)} at once. Take fewer.`,
+      );
+    const rows = await contactRows(set, { augmentation, mixup, size, images: shown, variants, seed });
+    const resize = size === set.side ? `${size} px` : `${set.side} to ${size} px`;
+    const title = `--augment ${augment}${mixup > 0 ? ` --mixup ${mixup}` : ''}, ${resize}`;
+    const note = `${data.name}, seed ${seed}`;
+    writeFileAtomic(out, contactSheetPng(rows, { title, note, classes: data.classes }));
+    console.error(`${shown} images, each drawn ${variants} times: ${out}`);
+  } finally {
+    gpu.close();
+  }
+}
+
+/** Refuses, before anything is read, a file that cannot be written. */
+function checkFile(out: string): void {
+  if (!/\.png$/i.test(out)) throw new ConfigError(`--out ${out}: the sheet is a PNG. Give a name that ends in .png.`);
+  if (existsSync(out)) throw new ConfigError(`--out ${out}: there is such a file already. Name a new one.`);
+  const folder = dirname(out);
+  if (!statSync(folder, { throwIfNoEntry: false })?.isDirectory())
+    throw new ConfigError(`--out ${out}: there is no folder ${folder}. Make it, or choose another.`);
+}
