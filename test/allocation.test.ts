@@ -114,7 +114,13 @@ gpuTest('from step 3 on a step creates nothing and submits once, across validati
 /** The same with steps that are recorded; `calls` counts the bodies. */
 function repeatedTraining() {
   const { train: set } = drawToyfaces(64);
-  const batches = new Batches(set, { batch: BATCH, size: SIDE, channels: 3, augmentation: AUGMENTATIONS.fer });
+  const batches = new Batches(set, {
+    batch: BATCH,
+    size: SIDE,
+    channels: 3,
+    augmentation: AUGMENTATIONS.fer,
+    mixup: 0.4,
+  });
   const net = network();
   const optimizer = new optim.AdamW(net.parameters().values());
   const schedule = optim.oneCycle(1e-3);

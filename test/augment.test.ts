@@ -20,7 +20,7 @@ import {
 } from '../src/data/augment.ts';
 import { Batches } from '../src/data/batches.ts';
 import type { ImageSet } from '../src/data/dataset.ts';
-import { gpuTest } from './gpu.ts';
+import { gpuTest, onDevice } from './gpu.ts';
 import { type FastaiDraw, type FerDraw, fastaiView, ferView, type ShiftDraw, shiftView } from './reference/views.ts';
 
 interface Fixture {
@@ -404,6 +404,23 @@ gpuTest('a batch that is not full is empty there, whatever is drawn', async () =
     batches.release();
   }
 });
+
+gpuTest('every specialisation compiles', () =>
+  onDevice({ adapter: 'null', flags: 'checked' }, async ({ pipelines, adapter }) => {
+    const dtypes = adapter.features.has('shader-f16') ? (['f32', 'f16'] as const) : (['f32'] as const);
+    for (const augmentation of Object.values(AUGMENTATIONS)) {
+      for (const [i, dtype] of [...dtypes, ...dtypes].entries()) {
+        for (const set of [setOf(torch.gray, 1), setOf(torch.rgb, 3)]) {
+          const mixup = i < dtypes.length ? 0 : 0.4;
+          const batches = new Batches(set, { batch: 1, size: 20, channels: 3, augmentation, mixup, dtype });
+          await step(() => batches.take([0]));
+          batches.release();
+        }
+      }
+    }
+    assert.ok(pipelines.size > 10 * dtypes.length, `${pipelines.size} pipelines`);
+  }),
+);
 
 const framings: Readonly<Record<AugmentationName, Framing>> = {
   ...{ none: 'whole', flip: 'whole', crop: 'whole', fer: 'centre', fastai: 'corners' },

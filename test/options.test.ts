@@ -16,6 +16,7 @@ const commands: readonly Command[] = [
   command(manuals.lrFind, async () => {}),
   command(manuals.evaluate, async () => {}),
   command(manuals.predict, async () => {}),
+  command(manuals.contactSheet, async () => {}),
   command(manuals.info, async () => {}),
 ];
 const hardware = { software: false, data: 'faces.csv' };

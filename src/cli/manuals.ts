@@ -55,10 +55,7 @@ export const contactSheet: Manual<typeof contactSheetOptions> = {
   name: 'contact-sheet',
   summary: 'shows what augmentation makes of training images, as a picture',
   options: contactSheetOptions,
-  examples: [
-    '--augment fastai --size 160 --out sheet.png',
-    '--data fer2013.csv --augment fer --mixup 0.4 --out fer.png',
-  ],
+  examples: ['--augment fastai --size 160 --out sheet.png', '--augment fer --mixup 0.4 --out fer.png'],
 };
 
 /** `colorize`. */
