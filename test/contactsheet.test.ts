@@ -83,7 +83,8 @@ gpuTest('what cannot be written is refused before anything is read', async () =>
   const refusals: [given: object, pattern: RegExp][] = [
     [{ out: 'sheet.jpg' }, /^--out sheet\.jpg: the sheet is a PNG\. Give a name/],
     [{ out: scratch.write('there.png', 'x') }, /there\.png: there is such a file already\. Name a new one\.$/],
-    [{ out: join(scratch.path, 'no', 'a.png') }, /a\.png: there is no folder .*no\. Make it/],
+    [{ out: join(scratch.path, 'no', 'a.png') }, /a\.png: cannot be written \(ENOENT/],
+    [{ out: join(scratch.write('file', 'x'), 'a.png') }, /a\.png: cannot be written \(ENOTDIR/],
     [{ out: join(scratch.path, 'b.png'), data: join(scratch.path, 'gone.csv') }, /gone\.csv: no such file/],
   ];
   for (const [given, pattern] of refusals) assert.match(await messageOf(() => sheet(given)), pattern);

@@ -10,7 +10,7 @@ import type { ImageSet } from '../src/data/dataset.ts';
 import { drawMixup } from '../src/data/mixup.ts';
 import { batchLoss } from '../src/train/loss.ts';
 import { Tally } from '../src/train/tally.ts';
-import { gpuTest } from './gpu.ts';
+import { gpuTest, messageOf } from './gpu.ts';
 import { crossEntropy } from './reference/softmax.ts';
 import { values } from './reference/values.ts';
 
@@ -80,6 +80,10 @@ gpuTest('an image keeps its share of itself, and the rest is its partner', async
   assert.ok(mixed.share!.some((share) => share < 0.999));
   assert.equal(await batchOf(0.4), mixed, 'the same seed and step');
   assert.not.equal((await batchOf(0.4, 3)).share, mixed.share, 'another seed');
+});
+
+gpuTest('α below 0 is refused', async () => {
+  assert.match(await messageOf(() => batchOf(-0.5)), /^mixup -0\.5: .* must be above 0\.$/);
 });
 
 gpuTest('partners are augmented as they are for themselves', async () => {

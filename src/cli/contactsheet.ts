@@ -1,4 +1,4 @@
-import { existsSync, statSync } from 'node:fs';
+import { accessSync, constants, existsSync, readdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { ConfigError } from '../core/errors.ts';
 import { writeFileAtomic } from '../data/atomic.ts';
@@ -42,6 +42,10 @@ function checkFile(out: string): void {
   if (!/\.png$/i.test(out)) throw new ConfigError(`--out ${out}: the sheet is a PNG. Give a name that ends in .png.`);
   if (existsSync(out)) throw new ConfigError(`--out ${out}: there is such a file already. Name a new one.`);
   const folder = dirname(out);
-  if (!statSync(folder, { throwIfNoEntry: false })?.isDirectory())
-    throw new ConfigError(`--out ${out}: there is no folder ${folder}. Make it, or choose another.`);
+  try {
+    readdirSync(folder);
+    accessSync(folder, constants.W_OK | constants.X_OK);
+  } catch (error) {
+    throw new ConfigError(`--out ${out}: cannot be written (${(error as Error).message}). Choose another folder.`);
+  }
 }

@@ -1,3 +1,4 @@
+import { ConfigError } from '../core/errors.ts';
 import { kernel } from '../core/kernel.ts';
 import { pcg4d } from '../core/random.ts';
 import { reserveStepWords, type StepSlot, stepCounter, stepSeed, stepStorage } from '../core/stepbuffer.ts';
@@ -18,7 +19,7 @@ export interface Mixed {
 
 /**
  * Mixup: image n becomes λ·x_n + (1 − λ)·x_p, p a random permutation of the batch, λ ~ Beta(α, α) for each image, the larger of λ and
- * 1 − λ taken. All of it depends on (seed, step) alone. Zhang et al. 2018; fast.ai's `MixUp`.
+ * 1 − λ taken. All of it depends on (seed, step) alone. Throws ConfigError where α is not above 0. Zhang et al. 2018; fast.ai's `MixUp`.
  */
 export class Mixup {
   private readonly alpha: number;
@@ -26,6 +27,7 @@ export class Mixup {
   private readonly slot: StepSlot;
 
   constructor(alpha: number, batch: number) {
+    if (!(alpha > 0)) throw new ConfigError(`mixup ${alpha}: α of the Beta distribution must be above 0.`);
     this.alpha = alpha;
     this.batch = batch;
     this.slot = reserveStepWords(2 * batch);
