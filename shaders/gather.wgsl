@@ -9,6 +9,8 @@ const CHANNELS: u32 = 3u;
 const SOURCE_CHANNELS: u32 = 1u;
 // Each image has a view of its own.
 const DRAWN: bool = false;
+// Columns come from columns and rows from rows.
+const UPRIGHT: bool = true;
 // A view's last row is not (0, 0, 1).
 const PROJECTIVE: bool = false;
 // Views change the light.
@@ -97,7 +99,8 @@ fn relit(v: f32, brightness: f32, contrast: f32) -> f32 {
 // What is seen of an image at an output pixel, before it is normalised; gray stands in all three.
 fn seen(view: View, image: u32, row: u32, column: u32) -> vec3f {
   let pixel = vec3f(f32(column), f32(row), 1.0);
-  var place = vec2f(dot(view.x, pixel), dot(view.y, pixel));
+  var place = vec2f(view.x.x, view.y.y) * pixel.xy + vec2f(view.x.z, view.y.z);
+  if (!UPRIGHT) { place += vec2f(view.x.y, view.y.x) * pixel.yx; }
   if (PROJECTIVE) { place /= dot(view.w, pixel); }
   if (CUT) {
     let beyond = any(place < view.bounds.xy) || any(place > view.bounds.zw);

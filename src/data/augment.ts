@@ -182,6 +182,7 @@ export function abilities(augmentation: Augmentation, side: number, size: number
   const { draw, framing } = augmentation;
   return {
     DRAWN: draw !== 'none',
+    UPRIGHT: draw === 'none' || draw === 'shift',
     PROJECTIVE: draw === 'fastai',
     LIGHT: draw === 'fastai',
     CUT: draw === 'fer',
