@@ -1,7 +1,7 @@
 import { mkdirSync } from 'node:fs';
 import { DataError } from '../core/errors.ts';
-import { writeFileAtomic } from '../data/atomic.ts';
 import { setSeed } from '../core/stepbuffer.ts';
+import { writeFileAtomic } from '../data/atomic.ts';
 import { AUGMENTATIONS } from '../data/augment.ts';
 import { loadDataset } from '../data/dataset.ts';
 import { openGpu } from '../gpu/node.ts';
@@ -14,8 +14,8 @@ import { runFolder } from '../train/runfolder.ts';
 import { addVerdicts, noSums } from '../train/tally.ts';
 import type { EvaluateOptions } from './options.ts';
 import { checkOutputs } from './outputs.ts';
-import { dawngradVersion } from './version.ts';
 import { type TtaFacts, ttaInWords, ttaOf } from './tta.ts';
+import { dawngradVersion } from './version.ts';
 
 /** What `evaluate --json` prints. Accuracy, precision, recall and F1 are fractions. */
 export interface Evaluation {

@@ -1,4 +1,5 @@
 import { writeFileAtomic } from '../data/atomic.ts';
+import { AUGMENTATIONS } from '../data/augment.ts';
 import type { Dataset } from '../data/dataset.ts';
 import { type ModelOptions, pythonFor } from '../models/index.ts';
 import { interpret, writeInterpretation } from './interpretation.ts';
@@ -33,7 +34,8 @@ export async function writeArtifacts(parts: ArtifactParts): Promise<void> {
   const { folder, record, result, options, rows, verdicts, data, batch } = parts;
   const { model, facts } = loadModel(folder.model);
   const { size, channels } = facts.options;
-  const input = { batch, size, channels, normalisation: facts.normalisation };
+  const { framing } = AUGMENTATIONS[facts.augment];
+  const input = { batch, size, channels, normalisation: facts.normalisation, framing };
   const interpretation = await interpret(model, verdicts, data, 'valid', input);
   writeFileAtomic(folder.curves, await curvesSvg(rows));
   await writeInterpretation(folder, interpretation, data.classes);

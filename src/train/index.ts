@@ -1,6 +1,7 @@
 export { type HeatMapOptions, heatMapsOf, type Wanted } from './cams.ts';
 export { type CheckpointFacts, loadCheckpoint, saveCheckpoint } from './checkpoint.ts';
 export type { TrainConfig } from './config.ts';
+export { type ContactOptions, type ContactRow, contactRows, contactSheetPng } from './contactsheet.ts';
 export {
   type FineTuneOptions,
   fineTunePhases,
@@ -13,7 +14,6 @@ export {
 export { type GradCam, type GradCamOptions, gradCam, LEAST_MAPS } from './gradcam.ts';
 export { type HeatMap, heatColour, mostlyAt, overlay, stretched } from './heat.ts';
 export { type Interpretation, interpret } from './interpretation.ts';
-export { type ContactOptions, type ContactRow, contactRows, contactSheetPng } from './contactsheet.ts';
 export { Judge, type JudgeOptions } from './judge.ts';
 export { batchLoss } from './loss.ts';
 export * from './metrics.ts';
