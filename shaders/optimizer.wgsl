@@ -12,8 +12,10 @@ alias Half = vec4f;
 
 const NESTEROV: bool = false;
 const DECOUPLED: bool = false;
+// Gradients are multiplied by the factor at step[clip_at], clip.wgsl.
+const CLIPPED: bool = false;
 
-struct Params { n: u32, at: u32, first_block: u32 }
+struct Params { n: u32, at: u32, first_block: u32, clip_at: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> step: array<u32>;
 @group(0) @binding(2) var<storage, read> group_of: array<u32>;
@@ -27,6 +29,11 @@ struct Params { n: u32, at: u32, first_block: u32 }
 @group(0) @binding(8) var<storage, read> scale: array<u32>;
 
 fn hyper(of_group: u32, i: u32) -> f32 { return bitcast<f32>(step[params.at + 8u * of_group + i]); }
+
+fn clipped(gradient: vec4f) -> vec4f {
+  if (CLIPPED) { return gradient * bitcast<f32>(step[params.clip_at]); }
+  return gradient;
+}
 
 // Updates four values of a group with their gradient; the kernels that train in f16 store the result once more.
 fn sgd_at(i: u32, own: u32, gradient: vec4f) -> vec4f {
@@ -79,7 +86,7 @@ fn sgd(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local:
     let own = owner(base, local.x, blocks.y);
     if (own == FROZEN) { continue; }
     let i = base * BLOCK + local.x;
-    sgd_at(i, own, gradient[i]);
+    sgd_at(i, own, clipped(gradient[i]));
   }
 }
 
@@ -91,7 +98,7 @@ fn sgd_scaled(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id)
     let own = owner(base, local.x, blocks.y);
     if (own == FROZEN) { continue; }
     let i = base * BLOCK + local.x;
-    half[i] = Half(sgd_at(i, own, unscaled(i)));
+    half[i] = Half(sgd_at(i, own, clipped(unscaled(i))));
   }
 }
 
@@ -102,7 +109,7 @@ fn adam(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
     let own = owner(base, local.x, blocks.y);
     if (own == FROZEN) { continue; }
     let i = base * BLOCK + local.x;
-    adam_at(i, own, gradient[i], hyper(own, 4u), hyper(own, 5u));
+    adam_at(i, own, clipped(gradient[i]), hyper(own, 4u), hyper(own, 5u));
   }
 }
 
@@ -118,6 +125,6 @@ fn adam_scaled(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id
     let i = base * BLOCK + local.x;
     let correction1 = one_minus_power(hyper(own, 4u), t);
     let correction2 = one_minus_power(hyper(own, 5u), t);
-    half[i] = Half(adam_at(i, own, unscaled(i), correction1, correction2));
+    half[i] = Half(adam_at(i, own, clipped(unscaled(i)), correction1, correction2));
   }
 }

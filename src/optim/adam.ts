@@ -46,8 +46,8 @@ export class Adam extends Optimizer {
     const { parameters, gradients, state, scaled, firstBlock, count, threads } = range;
     const [m, v] = state as [UpdateRange['parameters'], UpdateRange['parameters']];
     const operands = { step: stepStorage(), group_of: this.groupTable, gradient: gradients, p: parameters, m, v };
-    const consts = { DECOUPLED: this.decoupled, ...range.consts };
-    const params = { n: count, at: this.hyper.at, first_block: firstBlock };
+    const consts = { DECOUPLED: this.decoupled, CLIPPED: this.clip !== null, ...range.consts };
+    const params = { n: count, at: this.hyper.at, first_block: firstBlock, clip_at: this.clip?.at ?? 0 };
     if (scaled) updateScaled({ ...consts, Half: 'vec4h' }, { ...operands, ...scaled }, params, threads);
     else update(consts, operands, params, threads);
   }

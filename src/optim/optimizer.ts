@@ -7,6 +7,8 @@ import { assume, beforehand, effect, overwrites } from '../core/trace.ts';
 import { setTwin } from '../core/twin.ts';
 import { threadsOf } from '../core/walk.ts';
 import type { BufferRange } from '../gpu/stream.ts';
+import { WeightAverage } from './average.ts';
+import { GradientClip } from './clip.ts';
 import type { LossScale } from './lossscale.ts';
 
 /** What may change from step to step. */
@@ -41,6 +43,8 @@ export interface UpdateRange {
   state: readonly BufferRange[];
   /** With a loss scale: the f16 copies of the parameters, and the state of the scale. */
   scaled: { half: BufferRange; scale: Tensor } | null;
+  /** With a moving average of the parameters: its place. */
+  average: BufferRange | null;
   firstBlock: number;
   /** Values in fours. */
   count: number;
@@ -54,6 +58,10 @@ export interface OptimizerOptions {
   weightDecay?: number;
   /** Trains in f16: keeps f16 copies of the parameters, divides gradients by the scale and leaves out updates that overflowed. */
   lossScale?: LossScale;
+  /** The largest norm of all gradients together: longer ones are shortened to it. */
+  clip?: number;
+  /** Decay of a moving average of the weights, which `average` then is. */
+  ema?: number;
 }
 
 /**
@@ -65,12 +73,21 @@ export abstract class Optimizer {
   /** Updates so far, with those that a loss scale left out. */
   steps = 0;
   readonly lossScale: LossScale | null;
+  /** With `ema`. */
+  readonly average: WeightAverage | null;
+  protected readonly clip: GradientClip | null;
   protected readonly hyper: StepSlot;
   protected readonly groupTable: Tensor;
   private readonly parameters: Tensor[];
   private readonly slots: GradientSlot[] = [];
   private readonly gradients: Tensor[] = [];
-  private readonly arenas: { parameters: Arena; gradients: Arena; state: Arena[]; half: Arena | null };
+  private readonly arenas: {
+    parameters: Arena;
+    gradients: Arena;
+    state: Arena[];
+    half: Arena | null;
+    average: Arena | null;
+  };
   private readonly firstBlocks: number[] = [];
   /** Which parameters the group table lets be updated. */
   private moving = '';
@@ -78,7 +95,7 @@ export abstract class Optimizer {
   /** @param stateCount arenas of state: 1 for momentum, 2 for Adam's moments */
   protected constructor(
     params: Iterable<Tensor> | readonly ParamGroup[],
-    { weightDecay = 0, lossScale }: OptimizerOptions,
+    { weightDecay = 0, lossScale, clip, ema }: OptimizerOptions,
     stateCount: number,
   ) {
     const list = [...params];
@@ -97,7 +114,9 @@ export abstract class Optimizer {
     const layout = arenaLayout(gpu, sizes, lossScale ? 2 * BLOCK_BYTES : BLOCK_BYTES);
     const arena = () => new Arena(gpu, layout);
     const half = lossScale ? new Arena(gpu, halvedLayout(layout)) : null;
-    this.arenas = { parameters: arena(), gradients: arena(), state: Array.from({ length: stateCount }, arena), half };
+    const average = ema === undefined ? null : arena();
+    const state = Array.from({ length: stateCount }, arena);
+    this.arenas = { parameters: arena(), gradients: arena(), state, half, average };
     for (const [i, parameter] of this.parameters.entries()) {
       parameter.moveTo(this.arenas.parameters.storage(i));
       setTwin(parameter, half && new Tensor(half.storage(i), parameter.shape, 'f16'));
@@ -112,6 +131,9 @@ export abstract class Optimizer {
     }
     this.groupTable = Tensor.from(new Uint32Array(blocks));
     this.hyper = reserveStepWords(WORDS_PER_GROUP * this.groups.length);
+    this.clip = clip === undefined ? null : new GradientClip(clip);
+    const averages = average && this.tensorsOf(average);
+    this.average = averages && new WeightAverage(ema!, this.parameters, averages, () => this.ranges());
   }
 
   /**
@@ -138,7 +160,9 @@ export abstract class Optimizer {
     this.refreshGroups();
     const ranges = [...this.ranges()];
     for (const range of ranges) this.lossScale?.inspect(range, this.groupTable);
+    this.clip?.measure(ranges, this.groupTable);
     for (const range of ranges) this.update(range);
+    this.average?.follow(ranges);
     this.lossScale?.settle();
     this.zeroGrad();
   }
@@ -166,7 +190,11 @@ export abstract class Optimizer {
 
   /** State tensors by parameter, in the order of the parameters: what a checkpoint saves beside `steps`. */
   state(): Tensor[][] {
-    return this.arenas.state.map((arena) => this.parameters.map((p, i) => new Tensor(arena.storage(i), p.shape)));
+    return this.arenas.state.map((arena) => this.tensorsOf(arena));
+  }
+
+  private tensorsOf(arena: Arena): Tensor[] {
+    return this.parameters.map((p, i) => new Tensor(arena.storage(i), p.shape));
   }
 
   /** Values after lr, momentum and weight decay in the step buffer. */
@@ -180,7 +208,7 @@ export abstract class Optimizer {
   private *ranges(): Generator<UpdateRange> {
     const { gpu } = this.parameters[0]!.storage;
     const share = SHARES[gpu.adapter.software ? 'software' : 'hardware'];
-    const { half } = this.arenas;
+    const { half, average } = this.arenas;
     const scale = this.lossScale?.words;
     const most = Math.floor(gpu.limits.maxStorageBufferBindingSize / (2 * BLOCK_BYTES)) * 2 * BLOCK_BYTES;
     for (const [c, { sizeBytes: all }] of this.arenas.parameters.chunks.entries()) {
@@ -192,6 +220,7 @@ export abstract class Optimizer {
           gradients: range(this.arenas.gradients),
           state: this.arenas.state.map(range),
           scaled: half && scale ? { half: halfOf(range(half)), scale } : null,
+          average: average && range(average),
           firstBlock: this.firstBlocks[c]! + offsetBytes / BLOCK_BYTES,
           count: sizeBytes / 16,
           consts: share,

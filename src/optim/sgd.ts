@@ -34,8 +34,8 @@ export class SGD extends Optimizer {
       p: parameters,
       m: state[0]!,
     };
-    const consts = { NESTEROV: this.nesterov, ...range.consts };
-    const params = { n: count, at: this.hyper.at, first_block: firstBlock };
+    const consts = { NESTEROV: this.nesterov, CLIPPED: this.clip !== null, ...range.consts };
+    const params = { n: count, at: this.hyper.at, first_block: firstBlock, clip_at: this.clip?.at ?? 0 };
     if (scaled) updateScaled({ ...consts, Half: 'vec4h' }, { ...operands, ...scaled }, params, threads);
     else update(consts, operands, params, threads);
   }
