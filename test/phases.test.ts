@@ -30,7 +30,16 @@ const config: TrainConfig = {
     schedule: 'one-cycle',
     warmup: 0,
   },
-  ...{ labelSmoothing: 0, mixup: 0, augment: 'crop', seed: 4, precision: 'f32' },
+  ...{
+    labelSmoothing: 0,
+    mixup: 0,
+    classWeights: 'none',
+    clip: null,
+    ema: 0,
+    augment: 'crop',
+    seed: 4,
+    precision: 'f32',
+  },
 };
 /** Of 64 images. */
 const STEPS = 4;

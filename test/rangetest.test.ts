@@ -44,6 +44,7 @@ async function train({ model, optimizer, batches }: ReturnType<typeof scene>, st
 async function everything({ model, optimizer }: ReturnType<typeof scene>): Promise<Uint32Array[]> {
   const tensors = [...[...model.state().values()].map(({ tensor }) => tensor), ...optimizer.state().flat()];
   if (optimizer.lossScale) tensors.push(optimizer.lossScale.words);
+  if (optimizer.average) tensors.push(...optimizer.average.tensors, optimizer.average.updates);
   for (const parameter of model.parameters().values()) tensors.push(twinOf(parameter) ?? parameter);
   const values: Uint32Array[] = [];
   for (const tensor of tensors) values.push(await tensor.readInts());
@@ -52,7 +53,7 @@ async function everything({ model, optimizer }: ReturnType<typeof scene>): Promi
 
 const makers: [string, (model: Module) => Optimizer][] = [
   ['SGD', (model) => new SGD(model.parameters().values(), { weightDecay: 1e-3 })],
-  ['AdamW', (model) => new AdamW(model.parameters().values())],
+  ['AdamW with a moving average', (model) => new AdamW(model.parameters().values(), { ema: 0.9, clip: 1 })],
 ];
 const inHalf = (model: Module) => new SGD(model.parameters().values(), { lossScale: new LossScale() });
 const kinds = [...makers.map(([name, make]) => [name, make, 'f32'] as const), ['SGD in f16', inHalf, 'f16'] as const];

@@ -24,6 +24,9 @@ const config: TrainConfig = {
     warmup: 0,
     labelSmoothing: 0.1,
     mixup: 0,
+    classWeights: 'none',
+    clip: null,
+    ema: 0,
     augment: 'none',
     seed: 4,
     precision: 'f32',
@@ -135,9 +138,13 @@ async function epochs({ stream }: Gpu, change: Partial<TrainConfig>, eager: bool
   return { losses, values: await values([...state, ...trainer.optimizer.state().flat()]), calls: model.calls };
 }
 
-const mixing = { mixup: 0.4, augment: 'fastai' } as const;
-
-for (const change of [{}, { accumulate: 3, optimizer: 'adamw' as const }, mixing]) {
+const recipes: Partial<TrainConfig>[] = [
+  {},
+  { accumulate: 3, optimizer: 'adamw' },
+  { mixup: 0.4, augment: 'fastai' },
+  { accumulate: 2, classWeights: 'balanced', clip: 0.5, ema: 0.9 },
+];
+for (const change of recipes) {
   gpuTest(`recorded steps have the bits of eager ones: ${JSON.stringify(change)}`, async () => {
     // On devices of their own: memory that is collected after other tests would be taken into a recording.
     const eager = await onDevice({ flags: 'checked' }, (own) => epochs(own, change, true));

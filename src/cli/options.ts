@@ -11,6 +11,7 @@ export const decayNames = ['all', 'weights'] as const;
 export const scheduleNames = ['one-cycle', 'cosine', 'step', 'plateau', 'constant'] as const;
 /** `crop` mirrors and shifts; `fer` is Khaireddin and Chen's, `fastai` is aug_transforms. */
 export const augmentNames = ['none', 'flip', 'crop', 'fer', 'fastai'] as const;
+export const classWeightNames = ['none', 'balanced'] as const;
 export const precisionNames = ['f32', 'f16'] as const;
 export const splitNames = ['train', 'valid', 'test'] as const;
 
@@ -120,6 +121,28 @@ export const trainOptions = {
     'share of the target spread over all classes',
   ),
   mixup: option('Training', number('ALPHA', { from: 0 }), 0, 'mixes images by shares from Beta(ALPHA, ALPHA)'),
+  classWeights: option(
+    'Training',
+    choice('NAME', classWeightNames),
+    'none',
+    'weights of the classes in the training loss; balanced makes up for rare ones',
+  ),
+  clip: option('Training', number('F', { above: 0 }), null, 'shortens gradients to this norm, all of them together', {
+    otherwise: 'any norm',
+  }),
+  ema: option(
+    'Training',
+    number('DECAY', { from: 0, below: 1 }),
+    0,
+    'validates and keeps a moving average of the weights; 0 for none',
+  ),
+  patience: option(
+    'Training',
+    whole('EPOCHS', { from: 1 }),
+    null,
+    'stops after so many epochs without better validation accuracy',
+    { otherwise: 'never' },
+  ),
   seed: option(
     'Training',
     whole('N', { from: 0, to: 2 ** 32 - 1 }),
@@ -161,7 +184,7 @@ export const trainOptions = {
 export interface TrainOptions extends Values<typeof trainOptions> {}
 
 const { data, valid, limit, store, size, channels, augment, arch, width, head, pool, dropout } = trainOptions;
-const { pretrained, batch, optimizer, momentum, weightDecay, decay, labelSmoothing } = trainOptions;
+const { pretrained, batch, optimizer, momentum, weightDecay, decay, labelSmoothing, clip } = trainOptions;
 const { mixup, seed, adapter, precision } = trainOptions;
 
 /** The options of `lr-find`: what `train` would run, and the range to sweep. */
@@ -172,7 +195,7 @@ export const lrFindOptions = {
     ...trainOptions.freezeEpochs,
     help: '0 sweeps with all layers; else with a frozen body, as in the first epochs of train',
   },
-  ...{ batch, optimizer, momentum, weightDecay, decay, labelSmoothing, mixup, seed, adapter, precision },
+  ...{ batch, optimizer, momentum, weightDecay, decay, labelSmoothing, mixup, clip, seed, adapter, precision },
   startLr: option('Sweep', number('F', { above: 0 }), 1e-7, 'first learning rate'),
   endLr: option('Sweep', number('F', { above: 0 }), 10, 'last learning rate'),
   steps: option('Sweep', whole('N', { from: 20, to: 100_000 }), 100, 'learning rates tried, evenly spaced in log'),

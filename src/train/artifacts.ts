@@ -26,6 +26,15 @@ export interface ArtifactParts {
   batch: number;
 }
 
+/** What the report says first of a run that did not go through all its epochs. */
+function noteOn({ status, stoppedEarly, epochs, bestEpoch }: RunResult): { note?: string } {
+  if (stoppedEarly) {
+    const without = epochs - (bestEpoch ?? 0);
+    return { note: `The run stopped early: ${without} epochs in a row were no better than epoch ${bestEpoch}.` };
+  }
+  return status === 'finished' ? {} : { note: `The run ${status} before its last epoch.` };
+}
+
 /**
  * Writes what a person looks at: curves, confusion matrix, top losses, where the network looks, and the report that holds all of it.
  * The network is that of the folder's model file.
@@ -60,7 +69,7 @@ export async function writeArtifacts(parts: ArtifactParts): Promise<void> {
         seconds: result.seconds,
         imagesPerSecond: result.imagesPerSecond,
         peakGpuBytes: result.peakGpuBytes,
-        ...(result.status === 'finished' ? {} : { note: `The run ${result.status} before its last epoch.` }),
+        ...noteOn(result),
       },
       pytorch: pythonFor(record.model.arch, options),
     },

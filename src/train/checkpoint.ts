@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { ConfigError, DataError } from '../core/errors.ts';
 import { setStepCounter, stepCounter } from '../core/stepbuffer.ts';
+import type { Tensor } from '../core/tensor.ts';
 import type { LossScaleState } from '../optim/index.ts';
 import { loadTensors, stateTensors } from './modelfile.ts';
 import { type FileTensor, readSafetensors, toF32, writeSafetensors } from './safetensors.ts';
@@ -15,6 +16,8 @@ export interface CheckpointFacts {
   gpuSteps: number;
   /** With f16. */
   lossScale?: LossScaleState;
+  /** With a moving average of the weights: updates in it. */
+  averaged?: number;
   /** Seconds trained in all. */
   seconds: number;
   /** Seconds of them in the running epoch. */
@@ -24,7 +27,13 @@ export interface CheckpointFacts {
   kernelPlan?: Record<string, string>;
 }
 
-const stateName = (k: number, parameter: string): string => `optimizer.${k}.${parameter}`;
+const stateName = (k: number | 'average', parameter: string): string => `optimizer.${k}.${parameter}`;
+
+/** What the optimizer keeps for each parameter, by the name that stands before the parameter's. */
+function* stateOf({ optimizer }: Trainer): Generator<[kind: number | 'average', tensors: readonly Tensor[]]> {
+  yield* optimizer.state().entries();
+  if (optimizer.average) yield ['average', optimizer.average.tensors];
+}
 
 /** Names of the optimizer's parameters, in its order. */
 function namesOf({ model, optimizer }: Trainer): string[] {
@@ -45,9 +54,10 @@ export async function saveCheckpoint(
   const { position, optimizer, model, lossScale } = trainer;
   const facts: CheckpointFacts = { ...extra, position, updates: optimizer.steps, gpuSteps: stepCounter() };
   if (lossScale) facts.lossScale = await lossScale.read();
+  if (optimizer.average) facts.averaged = (await optimizer.average.updates.readInts())[0]!;
   const tensors = await stateTensors(model, trainer.steps);
   const names = namesOf(trainer);
-  for (const [k, state] of optimizer.state().entries()) {
+  for (const [k, state] of stateOf(trainer)) {
     for (const [i, tensor] of state.entries()) {
       tensors.set(stateName(k, names[i]!), { dtype: 'F32', shape: [...tensor.shape], data: await tensor.read() });
     }
@@ -68,7 +78,7 @@ export function loadCheckpoint(path: string, trainer: Trainer): CheckpointFacts 
   const weights = new Map([...tensors].filter(([name]) => !name.startsWith('optimizer.')));
   loadTensors(model, weights, path);
   const names = namesOf(trainer);
-  for (const [k, state] of optimizer.state().entries()) {
+  for (const [k, state] of stateOf(trainer)) {
     for (const [i, tensor] of state.entries()) {
       const saved: FileTensor | undefined = tensors.get(stateName(k, names[i]!));
       if (!saved)
@@ -82,6 +92,7 @@ export function loadCheckpoint(path: string, trainer: Trainer): CheckpointFacts 
     if (!facts.lossScale) throw new DataError(`${path}: has no loss scale, so it is no checkpoint of a run in f16.`);
     trainer.lossScale.restore(facts.lossScale);
   }
+  optimizer.average?.updates.write(Uint32Array.of(facts.averaged ?? 0));
   optimizer.steps = facts.updates;
   setStepCounter(facts.gpuSteps);
   trainer.resumeAt(facts.position);

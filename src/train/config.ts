@@ -35,6 +35,12 @@ export interface TrainConfig {
   labelSmoothing: number;
   /** The α of mixup; 0 for none. */
   mixup: number;
+  /** Weights of the classes in the training loss: all 1, or N/(C·n_c). */
+  classWeights: 'none' | 'balanced';
+  /** The largest norm of an update's gradients; null for any. */
+  clip: number | null;
+  /** Decay of the moving average of the weights; 0 for none. */
+  ema: number;
   augment: AugmentationName;
   seed: number;
   /** f16: activations, and copies of the weights; the loss is scaled. */

@@ -62,12 +62,12 @@ function scheduleOf(config: TrainConfig, stepsPerEpoch: number): Schedule {
 
 /** The optimizer of a run, over all parameters of the network. */
 export function optimizerOf(
-  { optimizer, weightDecay, decay, nesterov }: TrainConfig,
+  { optimizer, weightDecay, decay, nesterov, clip, ema }: TrainConfig,
   model: Module,
   lossScale: LossScale | null,
 ): Optimizer {
   const params = paramGroups(model, { weightDecay, decay });
-  const shared = lossScale ? { lossScale } : {};
+  const shared = { ...(lossScale && { lossScale }), ...(clip !== null && { clip }), ...(ema > 0 && { ema }) };
   if (optimizer === 'sgd') return new SGD(params, { ...shared, nesterov });
   if (optimizer === 'fastai-adam') return fastaiAdam(params, shared);
   return optimizer === 'adam' ? new Adam(params, shared) : new AdamW(params, shared);

@@ -14,6 +14,7 @@ import { planOf } from '../ops/matrix/plan.ts';
 import { RACES_MS } from '../ops/matrix/prepare.ts';
 import { writeArtifacts } from './artifacts.ts';
 import { type CheckpointFacts, loadCheckpoint, saveCheckpoint } from './checkpoint.ts';
+import { balancedWeights } from './classweights.ts';
 import type { TrainConfig } from './config.ts';
 import { prepareKernels } from './kernels.ts';
 import { type EpochRow, metricsCsv, parseMetricsCsv } from './metrics.ts';
@@ -34,7 +35,13 @@ export type RunOrigin = Pick<
 
 export interface RunRequest {
   gpu: Gpu;
-  config: TrainConfig & { maxMinutes: number | null; checkpointEvery: number | null; tune: boolean };
+  config: TrainConfig & {
+    maxMinutes: number | null;
+    checkpointEvery: number | null;
+    /** Epochs without a better validation accuracy that end the run; null for any number. */
+    patience: number | null;
+    tune: boolean;
+  };
   data: Dataset;
   origin: RunOrigin;
   /** Makes the folder; called once nothing can be wrong with the options any more. */
@@ -114,8 +121,10 @@ export class Run {
           progress: ({ epoch, step, loss, accuracy }) =>
             this.progress.step({ epoch, step, loss, accuracy, imagesPerSecond: this.imagesPerSecond() }),
           epochEnd: (result) => this.epochEnd(result),
+          enough: () => this.outOfPatience(),
         }));
       if (!done) status = 'stopped';
+      else if (this.outOfPatience()) this.progress.message(this.early());
     } catch (error) {
       if (!(error instanceof DivergenceError)) throw error;
       status = 'diverged';
@@ -214,13 +223,25 @@ export class Run {
     if (best) {
       this.best = { epoch, accuracy };
       this.bestVerdicts = verdicts;
-      await saveModel(this.folder.model, this.trainer.model, this.facts, step);
+      await this.trainer.withAveraged(() => saveModel(this.folder.model, this.trainer.model, this.facts, step));
     }
     writeFileAtomic(this.folder.metrics, metricsCsv(this.rows));
     this.epochStartedMs = performance.now();
     this.epochSecondsBefore = 0;
     await this.checkpoint();
     this.progress.epochEnd({ ...row, best });
+  }
+
+  /** True where validation has not been better for as many epochs as `--patience` grants, and there are more to come. */
+  private outOfPatience(): boolean {
+    const { patience, epochs } = this.request.config;
+    const { epoch } = this.trainer.position;
+    return patience !== null && this.best !== null && epoch < epochs && epoch - this.best.epoch >= patience;
+  }
+
+  private early(): string {
+    const { epochs, patience } = this.request.config;
+    return `Stopped early, after epoch ${this.trainer.position.epoch} of ${epochs}: none of the last ${patience} was better than epoch ${this.best!.epoch} (--patience ${patience}).`;
   }
 
   private get checkpointPath(): string {
@@ -259,13 +280,13 @@ export class Run {
     const { trainer, facts } = this;
     const { position, updates } = loadCheckpoint(this.checkpointPath, trainer);
     if (position.step > 0) {
-      const { loss, count } = addVerdicts(noSums(), await trainer.validate());
+      const { loss, count } = addVerdicts(noSums(), await trainer.withAveraged(() => trainer.validate()));
       const guess = Math.log(facts.classes.length);
       if (!(loss / count < guess)) {
         return saveModel(this.folder.model, this.firstModel(), facts, 0);
       }
     }
-    await saveModel(this.folder.model, trainer.model, facts, updates);
+    await trainer.withAveraged(() => saveModel(this.folder.model, trainer.model, facts, updates));
   }
 
   /** The network as it was before the first step; without the pretrained weights where their file is gone. */
@@ -308,6 +329,7 @@ export class Run {
     const seconds = this.rows.reduce((sum, row) => sum + row.seconds, 0);
     return {
       status,
+      ...(status === 'finished' && this.outOfPatience() && { stoppedEarly: true as const }),
       epochs: this.trainer.position.epoch,
       steps: this.trainer.steps,
       bestEpoch: best?.epoch ?? null,
@@ -343,6 +365,8 @@ export function setUp(
     seed: config.seed,
   };
   checkFits(gpu, config, options);
+  // Said here, where classes have names.
+  if (config.classWeights === 'balanced') balancedWeights(data.train.labels, data.classes.length, data.classes);
   if (config.pretrained !== null && resumed && !resumed.pretrained)
     throw new DataError('run.json: pretrained is missing. The file is damaged.');
   // Read first: a wrong name is to be said before a large network is drawn.

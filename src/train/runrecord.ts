@@ -65,6 +65,8 @@ export interface ModelRecord {
 export interface RunResult {
   /** `diverged` kept the last good weights; `stopped` by --max-minutes or Ctrl-C can be resumed. */
   status: 'finished' | 'stopped' | 'diverged';
+  /** Only where a `finished` run ended before its last epoch, for --patience. */
+  stoppedEarly?: true;
   /** Complete epochs, and steps in all. */
   epochs: number;
   steps: number;

@@ -5,7 +5,7 @@ import type { Module } from '../nn/index.ts';
 import type { Optimizer } from '../optim/index.ts';
 
 /**
- * Copies, on the GPU, of all that a training step changes: parameters, running statistics, optimizer state, the loss scale, the counters that
+ * Copies, on the GPU, of all that a training step changes: parameters, their moving average, running statistics, optimizer state, the loss scale, the counters that
  * schedules and random numbers go by. `restore` puts everything back, to the bit; once.
  */
 export class Snapshot {
@@ -23,6 +23,7 @@ export class Snapshot {
     this.updates = optimizer.steps;
     const tensors = [...[...module.state().values()].map(({ tensor }) => tensor), ...optimizer.state().flat()];
     if (optimizer.lossScale) tensors.push(optimizer.lossScale.words);
+    if (optimizer.average) tensors.push(...optimizer.average.tensors, optimizer.average.updates);
     this.pairs = tensors.map((original) => {
       const copy = Tensor.empty(original.shape, original.dtype);
       original.storage.gpu.stream.copy(original.storage, copy.storage);

@@ -8,6 +8,7 @@ import type { ImageSet } from '../data/dataset.ts';
 import type { Module } from '../nn/index.ts';
 import * as ops from '../ops/index.ts';
 import { LossScale, type Optimizer, Plateau, type Rates } from '../optim/index.ts';
+import { balancedWeights } from './classweights.ts';
 import type { TrainConfig } from './config.ts';
 import { type Phase, phaseAt, setFrozen } from './finetune.ts';
 import { Judge } from './judge.ts';
@@ -62,6 +63,8 @@ export interface TrainerHooks {
   progress(progress: Progress): void;
   validating?(done: number, of: number): void;
   epochEnd(result: EpochResult): Promise<void>;
+  /** Asked before each epoch: true ends the training there, as the last epoch would. */
+  enough?(): boolean;
 }
 
 export interface TrainerParts {
@@ -91,6 +94,8 @@ export class Trainer {
   private readonly plateau = new Plateau();
   private readonly tally: Tally;
   private readonly classes: number;
+  /** With `--class-weights`. */
+  private readonly weight: Tensor | null;
   private readonly passes = new Map<string, Pass>();
   private looking: Promise<void> | null = null;
   private lookedAtMs = 0;
@@ -116,6 +121,7 @@ export class Trainer {
     this.phases = phasesOf(config, model, this.stepsPerEpoch);
     this.lossScale = config.precision === 'f16' ? new LossScale() : null;
     this.optimizer = optimizerOf(config, model, this.lossScale);
+    this.weight = config.classWeights === 'balanced' ? Tensor.from(balancedWeights(train.labels, classes)) : null;
     this.tally = new Tally(config.batch, TALLY_BATCHES);
   }
 
@@ -148,9 +154,9 @@ export class Trainer {
     return { ...rates, lr: rates.lr * factor, ...layerLrs };
   }
 
-  /** Trains until the last epoch is over, or a hook stops it. Resolves to true when all is done. */
+  /** Trains until the last epoch is over, or a hook stops it. Resolves to true when all is done, or `enough` says so. */
   async run(hooks: TrainerHooks): Promise<boolean> {
-    while (this.position.epoch < this.epochs) {
+    while (this.position.epoch < this.epochs && !hooks.enough?.()) {
       this.enterPhase();
       const order = this.train.order(this.config.seed, this.position.epoch);
       while (this.position.step < this.stepsPerEpoch) {
@@ -204,7 +210,7 @@ export class Trainer {
       () => {
         const batch = this.train.gather();
         const logits = ops.cast(this.model.forward(batch.x), 'f32');
-        const loss = batchLoss(logits, batch, { labelSmoothing });
+        const loss = batchLoss(logits, batch, this.lossOptions);
         // Before the way back, which frees the logits that mixup's loss was made of.
         this.tally.write(logits, batch, labelSmoothing);
         loss.backward(this.lossScale?.gradient(1 / accumulate) ?? Tensor.full([1], 1 / accumulate));
@@ -228,6 +234,18 @@ export class Trainer {
     }
   }
 
+  /** A weighted mean has weights; what is shown of it, the tally's losses, has none, to compare with validation. */
+  private get lossOptions(): ops.CrossEntropyOptions {
+    const { labelSmoothing } = this.config;
+    return { labelSmoothing, ...(this.weight && { weight: this.weight }) };
+  }
+
+  /** Runs `fn` with the weights that validation sees and model files hold: with `--ema` their moving average. */
+  withAveraged<T>(fn: () => Promise<T>): Promise<T> {
+    const { average } = this.optimizer;
+    return average ? average.during(fn) : fn();
+  }
+
   /** Forward passes over the validation set. */
   validate(onBatch?: (done: number, of: number) => void): Promise<Verdict[]> {
     return this.judge.verdicts(this.model, onBatch);
@@ -244,7 +262,7 @@ export class Trainer {
     await this.settle();
     this.report(hooks);
     const { lr } = this.rates(this.steps - 1);
-    const verdicts = await this.validate(hooks.validating);
+    const verdicts = await this.withAveraged(() => this.validate(hooks.validating));
     const valid = addVerdicts(noSums(), verdicts);
     // The epoch's last update is in no training loss yet; only this shows what it did to the weights.
     if (!Number.isFinite(valid.loss)) throw this.divergence(valid.loss);

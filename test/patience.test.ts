@@ -1,0 +1,102 @@
+// Early stopping, from the options to the run folder.
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import type { TrainOptions } from '../src/cli/options.ts';
+import { train } from '../src/cli/train.ts';
+import { parseMetricsCsv } from '../src/train/metrics.ts';
+import { readRecord } from '../src/train/runrecord.ts';
+import { hashOf } from './child.ts';
+import { pixelField, scratchFolder } from './files.ts';
+import { within } from './gpu.ts';
+
+const folder = scratchFolder();
+test.after(() => folder.remove());
+const at = (...names: string[]): string => join(folder.path, ...names);
+const adapter = process.env.DAWNGRAD_ADAPTER || 'auto';
+
+const rows = Array.from({ length: 20 }, (_, i) => `${i % 7},${pixelField(i)},${i < 14 ? 'Training' : 'PublicTest'}`);
+const csv = folder.write('faces.csv', ['emotion,pixels,Usage', ...rows, ''].join('\n'));
+/** So low a rate that no validation image changes sides: the first epoch stays the best. */
+const still = {
+  data: csv,
+  adapter,
+  arch: 'vgg11_bn',
+  width: 0.05,
+  size: 32,
+  batch: 7,
+  epochs: 9,
+  lr: 1e-12,
+  tune: false,
+} as const;
+
+/** Runs `train` in this process; what it says. */
+async function said(given: Partial<TrainOptions>): Promise<string> {
+  const { error } = console;
+  const { write } = process.stderr;
+  let shown = '';
+  console.error = (line: string) => {
+    shown += `${line}\n`;
+  };
+  process.stderr.write = (text: string | Uint8Array) => {
+    shown += text;
+    return true;
+  };
+  try {
+    await within(60_000, train(given));
+  } finally {
+    console.error = error;
+    process.stderr.write = write;
+  }
+  return shown;
+}
+
+const early = /^Stopped early, after epoch 3 of 9: none of the last 2 was better than epoch 1 \(--patience 2\)\.$/m;
+
+test('--patience ends a run that no longer gets better; it is finished, and everything says why', async () => {
+  assert.match(await said({ ...still, patience: 2, out: at('run') }), early);
+  const { result } = readRecord(at('run', 'run.json'));
+  assert.equal(
+    [result!.status, result!.stoppedEarly, result!.epochs, result!.bestEpoch, result!.steps],
+    ['finished', true, 3, 1, 6],
+  );
+  assert.match(
+    readFileSync(at('run', 'report.html'), 'utf8'),
+    'The run stopped early: 2 epochs in a row were no better than epoch 1.',
+  );
+  assert.match(await said({ resume: at('run'), adapter }), /the run is finished; nothing is left to do/);
+});
+
+test('a run killed when its patience was at an end has nothing left to train', async () => {
+  const record = JSON.parse(readFileSync(at('run', 'run.json'), 'utf8'));
+  const { result } = record;
+  writeFileSync(at('run', 'run.json'), JSON.stringify({ ...record, result: null }));
+  const before = hashOf(at('run', 'last', 'checkpoint.safetensors'));
+  assert.match(await said({ resume: at('run'), adapter }), early);
+  const again = readRecord(at('run', 'run.json')).result!;
+  assert.equal([again.status, again.stoppedEarly, again.epochs], ['finished', true, result.epochs]);
+  assert.is(hashOf(at('run', 'last', 'checkpoint.safetensors')), before);
+});
+
+test('a run that is stopped on the way and continued ends where one in a go does', async () => {
+  await said({ ...still, patience: 2, out: at('parts'), maxMinutes: 1e-6 });
+  assert.is(readRecord(at('parts', 'run.json')).result!.status, 'stopped');
+  await said({ resume: at('parts'), adapter, checkpointEvery: 1 });
+  assert.is(hashOf(at('parts', 'last', 'checkpoint.safetensors')), hashOf(at('run', 'last', 'checkpoint.safetensors')));
+  const losses = (run: string) =>
+    parseMetricsCsv(readFileSync(at(run, 'metrics.csv'), 'utf8'), run).map(({ trainLoss, validLoss }) => [
+      trainLoss,
+      validLoss,
+    ]);
+  assert.equal(losses('parts'), losses('run'));
+});
+
+test('patience that lasts to the end is no early stop', async () => {
+  assert.not.match(await said({ ...still, patience: 2, epochs: 3, out: at('short') }), /early/);
+  const { result } = readRecord(at('short', 'run.json'));
+  assert.equal([result!.status, result!.stoppedEarly, result!.epochs], ['finished', undefined, 3]);
+  assert.not.match(readFileSync(at('short', 'report.html'), 'utf8'), /stopped early/);
+});
+
+test.run();
