@@ -1,7 +1,13 @@
 import { type Command, command } from './command.ts';
 import * as manuals from './manuals.ts';
 import { withDefaults } from './option.ts';
-import { colorizeOptions, contactSheetOptions, evaluateOptions, predictOptions } from './options.ts';
+import {
+  colorizeOptions,
+  contactSheetOptions,
+  evaluateOptions,
+  experimentsOptions,
+  predictOptions,
+} from './options.ts';
 
 /** Every command of the program, in the order in which `--help` lists them. */
 export const commands: readonly Command[] = [
@@ -18,6 +24,9 @@ export const commands: readonly Command[] = [
   ),
   command(manuals.colorize, async (given) =>
     (await import('./colorize.ts')).colorize(withDefaults(colorizeOptions, given)),
+  ),
+  command(manuals.experiments, async (given) =>
+    (await import('./experiments.ts')).experiments(withDefaults(experimentsOptions, given)),
   ),
   command(manuals.info, async (given) =>
     (await import('./info.ts')).info({ adapter: given.adapter, json: given.json ?? false }),

@@ -3,7 +3,14 @@ import { listOf } from '../core/nearest.ts';
 import { hasPool, headsOf } from '../models/names.ts';
 import type { ModelOptions } from '../models/options.ts';
 import { flagOf, type Table, withDefaults } from './option.ts';
-import { type ColorizeOptions, type PredictOptions, TOYFACES, type TrainOptions, trainOptions } from './options.ts';
+import {
+  type ColorizeOptions,
+  type ExperimentsOptions,
+  type PredictOptions,
+  TOYFACES,
+  type TrainOptions,
+  trainOptions,
+} from './options.ts';
 
 /** What the defaults depend on beside the options themselves. */
 export interface Situation {
@@ -196,6 +203,14 @@ export function checkGiven(given: Partial<TrainOptions>): void {
 export function checkPredict({ cam, camMaps }: Partial<PredictOptions>): void {
   if (typeof camMaps === 'number' && typeof cam !== 'string')
     throw new ConfigError(`predict: --cam-maps ${camMaps} is for --cam DIR. Give that too, or leave it out.`);
+}
+
+/** Checks what was given to `experiments`: one file. Throws ConfigError. */
+export function checkExperiments({ files = [] }: Partial<ExperimentsOptions>): void {
+  if (files.length > 1)
+    throw new ConfigError(
+      `experiments: unexpected argument '${files[1]}'. It takes one file; lists are run one by one.`,
+    );
 }
 
 /** Checks what was given to `colorize`: it either trains or colours. Throws ConfigError. */

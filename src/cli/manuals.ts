@@ -1,9 +1,10 @@
 import type { Manual } from './command.ts';
-import { checkColorize, checkGiven, checkPredict, presets } from './defaults.ts';
+import { checkColorize, checkExperiments, checkGiven, checkPredict, presets } from './defaults.ts';
 import {
   colorizeOptions,
   contactSheetOptions,
   evaluateOptions,
+  experimentsOptions,
   infoOptions,
   lrFindOptions,
   predictOptions,
@@ -65,6 +66,19 @@ export const colorize: Manual<typeof colorizeOptions> = {
   options: colorizeOptions,
   examples: ['--train photos/ --model colours.safetensors', '--model colours.safetensors faces/ coloured/'],
   check: checkColorize,
+};
+
+/** `experiments`. */
+export const experiments: Manual<typeof experimentsOptions> = {
+  name: 'experiments',
+  summary: 'trains a list of configurations one after another, and compares them',
+  options: experimentsOptions,
+  examples: [
+    'bench/experiments/toyfaces.json',
+    'bench/experiments/fer2013.json --list',
+    'bench/experiments/fer2013.json --data fer2013.csv',
+  ],
+  check: checkExperiments,
 };
 
 /** `info`. */

@@ -52,10 +52,13 @@ export const operands = <T>(kind: Kind<T>, help: string): Option<T, never> & { o
   operand: true,
 });
 
+/** A table's key as command lines and lists of experiments have it: `weightDecay` is `weight-decay`. */
+export const longNameOf = (key: string): string => key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+
 /** The flag of a table's key: `weightDecay` is `--weight-decay`; a switch that starts on is turned off by `--no-…`. */
 export function flagOf(key: string, { kind, initial, operand }: Option): string {
   if (operand) return kind.placeholder ?? key;
-  const name = key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+  const name = longNameOf(key);
   return kind.placeholder === null && initial === true ? `--no-${name}` : `--${name}`;
 }
 

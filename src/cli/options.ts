@@ -278,6 +278,28 @@ export const colorizeOptions = {
 };
 export interface ColorizeOptions extends Values<typeof colorizeOptions> {}
 
+/** The options of `experiments`: what the file leaves open, and what may be changed in all of its experiments at once. */
+export const experimentsOptions = {
+  files: operands(text('FILE'), 'a JSON file with a list of experiments'),
+  out: option('Experiments', text('DIR'), null, 'where the runs and the comparison are written', {
+    otherwise: "runs/ and the file's name",
+  }),
+  list: option('Experiments', toggle, false, 'lists what would be run, and runs nothing'),
+  without: option(
+    'Experiments',
+    text('NAMES'),
+    null,
+    'leaves out options of the file, as in: pretrained,freeze-epochs',
+    { otherwise: 'none' },
+  ),
+  data: { ...data, initial: null, otherwise: 'as the file says' },
+  limit: { ...limit, otherwise: 'as the file says' },
+  epochs: { ...trainOptions.epochs, initial: null, otherwise: 'as the file says' },
+  precision: { ...precision, initial: null, otherwise: 'as the file says' },
+  adapter,
+};
+export interface ExperimentsOptions extends Values<typeof experimentsOptions> {}
+
 /** The options of `info`. */
 export const infoOptions = { adapter, json };
 export interface InfoOptions extends Values<typeof infoOptions> {}

@@ -147,7 +147,10 @@ function checkSame(gpu: Gpu, fingerprint: string, record: RunRecord): void {
   }
 }
 
-/** Ctrl-C stops after the step, with a checkpoint; a second one at once. */
+/**
+ * Ctrl-C stops after the step, with a checkpoint; a second one at once. A run of a list of experiments is stopped by a message,
+ * too, and by the end of the process that started it: nobody would wait for it any more.
+ */
 function onInterrupt(): { requested(): boolean; release(): void } {
   let requested = false;
   const handler = () => {
@@ -157,11 +160,21 @@ function onInterrupt(): { requested(): boolean; release(): void } {
     const text = 'Stopping before the next step, with a checkpoint. Once more stops at once.';
     process.stderr.write(`${process.stderr.isTTY ? '\n' : ''}${text}\n`);
   };
+  const stop = () => {
+    requested = true;
+  };
   process.on('SIGINT', handler);
   process.on('SIGTERM', handler);
+  if (process.send) {
+    process.on('message', stop);
+    process.on('disconnect', stop);
+    if (!process.connected) stop();
+  }
   return {
     requested: () => requested,
     release: () => {
+      process.off('message', stop);
+      process.off('disconnect', stop);
       process.off('SIGINT', handler);
       process.off('SIGTERM', handler);
     },

@@ -30,7 +30,8 @@ export interface ArtifactParts {
 function noteOn({ status, stoppedEarly, epochs, bestEpoch }: RunResult): { note?: string } {
   if (stoppedEarly) {
     const without = epochs - (bestEpoch ?? 0);
-    return { note: `The run stopped early: ${without} epochs in a row were no better than epoch ${bestEpoch}.` };
+    const since = without === 1 ? 'an epoch was' : `${without} epochs in a row were`;
+    return { note: `The run stopped early: ${since} no better than epoch ${bestEpoch}.` };
   }
   return status === 'finished' ? {} : { note: `The run ${status} before its last epoch.` };
 }

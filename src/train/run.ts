@@ -234,14 +234,18 @@ export class Run {
 
   /** True where validation has not been better for as many epochs as `--patience` grants, and there are more to come. */
   private outOfPatience(): boolean {
-    const { patience, epochs } = this.request.config;
-    const { epoch } = this.trainer.position;
-    return patience !== null && this.best !== null && epoch < epochs && epoch - this.best.epoch >= patience;
+    const { patience } = this.request.config;
+    const { steps, totalSteps, position } = this.trainer;
+    return (
+      patience !== null && this.best !== null && steps < totalSteps && position.epoch - this.best.epoch >= patience
+    );
   }
 
   private early(): string {
-    const { epochs, patience } = this.request.config;
-    return `Stopped early, after epoch ${this.trainer.position.epoch} of ${epochs}: none of the last ${patience} was better than epoch ${this.best!.epoch} (--patience ${patience}).`;
+    const { patience } = this.request.config;
+    const { position, totalSteps, stepsPerEpoch } = this.trainer;
+    const last = patience === 1 ? 'it was not' : `none of the last ${patience} was`;
+    return `Stopped early, after epoch ${position.epoch} of ${totalSteps / stepsPerEpoch}: ${last} better than epoch ${this.best!.epoch} (--patience ${patience}).`;
   }
 
   private get checkpointPath(): string {

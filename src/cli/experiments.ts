@@ -1,0 +1,250 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { existsSync, mkdirSync } from 'node:fs';
+import { basename, extname, join, normalize } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { ConfigError, isUserError } from '../core/errors.ts';
+import { removeLeftovers, writeFileAtomic } from '../data/atomic.ts';
+import { comparisonMarkdown, comparisonSvg } from '../train/comparison.ts';
+import { checkOut } from '../train/runfolder.ts';
+import { type Changes, type Experiment, type ExperimentList, readExperiments } from './experimentfile.ts';
+import { argumentsOf, clearRemains, compared, type State, stateOf } from './experimentstate.ts';
+import { flagOf, type Table } from './option.ts';
+import { type ExperimentsOptions, TOYFACES, type TrainOptions, trainOptions } from './options.ts';
+import { dawngradVersion } from './version.ts';
+import { lockFolder, type WorkLock } from './worklock.ts';
+
+/** An experiment, and what is known of it before it is run, or has become of it. */
+interface Planned {
+  experiment: Experiment;
+  state: State;
+  status: string;
+}
+
+/**
+ * `dawngrad experiments`: trains a list of configurations, each into a folder of its own, and compares them. What is finished is
+ * skipped, what was killed goes on from its checkpoint.
+ *
+ * Each run is a process of its own: one that dies of the driver or of memory takes no other with it, and each begins with a GPU on which
+ * nothing is. It ends with the process that started it.
+ */
+export async function experiments(options: ExperimentsOptions): Promise<void> {
+  const file = options.files[0]!;
+  const out = normalize(options.out ?? join('runs', basename(file, extname(file))));
+  const list = readExperiments(file, { given: changesOf(options), without: namesIn(options.without), out });
+  const planned = list.experiments.map((experiment): Planned => {
+    const state = stateOf(experiment, out, file);
+    return { experiment, state, status: statusOf(state) };
+  });
+  if (options.list) {
+    for (const [k, { experiment, status }] of planned.entries()) {
+      console.log(`${k + 1}. ${experiment.name}: ${status}\n   train ${commandOf(experiment, out).join(' ')}`);
+    }
+    return;
+  }
+  checkFiles(planned, file);
+  makeFolder(out);
+  const lock = await lockFolder(out, (line) => console.error(line));
+  try {
+    // A process that was left behind may have ended a run meanwhile.
+    for (const one of planned) {
+      one.state = stateOf(one.experiment, out, file);
+      one.status = statusOf(one.state);
+    }
+    removeLeftovers(out);
+    await new Series(list, planned, out, lock).run();
+  } finally {
+    lock.release();
+  }
+}
+
+/** What the command line has in place of the file's options. */
+function changesOf({ data, limit, epochs, precision, adapter }: ExperimentsOptions): Changes['given'] {
+  const changes = { data, limit, epochs, precision, adapter: adapter === 'auto' ? null : adapter };
+  return Object.fromEntries(Object.entries(changes).filter(([, value]) => value !== null)) as Partial<TrainOptions>;
+}
+
+const namesIn = (names: string | null): string[] => (names === null ? [] : names.split(',').map((name) => name.trim()));
+
+function statusOf(state: State): string {
+  if (state.kind === 'new') return 'not begun';
+  if (state.kind === 'begun') return 'begun';
+  return state.record.result!.status;
+}
+
+const commandOf = ({ name, given }: Experiment, out: string): string[] => [
+  ...argumentsOf(given),
+  '--out',
+  join(out, name),
+];
+
+/** Options that may stand beside --resume. */
+const resumable = (given: object): object =>
+  Object.fromEntries(Object.entries(given).filter(([key]) => (trainOptions as Table)[key]!.resumable));
+
+/** Data and weights that are not there would end a run hours from now. */
+function checkFiles(planned: readonly Planned[], file: string): void {
+  const table: Table = trainOptions;
+  for (const { experiment, state } of planned) {
+    if (state.kind === 'done') continue;
+    for (const [key, value] of Object.entries(experiment.given)) {
+      const { placeholder } = table[key]!.kind;
+      const path =
+        (placeholder === 'PATH' || placeholder === 'FILE') && typeof value === 'string' && value !== TOYFACES;
+      if (!path || (experiment.from !== null && key !== 'data') || existsSync(value)) continue;
+      const flag = flagOf(key, table[key]!);
+      const mend =
+        key === 'data' ? `Give ${flag} PATH.` : `Put it there, or leave it out with --without ${flag.slice(2)}.`;
+      throw new ConfigError(`${file}: experiment '${experiment.name}': ${flag} ${value}: no such file. ${mend}`);
+    }
+  }
+}
+
+function makeFolder(out: string): void {
+  checkOut(out);
+  try {
+    mkdirSync(out, { recursive: true });
+  } catch (error) {
+    throw new ConfigError(`--out ${out}: cannot be written (${(error as Error).message}). Choose another folder.`);
+  }
+}
+
+/** The runs of a list, one after another. */
+class Series {
+  private readonly list: ExperimentList;
+  private readonly planned: readonly Planned[];
+  private readonly out: string;
+  private readonly lock: WorkLock;
+  private child: ChildProcess | null = null;
+  private interrupted = false;
+
+  constructor(list: ExperimentList, planned: readonly Planned[], out: string, lock: WorkLock) {
+    this.list = list;
+    this.planned = planned;
+    this.out = out;
+    this.lock = lock;
+  }
+
+  async run(): Promise<void> {
+    const interrupt = () => this.interrupt();
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, interrupt);
+    try {
+      for (const [index, one] of this.planned.entries()) {
+        if (this.interrupted) break;
+        const place = `[${index + 1}/${this.planned.length}] ${one.experiment.name}:`;
+        if (one.state.kind === 'done') {
+          console.error(`${place} ${one.status} before`);
+          continue;
+        }
+        await this.train(one, place);
+        await this.compare();
+      }
+      await this.compare();
+    } finally {
+      for (const signal of ['SIGINT', 'SIGTERM'] as const) process.off(signal, interrupt);
+    }
+    this.conclude();
+  }
+
+  /** Runs one experiment to its end, whatever that is. */
+  private async train(one: Planned, place: string): Promise<void> {
+    const { experiment, state } = one;
+    const dir = join(this.out, experiment.name);
+    const base = this.planned.find(({ experiment: { name } }) => name === experiment.from);
+    if (base && base.status !== 'finished') {
+      one.status = `waits for ${experiment.from}`;
+      console.error(`${place} starts from ${experiment.from}, which is not finished`);
+      return;
+    }
+    if (state.kind === 'new' && state.remains) clearRemains(dir);
+    const args =
+      state.kind === 'begun'
+        ? ['--resume', dir, ...argumentsOf(resumable(experiment.given))]
+        : commandOf(experiment, this.out);
+    console.error(`${place} train ${args.join(' ')}`);
+    const { code, signal } = await this.spawn(args);
+    this.look(one);
+    if (one.state.kind === 'done') return;
+    if (this.interrupted || code === 0) {
+      one.status = 'stopped';
+      return;
+    }
+    one.status = 'failed';
+    console.error(`${place} failed (${signal ? `killed by ${signal}` : `exit code ${code}`}); the list goes on`);
+  }
+
+  /** What has become of an experiment. A folder that a run left in disorder is a failure of it. */
+  private look(one: Planned): void {
+    try {
+      one.state = stateOf(one.experiment, this.out, this.list.file);
+      one.status = statusOf(one.state);
+    } catch (error) {
+      if (!isUserError(error)) throw error;
+      console.error(error.message);
+    }
+  }
+
+  private async spawn(args: readonly string[]): Promise<{ code: number | null; signal: NodeJS.Signals | null }> {
+    const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
+    const program = fileURLToPath(new URL(`./bin.${extension}`, import.meta.url));
+    // The channel tells it to stop, by a message or by its end.
+    const child = spawn(process.execPath, [...process.execArgv, program, 'train', ...args], {
+      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+    });
+    this.child = child;
+    if (child.pid !== undefined) this.lock.child(child.pid);
+    try {
+      return await new Promise((resolve, reject) => {
+        child.on('error', reject);
+        child.on('exit', (code, signal) => resolve({ code, signal }));
+      });
+    } finally {
+      this.child = null;
+      this.lock.child(null);
+    }
+  }
+
+  /** Ctrl-C on a terminal reaches the run by itself, a signal to this process alone does not. A second one stops at once. */
+  private interrupt(): void {
+    if (this.interrupted) this.child?.kill('SIGKILL');
+    else if (this.child?.connected) this.child.send('stop');
+    this.interrupted = true;
+  }
+
+  /** Writes the comparison of all that there is so far. */
+  private async compare(): Promise<void> {
+    const { list, planned, out } = this;
+    const runs = planned.map(({ experiment, status }) => compared(experiment, out, status));
+    const records = planned.flatMap(({ state }) => (state.kind === 'new' ? [] : [state.record]));
+    const adapters = [...new Set(records.map(({ adapter }) => adapter.name))];
+    const sets = [
+      ...new Set(
+        records.map(
+          ({ data }) =>
+            `${data.name}: ${data.counts.train} training images, ${data.counts.valid} to validate (${data.validName})`,
+        ),
+      ),
+    ];
+    const facts = [...sets, ...adapters.map((name) => `On ${name}, with dawngrad ${dawngradVersion}.`)];
+    writeFileAtomic(join(out, 'results.md'), comparisonMarkdown(list.title, facts, runs));
+    writeFileAtomic(join(out, 'results.svg'), await comparisonSvg(list.title, runs));
+  }
+
+  private conclude(): void {
+    const named = (status: string) =>
+      this.planned.filter((one) => one.status === status).map(({ experiment }) => experiment.name);
+    const [failed, diverged, stopped] = [named('failed'), named('diverged'), named('stopped')];
+    const waiting = this.planned
+      .filter(({ status }) => status.startsWith('waits'))
+      .map(({ experiment }) => experiment.name);
+    console.error(`Comparison: ${join(this.out, 'results.md')} and results.svg`);
+    if (this.interrupted || stopped.length > 0) console.error('Stopped; the same command goes on.');
+    for (const [names, what] of [
+      [failed, 'failed'],
+      [diverged, 'diverged'],
+      [waiting, 'had nothing to start from'],
+    ] as const) {
+      if (names.length > 0) console.error(`${names.length} of ${this.planned.length} ${what}: ${names.join(', ')}`);
+    }
+    if (failed.length + diverged.length + waiting.length > 0) process.exitCode = 1;
+  }
+}

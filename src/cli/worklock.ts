@@ -1,0 +1,90 @@
+import { closeSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { ConfigError } from '../core/errors.ts';
+import { writeFileAtomic } from '../data/atomic.ts';
+
+interface Workers {
+  /** The process that goes through the list. */
+  pid: number;
+  /** The one that trains for it, if any. */
+  child: number | null;
+}
+
+export interface WorkLock {
+  /** Notes who trains, so that nobody else starts while it ends. */
+  child(pid: number | null): void;
+  release(): void;
+}
+
+/** A run that lost the process that had started it stops after its step; steps of a large network on a CPU are slow. */
+const PATIENCE_MS = 120_000;
+
+/**
+ * Keeps a folder for this process. Waits for a training process that a killed one has left behind, which is about to stop.
+ *
+ * Throws ConfigError where another process is at work.
+ */
+export async function lockFolder(
+  dir: string,
+  say: (line: string) => void,
+  patienceMs = PATIENCE_MS,
+): Promise<WorkLock> {
+  const path = join(dir, '.at-work.json');
+  const own: Workers = { pid: process.pid, child: null };
+  const started = performance.now();
+  let told = false;
+  while (!take(path, own)) {
+    const { pid, child } = read(path);
+    const busy = alive(pid) ? pid : child !== null && alive(child) ? child : null;
+    if (busy === null) {
+      rmSync(path, { force: true });
+      continue;
+    }
+    if (busy === pid || performance.now() - started > patienceMs) {
+      throw new ConfigError(
+        `--out ${dir}: process ${busy} is at work there. Wait for it; if it is something else, remove ${path}.`,
+      );
+    }
+    if (!told) say(`Waiting for process ${busy}, which was left behind and stops after its step.`);
+    told = true;
+    await sleep(100);
+  }
+  return {
+    child: (pid) => writeFileAtomic(path, JSON.stringify({ ...own, child: pid })),
+    release: () => rmSync(path, { force: true }),
+  };
+}
+
+/** Makes the file, unless it is there. */
+function take(path: string, workers: Workers): boolean {
+  try {
+    const file = openSync(path, 'wx');
+    writeSync(file, JSON.stringify(workers));
+    closeSync(file);
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
+    throw new ConfigError(`${path}: cannot be written (${(error as Error).message}). Choose another --out.`);
+  }
+}
+
+/** A file cut short was written by a process that was killed: nobody's. */
+function read(path: string): Workers {
+  try {
+    const { pid, child } = JSON.parse(readFileSync(path, 'utf8')) as Partial<Workers>;
+    return { pid: Number(pid), child: typeof child === 'number' ? child : null };
+  } catch {
+    return { pid: Number.NaN, child: null };
+  }
+}
+
+function alive(pid: number): boolean {
+  if (!Number.isInteger(pid) || pid <= 0) return false;
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
+  }
+}

@@ -1,0 +1,167 @@
+import { type PlotOptions, render, type Spec, themes } from './figure.ts';
+
+/** A figure to compare with. */
+export interface Reference {
+  /** A fraction. */
+  accuracy: number;
+  /** Where it comes from, and what was different. */
+  note: string | null;
+}
+
+/** What is known of one run of a comparison. Accuracies are fractions; null where there is none yet. */
+export interface ComparedRun {
+  name: string;
+  /** `finished`, or what has become of it. */
+  status: string;
+  best: number | null;
+  bestEpoch: number | null;
+  /** Of the last complete epoch. */
+  last: number | null;
+  epochs: number | null;
+  imagesPerSecond: number | null;
+  seconds: number | null;
+  parameters: number | null;
+  reference: Reference | null;
+  note: string | null;
+}
+
+type Column = [head: string, right: boolean, cell: (run: ComparedRun) => string];
+
+const columns: readonly Column[] = [
+  ['experiment', false, ({ name }) => name],
+  ['status', false, ({ status }) => status],
+  ['best', true, ({ best }) => percent(best)],
+  ['in epoch', true, ({ bestEpoch }) => whole(bestEpoch)],
+  ['last', true, ({ last }) => percent(last)],
+  ['reference', true, ({ reference }) => percent(reference?.accuracy ?? null)],
+  ['difference', true, (run) => difference(run)],
+  ['epochs', true, ({ epochs }) => whole(epochs)],
+  ['images/s', true, ({ imagesPerSecond }) => (imagesPerSecond === null ? none : imagesPerSecond.toPrecision(3))],
+  ['time', true, ({ seconds }) => (seconds === null ? none : duration(seconds))],
+  ['parameters', true, ({ parameters }) => whole(parameters)],
+];
+
+/** A comparison as Markdown: a row a run, then the remarks; `facts` are sentences that stand before. */
+export function comparisonMarkdown(title: string, facts: readonly string[], runs: readonly ComparedRun[]): string {
+  const lines = [
+    `# ${escaped(title)}`,
+    '',
+    ...facts.flatMap((fact) => [escaped(fact), '']),
+    `| ${columns.map(([head]) => head).join(' | ')} |`,
+    `|${columns.map(([, right]) => (right ? '---:' : '---')).join('|')}|`,
+    ...runs.map((run) => `| ${columns.map(([, , cell]) => escaped(cell(run))).join(' | ')} |`),
+    '',
+    'Accuracies are shares of the validation images; the difference is that of the last epoch to the reference, in points.',
+    '',
+    '![accuracy of each experiment](results.svg)',
+    '',
+  ];
+  const remarks = runs.flatMap(({ name, note, reference }) => [
+    ...(note ? [`- ${name}: ${escaped(note)}`] : []),
+    ...(reference?.note ? [`- ${name}, reference: ${escaped(reference.note)}`] : []),
+  ]);
+  return [...lines, ...(remarks.length > 0 ? [...remarks, ''] : [])].join('\n');
+}
+
+const series = ['best epoch', 'last epoch', 'reference'] as const;
+
+/** The accuracies of a comparison, a line of points for each run: `results.svg`. */
+export function comparisonSvg(title: string, runs: readonly ComparedRun[], options: PlotOptions = {}): Promise<string> {
+  const theme = themes[options.theme ?? 'light'];
+  const points = runs.flatMap(({ name, best, last, reference }) =>
+    [best, last, reference?.accuracy ?? null].flatMap((value, k) =>
+      value === null ? [] : [{ name, series: series[k]!, value }],
+    ),
+  );
+  const ends = runs.flatMap(({ name, best, last, reference }) => {
+    const values = [best, last, reference?.accuracy ?? null].filter((value) => value !== null);
+    const label = best !== null ? percent(best) : 'not yet';
+    return values.length === 0 ? [] : [{ name, low: Math.min(...values), high: Math.max(...values), label }];
+  });
+  const names = runs.map(({ name }) => name);
+  const values = points.map(({ value }) => value);
+  const [low, high] = values.length ? [Math.min(...values), Math.max(...values)] : [0, 1];
+  // Room for the labels at the right.
+  const room = Math.max(high - low, 0.05);
+  const x = {
+    type: 'quantitative',
+    title: 'validation accuracy',
+    scale: { domain: [Math.max(0, low - 0.08 * room), high + 0.16 * room], nice: false, zero: false },
+    axis: { labelExpr: "format(100 * datum.value, '~g') + ' %'", tickCount: 6, grid: true },
+  };
+  const y = {
+    field: 'name',
+    type: 'nominal',
+    sort: null,
+    title: null,
+    scale: { domain: names },
+    // Vega takes every character to be 0.8 em wide, which would leave half of the figure empty.
+    axis: {
+      labelFontSize: 13,
+      labelLimit: 300,
+      domain: false,
+      ticks: false,
+      minExtent: 8 + 7.2 * Math.max(0, ...names.map((name) => name.length)),
+      maxExtent: 8 + 7.2 * Math.max(0, ...names.map((name) => name.length)),
+    },
+  };
+  const legend = { title: null, orient: 'top', direction: 'horizontal', offset: 6, symbolSize: 90 };
+  const layer: Spec[] = [
+    {
+      data: { values: ends },
+      mark: { type: 'rule', color: theme.grid, strokeWidth: 3 },
+      encoding: { x: { field: 'low', ...x }, x2: { field: 'high' }, y },
+    },
+    {
+      data: { values: points },
+      mark: { type: 'point', size: 90, opacity: 1, strokeWidth: 2 },
+      encoding: {
+        x: { field: 'value', ...x },
+        y,
+        color: {
+          field: 'series',
+          type: 'nominal',
+          scale: { domain: series, range: [theme.valid, theme.lr, theme.train] },
+          legend,
+        },
+        shape: {
+          field: 'series',
+          type: 'nominal',
+          scale: { domain: series, range: ['circle', 'square', 'diamond'] },
+          legend,
+        },
+      },
+    },
+    {
+      data: { values: ends },
+      mark: { type: 'text', align: 'left', dx: 10, fontSize: 12, color: theme.ink },
+      encoding: { x: { field: 'high', ...x }, y, text: { field: 'label', type: 'nominal' } },
+    },
+  ];
+  return render({ width: 520, height: { step: 30 }, title, layer }, options);
+}
+
+const none = '–';
+const percent = (share: number | null): string => (share === null ? none : `${(100 * share).toFixed(2)} %`);
+const whole = (value: number | null): string => (value === null ? none : value.toLocaleString('en-US'));
+
+function difference({ last, reference }: ComparedRun): string {
+  if (last === null || reference === null) return none;
+  const points = 100 * (last - reference.accuracy);
+  return `${points < 0 ? '−' : '+'}${Math.abs(points).toFixed(2)}`;
+}
+
+function duration(seconds: number): string {
+  const all = Math.round(seconds);
+  const [h, min, s] = [Math.floor(all / 3600), Math.floor((all % 3600) / 60), all % 60];
+  if (h > 0) return `${h} h ${min} min`;
+  return min > 0 ? `${min} min ${s} s` : `${s} s`;
+}
+
+/** Text in which Markdown sees nothing but text; HTML neither. */
+const escaped = (text: string): string =>
+  text
+    .replace(/\s+/g, ' ')
+    .replace(/[\\`*[\]|#]/g, '\\$&')
+    .replaceAll('&', '&amp;')
+    .replaceAll('<', '&lt;');
