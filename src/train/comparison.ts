@@ -63,6 +63,7 @@ export function comparisonMarkdown(title: string, facts: readonly string[], runs
   return [...lines, ...(remarks.length > 0 ? [...remarks, ''] : [])].join('\n');
 }
 
+const subtitle = 'Validation accuracy; the number is that of the best epoch';
 const series = ['best epoch', 'last epoch', 'reference'] as const;
 
 /** The accuracies of a comparison, a line of points for each run: `results.svg`. */
@@ -73,20 +74,22 @@ export function comparisonSvg(title: string, runs: readonly ComparedRun[], optio
       value === null ? [] : [{ name, series: series[k]!, value }],
     ),
   );
-  const ends = runs.flatMap(({ name, best, last, reference }) => {
+  const ends = runs.flatMap(({ name, status, best, last, reference }) => {
     const values = [best, last, reference?.accuracy ?? null].filter((value) => value !== null);
-    const label = best !== null ? percent(best) : 'not yet';
+    const label = best !== null ? percent(best) : status;
     return values.length === 0 ? [] : [{ name, low: Math.min(...values), high: Math.max(...values), label }];
   });
   const names = runs.map(({ name }) => name);
   const values = points.map(({ value }) => value);
-  const [low, high] = values.length ? [Math.min(...values), Math.max(...values)] : [0, 1];
-  // Room for the labels at the right.
-  const room = Math.max(high - low, 0.05);
+  const [lowest, highest] = values.length ? [Math.min(...values), Math.max(...values)] : [0, 1];
+  // Less than five points apart nothing is worth a figure; and room for the labels at the right.
+  const spare = Math.max(0, 0.05 - (highest - lowest)) / 2;
+  const [low, high] = [lowest - spare, highest + spare];
+  const room = high - low;
   const x = {
     type: 'quantitative',
-    title: 'validation accuracy',
-    scale: { domain: [Math.max(0, low - 0.08 * room), high + 0.16 * room], nice: false, zero: false },
+    title: null,
+    scale: { domain: [Math.max(0, low - 0.05 * room), Math.min(1.1, high + 0.14 * room)], nice: false, zero: false },
     axis: { labelExpr: "format(100 * datum.value, '~g') + ' %'", tickCount: 6, grid: true },
   };
   const y = {
@@ -109,15 +112,17 @@ export function comparisonSvg(title: string, runs: readonly ComparedRun[], optio
   const layer: Spec[] = [
     {
       data: { values: ends },
-      mark: { type: 'rule', color: theme.grid, strokeWidth: 3 },
+      mark: { type: 'rule', color: theme.grid, strokeWidth: 2 },
       encoding: { x: { field: 'low', ...x }, x2: { field: 'high' }, y },
     },
     {
       data: { values: points },
-      mark: { type: 'point', size: 90, opacity: 1, strokeWidth: 2 },
+      mark: { type: 'point', size: 75, opacity: 1, filled: true },
       encoding: {
         x: { field: 'value', ...x },
         y,
+        // One above the other: they are often less than their width apart.
+        yOffset: { field: 'series', type: 'nominal', scale: { domain: series, paddingOuter: 0.6 } },
         color: {
           field: 'series',
           type: 'nominal',
@@ -134,11 +139,14 @@ export function comparisonSvg(title: string, runs: readonly ComparedRun[], optio
     },
     {
       data: { values: ends },
-      mark: { type: 'text', align: 'left', dx: 10, fontSize: 12, color: theme.ink },
+      mark: { type: 'text', align: 'left', dx: 14, fontSize: 12, color: theme.ink },
       encoding: { x: { field: 'high', ...x }, y, text: { field: 'label', type: 'nominal' } },
     },
   ];
-  return render({ width: 520, height: { step: 30 }, title, layer }, options);
+  return render(
+    { width: 520, height: { step: 40, for: 'position' }, title: { text: title, subtitle }, layer },
+    options,
+  );
 }
 
 const none = '–';
