@@ -1,0 +1,206 @@
+// Lists of experiments from end to end: what is skipped, continued, refused, and what becomes of a run or of the whole that is killed.
+import { type ChildProcess, spawn } from 'node:child_process';
+import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { checkExperiments } from '../src/cli/defaults.ts';
+import { experiments } from '../src/cli/experiments.ts';
+import { withDefaults } from '../src/cli/option.ts';
+import { type ExperimentsOptions, experimentsOptions } from '../src/cli/options.ts';
+import { lockFolder } from '../src/cli/worklock.ts';
+import { readRecord } from '../src/train/runrecord.ts';
+import { readSafetensors } from '../src/train/safetensors.ts';
+import { ends, hashOf } from './child.ts';
+import { scratchFolder } from './files.ts';
+import { messageOf, within } from './gpu.ts';
+
+const scratch = scratchFolder();
+test.after(() => scratch.remove());
+const at = (...names: string[]) => join(scratch.path, ...names);
+const killed = ['--import', new URL('fixtures/killed.mjs', import.meta.url).href];
+
+/** One step an epoch. */
+const tiny = {
+  ...{ arch: 'vgg11_bn', width: 0.0625, head: 'fastai', size: 32, limit: 14, batch: 14, epochs: 2, tune: false },
+  ...{ optimizer: 'adamw', lr: 0.002 },
+};
+const list = (name: string, experiments: object[], defaults: object = tiny) =>
+  scratch.write(`${name}.json`, JSON.stringify({ defaults, experiments }));
+const positionOf = (run: string) =>
+  JSON.parse(readSafetensors(at(run, 'last', 'checkpoint.safetensors')).metadata.checkpoint!).position;
+
+// Signals are the tests' way to kill; Windows has none.
+const unix = process.platform === 'win32' ? test.skip : test;
+
+/** Runs `experiments` in this process; what it says. */
+async function said(file: string, given: Partial<ExperimentsOptions> = {}): Promise<string> {
+  const { error, log } = console;
+  const lines: string[] = [];
+  console.error = console.log = (line: string) => void lines.push(line);
+  const cwd = process.cwd();
+  process.chdir(scratch.path);
+  try {
+    await within(60_000, experiments({ ...withDefaults(experimentsOptions, { files: [file], ...given }) }));
+  } finally {
+    process.chdir(cwd);
+    Object.assign(console, { error, log });
+  }
+  return lines.join('\n');
+}
+
+unix('what is killed goes on, what is done is skipped, what diverges or fails stops nothing', async () => {
+  const two = [
+    { name: 'a', reference: { accuracy: 0.5 } },
+    { name: 'wild', options: { lr: 1e6, epochs: 9 } },
+  ];
+  list('two', [...two, { name: 'bad', options: { batch: 15 } }]);
+  const listed = await said('two.json', { list: true });
+  assert.match(
+    listed,
+    /^1\. a: not begun\n {3}train --arch vgg11_bn .*--no-tune .*--lr 0\.002 --out runs.two.a\n2\. wild/,
+  );
+  const own = /^1\. .*\n {3}train (.*) --out/.exec(listed)![1]!.split(' ');
+  assert.not(existsSync(at('runs')), 'a list is no run');
+
+  // Killed while the checkpoint of the first epoch is written.
+  process.env.KILL_AT = '2';
+  const first = ends(1, scratch.path, ['experiments', 'two.json'], killed);
+  delete process.env.KILL_AT;
+  assert.match(first.stderr, /^\[1\/3\] a: failed \(killed by SIGKILL\); the list goes on$/m);
+  assert.match(first.stderr, /^dawngrad: --batch 15 is larger than the set, which has 14 images/m);
+  assert.match(first.stderr, /^\[3\/3\] bad: failed \(exit code 2\); the list goes on$/m);
+  assert.match(first.stderr, /^2 of 3 failed: a, bad\n1 of 3 diverged: wild$/m);
+  assert.equal([readRecord(at('runs', 'two', 'a', 'run.json')).result, positionOf('runs/two/a').epoch], [null, 0]);
+  const broken = readFileSync(at('runs', 'two', 'results.md'), 'utf8');
+  for (const row of ['| a | failed | ', '| wild | diverged | ', '| bad | failed | – |']) assert.match(broken, row);
+
+  list('two', two);
+  const second = ends(1, scratch.path, ['experiments', 'two.json']);
+  assert.match(second.stderr, /^\[1\/2\] a: train --resume runs.two.a( --adapter \S+)?$/m);
+  assert.match(second.stderr, /^\[2\/2\] wild: diverged before$/m);
+  assert.match(second.stderr, /^1 of 2 diverged: wild$/m);
+  const table = readFileSync(at('runs', 'two', 'results.md'), 'utf8');
+  const { result } = readRecord(at('runs', 'two', 'a', 'run.json'));
+  assert.is(result!.status, 'finished');
+  const best = `${(100 * result!.validAccuracy!).toFixed(2)} %`;
+  assert.match(table, `| a | finished | ${best} | ${result!.bestEpoch} |`);
+  assert.match(table, '| 50.00 % |');
+  assert.match(readFileSync(at('runs', 'two', 'results.svg'), 'utf8'), /^<svg/);
+
+  const before = statSync(at('runs', 'two', 'a', 'run.json')).mtimeMs;
+  assert.match(await said('two.json'), /^\[1\/2\] a: finished before\n\[2\/2\] wild: diverged before\nComparison: /);
+  assert.is(process.exitCode, 1, 'one of them has diverged');
+  process.exitCode = 0;
+  list('two', two.slice(0, 1));
+  assert.match(await said('two.json'), /^\[1\/1\] a: finished before\nComparison: \S+results\.md and results\.svg$/);
+  assert.is(process.exitCode, 0);
+  assert.is(statSync(at('runs', 'two', 'a', 'run.json')).mtimeMs, before);
+
+  ends(0, scratch.path, ['train', ...own, '--out', 'elsewhere']);
+  const bits = (...folder: string[]) => hashOf(at(...folder, 'last', 'checkpoint.safetensors'));
+  assert.is(bits('runs', 'two', 'a'), bits('elsewhere'), 'the bits of a run in a go');
+});
+
+unix('the whole is checked before anything starts, and refused in a line', async () => {
+  const refused = async (file: string, pattern: RegExp, given: Partial<ExperimentsOptions> = {}) => {
+    const message = await messageOf(() => said(file, given));
+    assert.match(message, pattern);
+    assert.not.match(message, /\n/);
+  };
+  const wrong = list('wrong', [{ name: 'a' }, { name: 'b', options: { epoch: 1 } }]);
+  const { stderr } = ends(2, scratch.path, ['experiments', wrong]);
+  assert.match(stderr, /^dawngrad: \S*wrong\.json: experiment 'b': unknown option 'epoch'\. Did you mean epochs\?\n$/);
+  list('lost', [{ name: 'a' }, { name: 'b', options: { data: 'nowhere.csv' } }]);
+  await refused('lost.json', /^lost\.json: experiment 'b': --data nowhere\.csv: no such file\. Give --data PATH\.$/);
+  list('two', [{ name: 'a', options: { lr: 0.003 } }]);
+  await refused(
+    'two.json',
+    /^two\.json: experiment 'a' has --lr 0\.003, but runs.two.a was trained with --lr 0\.002\./,
+  );
+  await refused('two.json', /^--out two\.json.a: cannot be written/, { out: 'two.json' });
+  await refused('two.json', /^--without: unknown option 'x'/, { without: 'lr, x' });
+  for (const name of ['wrong', 'lost']) assert.not(existsSync(at('runs', name)));
+  assert.throws(() => checkExperiments({ files: ['a.json', 'b.json'] }), /unexpected argument 'b\.json'/);
+});
+
+const bin = fileURLToPath(new URL('../src/cli/bin.ts', import.meta.url));
+
+/** Starts the program and does not wait for it; `ended` resolves to its exit code, or the signal that ended it. */
+function start(args: readonly string[]): { child: ChildProcess; shown: () => string; ended: Promise<unknown> } {
+  const { DEBUG, npm_lifecycle_event, NODE_OPTIONS, ...env } = process.env;
+  const child = spawn(process.execPath, ['--import', import.meta.resolve('tsx'), bin, ...args], {
+    cwd: scratch.path,
+    env: { ...env, CI: '1', DAWNGRAD_ADAPTER: env.DAWNGRAD_ADAPTER ?? 'swiftshader' },
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
+  let shown = '';
+  child.stderr!.on('data', (text) => {
+    shown += text;
+  });
+  const ended = new Promise((resolve) => child.on('exit', (code, signal) => resolve(code ?? signal)));
+  return { child, shown: () => shown, ended };
+}
+
+async function until(what: string, holds: () => boolean): Promise<void> {
+  await within(
+    60_000,
+    (async () => {
+      while (!holds()) await sleep(50);
+    })(),
+  ).catch(() => assert.unreachable(`${what}: not within a minute`));
+}
+
+unix(
+  'killed, the whole takes its run along, which has its checkpoint; called again it goes on; Ctrl-C ends it cleanly',
+  async () => {
+    list('long', [{ name: 'endless' }, { name: 'next' }], { ...tiny, epochs: 10_000, 'checkpoint-every': 1 });
+    const first = start(['experiments', 'long.json']);
+    await until('a first epoch', () => existsSync(at('runs', 'long', 'endless', 'metrics.csv')));
+    first.child.kill('SIGKILL');
+    assert.is(await first.ended, 'SIGKILL');
+
+    // At once: the run that was left behind may still be there.
+    const second = start(['experiments', 'long.json']);
+    await until('the run goes on', () => /^\[1\/2\] endless: train --resume/m.test(second.shown()));
+    const { status, epochs } = readRecord(at('runs', 'long', 'endless', 'run.json')).result!;
+    assert.is(status, 'stopped', 'the run that was left behind ended by itself, and cleanly');
+    await until('another epoch', () => positionOf('runs/long/endless').epoch > epochs);
+    assert.match(
+      await messageOf(() => lockFolder(at('runs', 'long'), () => {})),
+      /: process \d+ is at work there\. Wait for it/,
+    );
+    second.child.kill('SIGINT');
+    assert.is(await second.ended, 0);
+    assert.match(second.shown(), /^Stopped; the same command goes on\.$/m);
+    const { result } = readRecord(at('runs', 'long', 'endless', 'run.json'));
+    assert.is(result!.status, 'stopped');
+    assert.ok(result!.epochs > epochs);
+    assert.not(existsSync(at('runs', 'long', 'next')));
+    assert.not(existsSync(at('runs', 'long', '.at-work.json')));
+    assert.match(readFileSync(at('runs', 'long', 'results.md'), 'utf8'), /\| endless \| stopped \| \d/);
+  },
+);
+
+test('a lock of a process that is gone, or cut short, is nobody’s', async () => {
+  const waiting: string[] = [];
+  for (const left of [
+    '',
+    '{"pid": 0}',
+    '{"pid": 2147483646, "child": null}',
+    '{"pid": 2147483646, "child": 2147483645}',
+  ]) {
+    writeFileSync(at('.at-work.json'), left);
+    (await lockFolder(scratch.path, (line) => waiting.push(line))).release();
+    assert.not(existsSync(at('.at-work.json')));
+  }
+  assert.equal(waiting, []);
+  // A process that trains for one that is gone is waited for, but not for ever.
+  writeFileSync(at('.at-work.json'), JSON.stringify({ pid: 2147483646, child: process.pid }));
+  assert.match(await messageOf(() => lockFolder(scratch.path, (line) => waiting.push(line), 300)), /is at work there/);
+  assert.match(waiting.join('\n'), /^Waiting for process \d+, which was left behind/);
+});
+
+test.run();
