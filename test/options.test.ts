@@ -17,6 +17,7 @@ const commands: readonly Command[] = [
   command(manuals.evaluate, async () => {}),
   command(manuals.predict, async () => {}),
   command(manuals.contactSheet, async () => {}),
+  command(manuals.experiments, async () => {}),
   command(manuals.info, async () => {}),
 ];
 const hardware = { software: false, data: 'faces.csv' };
