@@ -274,6 +274,8 @@ test('what is compared of a run comes from its folder', () => {
     ...{ seconds: 3, parameters: 5, reference: a!.reference, note: null },
   });
   assert.is(compared({ ...a!, name: 'none' }, out, 'failed').status, 'failed');
+  scratch.write('out/damaged/run.json', '{');
+  assert.is(compared({ ...a!, name: 'damaged' }, out, 'failed').status, 'damaged');
 });
 
 const folder = fileURLToPath(new URL('../bench/experiments/', import.meta.url));

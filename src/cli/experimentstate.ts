@@ -1,8 +1,8 @@
 import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { basename, dirname, join, normalize } from 'node:path';
-import { ConfigError } from '../core/errors.ts';
+import { ConfigError, isUserError } from '../core/errors.ts';
 import type { ComparedRun } from '../train/comparison.ts';
-import { parseMetricsCsv } from '../train/metrics.ts';
+import { type EpochRow, parseMetricsCsv } from '../train/metrics.ts';
 import { checkOut, type RunFolder, runFolder } from '../train/runfolder.ts';
 import { type RunRecord, readRecord } from '../train/runrecord.ts';
 import { command } from './command.ts';
@@ -121,9 +121,18 @@ export function compared({ name, reference, note }: Experiment, out: string, sta
     ...{ name, status, best: null, bestEpoch: null, last: null, epochs: null },
     ...{ imagesPerSecond: null, seconds: null, parameters: null, reference, note },
   };
-  if (!existsSync(folder.record)) return row;
-  const { result, model } = readRecord(folder.record);
-  const rows = existsSync(folder.metrics) ? parseMetricsCsv(readFileSync(folder.metrics, 'utf8'), folder.metrics) : [];
+  let record: RunRecord;
+  let rows: EpochRow[];
+  try {
+    if (!existsSync(folder.record)) return row;
+    record = readRecord(folder.record);
+    rows = existsSync(folder.metrics) ? parseMetricsCsv(readFileSync(folder.metrics, 'utf8'), folder.metrics) : [];
+  } catch (error) {
+    // The others are compared all the same.
+    if (isUserError(error)) return { ...row, status: 'damaged' };
+    throw error;
+  }
+  const { result, model } = record;
   const best = rows.reduce((a, b) => Math.max(a, b.validAccuracy), Number.NEGATIVE_INFINITY);
   const early = result?.stoppedEarly ? 'stopped early' : result?.status;
   return {
