@@ -63,12 +63,14 @@ export function comparisonMarkdown(title: string, facts: readonly string[], runs
   return [...lines, ...(remarks.length > 0 ? [...remarks, ''] : [])].join('\n');
 }
 
+const shapes = { 'best epoch': 'circle', 'last epoch': 'square', reference: 'diamond' };
 const subtitle = 'Validation accuracy; the number is that of the best epoch';
 const series = ['best epoch', 'last epoch', 'reference'] as const;
 
 /** The accuracies of a comparison, a line of points for each run: `results.svg`. */
 export function comparisonSvg(title: string, runs: readonly ComparedRun[], options: PlotOptions = {}): Promise<string> {
   const theme = themes[options.theme ?? 'light'];
+  const colours = { 'best epoch': theme.valid, 'last epoch': theme.lr, reference: theme.train };
   const points = runs.flatMap(({ name, best, last, reference }) =>
     [best, last, reference?.accuracy ?? null].flatMap((value, k) =>
       value === null ? [] : [{ name, series: series[k]!, value }],
@@ -81,6 +83,7 @@ export function comparisonSvg(title: string, runs: readonly ComparedRun[], optio
   });
   const names = runs.map(({ name }) => name);
   const values = points.map(({ value }) => value);
+  const drawn = series.filter((name) => points.some((point) => point.series === name));
   const [lowest, highest] = values.length ? [Math.min(...values), Math.max(...values)] : [0, 1];
   // Less than five points apart nothing is worth a figure; and room for the labels at the right.
   const spare = Math.max(0, 0.05 - (highest - lowest)) / 2;
@@ -126,13 +129,13 @@ export function comparisonSvg(title: string, runs: readonly ComparedRun[], optio
         color: {
           field: 'series',
           type: 'nominal',
-          scale: { domain: series, range: [theme.valid, theme.lr, theme.train] },
+          scale: { domain: drawn, range: drawn.map((name) => colours[name]) },
           legend,
         },
         shape: {
           field: 'series',
           type: 'nominal',
-          scale: { domain: series, range: ['circle', 'square', 'diamond'] },
+          scale: { domain: drawn, range: drawn.map((name) => shapes[name]) },
           legend,
         },
       },
