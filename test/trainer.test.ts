@@ -138,10 +138,12 @@ async function epochs({ stream }: Gpu, change: Partial<TrainConfig>, eager: bool
   return { losses, values: await values([...state, ...trainer.optimizer.state().flat()]), calls: model.calls };
 }
 
+const mixing = { mixup: 0.4, augment: 'fastai' } as const;
+
 const recipes: Partial<TrainConfig>[] = [
   {},
   { accumulate: 3, optimizer: 'adamw' },
-  { mixup: 0.4, augment: 'fastai' },
+  mixing,
   { accumulate: 2, classWeights: 'balanced', clip: 0.5, ema: 0.9 },
 ];
 for (const change of recipes) {
