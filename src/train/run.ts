@@ -1,20 +1,14 @@
 import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { ConfigError, DataError } from '../core/errors.ts';
-import { setSeed } from '../core/stepbuffer.ts';
 import { removeLeftovers, writeFileAtomic } from '../data/atomic.ts';
-import { augmentationNamed, inputSide } from '../data/augment.ts';
-import { normalisationOf } from '../data/batches.ts';
 import type { Dataset } from '../data/dataset.ts';
 import type { Gpu } from '../gpu/gpu.ts';
-import { mebibytes } from '../gpu/pool.ts';
-import { activationBytes, createModel, type ModelOptions, smallestBatch } from '../models/index.ts';
+import { createModel } from '../models/index.ts';
 import type { Module } from '../nn/index.ts';
 import { planOf } from '../ops/matrix/plan.ts';
 import { RACES_MS } from '../ops/matrix/prepare.ts';
 import { writeArtifacts } from './artifacts.ts';
 import { type CheckpointFacts, loadCheckpoint, saveCheckpoint } from './checkpoint.ts';
-import { balancedWeights } from './classweights.ts';
 import type { TrainConfig } from './config.ts';
 import { prepareKernels } from './kernels.ts';
 import { type EpochRow, metricsCsv, parseMetricsCsv } from './metrics.ts';
@@ -24,8 +18,9 @@ import type { Progress } from './progress.ts';
 import type { RunFolder } from './runfolder.ts';
 import { type RunRecord, type RunResult, writeRecord } from './runrecord.ts';
 import { readSafetensors } from './safetensors.ts';
+import { setUp } from './setup.ts';
 import { addVerdicts, noSums, type Verdict } from './tally.ts';
-import { DivergenceError, type EpochResult, Trainer } from './trainer.ts';
+import { DivergenceError, type EpochResult, type Trainer } from './trainer.ts';
 
 /** The part of a run's facts that is known before the network is built. */
 export type RunOrigin = Pick<
@@ -344,72 +339,4 @@ export class Run {
       peakGpuBytes: this.request.gpu.pool.stats.peakBytes,
     };
   }
-}
-
-/**
- * Builds network, optimizer and batches as the options say, from the seed and the pretrained weights; those of a run that is
- * continued are in its checkpoint, so that `resumed`, its record, replaces their file. Throws ConfigError for what does not fit
- * together or the adapter, DataError for weights that do not fit the network.
- */
-export function setUp(
-  gpu: Gpu,
-  config: TrainConfig,
-  data: Dataset,
-  resumed: Pick<RunRecord, 'pretrained'> | null = null,
-): { facts: ModelFacts; trainer: Trainer; pretrained: PretrainedRecord | null } {
-  const { arch, channels } = config;
-  const options: ModelOptions = {
-    classes: data.classes.length,
-    channels,
-    size: config.size ?? inputSide(augmentationNamed(config.augment), data.train.side),
-    width: config.width,
-    head: config.head,
-    pool: config.pool ?? 1,
-    dropout: config.dropout,
-    seed: config.seed,
-  };
-  checkFits(gpu, config, options);
-  // Said here, where classes have names.
-  if (config.classWeights === 'balanced') balancedWeights(data.train.labels, data.classes.length, data.classes);
-  if (config.pretrained !== null && resumed && !resumed.pretrained)
-    throw new DataError('run.json: pretrained is missing. The file is damaged.');
-  // Read first: a wrong name is to be said before a large network is drawn.
-  const file = config.pretrained === null || resumed ? null : readPretrained(config.pretrained);
-  setSeed(config.seed);
-  const model = createModel(arch, options);
-  const pretrained = file
-    ? loadPretrained(model, file, { arch, channels, classes: data.classes })
-    : (resumed?.pretrained ?? null);
-  const normalisation = pretrained?.normalisation ?? normalisationOf(data.train, channels);
-  const { side: storedSide, channels: storedChannels } = data.train;
-  const parts = { model, config, train: data.train, valid: data.valid, normalisation };
-  return {
-    facts: {
-      ...{ arch, options, classes: data.classes, normalisation, storedSide, storedChannels },
-      augment: config.augment,
-    },
-    trainer: new Trainer(parts, data.classes.length),
-    pretrained,
-  };
-}
-
-/** Refuses, before anything is made, a batch too small for the network's batch norms or too large for the adapter. */
-function checkFits(gpu: Gpu, config: TrainConfig, options: ModelOptions): void {
-  const least = smallestBatch(config.arch, options);
-  if (config.batch < least) {
-    throw new ConfigError(
-      `--batch ${config.batch}: a batch norm of ${config.arch} with --head ${config.head} has one value per channel and image, whose variance is 0. Use --batch ${least} or more.`,
-    );
-  }
-  const limit = Math.min(gpu.limits.maxStorageBufferBindingSize, gpu.limits.maxBufferSize);
-  const perImage = activationBytes(config.arch, options) / (config.precision === 'f16' ? 2 : 1);
-  if (perImage * config.batch <= limit) return;
-  const fits = Math.floor(limit / perImage);
-  const mend =
-    fits >= 1
-      ? `Use --batch ${fits} or less${fits > 1 ? ', with --accumulate for the same effect' : ''}.`
-      : 'Use a smaller --size or --width.';
-  throw new ConfigError(
-    `--batch ${config.batch}: its largest tensor takes ${mebibytes(perImage * config.batch)}, and ${gpu.adapter.name} binds at most ${mebibytes(limit)}. ${mend}`,
-  );
 }
