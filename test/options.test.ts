@@ -175,7 +175,13 @@ test('what is missing or too much is refused', () => {
   refuses(() => given('predict --model m'), /^predict: IMAGE_OR_FOLDER is missing/);
   refuses(() => given('train faces.csv'), /^train: unexpected argument 'faces\.csv'\. Options start with --/);
   process.env.npm_lifecycle_event = 'train';
+  process.env.npm_package_name = 'dawngrad';
   refuses(() => given('train 3'), /^train: unexpected argument '3'\. npm passes .* npm run train -- --help$/);
+  process.env.npm_lifecycle_event = 'npx';
+  refuses(
+    () => given('train 3'),
+    /^train: unexpected argument '3'\. Options start with --, and npx dawngrad train --help/,
+  );
   delete process.env.npm_lifecycle_event;
 });
 

@@ -89,6 +89,15 @@ function checkTags(page: string): void {
   assert.equal(open, []);
 }
 
+// How the page's commands are called does not depend on how the tests are.
+const savedEvent = process.env.npm_lifecycle_event;
+test.before(() => {
+  delete process.env.npm_lifecycle_event;
+});
+test.after(() => {
+  if (savedEvent !== undefined) process.env.npm_lifecycle_event = savedEvent;
+});
+
 test('the page says what the run was and what came of it', async () => {
   const page = await reportHtml(run(), parts());
   checkTags(page);
@@ -121,7 +130,7 @@ test('the page says what the run was and what came of it', async () => {
   assert.not.match(text, /pretrained|undefined|NaN|\[object/);
   assert.match(
     page,
-    /npm run evaluate -- --model &#39;runs\/first run\/model.safetensors&#39; --data &#39;it&#39;\\&#39;&#39;s\.csv&#39;/,
+    /dawngrad evaluate --model &#39;runs\/first run\/model.safetensors&#39; --data &#39;it&#39;\\&#39;&#39;s\.csv&#39;/,
   );
 });
 

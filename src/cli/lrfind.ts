@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { ConfigError } from '../core/errors.ts';
 import { writeFileAtomic } from '../data/atomic.ts';
 import { openGpu } from '../gpu/node.ts';
+import { callOf } from '../train/call.ts';
 import { freeze } from '../train/finetune.ts';
 import { lrFinderSvg } from '../train/plots.ts';
 import { rangeTest } from '../train/rangetest.ts';
@@ -58,8 +59,8 @@ export async function lrFind(given: Partial<LrFindOptions>): Promise<void> {
     if (points.length < steps)
       console.error(`The loss went up after ${points.length} of ${steps} steps; the sweep ended there.`);
     console.error(`Loss over learning rate: ${join(dir, 'lr-find.svg')} and lr-find.csv`);
-    const command = process.env.npm_lifecycle_event ? 'npm run train --' : 'dawngrad train';
-    if (found.valley !== undefined) console.error(`Train with it: ${command} --lr ${found.valley.toPrecision(3)}`);
+    if (found.valley !== undefined)
+      console.error(`Train with it: ${callOf('train')} --lr ${found.valley.toPrecision(3)}`);
   } finally {
     gpu.close();
   }

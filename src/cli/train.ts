@@ -3,6 +3,7 @@ import { ConfigError } from '../core/errors.ts';
 import { type Dataset, loadDataset } from '../data/dataset.ts';
 import type { Gpu } from '../gpu/gpu.ts';
 import { openGpu } from '../gpu/node.ts';
+import { callOf } from '../train/call.ts';
 import type { PretrainedRecord } from '../train/pretrained.ts';
 import { createProgress } from '../train/progress.ts';
 import { Run, type RunOrigin } from '../train/run.ts';
@@ -107,7 +108,7 @@ function startOf({ name, tensors, head }: PretrainedRecord, { arch, freezeEpochs
 
 /** What is printed at the end: how it went, and what to do next. */
 function epilogue({ dir, report, model }: RunFolder, result: RunResult, options: TrainOptions): string[] {
-  const command = process.env.npm_lifecycle_event ? 'npm run train --' : 'dawngrad train';
+  const command = callOf('train');
   const lines: string[] = [];
   if (result.validAccuracy !== null) {
     lines.push(

@@ -1,6 +1,7 @@
 import { type Command as Built, CommanderError, Option as Flag, Command as Program } from 'commander';
 import { ConfigError } from '../core/errors.ts';
 import { didYouMean, listOf } from '../core/nearest.ts';
+import { calledByNpm, callOf } from '../train/call.ts';
 import type { Command } from './command.ts';
 import { flagOf, type Option } from './option.ts';
 import { readValue } from './value.ts';
@@ -148,18 +149,13 @@ function readGiven(built: Built, { name, options }: Command): Record<string, unk
   }
   const excess = entries.some(([, { operand }]) => operand) ? undefined : built.args[0];
   if (excess !== undefined) {
-    const mend = calledByNpm(name)
+    const mend = calledByNpm()
       ? `npm passes options on only behind a --, as in: ${callOf(name)} --help`
       : `Options start with --, and ${callOf(name)} --help lists them.`;
     throw new ConfigError(`${name}: unexpected argument '${excess}'. ${mend}`);
   }
   return given;
 }
-
-/** How this command was called, so that what is printed can be typed again: npm wants a `--` in front of options. */
-const callOf = (name: string): string => (calledByNpm(name) ? `npm run ${name} --` : `dawngrad ${name}`);
-
-const calledByNpm = (name: string): boolean => process.env.npm_lifecycle_event === name;
 
 /** commander's message as one line of ours: what is wrong, and the nearest valid name or where to find them all. */
 function explain({ code, message }: CommanderError, argv: readonly string[], commands: readonly Command[]): string {

@@ -2,6 +2,7 @@ import { writeFileAtomic } from '../data/atomic.ts';
 import { AUGMENTATIONS } from '../data/augment.ts';
 import type { Dataset } from '../data/dataset.ts';
 import { type ModelOptions, pythonFor } from '../models/index.ts';
+import { callOf, quoted } from './call.ts';
 import { interpret, writeInterpretation } from './interpretation.ts';
 import { type EpochRow, scores } from './metrics.ts';
 import { loadModel } from './modelfile.ts';
@@ -54,7 +55,7 @@ export async function writeArtifacts(parts: ArtifactParts): Promise<void> {
     {
       folder: folder.dir,
       date: new Date().toISOString().slice(0, 16).replace('T', ' '),
-      command: `dawngrad ${record.commandLine.join(' ')}`,
+      command: [callOf('train'), ...record.commandLine.slice(1).map(quoted)].join(' '),
       options: record.options as Record<string, Setting>,
       seed: record.seed,
       versions: record.versions,

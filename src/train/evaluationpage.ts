@@ -1,8 +1,9 @@
+import { callOf, quoted } from './call.ts';
 import { camSection } from './camsection.ts';
 import { html } from './html.ts';
 import type { Interpretation } from './interpretation.ts';
 import { scores } from './metrics.ts';
-import { blocks, confusionSection, count, figures, loss, lossSection, page, percent, quoted } from './reportparts.ts';
+import { blocks, confusionSection, count, figures, loss, lossSection, page, percent } from './reportparts.ts';
 
 /** What was evaluated on what. */
 export interface EvaluationSummary {
@@ -47,7 +48,7 @@ ${lossSection('', topLosses)}
 ${camSection(cams)}
 <section>
 <h2>Use this model</h2>
-${blocks([['Classify images', `npm run predict -- --model ${quoted(model)} IMAGE_OR_FOLDER`]])}
+${blocks([['Classify images', `${callOf('predict')} --model ${quoted(model)} IMAGE_OR_FOLDER`]])}
 </section>
 </main>
 <footer class="muted">Written by dawngrad ${version}.</footer>`;

@@ -1,3 +1,4 @@
+import { callOf, quoted } from './call.ts';
 import type { CamRow } from './camrows.ts';
 import { camSection } from './camsection.ts';
 import { type Html, html } from './html.ts';
@@ -16,7 +17,6 @@ import {
   pairs,
   parameters,
   percent,
-  quoted,
   rate,
   type Setting,
   shortNumber,
@@ -144,8 +144,8 @@ function usage({ folder, data, command, pytorch }: RunSummary): Html {
   const model = quoted(`${folder}/model.safetensors`);
   const python = pytorch ?? `from safetensors.torch import load_file\n\nweights = load_file("model.safetensors")`;
   const list: [heading: string, code: string][] = [
-    ['Evaluate it', `npm run evaluate -- --model ${model} --data ${quoted(data.path)}`],
-    ['Classify images', `npm run predict -- --model ${model} IMAGE_OR_FOLDER`],
+    ['Evaluate it', `${callOf('evaluate')} --model ${model} --data ${quoted(data.path)}`],
+    ['Classify images', `${callOf('predict')} --model ${model} IMAGE_OR_FOLDER`],
     ['Load it in PyTorch', python],
     ['Train it again', command],
   ];

@@ -160,7 +160,3 @@ export function duration(seconds: number): string {
   const [h, min, s] = [Math.floor(whole / 3600), Math.floor((whole % 3600) / 60), whole % 60];
   return h > 0 ? `${h} h ${min} min` : `${min} min ${s} s`;
 }
-
-/** An argument as a POSIX shell reads it back whole. */
-export const quoted = (argument: string): string =>
-  /^[\w@%+=:,./~-]+$/.test(argument) ? argument : `'${argument.replaceAll("'", "'\\''")}'`;
