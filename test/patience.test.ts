@@ -101,4 +101,10 @@ test('patience that lasts to the end is no early stop', async () => {
   assert.not.match(readFileSync(at('short', 'report.html'), 'utf8'), /stopped early/);
 });
 
+test('patience begins when the body is no longer frozen', async () => {
+  const phases = { pretrained: at('run', 'model.safetensors'), freezeEpochs: 3, epochs: 4, patience: 1 };
+  const shown = await said({ ...still, ...phases, out: at('phases') });
+  assert.match(shown, /^Stopped early, after epoch 4 of 7: it was not better than epoch 1 \(--patience 1\)\.$/m);
+});
+
 test.run();

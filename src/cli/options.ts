@@ -84,7 +84,7 @@ export const trainOptions = {
     'Fine-tuning',
     whole('N', { from: 0, to: 100_000 }),
     0,
-    "epochs that train the head alone, before the --epochs; then --lr is fast.ai's base rate",
+    "epochs that train head and norms alone, before the --epochs; then --lr is fast.ai's base rate",
   ),
   lrMult: option(
     'Fine-tuning',

@@ -227,13 +227,15 @@ export class Run {
     this.progress.epochEnd({ ...row, best });
   }
 
-  /** True where validation has not been better for as many epochs as `--patience` grants, and there are more to come. */
+  /**
+   * True where validation has not been better for as many epochs as `--patience` grants, and there are more to come. Those with a
+   * frozen body do not count: what comes after them trains other layers. fast.ai's callback begins anew with each phase, too.
+   */
   private outOfPatience(): boolean {
-    const { patience } = this.request.config;
+    const { patience, freezeEpochs } = this.request.config;
     const { steps, totalSteps, position } = this.trainer;
-    return (
-      patience !== null && this.best !== null && steps < totalSteps && position.epoch - this.best.epoch >= patience
-    );
+    if (patience === null || this.best === null || steps >= totalSteps) return false;
+    return position.epoch - Math.max(this.best.epoch, freezeEpochs) >= patience;
   }
 
   private early(): string {
