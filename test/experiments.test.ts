@@ -153,6 +153,17 @@ async function until(what: string, holds: () => boolean): Promise<void> {
   ).catch(() => assert.unreachable(`${what}: not within a minute`));
 }
 
+unix('a run killed before it says which run it is stops nothing later', async () => {
+  list('soon', [{ name: 'a', options: { epochs: 1 } }]);
+  Object.assign(process.env, { KILL_AT: '1', KILL_FILE: 'run.json' });
+  const { stderr } = ends(1, scratch.path, ['experiments', 'soon.json'], killed);
+  delete process.env.KILL_AT;
+  delete process.env.KILL_FILE;
+  assert.match(stderr, /^\[1\/1\] a: failed \(killed by SIGKILL\)/m);
+  assert.not(existsSync(at('runs', 'soon', 'a', 'run.json')));
+  assert.match(await said('soon.json', { list: true }), /^1\. a: not begun$/m);
+});
+
 unix(
   'killed, the whole takes its run along, which has its checkpoint; called again it goes on; Ctrl-C ends it cleanly',
   async () => {

@@ -103,8 +103,9 @@ export class Run {
     // Parameters have moved into the optimizer's arena: what they were made in is free, and counts for nothing.
     await gpu.trim();
     gpu.pool.resetPeak();
-    mkdirSync(this.folder.last, { recursive: true });
+    // First the record: a folder that has anything else of a run says which run that is, whenever it is killed.
     this.writeRecord(null);
+    mkdirSync(this.folder.last, { recursive: true });
     if (!this.request.resume) await this.checkpoint();
     let status: RunResult['status'] = 'finished';
     try {
