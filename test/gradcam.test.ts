@@ -3,11 +3,14 @@ import * as assert from 'uvu/assert';
 import { Random } from '../src/core/random.ts';
 import { step } from '../src/core/step.ts';
 import { Tensor } from '../src/core/tensor.ts';
-import type { ImageSet } from '../src/data/dataset.ts';
+import { AUGMENTATIONS } from '../src/data/augment.ts';
+import { Batches } from '../src/data/batches.ts';
+import { type ImageSet, loadDataset } from '../src/data/dataset.ts';
 import { createModel, Network } from '../src/models/index.ts';
 import * as nn from '../src/nn/index.ts';
 import * as ops from '../src/ops/index.ts';
-import { heatMapsOf } from '../src/train/cams.ts';
+import { camRowsOf } from '../src/train/camrows.ts';
+import { heatMapsOf, shownPart } from '../src/train/cams.ts';
 import { gradCam } from '../src/train/gradcam.ts';
 import { stretched } from '../src/train/heat.ts';
 import { fromValues } from './exact.ts';
@@ -121,6 +124,39 @@ gpuTest('a class is seen where its pattern is', async () => {
   assert.ok(share(upright!.values, (row, column) => row < 9 && column < 9) > 0.85);
   assert.ok(share(lying!.values, (row, column) => row > 6 && column > 6) > 0.85);
   assert.equal(again, upright, 'the last batch is filled up with nothing');
+});
+
+gpuTest('a map lies over the part of an image that the network is shown', async () => {
+  const data = await loadDataset({ data: 'toyfaces', limit: 7 });
+  const { framing } = AUGMENTATIONS.fer;
+  const input = { batch: 1, size: 40, normalisation: { mean: [0], std: [1] }, framing };
+  const batches = new Batches(data.valid, input);
+  const { x } = await step(() => batches.take([0]));
+  const values = Uint8Array.from(await x.read(), (v) => Math.round(255 * v));
+  batches.release();
+  const model = createModel('vgg11_bn', { classes: 7, channels: 1, size: 40, width: 1 / 64 });
+  const label = data.valid.labels[0]!;
+  const verdict = { loss: 0.5, prediction: label, probability: 0.6, label };
+  const [row] = await camRowsOf(model, [verdict], data, 'valid', input);
+  const { side, pixels } = row!.right[0]!;
+  assert.equal([side, pixels], [40, values]);
+
+  const large = {
+    pixels: Uint8Array.from({ length: 96 * 96 * 3 }, (_, at) => at % 251),
+    side: 96,
+    channels: 3 as const,
+  };
+  const part = shownPart(large, framing, 48);
+  assert.is(part.side, 80);
+  for (const [row, column] of [
+    [0, 0],
+    [79, 0],
+    [3, 79],
+  ] as const) {
+    const [at, from] = [3 * (80 * row + column), 3 * (96 * (row + 8) + column + 8)];
+    assert.equal(part.pixels.subarray(at, at + 3), large.pixels.subarray(from, from + 3));
+  }
+  assert.equal(shownPart(large), large, 'else all of it');
 });
 
 gpuTest('the last maps that are large enough are taken, else the first', async () => {

@@ -10,7 +10,7 @@ import { cropSquare, decodeImage, toRgb } from '../data/image.ts';
 import type { Gpu } from '../gpu/gpu.ts';
 import { openGpu } from '../gpu/node.ts';
 import type { Network } from '../models/index.ts';
-import { heatMapsOf } from '../train/cams.ts';
+import { heatMapsOf, shownPart } from '../train/cams.ts';
 import { overlay } from '../train/heat.ts';
 import { Judge } from '../train/judge.ts';
 import { buildModel, type ModelFile, readModelFile } from '../train/modelfile.ts';
@@ -182,8 +182,9 @@ async function draw(
   for (const [i, { image, output }] of images.entries()) {
     // The network sees it small; a person need not.
     const square = cropSquare(await decodeImage(readFileSync(image), image));
-    const side = Math.min(LARGEST, square.width * Math.max(1, Math.ceil(SMALLEST / square.width)));
-    const drawn = overlay({ ...square, side: square.width }, maps[i]!, side);
+    const shown = shownPart({ ...square, side: square.width }, inputOf(facts).framing, facts.storedSide);
+    const side = Math.min(LARGEST, shown.side * Math.max(1, Math.ceil(SMALLEST / shown.side)));
+    const drawn = overlay(shown, maps[i]!, side);
     mkdirSync(dirname(output!), { recursive: true });
     writeFileAtomic(output!, picturePng(drawn));
   }

@@ -97,14 +97,19 @@ function windowFrame(window: number, left: number, top: number, size: number): F
   return { scaleX: scale, offsetX: left + offset, scaleY: scale, offsetY: top + offset };
 }
 
+/** The square of a stored image that is shown: its first row and column, and its side. */
+export function shownSquare(framing: Framing, side: number): { first: number; window: number } {
+  const window = framing === 'centre' ? windowOf(side) : side;
+  return { first: Math.floor((side - window) / 2), window };
+}
+
 /** The frame that shows a stored image of `side` pixels as `size`. */
 export function frameOf(framing: Framing, side: number, size: number): Frame {
   if (framing === 'corners') {
     const scale = (side - 1) / Math.max(1, size - 1);
     return { scaleX: scale, offsetX: 0, scaleY: scale, offsetY: 0 };
   }
-  const window = framing === 'centre' ? windowOf(side) : side;
-  const first = Math.floor((side - window) / 2);
+  const { first, window } = shownSquare(framing, side);
   return windowFrame(window, first, first, size);
 }
 

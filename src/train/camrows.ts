@@ -1,6 +1,6 @@
 import type { Dataset, SplitName } from '../data/dataset.ts';
 import type { Network } from '../models/index.ts';
-import { type HeatMapOptions, heatMapsOf, type Wanted } from './cams.ts';
+import { type HeatMapOptions, heatMapsOf, shownPart, type Wanted } from './cams.ts';
 import type { HeatMap } from './heat.ts';
 import type { Verdict } from './tally.ts';
 import { judgedImage, type TopLoss } from './toplosses.ts';
@@ -12,7 +12,7 @@ const BATCH = 16;
 /** Rows at most: of more classes, those with the most mistakes. */
 const CLASSES = 12;
 
-/** An image, and where the network sees what in it. */
+/** An image, as much of it as the network is shown, and where it sees what in it. */
 export interface CamExample extends TopLoss {
   /** What speaks for the class that it was taken for. */
   seen: HeatMap;
@@ -53,7 +53,8 @@ export async function camRowsOf(
     const verdict = verdicts[index]!;
     const seen = maps.shift()!;
     const missed = verdict.prediction === verdict.label ? null : maps.shift()!;
-    return { ...judgedImage(data, split, verdict, index), seen, missed };
+    const judged = judgedImage(data, split, verdict, index);
+    return { ...judged, ...shownPart(judged, options.framing), seen, missed };
   };
   return chosen.map(({ label, right, wrong }) => ({
     name: data.classes[label]!,

@@ -1,9 +1,11 @@
 import { step } from '../core/step.ts';
+import { type Framing, shownSquare } from '../data/augment.ts';
 import { Batches, type BatchOptions } from '../data/batches.ts';
 import { type ImageSet, pixelsOf } from '../data/dataset.ts';
 import type { Network } from '../models/index.ts';
 import { type GradCamOptions, gradCam } from './gradcam.ts';
 import type { HeatMap } from './heat.ts';
+import type { Picture } from './sheet.ts';
 
 /** An image of a set, and the class that is looked for in it. */
 export interface Wanted {
@@ -42,6 +44,19 @@ export async function heatMapsOf(
     batches.release();
   }
   return all;
+}
+
+/** The part of a picture that the network is shown of it, where it is stored at `stored` pixels: what its maps lie over. */
+export function shownPart(picture: Picture, framing: Framing = 'whole', stored = picture.side): Picture {
+  const { pixels, side: own, channels } = picture;
+  const { first, window } = shownSquare(framing, stored);
+  const [from, side] = [first, window].map((at) => Math.round((at * own) / stored)) as [number, number];
+  const part = new Uint8Array(side * side * channels);
+  for (let row = 0; row < side; row++) {
+    const start = ((from + row) * own + from) * channels;
+    part.set(pixels.subarray(start, start + side * channels), row * side * channels);
+  }
+  return { pixels: part, side, channels };
 }
 
 function chosen(set: ImageSet, wanted: readonly Wanted[]): ImageSet {
