@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -176,8 +177,8 @@ async function printed(run: () => Promise<void>): Promise<string> {
   return lines.join('\n');
 }
 
-const evaluated = async (model: string, tta: string | null): Promise<Evaluation> => {
-  const given = { model, data: 'toyfaces', limit: 6, batch: 4, adapter, tta, json: true };
+const evaluated = async (model: string, tta: string | null, out: string | null = null): Promise<Evaluation> => {
+  const given = { model, data: 'toyfaces', limit: 6, batch: 4, adapter, tta, out, json: true };
   const text = await printed(() => evaluate(withDefaults(evaluateOptions, given)));
   useGpu(gpu);
   return JSON.parse(text);
@@ -198,7 +199,9 @@ gpuTest(
     judge.release();
     assert.ok(Math.abs(loss / count - cornered.loss) < 1e-5);
 
-    const drawn = await evaluated(model, '2');
+    const drawn = await evaluated(model, '2', join(scratch.path, 'page'));
+    const page = readFileSync(join(scratch.path, 'page', 'report.html'), 'utf8');
+    assert.match(page, ' · test-time augmentation: 2 passes augmented by fastai and one as it is</p>');
     assert.equal(drawn.tta, { kind: 'augmented', augment: 'fastai', passes: 2, beta: 0.25 });
     assert.is.not(drawn.loss, cornered.loss);
     assert.match(tables(drawn).join('\n'), /^Test-time augmentation: 2 passes augmented by fastai and one as it is$/m);
@@ -208,7 +211,7 @@ gpuTest(
 gpuTest('predict takes ten crops; what there is nothing to draw for is refused', async () => {
   const model = await modelFile('none');
   const message = await messageOf(() => evaluated(model, '4'));
-  assert.match(message, /^--tta 4: the model was trained without augmentation .* Use --tta ten-crop\.$/);
+  assert.match(message, /^--tta 4: the model's file names no augmentation .* Use --tta ten-crop\.$/);
   const images = [scratch.write('a.png', grayPng(1))];
   const predicted = await printed(() =>
     predict(withDefaults(predictOptions, { model, images, adapter, tta: 'ten-crop', json: true })),

@@ -115,6 +115,7 @@ export async function evaluate(options: EvaluateOptions): Promise<void> {
         date: new Date().toISOString().slice(0, 16).replace('T', ' '),
         version: dawngradVersion,
         classes: facts.classes,
+        augmented: ttaFacts && ttaInWords(ttaFacts),
       };
       writeFileAtomic(files.report, await evaluationHtml(summary, interpretation));
       console.error(`Report: ${files.report}`);

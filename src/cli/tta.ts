@@ -10,7 +10,7 @@ export type TtaFacts =
 
 const BETA = 0.25;
 
-/** What `--tta` asks for, of a model. Throws ConfigError where its training drew nothing. */
+/** What `--tta` asks for, of a model. Throws ConfigError where its training drew nothing, as far as its file says. */
 export function ttaOf(
   given: string | null,
   { augment }: ModelFile['facts'],
@@ -21,7 +21,7 @@ export function ttaOf(
   const augmentation = AUGMENTATIONS[augment];
   if (augmentation.draw === 'none')
     throw new ConfigError(
-      `--tta ${given}: the model was trained without augmentation (--augment none), so there is nothing to draw. Use --tta ten-crop.`,
+      `--tta ${given}: the model's file names no augmentation (--augment none, or an earlier version), so there is nothing to draw. Use --tta ten-crop.`,
     );
   return {
     tta: augmentedTta(augmentation, passes, BETA),

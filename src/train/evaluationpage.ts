@@ -19,6 +19,8 @@ export interface EvaluationSummary {
   splitName: string;
   classes: readonly string[];
   adapter: string;
+  /** Test-time augmentation, in words; null without. */
+  augmented: string | null;
   /** Mean cross-entropy in nats. */
   loss: number;
 }
@@ -28,13 +30,13 @@ export async function evaluationHtml(
   summary: EvaluationSummary,
   { confusion, topLosses, cams }: Interpretation,
 ): Promise<string> {
-  const { date, version, model, arch, data, splitName, classes, adapter } = summary;
+  const { date, version, model, arch, data, splitName, classes, adapter, augmented } = summary;
   const judged = scores(confusion);
   const title = `${arch} on ${data}`;
   const body = html`<header>
 <p class="kicker">dawngrad evaluation</p>
 <h1>${title}</h1>
-<p class="muted">${date} · ${adapter} · <code>${model}</code></p>
+<p class="muted">${date} · ${adapter} · <code>${model}</code>${augmented === null ? '' : ` · test-time augmentation: ${augmented}`}</p>
 ${figures([
   ['Accuracy', percent(judged.accuracy), `${count(judged.correct)} of ${count(judged.total)} images`],
   ['Loss', loss(summary.loss), 'mean cross-entropy'],
