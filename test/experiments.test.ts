@@ -1,6 +1,6 @@
 // Lists of experiments from end to end: what is skipped, continued, refused, and what becomes of a run or of the whole that is killed.
 import { type ChildProcess, spawn } from 'node:child_process';
-import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -102,6 +102,18 @@ unix('what is killed goes on, what is done is skipped, what diverges or fails st
   ends(0, scratch.path, ['train', ...own, '--out', 'elsewhere']);
   const bits = (...folder: string[]) => hashOf(at(...folder, 'last', 'checkpoint.safetensors'));
   assert.is(bits('runs', 'two', 'a'), bits('elsewhere'), 'the bits of a run in a go');
+});
+
+unix('a run that has begun needs the weights no more that it started from', async () => {
+  copyFileSync(at('runs', 'two', 'a', 'model.safetensors'), at('weights.safetensors'));
+  list('tuned', [{ name: 'a', options: { pretrained: 'weights.safetensors', epochs: 1 } }]);
+  process.env.KILL_AT = '2';
+  ends(1, scratch.path, ['experiments', 'tuned.json'], killed);
+  delete process.env.KILL_AT;
+  rmSync(at('weights.safetensors'));
+  assert.match(await said('tuned.json', { list: true }), /^1\. a: begun$/m);
+  const { stderr } = ends(0, scratch.path, ['experiments', 'tuned.json']);
+  assert.match(stderr, /^\[1\/1\] a: train --resume runs.tuned.a/m);
 });
 
 unix('the whole is checked before anything starts, and refused in a line', async () => {

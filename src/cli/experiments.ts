@@ -90,7 +90,9 @@ function checkFiles(planned: readonly Planned[], file: string): void {
       const { placeholder } = table[key]!.kind;
       const path =
         (placeholder === 'PATH' || placeholder === 'FILE') && typeof value === 'string' && value !== TOYFACES;
-      if (!path || (experiment.from !== null && key !== 'data') || existsSync(value)) continue;
+      // Weights of an experiment before it are to come; those that a run began with are in its checkpoint.
+      const needed = key === 'data' || (experiment.from === null && state.kind === 'new');
+      if (!path || !needed || existsSync(value)) continue;
       const flag = flagOf(key, table[key]!);
       const mend =
         key === 'data' ? `Give ${flag} PATH.` : `Put it there, or leave it out with --without ${flag.slice(2)}.`;
