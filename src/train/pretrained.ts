@@ -63,7 +63,10 @@ function startOf(path: string): Uint8Array {
   return bytes;
 }
 
-/** What images are normalised by for these weights: ImageNet's numbers, or those of the run; their means for one channel. */
+/**
+ * What images are normalised by for these weights: ImageNet's numbers, or those of the run. For one channel, whose stem is the sum of
+ * the RGB weights, their means: fast.ai leaves it to the user there.
+ */
 export function pretrainedNormalisation({ facts }: Pretrained, channels: 1 | 3): Normalisation {
   const { mean, std } = facts?.normalisation ?? IMAGENET;
   if (channels === 3) return { mean, std };
