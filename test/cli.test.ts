@@ -341,7 +341,15 @@ test('lr-find prints its suggestions, draws the sweep and changes nothing else',
   const { stdout, stderr } = ends(0, scratch.path, args);
   assert.match(stdout, /^Suggested: valley \S+, slide \S+, steep \S+, minimum \S+\n$/);
   assert.match(stderr, /^step +1\/20 {2}lr 1\.00e-4 {2}loss \d\.\d{4}$/m);
-  assert.match(stderr, /^Train with it: dawngrad train --lr 0?\.?\d/m);
+  const [, again] = /^Train with it: dawngrad train (.*) --lr \d\S*$/m.exec(stderr)!;
+  for (const word of sweep.filter((word) => word.startsWith('--')))
+    assert.ok(again!.includes(word), `${word}: ${again}`);
+  assert.not.match(again!, /--steps|--start-lr|--end-lr|--out/);
+  assert.match(
+    ends(2, scratch.path, ['lr-find', '--start-lr', '0.1', '--end-lr', '0.1', '--out', 'still']).stderr,
+    /^dawngrad: --start-lr 0\.1 is not below --end-lr 0\.1: /,
+  );
+  assert.not.ok(existsSync(at('still')));
   assert.equal(readdirSync(at('sweep')).sort(), ['lr-find.csv', 'lr-find.svg']);
   const rows = readFileSync(at('sweep', 'lr-find.csv'), 'utf8').trim().split('\n');
   assert.is(rows[0], 'lr,loss');

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { ConfigError } from '../core/errors.ts';
 import { writeFileAtomic } from '../data/atomic.ts';
 import { openGpu } from '../gpu/node.ts';
-import { callOf } from '../train/call.ts';
+import { callOf, quoted } from '../train/call.ts';
 import { freeze } from '../train/finetune.ts';
 import { lrFinderSvg } from '../train/plots.ts';
 import { rangeTest } from '../train/rangetest.ts';
@@ -11,6 +11,7 @@ import { checkOut, createRunFolder } from '../train/runfolder.ts';
 import { setUp } from '../train/setup.ts';
 import { suggest } from '../train/suggest.ts';
 import { resolveDefaults } from './defaults.ts';
+import { argumentsOf } from './experimentstate.ts';
 import { withDefaults } from './option.ts';
 import { type LrFindOptions, lrFindOptions, TOYFACES, type TrainOptions } from './options.ts';
 import { loadFor } from './train.ts';
@@ -24,6 +25,10 @@ export async function lrFind(given: Partial<LrFindOptions>): Promise<void> {
   checkOut(out);
   if ((given.freezeEpochs ?? 0) > 0 && !given.pretrained)
     throw new ConfigError(`--freeze-epochs ${given.freezeEpochs} needs --pretrained FILE. Leave it out.`);
+  if (startLr >= endLr)
+    throw new ConfigError(
+      `--start-lr ${startLr} is not below --end-lr ${endLr}: the sweep rises. Give a lower --start-lr or a higher --end-lr.`,
+    );
   const gpu = await openGpu({ adapter: given.adapter });
   try {
     console.error(gpu.adapter.why);
@@ -59,9 +64,17 @@ export async function lrFind(given: Partial<LrFindOptions>): Promise<void> {
     if (points.length < steps)
       console.error(`The loss went up after ${points.length} of ${steps} steps; the sweep ended there.`);
     console.error(`Loss over learning rate: ${join(dir, 'lr-find.svg')} and lr-find.csv`);
-    if (found.valley !== undefined)
-      console.error(`Train with it: ${callOf('train')} --lr ${found.valley.toPrecision(3)}`);
+    if (found.valley !== undefined) console.error(`Train with it: ${trainCall(given, found.valley)}`);
   } finally {
     gpu.close();
   }
+}
+
+/** The `train` of what was swept: network, data and the rest are as they were given. */
+function trainCall(given: Partial<LrFindOptions>, lr: number): string {
+  const { startLr: _, endLr: __, steps: ___, out: ____, adapter, ...shared } = given;
+  // What the environment says it says to `train` too.
+  const named = adapter === process.env.DAWNGRAD_ADAPTER ? {} : { adapter };
+  const words = [...argumentsOf({ ...shared, ...named }), '--lr', lr.toPrecision(3)];
+  return `${callOf('train')} ${words.map(quoted).join(' ')}`;
 }
