@@ -112,6 +112,10 @@ test('whatever is not valid is refused in a line with file and experiment', () =
     [one({ name: 'b', options: { arch: 'vgg16' } }), /: experiment 'b': arch: expected vgg11_bn/],
     [one({ name: 'b', options: { head: 'fastai', pool: 7 } }), /: experiment 'b': --pool is for --head vgg/],
     [one({ name: 'b', options: { pool: 7 } }, { defaults: { head: 'fastai' } }), /: experiment 'b': --pool is for/],
+    [
+      one({ name: 'b', options: { 'freeze-epochs': 1 } }),
+      /: experiment 'b': --freeze-epochs 1 needs --pretrained FILE/,
+    ],
     [one({ name: 'b', reference: 0.7 }), /: experiment 'b': reference: expected an object with accuracy and note/],
     [one({ name: 'b', reference: { accuracy: 70 } }), /reference: accuracy: expected a number \(0 to 1\), got 70/],
     [one({ name: 'b', reference: { accuracy: 0.7, note: 1 } }), /reference: note: expected text/],
@@ -259,6 +263,12 @@ test('the comparison as a figure: a mark for each accuracy, and nothing for what
   assert.match(svg, /71\.23 %/);
   assert.match(svg, /A &amp; B/);
   assert.is(await comparisonSvg('A & B', [run()]), svg, 'the same each time');
+  const far = await comparisonSvg('A', [
+    run({ reference: { accuracy: 0.99, note: null } }),
+    run({ name: 'b', reference: null }),
+  ]);
+  const left = [...far.matchAll(/translate\(([\d.]+),[^>]*>71\.23 %</g)].map(([, x]) => Number(x));
+  assert.equal(left, [530, 530], 'the numbers of the best epochs stand in a column, right of every mark');
 });
 
 test('what is compared of a run comes from its folder', () => {

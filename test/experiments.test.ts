@@ -127,6 +127,11 @@ unix('the whole is checked before anything starts, and refused in a line', async
   assert.match(stderr, /^dawngrad: \S*wrong\.json: experiment 'b': unknown option 'epoch'\. Did you mean epochs\?\n$/);
   list('lost', [{ name: 'a' }, { name: 'b', options: { data: 'nowhere.csv' } }]);
   await refused('lost.json', /^lost\.json: experiment 'b': --data nowhere\.csv: no such file\. Give --data PATH\.$/);
+  list('unready', [{ name: 'a', options: { 'lr-mult': 9, 'freeze-epochs': 1, pretrained: 'none.pth' } }]);
+  await refused(
+    'unready.json',
+    /: --pretrained none\.pth: no such file\. .* --without pretrained,freeze-epochs,lr-mult\.$/,
+  );
   list('two', [{ name: 'a', options: { lr: 0.003 } }]);
   await refused(
     'two.json',

@@ -145,7 +145,8 @@ const toKeys = (options: Readonly<Record<string, unknown>>): Partial<TrainOption
 /** What contradicts itself is refused now, not after hours. */
 function checked(given: Partial<TrainOptions>, where: string): Partial<TrainOptions> {
   try {
-    checkGiven(given);
+    // Nothing but the file gives weights: what needs them is known to have none.
+    checkGiven({ pretrained: null, ...given });
   } catch (error) {
     if (error instanceof ConfigError) throw new DataError(`${where}: ${error.message}`);
     throw error;

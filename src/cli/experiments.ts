@@ -8,7 +8,7 @@ import { comparisonMarkdown, comparisonSvg } from '../train/comparison.ts';
 import { checkOut } from '../train/runfolder.ts';
 import { type Changes, type Experiment, type ExperimentList, readExperiments } from './experimentfile.ts';
 import { argumentsOf, clearRemains, compared, type State, stateOf } from './experimentstate.ts';
-import { flagOf, type Table } from './option.ts';
+import { flagOf, longNameOf, type Table } from './option.ts';
 import { type ExperimentsOptions, TOYFACES, type TrainOptions, trainOptions } from './options.ts';
 import { dawngradVersion } from './version.ts';
 import { lockFolder, type WorkLock } from './worklock.ts';
@@ -94,8 +94,12 @@ function checkFiles(planned: readonly Planned[], file: string): void {
       const needed = key === 'data' || (experiment.from === null && state.kind === 'new');
       if (!path || !needed || existsSync(value)) continue;
       const flag = flagOf(key, table[key]!);
+      // What is for weights alone goes with them.
+      const withIt = Object.keys(table).filter((k) => k in experiment.given && table[k]!.group === table[key]!.group);
       const mend =
-        key === 'data' ? `Give ${flag} PATH.` : `Put it there, or leave it out with --without ${flag.slice(2)}.`;
+        key === 'data'
+          ? `Give ${flag} PATH.`
+          : `Put it there, or leave it out with --without ${withIt.map(longNameOf).join(',')}.`;
       throw new ConfigError(`${file}: experiment '${experiment.name}': ${flag} ${value}: no such file. ${mend}`);
     }
   }

@@ -63,6 +63,8 @@ export function comparisonMarkdown(title: string, facts: readonly string[], runs
   return [...lines, ...(remarks.length > 0 ? [...remarks, ''] : [])].join('\n');
 }
 
+/** Of the part of the figure that has the axis. */
+const WIDTH = 520;
 const shapes = { 'best epoch': 'circle', 'last epoch': 'square', reference: 'diamond' };
 const subtitle = 'Validation accuracy; the number is that of the best epoch';
 const series = ['best epoch', 'last epoch', 'reference'] as const;
@@ -85,14 +87,14 @@ export function comparisonSvg(title: string, runs: readonly ComparedRun[], optio
   const values = points.map(({ value }) => value);
   const drawn = series.filter((name) => points.some((point) => point.series === name));
   const [lowest, highest] = values.length ? [Math.min(...values), Math.max(...values)] : [0, 1];
-  // Less than five points apart nothing is worth a figure; and room for the labels at the right.
+  // Less than five points apart nothing is worth a figure.
   const spare = Math.max(0, 0.05 - (highest - lowest)) / 2;
   const [low, high] = [lowest - spare, highest + spare];
   const room = high - low;
   const x = {
     type: 'quantitative',
     title: null,
-    scale: { domain: [Math.max(0, low - 0.05 * room), Math.min(1.1, high + 0.14 * room)], nice: false, zero: false },
+    scale: { domain: [Math.max(0, low - 0.05 * room), Math.min(1.02, high + 0.05 * room)], nice: false, zero: false },
     axis: { labelExpr: "format(100 * datum.value, '~g') + ' %'", tickCount: 6, grid: true },
   };
   const y = {
@@ -142,12 +144,13 @@ export function comparisonSvg(title: string, runs: readonly ComparedRun[], optio
     },
     {
       data: { values: ends },
-      mark: { type: 'text', align: 'left', dx: 14, fontSize: 12, color: theme.ink },
-      encoding: { x: { field: 'high', ...x }, y, text: { field: 'label', type: 'nominal' } },
+      // A column of its own: behind the last mark it would be taken for that one's number.
+      mark: { type: 'text', align: 'left', dx: 10, fontSize: 12, color: theme.ink },
+      encoding: { x: { value: WIDTH }, y, text: { field: 'label', type: 'nominal' } },
     },
   ];
   return render(
-    { width: 520, height: { step: 40, for: 'position' }, title: { text: title, subtitle }, layer },
+    { width: WIDTH, height: { step: 40, for: 'position' }, title: { text: title, subtitle }, layer },
     options,
   );
 }
