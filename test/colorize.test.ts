@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -171,6 +171,9 @@ test('the command trains on a folder of PNGs and colours another', async () => {
     ends(0, scratch.path, paint);
     const image = await decodeImage(readFileSync(join(scratch.path, 'out/train/happy/a.png')), 'a.png');
     assert.equal([image.width, image.height, image.channels], [20, 12, 3]);
+    const named = ends(2, scratch.path, [...model, 'gray/valid/sad/c.png', 'c.jpg']);
+    assert.match(named.stderr, /^dawngrad: colorize: OUT c\.jpg: what is written is a PNG\. .* ends in \.png\.\n$/);
+    assert.not.ok(existsSync(join(scratch.path, 'c.jpg')));
     const again = ends(2, scratch.path, paint);
     assert.match(
       again.stderr,

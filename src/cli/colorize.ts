@@ -64,6 +64,8 @@ async function paint({ model: path, paths, adapter }: ColorizeOptions): Promise<
   if (!stats) throw new DataError(`${from}: no such file or folder. Give a PNG or JPEG image, or a folder of them.`);
   const files = stats.isDirectory() ? [...imagesBelow(from)] : [from];
   if (files.length === 0) throw new DataError(`${from}: holds no PNG or JPEG images.`);
+  if (!stats.isDirectory() && !/\.png$/i.test(to))
+    throw new ConfigError(`colorize: OUT ${to}: what is written is a PNG. Give a name that ends in .png.`);
   const target = (file: string) => (stats.isDirectory() ? outputOf(file, from, to) : to);
   checkOutputs('colorize: OUT', stats.isDirectory() ? to : dirname(to), files.map(target));
   const gpu = await openGpu({ adapter });
