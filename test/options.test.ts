@@ -287,6 +287,13 @@ test('help fits 80 columns and names every option, its default and the other def
   assert.match(shown, /--batch N +images a step \(1 to 65536; default 64, see below\)/);
   for (const { label } of presets.filter(({ label }) => label !== '')) assert.ok(shown.includes(label), label);
   assert.match(help('predict'), /Usage: dawngrad predict --model FILE IMAGE_OR_FOLDER… \[options\]/);
+  process.env.npm_lifecycle_event = 'predict';
+  const { npm_package_name } = process.env;
+  process.env.npm_package_name = 'dawngrad';
+  assert.match(help('predict'), /^Usage: npm run predict -- --model FILE IMAGE_OR_FOLDER… \[options\]$/m);
+  delete process.env.npm_lifecycle_event;
+  if (npm_package_name === undefined) delete process.env.npm_package_name;
+  else process.env.npm_package_name = npm_package_name;
   for (const { name } of commands) {
     assert.match(help(), new RegExp(`^  ${name} `, 'm'));
     for (const line of help(name).split('\n')) assert.ok(line.length <= 80, line);

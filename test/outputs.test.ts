@@ -30,7 +30,10 @@ test('what would be overwritten, written twice or not written is refused, and no
     const twice = join(folder, 'b.png');
     refuses(() => checkOutputs('--cam', folder, [twice, twice]), /b\.png: two images would be written to it/);
     const below = join(there, 'x');
-    refuses(() => checkOutputs('--cam', below, [join(below, 'a.png')]), /^--cam .*cannot be written/);
+    refuses(
+      () => checkOutputs('--cam', below, [join(below, 'a.png')]),
+      /^--cam [^\n]*cannot be written \(it is a file, or below one\)\. Choose another folder\.$/,
+    );
   } finally {
     scratch.remove();
   }

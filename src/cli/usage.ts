@@ -32,6 +32,7 @@ export function readCommandLine(argv: readonly string[], commands: readonly Comm
       optionTerm: ({ flags }) => flags.replace(/[<>]/g, ''),
       optionDescription: ({ description }) => description,
       subcommandTerm: (subcommand) => subcommand.name(),
+      commandUsage: (built) => `${built.parent ? callOf(built.name()) : built.name()} ${built.usage()}`,
     });
   for (const command of commands) {
     const built = program.command(command.name);

@@ -137,8 +137,11 @@ function make(dir: string): boolean {
   }
 }
 
-const unwritable = (what: string, error: unknown): ConfigError =>
-  new ConfigError(`${what}: cannot be written (${(error as Error).message}). Choose another folder.`);
+function unwritable(what: string, error: unknown): ConfigError {
+  const { code, message } = error as NodeJS.ErrnoException;
+  const why = code === 'ENOTDIR' ? 'it is a file, or below one' : message;
+  return new ConfigError(`${what}: cannot be written (${why}). Choose another folder.`);
+}
 
 /** Names in a folder; null where there is none. */
 function entriesOf(dir: string): string[] | null {
