@@ -10,6 +10,8 @@ import type { ImageSet } from '../src/data/dataset.ts';
 import { drawMixup } from '../src/data/mixup.ts';
 import { batchLoss } from '../src/train/loss.ts';
 import { Tally } from '../src/train/tally.ts';
+import { fixture } from './fixtures/vgg.ts';
+import { scaled } from './fixtures/weights.ts';
 import { gpuTest, messageOf } from './gpu.ts';
 import { crossEntropy } from './reference/softmax.ts';
 import { values } from './reference/values.ts';
@@ -162,6 +164,33 @@ gpuTest('the loss is that of both labels by their shares, its gradient too, and 
     labels,
     'predictions are held against the images’ own labels',
   );
+});
+
+gpuTest('the loss and its gradient are those of fast.ai’s formula in PyTorch, with label smoothing too', async () => {
+  const { classes, labels, others, share, runs } = fixture<{
+    classes: number;
+    labels: number[];
+    others: number[];
+    share: number[];
+    runs: { labelSmoothing: number; loss: number; gradient: number[] }[];
+  }>('mixup.json');
+  const N = labels.length;
+  for (const { labelSmoothing, loss: want, gradient } of runs) {
+    const x = Tensor.from(scaled(9, 0, N * classes, 0, 3), [N, classes], { requiresGrad: true });
+    const batch = {
+      labels: Tensor.from(Uint32Array.from(labels)),
+      mixed: { labels: Tensor.from(Uint32Array.from(others)), share: Tensor.from(Float32Array.from(share)) },
+    };
+    const loss = await step(() => {
+      const loss = batchLoss(x, batch, { labelSmoothing });
+      loss.backward();
+      return loss;
+    });
+    assert.ok(Math.abs((await loss.item()) - want) <= 3e-6 * want, `${await loss.item()}, PyTorch has ${want}`);
+    for (const [i, value] of (await x.grad!.read()).entries()) {
+      assert.ok(Math.abs(value - gradient[i]!) <= 1e-6, `gradient ${i}: ${value}, PyTorch has ${gradient[i]}`);
+    }
+  }
 });
 
 test.run();
