@@ -4,7 +4,7 @@
 // Each invocation leaves the sum of its squares in sums[first + rank]; one invocation, or one workgroup, adds those up. Both orders
 // are fixed.
 //#include "lib/blocks.wgsl"
-//#include "lib/columns.wgsl"
+//#include "lib/total.wgsl"
 
 alias Vec = f32;
 
@@ -46,20 +46,13 @@ fn squares_scaled(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation
 }
 
 fn combine(p: Sum, q: Sum) -> Sum { return Sum(p.n + q.n, p.a + q.a, p.b + q.b); }
+fn term(i: u32) -> Sum { return Sum(1.0, parts[i], 0.0); }
 
-// step[at] = the factor. The n parts are summed in blocks, whose sums are added then.
+// step[at] = the factor.
 @compute @workgroup_size(GROUP)
 fn factor(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
   let own = place(group, local, groups, 1u, 1u);
-  let end = select(0u, params.n, own.inside);
-  var all = Sum();
-  for (var start = own.lane; start < end; start += params.block * LANES) {
-    var part = Sum();
-    let last = min(start + params.block * LANES, end);
-    for (var i = start; i < last; i += LANES) { part.a += parts[i]; }
-    all = combine(all, part);
-  }
-  all = together(all, local.x);
+  let all = total(own, local.x, params.n, params.block);
   if (own.inside && own.lane == 0u) {
     let coefficient = params.most / (sqrt(all.a) + 1e-6);
     step[params.at] = bitcast<u32>(select(coefficient, 1.0, coefficient >= 1.0));

@@ -6,7 +6,7 @@
 // which is PyTorch's definition. A row's label beyond C (padding of a last batch) counts nothing.
 //
 // Their sum is made in the same dispatch: by one invocation or one workgroup (COLUMNS), since there are few rows.
-//#include "lib/columns.wgsl"
+//#include "lib/total.wgsl"
 
 alias Vec = f32;
 
@@ -75,7 +75,7 @@ fn backward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) l
 fn combine(p: Sum, q: Sum) -> Sum { return Sum(p.n + q.n, p.a + q.a, p.b + q.b); }
 
 // a = the row's loss, b = w_t.
-fn row_loss(row: u32) -> Sum {
+fn term(row: u32) -> Sum {
   let label = labels[row];
   if (label >= params.c) { return Sum(); }
   let first = row * params.c;
@@ -94,24 +94,15 @@ fn row_loss(row: u32) -> Sum {
 @compute @workgroup_size(GROUP)
 fn cross_entropies(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
   let row = rank(group, local, groups);
-  if (row < params.n) { out[row] = row_loss(row).a; }
+  if (row < params.n) { out[row] = term(row).a; }
 }
 
 // out = the sum of the losses times out_factor, which is `scale`, divided by the sum of the labels' weights when MEAN_WEIGHTED.
-// Summed in blocks, whose sums are added then.
 const MEAN_WEIGHTED: bool = false;
 @compute @workgroup_size(GROUP)
 fn cross_entropy(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
   let own = place(group, local, groups, 1u, 1u);
-  let end = select(0u, params.n, own.inside);
-  var all = Sum();
-  for (var start = own.lane; start < end; start += params.block * LANES) {
-    var part = Sum();
-    let last = min(start + params.block * LANES, end);
-    for (var row = start; row < last; row += LANES) { part = combine(part, row_loss(row)); }
-    all = combine(all, part);
-  }
-  all = together(all, local.x);
+  let all = total(own, local.x, params.n, params.block);
   if (own.inside && own.lane == 0u) {
     var scale = params.scale;
     if (MEAN_WEIGHTED) { scale /= all.b; }

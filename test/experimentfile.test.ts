@@ -4,7 +4,9 @@ import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { readExperiments } from '../src/cli/experimentfile.ts';
-import { argumentsOf, clearRemains, compared, stateOf } from '../src/cli/experimentstate.ts';
+import { clearRemains, compared, stateOf } from '../src/cli/experimentstate.ts';
+import { argumentsOf } from '../src/cli/option.ts';
+import { trainOptions } from '../src/cli/options.ts';
 import { ConfigError, DataError } from '../src/core/errors.ts';
 import { type ComparedRun, comparisonMarkdown, comparisonSvg } from '../src/train/comparison.ts';
 import { writeRecord } from '../src/train/runrecord.ts';
@@ -53,8 +55,8 @@ test('options are the defaults, those of the experiment, and what the command li
 
 test('options become the command line that has them', () => {
   const [a, b] = read(list).experiments;
-  assert.is(argumentsOf(a!.given).join(' '), '--epochs 3 --weight-decay 0.1 --lr 0.1');
-  assert.is(argumentsOf(b!.given).join(' '), '--epochs 5 --weight-decay 0.1 --nesterov --no-tune');
+  assert.is(argumentsOf(trainOptions, a!.given).join(' '), '--epochs 3 --weight-decay 0.1 --lr 0.1');
+  assert.is(argumentsOf(trainOptions, b!.given).join(' '), '--epochs 5 --weight-decay 0.1 --nesterov --no-tune');
 });
 
 test('whatever is not valid is refused in a line with file and experiment', () => {

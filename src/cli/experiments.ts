@@ -7,8 +7,8 @@ import { removeLeftovers, writeFileAtomic } from '../data/atomic.ts';
 import { comparisonMarkdown, comparisonSvg } from '../train/comparison.ts';
 import { checkOut } from '../train/runfolder.ts';
 import { type Changes, type Experiment, type ExperimentList, readExperiments } from './experimentfile.ts';
-import { argumentsOf, clearRemains, compared, type State, stateOf } from './experimentstate.ts';
-import { flagOf, longNameOf, type Table } from './option.ts';
+import { clearRemains, compared, type State, stateOf } from './experimentstate.ts';
+import { argumentsOf, flagOf, longNameOf, type Table } from './option.ts';
 import { type ExperimentsOptions, TOYFACES, type TrainOptions, trainOptions } from './options.ts';
 import { dawngradVersion } from './version.ts';
 import { lockFolder, type WorkLock } from './worklock.ts';
@@ -72,7 +72,7 @@ function statusOf(state: State): string {
 }
 
 const commandOf = ({ name, given }: Experiment, out: string): string[] => [
-  ...argumentsOf(given),
+  ...argumentsOf(trainOptions, given),
   '--out',
   join(out, name),
 ];
@@ -164,7 +164,7 @@ class Series {
     if (state.kind === 'new' && state.remains) clearRemains(dir);
     const args =
       state.kind === 'begun'
-        ? ['--resume', dir, ...argumentsOf(resumable(experiment.given))]
+        ? ['--resume', dir, ...argumentsOf(trainOptions, resumable(experiment.given))]
         : commandOf(experiment, this.out);
     console.error(`${place} train ${args.join(' ')}`);
     const { code, signal } = await this.spawn(args);

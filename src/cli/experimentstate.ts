@@ -8,7 +8,7 @@ import { type RunRecord, readRecord } from '../train/runrecord.ts';
 import { command } from './command.ts';
 import type { Experiment } from './experimentfile.ts';
 import * as manuals from './manuals.ts';
-import { flagOf, type Table } from './option.ts';
+import { argumentsOf, flagOf, type Table } from './option.ts';
 import { type TrainOptions, trainOptions } from './options.ts';
 import { readCommandLine } from './usage.ts';
 
@@ -62,7 +62,7 @@ function checkSameOptions(experiment: Experiment, { commandLine }: RunRecord, di
   );
   if (key === undefined) return;
   const says = (value: unknown) =>
-    value === undefined ? `no ${flagOf(key, table[key]!)}` : argumentsOf({ [key]: value }).join(' ');
+    value === undefined ? `no ${flagOf(key, table[key]!)}` : argumentsOf(table, { [key]: value }).join(' ');
   throw new ConfigError(
     `${file}: experiment '${name}' has ${says(now[key])}, but ${dir} was trained with ${says(then[key])}. ${mend}`,
   );
@@ -102,16 +102,6 @@ function same(key: string, a: unknown, b: unknown, startsFrom: boolean): boolean
     return normalize(a) === normalize(b) || (startsFrom && key !== 'data' && tail(a) === tail(b));
   }
   return JSON.stringify(a) === JSON.stringify(b);
-}
-
-/** Options as `train` reads them from a command line. */
-export function argumentsOf(given: object): string[] {
-  return Object.entries(given).flatMap(([key, value]) => {
-    const entry = table[key]!;
-    if (value === null || value === undefined) return [];
-    if (entry.kind.placeholder === null) return value === entry.initial ? [] : [flagOf(key, entry)];
-    return [flagOf(key, entry), String(value)];
-  });
 }
 
 /** What there is to compare of an experiment; `status` where its folder does not say. */

@@ -11,9 +11,8 @@ import { checkOut, createRunFolder } from '../train/runfolder.ts';
 import { setUp } from '../train/setup.ts';
 import { suggest } from '../train/suggest.ts';
 import { resolveDefaults } from './defaults.ts';
-import { argumentsOf } from './experimentstate.ts';
-import { withDefaults } from './option.ts';
-import { type LrFindOptions, lrFindOptions, TOYFACES, type TrainOptions } from './options.ts';
+import { argumentsOf, withDefaults } from './option.ts';
+import { type LrFindOptions, lrFindOptions, TOYFACES, type TrainOptions, trainOptions } from './options.ts';
 import { loadFor } from './train.ts';
 
 /** Lines that tell how far the sweep is, at most. */
@@ -75,6 +74,6 @@ function trainCall(given: Partial<LrFindOptions>, lr: number): string {
   const { startLr: _, endLr: __, steps: ___, out: ____, adapter, ...shared } = given;
   // What the environment says it says to `train` too.
   const named = adapter === process.env.DAWNGRAD_ADAPTER ? {} : { adapter };
-  const words = [...argumentsOf({ ...shared, ...named }), '--lr', lr.toPrecision(3)];
+  const words = [...argumentsOf(trainOptions, { ...shared, ...named }), '--lr', lr.toPrecision(3)];
   return `${callOf('train')} ${words.map(quoted).join(' ')}`;
 }

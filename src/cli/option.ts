@@ -62,6 +62,16 @@ export function flagOf(key: string, { kind, initial, operand }: Option): string 
   return kind.placeholder === null && initial === true ? `--no-${name}` : `--${name}`;
 }
 
+/** Values as words of a command line, from which they are read again; none for what is null, or a switch that stands as it starts. */
+export function argumentsOf(table: Table, values: object): string[] {
+  return Object.entries(values).flatMap(([key, value]) => {
+    const entry = table[key]!;
+    if (value === null || value === undefined) return [];
+    if (entry.kind.placeholder === null) return value === entry.initial ? [] : [flagOf(key, entry)];
+    return [flagOf(key, entry), String(value)];
+  });
+}
+
 /** Everything that was given, and the table's defaults for the rest. */
 export function withDefaults<T extends Table>(table: T, given: Partial<Values<T>>): Values<T> {
   const initial = Object.entries(table).map(([key, { initial }]) => [key, initial]);

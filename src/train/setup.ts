@@ -6,7 +6,6 @@ import type { Dataset } from '../data/dataset.ts';
 import type { Gpu } from '../gpu/gpu.ts';
 import { mebibytes } from '../gpu/pool.ts';
 import { activationBytes, createModel, type ModelOptions, smallestBatch } from '../models/index.ts';
-import { balancedWeights } from './classweights.ts';
 import type { TrainConfig } from './config.ts';
 import type { ModelFacts } from './modelfile.ts';
 import { loadPretrained, type PretrainedRecord, readPretrained } from './pretrained.ts';
@@ -36,8 +35,6 @@ export function setUp(
     seed: config.seed,
   };
   checkFits(gpu, config, options);
-  // Said here, where classes have names.
-  if (config.classWeights === 'balanced') balancedWeights(data.train.labels, data.classes.length, data.classes);
   if (config.pretrained !== null && resumed && !resumed.pretrained)
     throw new DataError('run.json: pretrained is missing. The file is damaged.');
   // Read first: a wrong name is to be said before a large network is drawn.
@@ -49,7 +46,7 @@ export function setUp(
     : (resumed?.pretrained ?? null);
   const normalisation = pretrained?.normalisation ?? normalisationOf(data.train, channels);
   const { side: storedSide, channels: storedChannels } = data.train;
-  const parts = { model, config, train: data.train, valid: data.valid, normalisation };
+  const parts = { model, config, train: data.train, valid: data.valid, normalisation, classNames: data.classes };
   return {
     facts: {
       ...{ arch, options, classes: data.classes, normalisation, storedSide, storedChannels },

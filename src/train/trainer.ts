@@ -73,6 +73,8 @@ export interface TrainerParts {
   train: ImageSet;
   valid: ImageSet;
   normalisation: Normalisation;
+  /** For messages. */
+  classNames?: readonly string[];
 }
 
 /** Forward and backward on a batch; where rates are given, the update as well. */
@@ -102,7 +104,7 @@ export class Trainer {
   /** What went wrong while nobody was waiting. */
   private failure: unknown;
 
-  constructor({ model, config, train, valid, normalisation }: TrainerParts, classes: number) {
+  constructor({ model, config, train, valid, normalisation, classNames }: TrainerParts, classes: number) {
     checkPrecision(config);
     this.model = model;
     this.config = config;
@@ -121,7 +123,8 @@ export class Trainer {
     this.phases = phasesOf(config, model, this.stepsPerEpoch);
     this.lossScale = config.precision === 'f16' ? new LossScale() : null;
     this.optimizer = optimizerOf(config, model, this.lossScale);
-    this.weight = config.classWeights === 'balanced' ? Tensor.from(balancedWeights(train.labels, classes)) : null;
+    this.weight =
+      config.classWeights === 'balanced' ? Tensor.from(balancedWeights(train.labels, classes, classNames)) : null;
     this.tally = new Tally(config.batch, TALLY_BATCHES);
   }
 
