@@ -231,4 +231,44 @@ test('a lock of a process that is gone, or cut short, is nobody’s', async () =
   assert.match(waiting.join('\n'), /^Waiting for process \d+, which was left behind/);
 });
 
+test('of processes that start together one gets the folder, be it free or left behind', async () => {
+  const lock = JSON.stringify(new URL('../src/cli/worklock.ts', import.meta.url).href);
+  const go = at('go');
+  /** All start when `go` is there, and whoever has the lock has it until the others have looked. */
+  const script = `
+    import { existsSync } from 'node:fs';
+    import { setTimeout as sleep } from 'node:timers/promises';
+    const { lockFolder } = await import(${lock});
+    console.log('ready');
+    while (!existsSync(${JSON.stringify(go)})) await sleep(1);
+    try {
+      await lockFolder(${JSON.stringify(scratch.path)}, () => {});
+      console.log('mine');
+      await sleep(1500);
+    } catch {
+      console.log('refused');
+    }`;
+  for (const left of [undefined, '{"pid": 2147483646, "child": null}']) {
+    rmSync(go, { force: true });
+    rmSync(at('.at-work.json'), { force: true });
+    if (left) writeFileSync(at('.at-work.json'), left);
+    const said = ['', '', '', ''];
+    const ended = said.map(async (_, i) => {
+      const child = spawn(process.execPath, [
+        '--import',
+        import.meta.resolve('tsx'),
+        '--input-type=module',
+        '-e',
+        script,
+      ]);
+      child.stdout.on('data', (text) => (said[i] += text));
+      await new Promise((resolve) => child.on('close', resolve));
+    });
+    await until('all are ready', () => said.every((text) => text.startsWith('ready')));
+    writeFileSync(go, '');
+    await Promise.all(ended);
+    assert.equal(said.sort(), ['ready\nmine\n', ...Array(3).fill('ready\nrefused\n')], left ?? 'free');
+  }
+});
+
 test.run();

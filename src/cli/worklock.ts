@@ -1,4 +1,4 @@
-import { closeSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, rmSync, statSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ConfigError } from '../core/errors.ts';
@@ -20,6 +20,9 @@ export interface WorkLock {
 /** A run that lost the process that had started it stops after its step; steps of a large network on a CPU are slow. */
 const PATIENCE_MS = 120_000;
 
+/** Longer than anybody needs from making the file, or from seeing that its owner is gone, to what is done next. */
+const SETTLED_MS = 300;
+
 /**
  * Keeps a folder for this process. Waits for a training process that a killed one has left behind, which is about to stop.
  *
@@ -34,14 +37,28 @@ export async function lockFolder(
   const own: Workers = { pid: process.pid, child: null };
   const started = performance.now();
   let told = false;
-  while (!take(path, own)) {
-    const { pid, child } = read(path);
-    const busy = alive(pid) ? pid : child !== null && alive(child) ? child : null;
-    if (busy === null) {
-      rmSync(path, { force: true });
+  let removed = false;
+  for (;;) {
+    if (take(path, own)) {
+      if (!removed) break;
+      // Whoever else saw the file of the dead may have removed this one for it.
+      await sleep(SETTLED_MS);
+      if (read(path)?.pid === own.pid) break;
+      removed = false;
       continue;
     }
-    if (busy === pid || performance.now() - started > patienceMs) {
+    const found = read(path);
+    const busy = found && [found.pid, found.child ?? 0].find(alive);
+    if (!busy) {
+      if (found || age(path) > SETTLED_MS) {
+        rmSync(path, { force: true });
+        removed = true;
+      } else {
+        await sleep(50);
+      }
+      continue;
+    }
+    if (busy === found.pid || performance.now() - started > patienceMs) {
       throw new ConfigError(
         `--out ${dir}: process ${busy} is at work there. Wait for it; if it is something else, remove ${path}.`,
       );
@@ -69,14 +86,20 @@ function take(path: string, workers: Workers): boolean {
   }
 }
 
-/** A file cut short was written by a process that was killed: nobody's. */
-function read(path: string): Workers {
+/** Undefined where there is no file, or one that was cut short: its process was killed, or has only begun to write. */
+function read(path: string): Workers | undefined {
   try {
     const { pid, child } = JSON.parse(readFileSync(path, 'utf8')) as Partial<Workers>;
     return { pid: Number(pid), child: typeof child === 'number' ? child : null };
   } catch {
-    return { pid: Number.NaN, child: null };
+    return undefined;
   }
+}
+
+/** Milliseconds since the file was written; 0 where there is none. */
+function age(path: string): number {
+  const stat = statSync(path, { throwIfNoEntry: false });
+  return stat ? Date.now() - stat.mtimeMs : 0;
 }
 
 function alive(pid: number): boolean {
