@@ -63,6 +63,7 @@ test('whatever is not valid is refused in a line with file and experiment', () =
   const one = (experiment: object, rest: object = {}) => ({ experiments: [{ name: 'first' }, experiment], ...rest });
   const cases: [json: unknown, pattern: RegExp][] = [
     ['{ "experiments": [', /: is no JSON \(/],
+    ['\x89PNG\r\n\0', /: is no JSON but binary data\./],
     ['[]', /: expected an object with title, defaults and experiments\.$/],
     ['null', /: expected an object/],
     [{ experiment: [] }, /: unknown 'experiment'\. Expected .* Did you mean experiments\?$/],

@@ -139,6 +139,7 @@ test('hostile files are refused in one line', () => {
   const cases: [RegExp, Uint8Array][] = [
     [/empty/, new Uint8Array(0)],
     [/has 5 bytes.*cut short/, new Uint8Array(5)],
+    [/: a PNG file, not a safetensors file/, Uint8Array.of(0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a, 0)],
     [/zip archive/, new TextEncoder().encode('PK\x03\x04 and so on, a .pth')],
     [/header of 18446744073709551615 bytes/, forge('{}', 0, 2n ** 64n - 1n)],
     [/header of 100000001 bytes/, forge('{}', 0, 100_000_001n)],

@@ -96,6 +96,7 @@ function parse(path: string): unknown {
     const missing = (error as NodeJS.ErrnoException).code === 'ENOENT';
     throw new DataError(`${path}: ${missing ? 'no such file' : `cannot be read (${(error as Error).message})`}.`);
   }
+  if (text.includes('\0')) throw new DataError(`${path}: is no JSON but binary data. Give a list of experiments.`);
   try {
     return JSON.parse(text.replace(/^\uFEFF/, ''));
   } catch (error) {

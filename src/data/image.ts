@@ -45,7 +45,8 @@ const signatures: [format: string, offset: number, bytes: number[]][] = [
   ['PDF', 0, [0x25, 0x50, 0x44, 0x46]],
 ];
 
-function formatOf(bytes: Uint8Array): string | null {
+/** The format of an image or document by its first bytes, or null. */
+export function formatOf(bytes: Uint8Array): string | null {
   const match = signatures.find(([, offset, expected]) => expected.every((byte, i) => bytes[offset + i] === byte));
   return match ? match[0] : null;
 }

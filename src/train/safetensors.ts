@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { DataError, ShapeError } from '../core/errors.ts';
 import { writeFileAtomic } from '../data/atomic.ts';
+import { formatOf } from '../data/image.ts';
 
 /** What a tensor of a file may hold. F16 and BF16 are kept as their 16 bits; `toF32` widens them. */
 export type FileDtype = 'F32' | 'F16' | 'BF16' | 'I64' | 'I32' | 'U32' | 'U8';
@@ -189,6 +190,8 @@ function parseHeader(bytes: Uint8Array, fail: Fail): { json: Record<string, unkn
   }
   const declared = new DataView(bytes.buffer, bytes.byteOffset, prefixBytes).getBigUint64(0, true);
   if (declared > BigInt(maxHeaderBytes)) {
+    const format = formatOf(bytes);
+    if (format !== null) fail(`a ${format} file, not a safetensors file.`);
     fail(`its first 8 bytes give a header of ${declared} bytes, above the format's 100 MB: not a safetensors file.`);
   }
   const headerBytes = Number(declared);
