@@ -82,6 +82,8 @@ unix('what is killed goes on, what is done is skipped, what diverges or fails st
   assert.match(second.stderr, /^\[1\/2\] a: train --resume runs.two.a( --adapter \S+)?$/m);
   assert.match(second.stderr, /^\[2\/2\] wild: diverged before$/m);
   assert.match(second.stderr, /^1 of 2 diverged: wild$/m);
+  assert.match(second.stderr, /^Best: /m);
+  assert.not.match(second.stderr, /real faces/, 'what to do next is told once a command');
   const table = readFileSync(at('runs', 'two', 'results.md'), 'utf8');
   const { result } = readRecord(at('runs', 'two', 'a', 'run.json'));
   assert.is(result!.status, 'finished');
@@ -99,7 +101,7 @@ unix('what is killed goes on, what is done is skipped, what diverges or fails st
   assert.is(process.exitCode, 0);
   assert.is(statSync(at('runs', 'two', 'a', 'run.json')).mtimeMs, before);
 
-  ends(0, scratch.path, ['train', ...own, '--out', 'elsewhere']);
+  assert.match(ends(0, scratch.path, ['train', ...own, '--out', 'elsewhere']).stderr, /real faces/);
   const bits = (...folder: string[]) => hashOf(at(...folder, 'last', 'checkpoint.safetensors'));
   assert.is(bits('runs', 'two', 'a'), bits('elsewhere'), 'the bits of a run in a go');
 });

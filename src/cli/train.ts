@@ -119,7 +119,7 @@ function epilogue({ dir, report, model }: RunFolder, result: RunResult, options:
   if (result.status === 'stopped') lines.push(`Stopped; continue with: ${command} --resume ${dir}`);
   if (result.status === 'diverged') lines.push(`The last good weights are in ${model}.`);
   if (result.validAccuracy !== null) lines.push(`Report: ${report}`);
-  if (result.status === 'finished' && options.data === TOYFACES) {
+  if (result.status === 'finished' && options.data === TOYFACES && !ofList()) {
     lines.push(`Now with real faces, FER2013 from Kaggle: ${command} --data fer2013.csv`);
   }
   return lines;
@@ -148,6 +148,9 @@ function checkSame(gpu: Gpu, fingerprint: string, record: RunRecord): void {
   }
 }
 
+/** Whether this is a run of a list of experiments: `experiments` keeps a channel to it. */
+const ofList = (): boolean => process.send !== undefined;
+
 /**
  * Ctrl-C stops after the step, with a checkpoint; a second one at once. A run of a list of experiments is stopped by a message,
  * too, and by the end of the process that started it: nobody would wait for it any more.
@@ -166,7 +169,7 @@ function onInterrupt(): { requested(): boolean; release(): void } {
   };
   process.on('SIGINT', handler);
   process.on('SIGTERM', handler);
-  if (process.send) {
+  if (ofList()) {
     process.on('message', stop);
     process.on('disconnect', stop);
     if (!process.connected) stop();
