@@ -64,13 +64,21 @@ const sum = (terms: readonly Expected[]): Expected => ({
   size: terms.reduce((total, { size }) => total + size, 0),
 });
 
-/** A 3×3 convolution with stride 1 and padding 1: images and results are N×side×side, C channels in and K out. */
+/** A square convolution: images are N×side×side×C, results N×out×out×K, w K×kernel×kernel×C. */
 export interface Convolution {
   N: number;
   side: number;
+  out: number;
   C: number;
   K: number;
+  kernel: number;
+  stride: number;
+  padding: number;
 }
+
+/** The sides of a result: ⌊(side + 2·padding − kernel)/stride⌋ + 1. */
+export const convolvedSide = ({ side, kernel, stride, padding }: Omit<Convolution, 'out'>): number =>
+  Math.floor((side + 2 * padding - kernel) / stride) + 1;
 
 /** Flat index → [a, b, c, d] for extents [, B, C, D]. */
 const split = (index: number, [B, C, D]: readonly [number, number, number]): [number, number, number, number] => [
@@ -80,45 +88,55 @@ const split = (index: number, [B, C, D]: readonly [number, number, number]): [nu
   index % D,
 ];
 
-const TAPS = [0, 1, 2].flatMap((r) => [0, 1, 2].map((s) => [r, s] as const));
+const upTo = (end: number): number[] => Array.from({ length: end }, (_, i) => i);
 
-/** y[n,p,q,k] = Σ_{r,s,c} x[n,p+r−1,q+s−1,c]·w[k,r,s,c] */
-export function convForward({ side, C, K }: Convolution, x: Float32Array, w: Float32Array, index: number): Expected {
-  const [n, p, q, k] = split(index, [side, side, K]);
-  const inside = TAPS.filter(([r, s]) => p + r >= 1 && p + r <= side && q + s >= 1 && q + s <= side);
-  return sum(
-    inside.map(([r, s]) => {
-      const pixel = (n * side + p + r - 1) * side + q + s - 1;
-      return dot(C, x, [pixel * C, 1], w, [((k * 3 + r) * 3 + s) * C, 1]);
-    }),
-  );
-}
-
-/** dx[n,h,v,c] = Σ_{r,s,k} dy[n,h−r+1,v−s+1,k]·w[k,r,s,c] */
-export function convDgrad({ side, C, K }: Convolution, dy: Float32Array, w: Float32Array, index: number): Expected {
-  const [n, h, v, c] = split(index, [side, side, C]);
-  const inside = TAPS.filter(([r, s]) => h - r >= -1 && h - r < side - 1 && v - s >= -1 && v - s < side - 1);
-  return sum(
-    inside.map(([r, s]) => {
-      const pixel = (n * side + h - r + 1) * side + v - s + 1;
-      return dot(K, dy, [pixel * K, 1], w, [(r * 3 + s) * C + c, 9 * C]);
-    }),
-  );
-}
-
-/** dw[k,r,s,c] = Σ_{n,p,q} dy[n,p,q,k]·x[n,p+r−1,q+s−1,c] */
-export function convWgrad({ N, side, C, K }: Convolution, x: Float32Array, dy: Float32Array, index: number): Expected {
-  const [k, r, s, c] = split(index, [3, 3, C]);
-  const [first, last] = [Math.max(0, 1 - s), Math.min(side, side + 1 - s)];
-  const rows: Expected[] = [];
-  for (let n = 0; n < N; n++) {
-    for (let p = Math.max(0, 1 - r); p < Math.min(side, side + 1 - r); p++) {
-      const from = (n * side + p) * side + first;
-      const pixel = (n * side + p + r - 1) * side + first + s - 1;
-      rows.push(dot(last - first, dy, [from * K + k, K], x, [pixel * C + c, C]));
+/** y[n,p,q,k] = Σ_{r,s,c} x[n, p·stride+r−padding, q·stride+s−padding, c]·w[k,r,s,c] */
+export function convForward(extents: Convolution, x: Float32Array, w: Float32Array, index: number): Expected {
+  const { side, out, C, K, kernel, stride, padding } = extents;
+  const [n, p, q, k] = split(index, [out, out, K]);
+  const terms: Expected[] = [];
+  for (const [r, h] of upTo(kernel).map((r) => [r, p * stride + r - padding] as const)) {
+    for (const [s, v] of upTo(kernel).map((s) => [s, q * stride + s - padding] as const)) {
+      if (h < 0 || h >= side || v < 0 || v >= side) continue;
+      terms.push(dot(C, x, [((n * side + h) * side + v) * C, 1], w, [((k * kernel + r) * kernel + s) * C, 1]));
     }
   }
-  return sum(rows);
+  return sum(terms);
+}
+
+/** dx[n,h,v,c] = Σ dy[n,p,q,k]·w[k,r,s,c] over k and the taps with p·stride = h+padding−r, q·stride = v+padding−s */
+export function convDgrad(extents: Convolution, dy: Float32Array, w: Float32Array, index: number): Expected {
+  const { side, out, C, K, kernel, stride, padding } = extents;
+  const [n, h, v, c] = split(index, [side, side, C]);
+  const isResult = (place: number) => Number.isInteger(place) && place >= 0 && place < out;
+  const terms: Expected[] = [];
+  for (const [r, p] of upTo(kernel).map((r) => [r, (h + padding - r) / stride] as const)) {
+    for (const [s, q] of upTo(kernel).map((s) => [s, (v + padding - s) / stride] as const)) {
+      if (!isResult(p) || !isResult(q)) continue;
+      const pixel = (n * out + p) * out + q;
+      terms.push(dot(K, dy, [pixel * K, 1], w, [(r * kernel + s) * C + c, kernel * kernel * C]));
+    }
+  }
+  return sum(terms);
+}
+
+/** dw[k,r,s,c] = Σ_{n,p,q} dy[n,p,q,k]·x[n, p·stride+r−padding, q·stride+s−padding, c] */
+export function convWgrad(extents: Convolution, x: Float32Array, dy: Float32Array, index: number): Expected {
+  const { N, side, out, C, K, kernel, stride, padding } = extents;
+  const [k, r, s, c] = split(index, [kernel, kernel, C]);
+  const inside = (tap: number) =>
+    upTo(out).filter((place) => place * stride + tap >= padding && place * stride + tap < side + padding);
+  const [rows, columns] = [inside(r), inside(s)];
+  const first = columns[0] ?? 0;
+  const terms: Expected[] = [];
+  for (let n = 0; n < N; n++) {
+    for (const p of rows) {
+      const from = (n * out + p) * out + first;
+      const pixel = (n * side + p * stride + r - padding) * side + first * stride + s - padding;
+      terms.push(dot(columns.length, dy, [from * K + k, K], x, [pixel * C + c, stride * C]));
+    }
+  }
+  return sum(terms);
 }
 
 /** Batch norm with ReLU in training, γ = 1.5 − and β as given, over x [m,C]; the statistics are made when a channel is first asked for. */

@@ -11,6 +11,7 @@ import {
   BatchNormExpected,
   convDgrad,
   convForward,
+  convolvedSide,
   convWgrad,
   dot,
   type Expected,
@@ -20,7 +21,7 @@ import {
 } from './expected.ts';
 import { noise } from './harness.ts';
 
-/** How large the network is that the shapes are taken from: VGG16_bn at 48 px. */
+/** How large the networks are that the shapes are taken from. */
 export interface Scale {
   batch: number;
   width: number;
@@ -37,36 +38,70 @@ const NORM = 16;
 
 const exactly = (value: number): Expected => ({ value, size: 0 });
 
-/** The convolutions of VGG16_bn that stand for their blocks: side of the image and channels in and out at full width. */
-const LAYERS: readonly { layer: string; side: number; channels: number; quick: boolean }[] = [
-  { layer: 'conv1_2', side: 48, channels: 64, quick: false }, // the largest activation
-  { layer: 'conv2_2', side: 24, channels: 128, quick: true },
-  { layer: 'conv3_2', side: 12, channels: 256, quick: false },
-  { layer: 'conv4_2', side: 6, channels: 512, quick: true }, // the largest weight
-  { layer: 'conv5_2', side: 3, channels: 512, quick: false }, // the same with few pixels
+/** Channels of an image: they do not change with the width. */
+const RGB = 3;
+
+/** A convolution at full width, padded by half its kernel. */
+interface Layer {
+  layer: string;
+  side: number;
+  channels: number;
+  results: number;
+  kernel: number;
+  stride: number;
+  quick: boolean;
+}
+
+const vgg = (layer: string, side: number, channels: number, quick = false): Layer => ({
+  ...{ layer, side, channels, results: channels, kernel: 3, stride: 1, quick },
+});
+
+const resnet = (layer: string, side: number, channels: number, results: number, kernel: number, quick = false) => ({
+  ...{ layer, side, channels, results, kernel, stride: 2, quick },
+});
+
+/** The convolutions of VGG16_bn at 48 px that stand for their blocks, and ResNet34's of stride 2 at 160 px. */
+const LAYERS: readonly Layer[] = [
+  vgg('conv1_2', 48, 64), // the largest activation
+  vgg('conv2_2', 24, 128, true),
+  vgg('conv3_2', 12, 256),
+  vgg('conv4_2', 6, 512, true), // the largest weight
+  vgg('conv5_2', 3, 512), // the same with few pixels
+  resnet('stem', 160, RGB, 64, 7),
+  resnet('layer2.0', 40, 64, 128, 3, true),
+  resnet('layer4.0', 10, 256, 512, 3), // few pixels
+  resnet('layer2 1×1', 40, 64, 128, 1),
 ];
 
 function convolutions(scale: Scale): Case[] {
-  return LAYERS.flatMap(({ layer, side, channels, quick }) => {
-    const N = scale.batch;
-    const C = scaled(channels, scale.width);
-    const extents = { N, side, C, K: C };
+  return LAYERS.flatMap(({ layer, side, channels, results, kernel, stride, quick }) => {
+    const ofImage = channels === RGB;
+    const C = ofImage ? RGB : scaled(channels, scale.width);
+    const shape = { N: scale.batch, side, C, K: scaled(results, scale.width), kernel, stride, padding: kernel >> 1 };
+    const extents = { ...shape, out: convolvedSide(shape) };
+    const { N, K, out, padding } = extents;
     const facts = (pass: string): Facts => ({
       name: `${layer} ${pass}`,
-      shape: `${N}×${side}×${side}×${C} → ${C}`,
-      flops: 2 * N * side * side * C * C * 9,
-      bytes: 4 * (2 * N * side * side * C + 9 * C * C),
+      shape: `${N}×${side}×${side}×${C} → ${K}`,
+      flops: 2 * N * out * out * C * K * kernel * kernel,
+      bytes: 4 * (N * side * side * C + N * out * out * K + kernel * kernel * C * K),
       quick,
     });
     const operation = {
-      inputs: { x: [N, side, side, C], w: [C, 3, 3, C] },
-      run: ({ x, w }: Record<'x' | 'w', Tensor>) => ops.conv2d(x, w, null, { padding: 1 }),
+      inputs: { x: [N, side, side, C], w: [K, kernel, kernel, C] },
+      run: ({ x, w }: Record<'x' | 'w', Tensor>) => ops.conv2d(x, w, null, { stride, padding }),
     };
-    return [
-      forwardCase(facts('forward'), operation, CONVOLUTION, ({ x, w }, i) => convForward(extents, x, w, i)),
-      backwardCase(facts('dgrad'), operation, CONVOLUTION, { x: ({ dy, w }, i) => convDgrad(extents, dy, w, i) }),
-      backwardCase(facts('wgrad'), operation, CONVOLUTION, { w: ({ x, dy }, i) => convWgrad(extents, x, dy, i) }),
-    ];
+    const forward = forwardCase(facts('forward'), operation, CONVOLUTION, ({ x, w }, i) =>
+      convForward(extents, x, w, i),
+    );
+    const dgrad = backwardCase(facts('dgrad'), operation, CONVOLUTION, {
+      x: ({ dy, w }, i) => convDgrad(extents, dy, w, i),
+    });
+    const wgrad = backwardCase(facts('wgrad'), operation, CONVOLUTION, {
+      w: ({ x, dy }, i) => convWgrad(extents, x, dy, i),
+    });
+    // Nobody asks for the gradient of the image.
+    return ofImage ? [forward, wgrad] : [forward, dgrad, wgrad];
   });
 }
 

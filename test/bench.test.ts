@@ -8,7 +8,14 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { forwardCase, measureCase } from '../bench/cases.ts';
 import { bandwidthFor, leastMs } from '../bench/ceilings.ts';
-import { BatchNormExpected, convDgrad, convForward, convWgrad, type Expected } from '../bench/expected.ts';
+import {
+  BatchNormExpected,
+  convDgrad,
+  convForward,
+  convolvedSide,
+  convWgrad,
+  type Expected,
+} from '../bench/expected.ts';
 import { noise, quantile, timeRecording, timeRepeats } from '../bench/harness.ts';
 import type { BenchResult } from '../bench/result.ts';
 import { comparisonLines, digits, variantLines } from '../bench/table.ts';
@@ -84,22 +91,34 @@ test('the roofline takes the slower of arithmetic and bytes, and bandwidth at th
 /** A flat f32 array as the oracle's tensor. */
 const asValues = (data: Float32Array, shape: number[]): Values => values(shape, data);
 
-test('the sampled results are what the oracle says, gradients too', () => {
-  const [N, side, C, K] = [2, 3, 5, 4];
-  const extents = { N, side, C, K };
-  const [x, w, dy] = [noise(N * side * side * C, 1), noise(K * 9 * C, 2), noise(N * side * side * K, 3)];
-  const convolve = (a: Float32Array, b: Float32Array) =>
-    reference.conv2d(asValues(a, [N, side, side, C]), asValues(b, [K, 3, 3, C]), null, { padding: 1 }).data;
-  const near = (got: Expected, want: number, what: string) =>
-    assert.ok(Math.abs(got.value - want) < 1e-12 * got.size, `${what}: ${got.value}, not ${want}`);
-  for (const [i, want] of convolve(x, w).entries()) near(convForward(extents, x, w, i), want, `y[${i}]`);
+for (const [kernel, stride, side] of [
+  [3, 1, 3],
+  [3, 2, 5],
+  [1, 2, 4],
+  [7, 2, 6],
+] as const) {
+  test(`the sampled results of ${kernel}×${kernel}, stride ${stride}, are what the oracle says, gradients too`, () => {
+    const shape = { N: 2, side, C: 5, K: 4, kernel, stride, padding: kernel >> 1 };
+    const extents = { ...shape, out: convolvedSide(shape) };
+    const { N, C, K, padding } = shape;
+    const x = noise(N * side * side * C, 1);
+    const w = noise(K * kernel * kernel * C, 2);
+    const convolve = (a: Float32Array, b: Float32Array) =>
+      reference.conv2d(asValues(a, [N, side, side, C]), asValues(b, [K, kernel, kernel, C]), null, { stride, padding })
+        .data;
+    const near = (got: Expected, want: number, what: string) =>
+      assert.ok(Math.abs(got.value - want) <= 1e-12 * got.size, `${what}: ${got.value}, not ${want}`);
+    const y = convolve(x, w);
+    const dy = noise(y.length, 3);
+    for (const [i, want] of y.entries()) near(convForward(extents, x, w, i), want, `y[${i}]`);
 
-  // Linear in each input, so a gradient is the loss Σ dy·y of a unit vector.
-  const unit = (length: number, i: number) => Float32Array.from({ length }, (_, j) => (i === j ? 1 : 0));
-  const loss = (y: Float64Array) => y.reduce((sum, value, i) => sum + value * dy[i]!, 0);
-  for (const i of x.keys()) near(convDgrad(extents, dy, w, i), loss(convolve(unit(x.length, i), w)), `dx[${i}]`);
-  for (const i of w.keys()) near(convWgrad(extents, x, dy, i), loss(convolve(x, unit(w.length, i))), `dw[${i}]`);
-});
+    // Linear in each input, so a gradient is the loss Σ dy·y of a unit vector.
+    const unit = (length: number, i: number) => Float32Array.from({ length }, (_, j) => (i === j ? 1 : 0));
+    const loss = (result: Float64Array) => result.reduce((sum, value, i) => sum + value * dy[i]!, 0);
+    for (const i of x.keys()) near(convDgrad(extents, dy, w, i), loss(convolve(unit(x.length, i), w)), `dx[${i}]`);
+    for (const i of w.keys()) near(convWgrad(extents, x, dy, i), loss(convolve(x, unit(w.length, i))), `dw[${i}]`);
+  });
+}
 
 test('so are those of batch norm, by central differences', () => {
   const [rows, C] = [6, 2];
