@@ -8,28 +8,26 @@
 //
 // DGRAD is the same sum with the roles of the channels exchanged: dx[N,H,W,C] = Σ over taps and k of dy · w, where the tap
 // runs backwards through w and w's rows (now input channels c) are contiguous. So w is used as it lies, nothing is transposed.
-// With a stride, dy is read as if STRIDE−1 zeros stood between its pixels (UPSAMPLE).
+// A stride makes phases of it (lib/phases.wgsl), which lie along the grid's z: a tile has pixels of one phase, `stride` apart.
+// There the stride is a constant, for a division by a number takes as long as a hundred multiply-adds.
 //
 // host, forward: bindings params, x, w, bias, y. Without a bias any read-only tensor stands in (hasBias 0).
-//       params    batch N, inH H, inW W, inC C, outH P, outW Q, outC K, r R, s S, stride, padH, padW, up 1.
+//       params    batch N, inH H, inW W, inC C, outH P, outW Q, outC K, r R, s S, stride, padH, padW.
 //       VEC_X: C is a multiple of 4, and XElem = vec4f (vec4h where x is f16), XWide = vec4f; else false, f32 (f16) and f32.
 //       VEC_W, WElem, WWide the same. RAGGED false.
 //       entry     `main` where K is a multiple of 4 (y, bias as vec4f), `ragged` for any K (as f32).
 // host, DGRAD:   bindings params, x: dy, w, bias: any, y: dx; hasBias 0.
-//       params    batch N, inH P, inW Q, inC K, outH H, outW W, outC C, r R, s S, stride 1, padH R−1−padH, padW S−1−padW
-//                 (as u32, it may wrap), up = the forward's stride.
-//       UPSAMPLE: the forward's stride is not 1. VEC_X: K is a multiple of 4, XElem, XWide. VEC_W: C is, WElem, WWide.
-//       RAGGED: K is not.
+//       params    batch N, inH P, inW Q, inC K, outH H, outW W, outC C, r R, s S, the forward's stride, padH, padW.
+//       STRIDE: the stride. VEC_X: K is a multiple of 4, XElem, XWide. VEC_W: C is, WElem, WWide. RAGGED: K is not.
 //       entry     `main` where C is a multiple of 4, else `ragged`.
 // host, both:
 //       YElem, YScalar: four of y's elements, and one.
 //       ROWS (lib/lanes*.wgsl): outC ≤ 8 takes 8, ≤ 16 takes 16, more takes 32 with lanes8 and 16 with lanes4; lanes1 has 4.
-//       tiles   = ceil(outC / (ROWS·TEAMS)) · ceil(N·outH·outW / (4·LANES))
-//       grid    = [min(tiles, 65535), ceil(tiles / 65535), splits]
-//       splits  > 1 (≤ R·S): tapsPerSplit = ceil(R·S / splits), splits = ceil(R·S / tapsPerSplit); y is a partial
-//                 [splits,N,P,Q,K], hasBias 0, and splits.wgsl makes the sum. splits = 1: tapsPerSplit = R·S.
+//       tiles   = ceil(outC / (ROWS·TEAMS)) · ceil(pixels / (4·LANES)), pixels N·P·Q, with DGRAD those of the largest phase:
+//                 N·ceil(H/stride)·ceil(W/stride)
+//       grid    = [min(tiles, 65535), ceil(tiles / 65535), 1, with DGRAD stride²]
 const DGRAD: bool = false;
-const UPSAMPLE: bool = false;
+const STRIDE: u32 = 1u;
 const RAGGED: bool = false;
 const VEC_X: bool = true;
 const VEC_W: bool = true;
@@ -54,8 +52,6 @@ struct Params {
   stride: u32,
   padH: u32,
   padW: u32,
-  up: u32,
-  tapsPerSplit: u32,
   hasBias: u32,
 }
 
@@ -69,6 +65,7 @@ struct Params {
 
 //#include TEAM "lib/lanes8.wgsl"
 //#include "lib/tiles.wgsl"
+//#include "lib/phases.wgsl"
 
 // Four channels from `at` on, zero from the `count`-th on (count ≥ 1). `vec4f(XWide(x[…]))` reads the same for all element types.
 fn loadX(at: u32, count: u32, inside: bool) -> vec4f {
@@ -95,81 +92,103 @@ fn rowsAt(k: u32, tap: u32, c: u32) -> vec4f {
   return loadW((channel * params.r * params.s + tap) * params.outC + c, params.outC - c);
 }
 
-// A pixel of the output, (q, p, n), and the one after it.
-fn nextPixel(at: vec3u) -> vec3u {
-  let rowEnds = at.x + 1u == params.outW;
-  let imageEnds = rowEnds && at.y + 1u == params.outH;
+// What a workgroup does: rows and columns of its phase, the tile's first output channel and first pixel of the phase.
+struct Job { down: Axis, across: Axis, channel: u32, pixel: u32, none: bool }
+
+fn jobOf(workgroup: vec3u, grid: vec3u) -> Job {
+  let stride = select(params.stride, STRIDE, DGRAD);
+  let down = axisOf(workgroup.z / STRIDE, params.outH, params.r, stride, params.padH);
+  let across = axisOf(workgroup.z % STRIDE, params.outW, params.s, stride, params.padW);
+  let pixels = params.batch * down.count * across.count;
+  let origin = tileOrigin(workgroup, grid, params.outC, pixels);
+  return Job(down, across, origin.x, origin.y, origin.x >= params.outC || origin.y >= pixels);
+}
+
+// Four pixels: their images, the input row and column under the first tap (modulo 2³²: a negative one is larger than any
+// extent, and so is a missing image's), and where they lie in the output, NONE for those of missing images.
+struct Pixels { images: vec4u, top: vec4u, left: vec4u, to: vec4u }
+
+const NONE: u32 = 0xffffffffu;
+
+// A pixel of the phase, (column, row, image), and the one after it.
+fn nextPixel(at: vec3u, job: Job) -> vec3u {
+  let rowEnds = at.x + 1u == job.across.count;
+  let imageEnds = rowEnds && at.y + 1u == job.down.count;
   return vec3u(select(at.x + 1u, 0u, rowEnds), select(select(at.y, at.y + 1u, rowEnds), 0u, imageEnds),
     select(at.z, at.z + 1u, imageEnds));
 }
 
-// The tile with output channels from k0 on and this lane's four pixels from `pixel` on, over the split's taps.
-fn tileAt(k0: u32, pixel: u32, lane: u32, split: u32) -> Tile {
+fn pixelsFrom(index: u32, job: Job) -> Pixels {
+  // One division for four pixels: on a CPU it costs as much as a hundred multiply-adds.
+  let line = index / job.across.count;
+  let image = line / job.down.count;
+  let p0 = vec3u(index - line * job.across.count, line - image * job.down.count, image);
+  let p1 = nextPixel(p0, job);
+  let p2 = nextPixel(p1, job);
+  let p3 = nextPixel(p2, job);
+  let columns = vec4u(p0.x, p1.x, p2.x, p3.x);
+  let rows = vec4u(p0.y, p1.y, p2.y, p3.y);
+  let images = vec4u(p0.z, p1.z, p2.z, p3.z);
+  let exists = images < vec4u(params.batch);
+  let top = select(vec4u(0x80000000u), rows * job.down.step + job.down.start, exists);
+  let left = columns * job.across.step + job.across.start;
+  let line0 = images * params.outH + job.down.first + rows * job.down.pitch;
+  let to = select(vec4u(NONE), line0 * params.outW + job.across.first + columns * job.across.pitch, exists);
+  return Pixels(images, top, left, to);
+}
+
+// The tap (u, v) of the phase as an index into w's taps.
+fn tapAt(u: u32, v: u32, job: Job) -> u32 {
+  if (DGRAD) {
+    return (job.down.lastTap - u * STRIDE) * params.s + job.across.lastTap - v * STRIDE;
+  }
+  return u * params.s + v;
+}
+
+// The tile with output channels from k0 on and these four pixels.
+fn tileAt(k0: u32, pixels: Pixels, lane: u32, job: Job) -> Tile {
   let channels = params.inC;
-  let taps = params.r * params.s;
   let lastK = params.outC - 1u;
-  let rowLength = taps * channels;
+  let rowLength = params.r * params.s * channels;
   let row0 = min(k0 + fragRow(0u, lane), lastK) * rowLength;
   let row1 = min(k0 + fragRow(1u, lane), lastK) * rowLength;
   let row2 = min(k0 + fragRow(2u, lane), lastK) * rowLength;
   let row3 = min(k0 + fragRow(3u, lane), lastK) * rowLength;
   let rowQuad = min(k0 + 4u * fragQuad(lane), params.outC - select(1u, 4u, VEC_W && DGRAD));
-  // One division for four pixels: on a CPU it costs as much as a hundred multiply-adds.
-  let line = pixel / params.outW;
-  let image = line / params.outH;
-  let p0 = vec3u(pixel - line * params.outW, line - image * params.outH, image);
-  let p1 = nextPixel(p0);
-  let p2 = nextPixel(p1);
-  let p3 = nextPixel(p2);
-  // Input row and column under tap (0,0), modulo 2³²: a negative one is larger than any extent, and so is a missing image's.
-  let images = vec4u(p0.z, p1.z, p2.z, p3.z);
-  let top = select(vec4u(0x80000000u), vec4u(p0.y, p1.y, p2.y, p3.y) * params.stride - params.padH,
-    images < vec4u(params.batch));
-  let left = vec4u(p0.x, p1.x, p2.x, p3.x) * params.stride - params.padW;
-  // Offset of tap (0,0), modulo 2³²; a tap inside lies (r·W + s)·C further on.
-  let origin = ((images * params.inH + top) * params.inW + left) * channels;
+  // Offset of tap (0,0), modulo 2³²; a tap inside lies (u·W + v)·C further on.
+  let origin = ((pixels.images * params.inH + pixels.top) * params.inW + pixels.left) * channels;
   var tile: Tile;
-  let firstTap = split * params.tapsPerSplit;
-  let endTap = min(taps, firstTap + params.tapsPerSplit);
-  var r = firstTap / params.s;
-  var s = firstTap - r * params.s;
   // One loop over taps and channels: with two, every tap would merge all accumulators once more on SwiftShader.
-  var tap = firstTap;
+  var u = 0u;
+  var v = 0u;
   var c = 0u;
-  var tapAt = 0u;
+  var tap = 0u;
   var at = vec4u();
   var inside = vec4<bool>();
-  let steps = (channels + 3u) / 4u;
-  for (var step = firstTap * steps; step < endTap * steps; step++) {
+  let steps = job.down.taps * job.across.taps * ((channels + 3u) / 4u);
+  for (var step = 0u; step < steps; step++) {
     if (c == 0u) {
-      tapAt = tap * channels;
-      inside = (top + r < vec4u(params.inH)) & (left + s < vec4u(params.inW));
-      at = select(vec4u(), origin + (r * params.inW + s) * channels, inside);
-      if (UPSAMPLE) {
-        let up = vec4u(params.up);
-        let iy = (top + r) / up;
-        let ix = (left + s) / up;
-        inside = (iy * up == top + r) & (ix * up == left + s) & (iy < vec4u(params.inH)) & (ix < vec4u(params.inW));
-        at = select(vec4u(), ((images * params.inH + iy) * params.inW + ix) * channels, inside);
-      }
-      s++;
-      if (s == params.s) {
-        s = 0u;
-        r++;
+      tap = tapAt(u, v, job);
+      inside = (pixels.top + u < vec4u(params.inH)) & (pixels.left + v < vec4u(params.inW));
+      at = select(vec4u(), origin + (u * params.inW + v) * channels, inside);
+      v++;
+      if (v == job.across.taps) {
+        v = 0u;
+        u++;
       }
     }
     // Every load of a step comes before its arithmetic: loads are branches on these drivers, and what lives across spills.
     let remaining = channels - c;
     var f: Frag;
     if (DGRAD) {
-      let backwards = taps - 1u - tap;
-      f.v0 = rowsAt(c + fragStep(0u, lane), backwards, rowQuad);
-      f.v1 = rowsAt(c + fragStep(1u, lane), backwards, rowQuad);
+      f.v0 = rowsAt(c + fragStep(0u, lane), tap, rowQuad);
+      f.v1 = rowsAt(c + fragStep(1u, lane), tap, rowQuad);
       if (FRAGS_M > 2u) {
-        f.v2 = rowsAt(c + fragStep(2u, lane), backwards, rowQuad);
-        f.v3 = rowsAt(c + fragStep(3u, lane), backwards, rowQuad);
+        f.v2 = rowsAt(c + fragStep(2u, lane), tap, rowQuad);
+        f.v3 = rowsAt(c + fragStep(3u, lane), tap, rowQuad);
       }
     } else {
+      let tapAt = tap * channels;
       f.v0 = loadW(row0 + tapAt + c, remaining);
       if (FRAGS_K > 1u) {
         f.v1 = loadW(row1 + tapAt + c, remaining);
@@ -189,7 +208,6 @@ fn tileAt(k0: u32, pixel: u32, lane: u32, split: u32) -> Tile {
     c += 4u;
     if (c >= channels) {
       c = 0u;
-      tap++;
     }
   }
   if (DGRAD) {
@@ -198,42 +216,35 @@ fn tileAt(k0: u32, pixel: u32, lane: u32, split: u32) -> Tile {
   return finishK(tile, lane);
 }
 
-// Four channels from k on of the lane's four pixels.
-fn put(k: u32, pixel: u32, split: u32, rows: mat4x4f) {
-  let channels = params.outC;
-  let pixels = params.batch * params.outH * params.outW;
+// Four channels from k on of a pixel of the output.
+fn put(k: u32, to: u32, v: vec4f) {
+  if (to != NONE) {
+    y[(to * params.outC + k) / 4u] = YElem(v);
+  }
+}
+
+fn putQuad(k: u32, to: vec4u, rows: mat4x4f) {
   var add = vec4f();
   if (params.hasBias != 0u) {
     add = bias[k / 4u];
   }
   let v = transpose(rows);
-  let at = ((split * pixels + pixel) * channels + k) / 4u;
-  if (pixel < pixels) {
-    y[at] = YElem(v[0] + add);
-  }
-  if (pixel + 1u < pixels) {
-    y[at + channels / 4u] = YElem(v[1] + add);
-  }
-  if (pixel + 2u < pixels) {
-    y[at + channels / 2u] = YElem(v[2] + add);
-  }
-  if (pixel + 3u < pixels) {
-    y[at + channels / 4u * 3u] = YElem(v[3] + add);
-  }
+  put(k, to.x, v[0] + add);
+  put(k, to.y, v[1] + add);
+  put(k, to.z, v[2] + add);
+  put(k, to.w, v[3] + add);
 }
 
-fn putScalar(k: u32, pixel: u32, split: u32, rows: mat4x4f) {
-  let channels = params.outC;
-  let pixels = params.batch * params.outH * params.outW;
+fn putScalar(k: u32, to: vec4u, rows: mat4x4f) {
   for (var i = 0u; i < 4u; i++) {
-    if (k + i < channels) {
+    if (k + i < params.outC) {
       var add = 0.0;
       if (params.hasBias != 0u) {
         add = biasScalar[k + i];
       }
       for (var j = 0u; j < 4u; j++) {
-        if (pixel + j < pixels) {
-          yScalar[(split * pixels + pixel + j) * channels + k + i] = YScalar(rows[i][j] + add);
+        if (to[j] != NONE) {
+          yScalar[to[j] * params.outC + k + i] = YScalar(rows[i][j] + add);
         }
       }
     }
@@ -243,16 +254,16 @@ fn putScalar(k: u32, pixel: u32, split: u32, rows: mat4x4f) {
 @compute @workgroup_size(LANES * TEAMS)
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) grid: vec3u,
   @builtin(local_invocation_index) local: u32) {
-  let origin = tileOrigin(workgroup, grid, params.outC, params.batch * params.outH * params.outW);
-  if (origin.x >= params.outC || origin.y >= params.batch * params.outH * params.outW) {
+  let job = jobOf(workgroup, grid);
+  if (job.none) {
     return;
   }
   let lane = local % LANES;
-  let k = origin.x + local / LANES * ROWS;
-  let pixel = origin.y + 4u * lane;
-  var t = tileAt(k, pixel, lane, workgroup.z);
+  let k = job.channel + local / LANES * ROWS;
+  let pixels = pixelsFrom(job.pixel + 4u * lane, job);
+  var t = tileAt(k, pixels, lane, job);
   for (var row = k; row < min(k + ROWS, params.outC); row += 4u) {
-    put(row, pixel, workgroup.z, mat4x4f(t.r0, t.r1, t.r2, t.r3));
+    putQuad(row, pixels.to, mat4x4f(t.r0, t.r1, t.r2, t.r3));
     dropFourRows(&t);
   }
 }
@@ -260,16 +271,16 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) grid: 
 @compute @workgroup_size(LANES * TEAMS)
 fn ragged(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) grid: vec3u,
   @builtin(local_invocation_index) local: u32) {
-  let origin = tileOrigin(workgroup, grid, params.outC, params.batch * params.outH * params.outW);
-  if (origin.x >= params.outC || origin.y >= params.batch * params.outH * params.outW) {
+  let job = jobOf(workgroup, grid);
+  if (job.none) {
     return;
   }
   let lane = local % LANES;
-  let k = origin.x + local / LANES * ROWS;
-  let pixel = origin.y + 4u * lane;
-  var t = tileAt(k, pixel, lane, workgroup.z);
+  let k = job.channel + local / LANES * ROWS;
+  let pixels = pixelsFrom(job.pixel + 4u * lane, job);
+  var t = tileAt(k, pixels, lane, job);
   for (var row = k; row < min(k + ROWS, params.outC); row += 4u) {
-    putScalar(row, pixel, workgroup.z, mat4x4f(t.r0, t.r1, t.r2, t.r3));
+    putScalar(row, pixels.to, mat4x4f(t.r0, t.r1, t.r2, t.r3));
     dropFourRows(&t);
   }
 }

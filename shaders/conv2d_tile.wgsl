@@ -8,9 +8,7 @@
 // it looks its four pixels up there and keeps four offsets, NONE for what is padding. Within a tap a step costs an addition and
 // a comparison per load. Kernel size, stride and padding appear at a new tap only, so they are numbers and no constants.
 //
-// DGRAD: dx[n,h,w,c] = Σ dy[n,p,q,k]·w[k,r,s,c] over h = p·stride − pad + r. The tap r fits pixel h only where r ≡ h + pad (mod
-// stride): the pixels fall into stride² phases, and each is a dense convolution of stride 1 over its own taps, none of which is
-// wasted. A phase without taps stores zeros. Phases lie along the grid's z, those with most taps first.
+// DGRAD: by phases (lib/phases.wgsl), which lie along the grid's z, those with most taps first.
 //
 // C (with DGRAD: K) below BK or no multiple of 4 makes a step touch several taps: the stem. Then channels and taps are worked
 // out for each load, by division by a constant (CHANNELS).
@@ -66,23 +64,10 @@ const A_ALONG_K: bool = true;
 const B_ALONG_K: bool = !DGRAD;
 
 //#include "lib/staged.wgsl"
+//#include "lib/phases.wgsl"
 
 const FOUR: vec4u = vec4u(0u, 1u, 2u, 3u);
 const NONE: u32 = 0xffffffffu;
-
-// One dimension of a phase: `count` output positions, first, first + pitch, …; position i reads the input at
-// i·step + start (modulo 2³²) and the `taps` after it. Tap t is row (column) lastTap − t·tapPitch of the kernel, or with forward t.
-struct Axis { count: u32, first: u32, pitch: u32, step: u32, start: u32, taps: u32, lastTap: u32 }
-
-fn axisOf(phase: u32, out: u32, kernel: u32, stride: u32, pad: u32) -> Axis {
-  if (!DGRAD) {
-    return Axis(out, 0u, 1u, stride, 0u - pad, kernel, 0u);
-  }
-  let first = (phase + (pad / stride + 1u) * stride - pad) % stride;
-  let taps = (max(kernel, phase) - phase + stride - 1u) / stride;
-  let count = (max(out, first) - first + stride - 1u) / stride;
-  return Axis(count, first, stride, 1u, (first + pad) / stride + 1u - taps, taps, phase + (taps - 1u) * stride);
-}
 
 // For each row of the tile: offset of its input under tap (0,0), input row and column (all modulo 2³²), output pixel.
 var<workgroup> pixels: array<vec4u, BM>;

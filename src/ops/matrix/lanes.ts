@@ -10,7 +10,17 @@ import {
   type Product,
   productFlops,
 } from './problem.ts';
-import { operandTypes, partsOf, resultTypes, storing, sumSplits, teamFor, tileCount, tileGrid } from './team.ts';
+import {
+  MAX_GROUPS,
+  operandTypes,
+  partsOf,
+  resultTypes,
+  storing,
+  sumSplits,
+  teamFor,
+  tileCount,
+  tileGrid,
+} from './team.ts';
 import type { Variant } from './variant.ts';
 
 const matmul = storing(kernel('matmul', 'main'), kernel('matmul', 'ragged'));
@@ -20,8 +30,9 @@ const weightGradient = storing(kernel('conv2d_wgrad', 'main'), kernel('conv2d_wg
 /** Register tiles without workgroup memory, shared by the lanes of a team: what software adapters take. */
 const lanes = { name: 'lanes', rank: () => 10 };
 
-/** The convolution kernels know one stride for both directions. */
-const square = ({ shape: { strideH, strideW } }: { shape: ConvShape }): boolean => strideH === strideW;
+/** The convolution kernels know one stride for both directions; the phases of a gradient are a side of the grid. */
+const square = ({ shape: { strideH, strideW } }: { shape: ConvShape }): boolean =>
+  strideH === strideW && strideH * strideW <= MAX_GROUPS;
 
 export const lanesMultiply: Variant<Multiplication> = {
   ...lanes,
@@ -86,8 +97,8 @@ export const lanesForward: Variant<ConvForward> = {
       ...resultTypes('Y', y),
     };
     const params = {
-      ...{ batch: N, inH: H, inW: W, inC: C, outH: P, outW: Q, outC: K, r: R, s: S, stride, padH, padW, up: 1 },
-      ...{ tapsPerSplit: R * S, hasBias: bias ? 1 : 0 },
+      ...{ batch: N, inH: H, inW: W, inC: C, outH: P, outW: Q, outC: K, r: R, s: S, stride, padH, padW },
+      hasBias: bias ? 1 : 0,
     };
     convolution(K)(
       consts,
@@ -107,19 +118,19 @@ export const lanesDgrad: Variant<ConvDgrad> = {
     const team = teamFor(dx, C);
     const [VEC_X, VEC_W] = [K % 4 === 0, C % 4 === 0];
     const consts = {
-      ...{ TEAM: team.include, ROWS: team.rows, DGRAD: true, UPSAMPLE: stride > 1, RAGGED: !VEC_X, VEC_X, VEC_W },
+      ...{ TEAM: team.include, ROWS: team.rows, DGRAD: true, STRIDE: stride, RAGGED: !VEC_X, VEC_X, VEC_W },
       ...{ ...operandTypes('X', dy, VEC_X), ...operandTypes('W', w, VEC_W), ...resultTypes('Y', dx) },
     };
     const params = {
-      ...{ batch: N, inH: P, inW: Q, inC: K, outH: H, outW: W, outC: C, r: R, s: S, stride: 1 },
-      // Padding beyond the kernel makes these negative, which wraps and is meant to.
-      ...{ padH: (R - 1 - padH) >>> 0, padW: (S - 1 - padW) >>> 0, up: stride, tapsPerSplit: R * S, hasBias: 0 },
+      ...{ batch: N, inH: P, inW: Q, inC: K, outH: H, outW: W, outC: C, r: R, s: S, stride, padH, padW },
+      hasBias: 0,
     };
+    const pixels = N * Math.ceil(H / stride) * Math.ceil(W / stride);
     convolution(C)(
       consts,
       { x: dy, w, bias: w.storage, y: dx },
       params,
-      tileGrid(team, C, N * H * W, 1),
+      tileGrid(team, C, pixels, stride * stride),
       convFlops(shape),
     );
   },

@@ -41,10 +41,10 @@ export function teamFor(result: Tensor, height: number): Team {
 
 export const MAX_GROUPS = 65_535;
 
-/** Workgroups for rows×columns results in `splits` parts. */
-export function tileGrid({ lanes, teams, rows }: Team, height: number, width: number, splits: number): Grid {
+/** Workgroups for rows×columns results, `depth` times: in parts, phases or products of a batch. */
+export function tileGrid({ lanes, teams, rows }: Team, height: number, width: number, depth: number): Grid {
   const tiles = tileCount({ lanes, teams, rows }, height, width);
-  return [Math.min(tiles, MAX_GROUPS), Math.ceil(tiles / MAX_GROUPS), splits];
+  return [Math.min(tiles, MAX_GROUPS), Math.ceil(tiles / MAX_GROUPS), depth];
 }
 
 export const tileCount = ({ lanes, teams, rows }: Omit<Team, 'include'>, height: number, width: number): number =>
