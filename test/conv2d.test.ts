@@ -23,6 +23,15 @@ for (const [x, w, options] of [
   );
 }
 
+gpuTest('the gradient of pixels that no tap reaches is zero, to the bit', async () => {
+  const x = Tensor.full([2, 7, 8, 8], 1);
+  x.requiresGrad = true;
+  ops.sum(ops.conv2d(x, Tensor.full([4, 1, 1, 8], 0.5), null, { stride: 2 })).backward();
+  const reached = (i: number) => (Math.floor(i / 64) % 7) % 2 === 0 && (Math.floor(i / 8) % 8) % 2 === 0;
+  const expected = Float32Array.from({ length: x.size }, (_, i) => (reached(i) ? 2 : 0));
+  assert.equal(new Uint32Array((await x.grad!.read()).buffer), new Uint32Array(expected.buffer));
+});
+
 gpuTest('only the gradients that are asked for are computed', async () => {
   const x = Tensor.zeros([1, 4, 4, 3]);
   const w = Tensor.from(new Float32Array(27), [1, 3, 3, 3], { requiresGrad: true });

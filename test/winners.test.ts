@@ -39,7 +39,7 @@ test('winners are kept for each adapter and driver, and added to', () => {
 
 test('a file that is damaged, of another adapter or of another version holds nothing, and is written anew', () => {
   const file = winnersFile(adapter);
-  const good = { version: 1, fingerprint: adapter, winners: { 'conv a': winner('tile') } };
+  const good = { version: 2, fingerprint: adapter, winners: { 'conv a': winner('tile') } };
   mkdirSync(dirname(file), { recursive: true });
   const bad = [
     '',

@@ -6,6 +6,9 @@ import {
   type ConvShape,
   type ConvWgrad,
   convFlops,
+  dgradProduct,
+  forwardProduct,
+  isPointwise,
   type Multiplication,
   type Product,
   productFlops,
@@ -80,10 +83,19 @@ export function lanesMultiplyBatch(a: Tensor, b: Tensor, c: Tensor, batch: Batch
   matmul(N)(consts, { a, b, bias: a, c }, params, tileGrid(team, M, N, count), count * productFlops(batch));
 }
 
+/**
+ * A product of matrices has no taps to keep count of, which makes it the faster kernel for a pointwise convolution (1.3 times on
+ * SwiftShader) where the channels, its columns, fill its tiles.
+ */
+const isProduct = (y: Tensor, shape: ConvShape): boolean =>
+  isPointwise(shape) && y.shape[3]! >= 4 * teamFor(y, 1).lanes;
+
 export const lanesForward: Variant<ConvForward> = {
   ...lanes,
   fits: square,
-  run({ x, w, bias, y, shape }) {
+  run(problem) {
+    const { x, w, bias, y, shape } = problem;
+    if (isProduct(y, shape)) return lanesMultiply.run(forwardProduct(problem));
     const { N, H, W, C, K, R, S, P, Q, strideH: stride, padH, padW } = shape;
     const team = teamFor(y, K);
     const vectors = C % 4 === 0;
@@ -113,7 +125,9 @@ export const lanesForward: Variant<ConvForward> = {
 export const lanesDgrad: Variant<ConvDgrad> = {
   ...lanes,
   fits: square,
-  run({ dy, w, dx, shape }) {
+  run(problem) {
+    const { dy, w, dx, shape } = problem;
+    if (isProduct(dx, shape)) return lanesMultiply.run(dgradProduct(problem));
     const { N, H, W, C, K, R, S, P, Q, strideH: stride, padH, padW } = shape;
     const team = teamFor(dx, C);
     const [VEC_X, VEC_W] = [K % 4 === 0, C % 4 === 0];

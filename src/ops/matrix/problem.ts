@@ -63,6 +63,25 @@ export interface ConvWgrad {
   shape: ConvShape;
 }
 
+/** A convolution that touches each pixel once is a matrix product, of [pixels, C] by w [K, C]. */
+export const isPointwise = ({ R, S, strideH, strideW, padH, padW }: ConvShape): boolean =>
+  R * S * strideH * strideW === 1 && padH === 0 && padW === 0;
+
+export const forwardProduct = ({ x, w, bias, y, shape: { N, P, Q, K, C } }: ConvForward): Multiplication => ({
+  ...{ a: x, b: w, bias, c: y },
+  product: { M: N * P * Q, N: K, K: C, transposeA: false, transposeB: true },
+});
+
+export const dgradProduct = ({ dy, w, dx, shape: { N, P, Q, K, C } }: ConvDgrad): Multiplication => ({
+  ...{ a: dy, b: w, bias: null, c: dx },
+  product: { M: N * P * Q, N: C, K, transposeA: false, transposeB: false },
+});
+
+export const wgradProduct = ({ x, dy, dw, shape: { N, P, Q, K, C } }: ConvWgrad): Multiplication => ({
+  ...{ a: dy, b: x, bias: null, c: dw },
+  product: { M: K, N: C, K: N * P * Q, transposeA: true, transposeB: false },
+});
+
 /** Multiplications and additions of a product. */
 export const productFlops = ({ M, N, K }: Product): number => 2 * M * N * K;
 

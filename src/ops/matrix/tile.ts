@@ -10,8 +10,12 @@ import {
   type ConvShape,
   type ConvWgrad,
   convFlops,
+  dgradProduct,
+  forwardProduct,
+  isPointwise,
   type Multiplication,
   productFlops,
+  wgradProduct,
 } from './problem.ts';
 import { MAX_GROUPS, MAX_PART_BYTES, partsOf, storing, sumSplits } from './team.ts';
 import {
@@ -146,21 +150,12 @@ function runProduct(size: TileSize, { a, b, bias, c, product }: Multiplication):
   });
 }
 
-/** A convolution that touches each pixel once is a matrix product, of [pixels, C] by w [K, C]. */
-const isPointwise = ({ R, S, strideH, strideW, padH, padW }: ConvShape): boolean =>
-  R * S * strideH * strideW === 1 && padH === 0 && padW === 0;
-
 /** How the reduction dimension of a convolution is read: `shaders/conv2d_tile.wgsl`. */
 function reading(x: Tensor, { BK }: TileSize): Consts {
   const channels = x.shape[3]!;
   const RAGGED = channels % 4 !== 0;
   return { RAGGED, CHANNELS: RAGGED || channels < BK ? channels : 0, XElem: elementOf(x, !RAGGED) };
 }
-
-const forwardProduct = ({ x, w, bias, y, shape: { N, P, Q, K, C } }: ConvForward): Multiplication => ({
-  ...{ a: x, b: w, bias, c: y },
-  product: { M: N * P * Q, N: K, K: C, transposeA: false, transposeB: true },
-});
 
 const forwardExtents = ({ N, P, Q, K, R, S, C }: ConvShape): Extents => ({
   ...{ M: N * P * Q, N: K, K: R * S * C, batches: 1 },
@@ -187,11 +182,6 @@ function runForward(size: TileSize, { x, w, bias, y, shape }: ConvForward): void
   });
 }
 
-const dgradProduct = ({ dy, w, dx, shape: { N, P, Q, K, C } }: ConvDgrad): Multiplication => ({
-  ...{ a: dy, b: w, bias: null, c: dx },
-  product: { M: N * P * Q, N: C, K, transposeA: false, transposeB: false },
-});
-
 /** The largest of the stride² phases, with the terms of an average one. */
 const dgradExtents = ({ N, H, W, C, K, R, S, strideH, strideW }: ConvShape): Extents => ({
   M: N * Math.ceil(H / strideH) * Math.ceil(W / strideW),
@@ -216,11 +206,6 @@ function runDgrad(size: TileSize, { dy, w, dx, shape }: ConvDgrad): void {
     convolution(C)({ ...consts, ...types }, { x: dy, w, bias: w.storage, y: into }, params, grid, convFlops(shape));
   });
 }
-
-const wgradProduct = ({ x, dy, dw, shape: { N, P, Q, K, C } }: ConvWgrad): Multiplication => ({
-  ...{ a: dy, b: x, bias: null, c: dw },
-  product: { M: K, N: C, K: N * P * Q, transposeA: true, transposeB: false },
-});
 
 const wgradExtents = ({ N, P, Q, K, R, S, C }: ConvShape): Extents => ({
   ...{ M: K, N: R * S * C, K: N * P * Q, batches: 1 },
