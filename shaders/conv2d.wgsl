@@ -6,6 +6,9 @@
 // registers (lib/lanes*.wgsl says how). Channels are the rows because there may be few of them (8 at width 1/8), pixels are
 // many. Addresses and the padding test are worked out once per tap. Padding reads element 0 and is then selected away.
 //
+// Channels that are no multiple of 4 (the stem's 3, or 1) would leave part of each step's four empty. But the taps of a row of the
+// kernel lie in one run, in x and in w: with RUNS such a row counts as one tap of S·C channels, whose padding is tested for each.
+//
 // DGRAD is the same sum with the roles of the channels exchanged: dx[N,H,W,C] = Σ over taps and k of dy · w, where the tap
 // runs backwards through w and w's rows (now input channels c) are contiguous. So w is used as it lies, nothing is transposed.
 // A stride makes phases of it (lib/phases.wgsl), which lie along the grid's z: a tile has pixels of one phase, `stride` apart.
@@ -14,7 +17,7 @@
 // host, forward: bindings params, x, w, bias, y. Without a bias any read-only tensor stands in (hasBias 0).
 //       params    batch N, inH H, inW W, inC C, outH P, outW Q, outC K, r R, s S, stride, padH, padW.
 //       VEC_X: C is a multiple of 4, and XElem = vec4f (vec4h where x is f16), XWide = vec4f; else false, f32 (f16) and f32.
-//       VEC_W, WElem, WWide the same. RAGGED false.
+//       VEC_W, WElem, WWide the same. RAGGED false. RUNS: not VEC_X, and ceil(S·C / 4) < S·ceil(C / 4).
 //       entry     `main` where K is a multiple of 4 (y, bias as vec4f), `ragged` for any K (as f32).
 // host, DGRAD:   bindings params, x: dy, w, bias: any, y: dx; hasBias 0.
 //       params    batch N, inH P, inW Q, inC K, outH H, outW W, outC C, r R, s S, the forward's stride, padH, padW.
@@ -31,6 +34,7 @@ const STRIDE: u32 = 1u;
 const RAGGED: bool = false;
 const VEC_X: bool = true;
 const VEC_W: bool = true;
+const RUNS: bool = false;
 // What x and w are read as, the same in f32, and what y is stored as.
 alias XElem = vec4f;
 alias WElem = vec4f;
@@ -75,6 +79,15 @@ fn loadX(at: u32, count: u32, inside: bool) -> vec4f {
   let v = vec4f(vec4f(XWide(x[at])).x, vec4f(XWide(x[at + min(1u, count - 1u)])).x, vec4f(XWide(x[at + min(2u, count - 1u)])).x,
     vec4f(XWide(x[at + min(3u, count - 1u)])).x);
   return select(vec4f(), v, vec4<bool>(inside) & (vec4u(0u, 1u, 2u, 3u) < vec4u(count)));
+}
+
+// The same with RUNS: the first value is the `place`-th of its row of x, modulo 2³², which ends at inW·inC.
+fn loadRun(at: u32, count: u32, inside: bool, place: u32) -> vec4f {
+  let each = vec4u(0u, 1u, 2u, 3u);
+  let ok = vec4<bool>(inside) & (each < vec4u(count)) & (each + place < vec4u(params.inW * params.inC));
+  let i = select(vec4u(), each + at, ok);
+  let v = vec4f(vec4f(XWide(x[i.x])).x, vec4f(XWide(x[i.y])).x, vec4f(XWide(x[i.z])).x, vec4f(XWide(x[i.w])).x);
+  return select(vec4f(), v, ok);
 }
 
 fn loadW(at: u32, count: u32) -> vec4f {
@@ -142,21 +155,24 @@ fn tapAt(u: u32, v: u32, job: Job) -> u32 {
   if (DGRAD) {
     return (job.down.lastTap - u * STRIDE) * params.s + job.across.lastTap - v * STRIDE;
   }
-  return u * params.s + v;
+  return select(u * params.s + v, u, RUNS);
 }
 
 // The tile with output channels from k0 on and these four pixels.
 fn tileAt(k0: u32, pixels: Pixels, lane: u32, job: Job) -> Tile {
-  let channels = params.inC;
+  // Of a tap.
+  let channels = select(params.inC, params.s * params.inC, RUNS);
+  let tapsAcross = select(job.across.taps, 1u, RUNS);
   let lastK = params.outC - 1u;
-  let rowLength = params.r * params.s * channels;
+  let rowLength = params.r * params.s * params.inC;
   let row0 = min(k0 + fragRow(0u, lane), lastK) * rowLength;
   let row1 = min(k0 + fragRow(1u, lane), lastK) * rowLength;
   let row2 = min(k0 + fragRow(2u, lane), lastK) * rowLength;
   let row3 = min(k0 + fragRow(3u, lane), lastK) * rowLength;
   let rowQuad = min(k0 + 4u * fragQuad(lane), params.outC - select(1u, 4u, VEC_W && DGRAD));
   // Offset of tap (0,0), modulo 2³²; a tap inside lies (u·W + v)·C further on.
-  let origin = ((pixels.images * params.inH + pixels.top) * params.inW + pixels.left) * channels;
+  let origin = ((pixels.images * params.inH + pixels.top) * params.inW + pixels.left) * params.inC;
+  let place = pixels.left * params.inC;
   var tile: Tile;
   // One loop over taps and channels: with two, every tap would merge all accumulators once more on SwiftShader.
   var u = 0u;
@@ -165,14 +181,14 @@ fn tileAt(k0: u32, pixels: Pixels, lane: u32, job: Job) -> Tile {
   var tap = 0u;
   var at = vec4u();
   var inside = vec4<bool>();
-  let steps = job.down.taps * job.across.taps * ((channels + 3u) / 4u);
+  let steps = job.down.taps * tapsAcross * ((channels + 3u) / 4u);
   for (var step = 0u; step < steps; step++) {
     if (c == 0u) {
       tap = tapAt(u, v, job);
-      inside = (pixels.top + u < vec4u(params.inH)) & (pixels.left + v < vec4u(params.inW));
-      at = select(vec4u(), origin + (u * params.inW + v) * channels, inside);
+      inside = (pixels.top + u < vec4u(params.inH)) & ((pixels.left + v < vec4u(params.inW)) | vec4<bool>(RUNS));
+      at = select(vec4u(), origin + (u * params.inW + v) * params.inC, inside);
       v++;
-      if (v == job.across.taps) {
+      if (v == tapsAcross) {
         v = 0u;
         u++;
       }
@@ -198,8 +214,17 @@ fn tileAt(k0: u32, pixels: Pixels, lane: u32, job: Job) -> Tile {
         f.v3 = loadW(row3 + tapAt + c, remaining);
       }
     }
-    let columns = transpose(mat4x4f(loadX(at.x + c, remaining, inside.x), loadX(at.y + c, remaining, inside.y),
-      loadX(at.z + c, remaining, inside.z), loadX(at.w + c, remaining, inside.w)));
+    let first = at + c;
+    var b: mat4x4f;
+    if (RUNS) {
+      let run = place + c;
+      b = mat4x4f(loadRun(first.x, remaining, inside.x, run.x), loadRun(first.y, remaining, inside.y, run.y),
+        loadRun(first.z, remaining, inside.z, run.z), loadRun(first.w, remaining, inside.w, run.w));
+    } else {
+      b = mat4x4f(loadX(first.x, remaining, inside.x), loadX(first.y, remaining, inside.y),
+        loadX(first.z, remaining, inside.z), loadX(first.w, remaining, inside.w));
+    }
+    let columns = transpose(b);
     if (DGRAD) {
       macM(&tile, f, columns, lane);
     } else {

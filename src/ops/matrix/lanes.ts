@@ -104,6 +104,7 @@ export const lanesForward: Variant<ConvForward> = {
       ROWS: team.rows,
       VEC_X: vectors,
       VEC_W: vectors,
+      RUNS: Math.ceil((S * C) / 4) < S * Math.ceil(C / 4),
       ...operandTypes('X', x, vectors),
       ...operandTypes('W', w, vectors),
       ...resultTypes('Y', y),
