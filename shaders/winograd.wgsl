@@ -10,8 +10,9 @@
 //   dg = Gᵀ [ Σ over tiles of (A dy Aᵀ) ⊙ (Bᵀ d B) ] G,
 //
 // `result_gradient`, matmul and `weight_gradient`. All transforms are written as two passes of one line each
-// (lib/winograd*.wgsl). An invocation takes one tile of four channels and keeps it in registers: what is transformed is read
-// once and written once, and neighbours share no more than the border of a tile, which the cache has.
+// (lib/winograd*.wgsl). An invocation takes one tile of one channel and keeps it in registers: what is transformed is read
+// once and written once, and neighbours share no more than the border of a tile, which the cache has. One channel, not four: 144
+// registers spill (lavapipe and SwiftShader take a tenth to a quarter longer), and lavapipe compiles five times as long.
 //
 // host: TRANSFORM is lib/winograd2.wgsl or lib/winograd4.wgsl. All channel counts are multiples of 4.
 //       `data`            source [N,H,W,C], result [POINTS²,tiles,C]; height H, width W, channels C, padH, padW
@@ -21,7 +22,7 @@
 //       `result_gradient` source [N,P,Q,K], result [POINTS²,tiles,K]; height P, width Q, channels K
 //       `weight_gradient` source [POINTS²,K,C], result [K,3,3,C]; channels C, tiles K
 //       tiles: those of `images` images from image `first` on, down × across each, rounded up to a multiple of 4 so that matmul
-//       can sum over them; data of the tiles too many is zero. Invocations: tiles · channels/4.
+//       can sum over them; data of the tiles too many is zero. Invocations: tiles · channels.
 //#include TRANSFORM "lib/winograd4.wgsl"
 //#include "lib/grid.wgsl"
 
@@ -41,29 +42,29 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> source: array<vec4f>;
-@group(0) @binding(2) var<storage, read> bias: array<vec4f>;
-@group(0) @binding(3) var<storage, read_write> result: array<vec4f>;
+@group(0) @binding(1) var<storage, read> source: array<f32>;
+@group(0) @binding(2) var<storage, read> bias: array<f32>;
+@group(0) @binding(3) var<storage, read_write> result: array<f32>;
 
-// Which tile and four channels an invocation has: the first pixel of the tile's results, its image (past the last one for a tile
+// Which tile and channel an invocation has: the first pixel of the tile's results, its image (past the last one for a tile
 // too many), and where the tile's first place lies in [POINTS²,tiles,channels].
-struct Task { exists: bool, y: u32, x: u32, image: u32, tile: u32, quad: u32, quads: u32, at: u32 }
+struct Task { exists: bool, y: u32, x: u32, image: u32, tile: u32, channel: u32, channels: u32, at: u32 }
 
 fn taskOf(group: vec3u, local: vec3u, groups: vec3u) -> Task {
-  let quads = params.channels / 4u;
+  let channels = params.channels;
   let i = rank(group, local, groups);
-  let tile = i / quads;
+  let tile = i / channels;
   let line = tile / params.across;
   let image = line / params.down;
   return Task(tile < params.tiles, (line - image * params.down) * OUT, (tile - line * params.across) * OUT, image, tile,
-    i - tile * quads, quads, i);
+    i - tile * channels, channels, i);
 }
 
-// A pixel's four channels, zero outside of the image.
-fn pixel(task: Task, y: u32, x: u32) -> vec4f {
+// A pixel, zero outside of the image.
+fn pixel(task: Task, y: u32, x: u32) -> f32 {
   let inside = y < params.height && x < params.width && task.image < params.images;
-  let at = (((params.first + task.image) * params.height + y) * params.width + x) * task.quads + task.quad;
-  return select(vec4f(), source[select(0u, at, inside)], inside);
+  let at = (((params.first + task.image) * params.height + y) * params.width + x) * task.channels + task.channel;
+  return select(0.0, source[select(0u, at, inside)], inside);
 }
 
 // Column x of a tile of POINTS rows.
@@ -95,8 +96,8 @@ fn resultGradientColumn(task: Task, x: u32) -> Line {
 fn weightColumn(task: Task, s: u32) -> Line {
   var l: Line;
   let tap = select(s, 8u - s, params.turned != 0u);
-  let down = select(3u * task.quads, 0u - 3u * task.quads, params.turned != 0u);
-  let at = (task.tile * 9u + tap) * task.quads + task.quad;
+  let down = select(3u * task.channels, 0u - 3u * task.channels, params.turned != 0u);
+  let at = (task.tile * 9u + tap) * task.channels + task.channel;
   l.v0 = source[at];
   l.v1 = source[at + down];
   l.v2 = source[at + 2u * down];
@@ -106,7 +107,7 @@ fn weightColumn(task: Task, s: u32) -> Line {
 // Column j of what lies in [POINTS²,tiles,channels].
 fn placesColumn(task: Task, j: u32) -> Line {
   var l: Line;
-  let matrix = params.tiles * task.quads;
+  let matrix = params.tiles * task.channels;
   l.v0 = source[task.at + j * matrix];
   l.v1 = source[task.at + (POINTS + j) * matrix];
   l.v2 = source[task.at + (2u * POINTS + j) * matrix];
@@ -120,7 +121,7 @@ fn placesColumn(task: Task, j: u32) -> Line {
 
 // Row i of [POINTS²,tiles,channels].
 fn putPlaces(task: Task, i: u32, l: Line) {
-  let matrix = params.tiles * task.quads;
+  let matrix = params.tiles * task.channels;
   let at = task.at + i * POINTS * matrix;
   result[at] = l.v0;
   result[at + matrix] = l.v1;
@@ -132,14 +133,14 @@ fn putPlaces(task: Task, i: u32, l: Line) {
   }
 }
 
-fn putPixel(task: Task, y: u32, x: u32, v: vec4f) {
+fn putPixel(task: Task, y: u32, x: u32, v: f32) {
   if (y < params.height && x < params.width) {
-    result[(((params.first + task.image) * params.height + y) * params.width + x) * task.quads + task.quad] = v;
+    result[(((params.first + task.image) * params.height + y) * params.width + x) * task.channels + task.channel] = v;
   }
 }
 
 // Row i of the tile's results.
-fn putResults(task: Task, i: u32, l: Line, add: vec4f) {
+fn putResults(task: Task, i: u32, l: Line, add: f32) {
   putPixel(task, task.y + i, task.x, l.v0 + add);
   putPixel(task, task.y + i, task.x + 1u, l.v1 + add);
   if (OUT > 2u) {
@@ -149,10 +150,10 @@ fn putResults(task: Task, i: u32, l: Line, add: vec4f) {
 }
 
 fn putWeights(task: Task, r: u32, l: Line) {
-  let at = (task.tile * 9u + 3u * r) * task.quads + task.quad;
+  let at = (task.tile * 9u + 3u * r) * task.channels + task.channel;
   result[at] = l.v0;
-  result[at + task.quads] = l.v1;
-  result[at + 2u * task.quads] = l.v2;
+  result[at + task.channels] = l.v1;
+  result[at + 2u * task.channels] = l.v2;
 }
 
 @compute @workgroup_size(GROUP)
@@ -188,7 +189,7 @@ fn weights(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) lo
   let c0 = weightColumn(task, 0u);
   let c1 = weightColumn(task, 1u);
   let c2 = weightColumn(task, 2u);
-  let no = vec4f();
+  let no = 0.0;
   putPlaces(task, 0u, weightLine(Line(c0.v0, c1.v0, c2.v0, no, no, no)));
   putPlaces(task, 1u, weightLine(Line(c0.v1, c1.v1, c2.v1, no, no, no)));
   putPlaces(task, 2u, weightLine(Line(c0.v2, c1.v2, c2.v2, no, no, no)));
@@ -213,9 +214,9 @@ fn results(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) lo
     c4 = resultLine(placesColumn(task, 4u));
     c5 = resultLine(placesColumn(task, 5u));
   }
-  var add = vec4f();
+  var add = 0.0;
   if (params.biased != 0u) {
-    add = bias[task.quad];
+    add = bias[task.channel];
   }
   putResults(task, 0u, resultLine(Line(c0.v0, c1.v0, c2.v0, c3.v0, c4.v0, c5.v0)), add);
   putResults(task, 1u, resultLine(Line(c0.v1, c1.v1, c2.v1, c3.v1, c4.v1, c5.v1)), add);
@@ -230,7 +231,7 @@ fn result_gradient(@builtin(workgroup_id) group: vec3u, @builtin(local_invocatio
   @builtin(num_workgroups) groups: vec3u) {
   let task = taskOf(group, local, groups);
   if (!task.exists) { return; }
-  let no = vec4f();
+  let no = 0.0;
   let c0 = resultGradientColumn(task, task.x);
   let c1 = resultGradientColumn(task, task.x + 1u);
   var c2: Line;

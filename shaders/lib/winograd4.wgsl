@@ -5,7 +5,7 @@
 const POINTS: u32 = 6u;
 const OUT: u32 = 4u;
 
-struct Line { v0: vec4f, v1: vec4f, v2: vec4f, v3: vec4f, v4: vec4f, v5: vec4f }
+struct Line { v0: f32, v1: f32, v2: f32, v3: f32, v4: f32, v5: f32 }
 
 // The points a and b, their powers, and the scales of G's rows for them and for 0; worked out in f64 and rounded to f32 where used.
 const A = 0.75;
@@ -16,7 +16,7 @@ const SCALE_A = 0.5 / (A2 * (A2 - B2));
 const SCALE_B = 0.5 / (B2 * (B2 - A2));
 const SCALE_0 = 1.0 / (A2 * B2);
 
-fn scaled(by: f32, x: vec4f, y: vec4f) -> vec4f { return fma(vec4f(by), x, y); }
+fn scaled(by: f32, x: f32, y: f32) -> f32 { return fma(by, x, y); }
 
 // Bᵀ: six data.
 fn dataLine(l: Line) -> Line {
@@ -43,7 +43,7 @@ fn resultLine(l: Line) -> Line {
   let sum2 = l.v3 + l.v4;
   let difference2 = l.v3 - l.v4;
   return Line(l.v0 + (sum1 + sum2), scaled(A, difference1, B * difference2), scaled(A2, sum1, B2 * sum2),
-    scaled(A2 * A, difference1, scaled(B2 * B, difference2, l.v5)), vec4f(), vec4f());
+    scaled(A2 * A, difference1, scaled(B2 * B, difference2, l.v5)), 0.0, 0.0);
 }
 
 // A: the gradient of four results to six.
@@ -61,5 +61,5 @@ fn weightGradientLine(l: Line) -> Line {
   let sum2 = l.v3 + l.v4;
   return Line(scaled(SCALE_0, l.v0, scaled(SCALE_A, sum1, SCALE_B * sum2)),
     scaled(SCALE_A * A, l.v1 - l.v2, (SCALE_B * B) * (l.v3 - l.v4)), scaled(SCALE_B * B2, sum2 - sum1, l.v5),
-    vec4f(), vec4f(), vec4f());
+    0.0, 0.0, 0.0);
 }

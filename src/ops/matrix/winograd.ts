@@ -99,7 +99,7 @@ function putData(
 ): void {
   const { H: height, W: width, from: channels, padH, padW } = extents;
   const place = { first, images, height, width, channels, down, across, tiles, padH: padH >>> 0, padW: padW >>> 0 };
-  transformData(transformOf(out), { source: x, result: to }, { ...untold, ...place }, (tiles * channels) / 4);
+  transformData(transformOf(out), { source: x, result: to }, { ...untold, ...place }, tiles * channels);
 }
 
 /** y = x ⋆ w (+ bias), w as it lies or turned round with its channels' roles exchanged. */
@@ -117,7 +117,7 @@ function convolve(
   const { C, K } = shape;
   const places = placesOf(out);
   const u = scratch(places * C * K);
-  transformWeights(transformOf(out), { source: w, result: u }, weightParams(shape, turned), (C * K) / 4);
+  transformWeights(transformOf(out), { source: w, result: u }, weightParams(shape, turned), C * K);
   const groups = groupsOf(extents, out);
   const v = scratch(places * groups[0]!.tiles * from);
   const m = scratch(places * groups[0]!.tiles * to);
@@ -136,7 +136,7 @@ function convolve(
       transformOf(out),
       { source: m, bias: bias ?? w, result: y },
       { ...untold, first, images, height, width, channels: to, down, across, tiles, biased: Number(bias !== null) },
-      (tiles * to) / 4,
+      tiles * to,
     );
   }
   for (const temporary of [u, v, m]) temporary.free('conv2d');
@@ -160,12 +160,12 @@ function weightGradient(x: Tensor, dy: Tensor, dw: Tensor, shape: ConvShape, out
       transformOf(out),
       { source: dy, result: m },
       { ...untold, first, images, height, width, channels: K, down, across, tiles },
-      (tiles * K) / 4,
+      tiles * K,
     );
     const product = { M: K, N: C, K: tiles, transposeA: true, transposeB: false };
     lanesMultiplyBatch(m, v, u, { ...product, count: places, accumulate: first > 0 });
   }
-  transformWeightGradient(transformOf(out), { source: u, result: dw }, weightParams(shape), (C * K) / 4);
+  transformWeightGradient(transformOf(out), { source: u, result: dw }, weightParams(shape), C * K);
   for (const temporary of [u, v, m]) temporary.free('conv2d');
 }
 
