@@ -1,5 +1,5 @@
 import { kernel } from '../../core/kernel.ts';
-import type { ConvDgrad, ConvForward, ConvShape, ConvWgrad, Multiplication } from './problem.ts';
+import type { ConvDgrad, ConvForward, ConvShape, ConvWgrad, Multiplication, Product } from './problem.ts';
 import type { Variant } from './variant.ts';
 
 const multiply = kernel('matmul_plain', 'multiply');
@@ -17,8 +17,18 @@ function layout({ N, H, W, C, K, P, Q, R, S, strideH, strideW, padH, padW }: Con
 /** They fit everything and are taken where nothing else does: the definitions, one invocation an element, that the fast kernels are held against. */
 const definition = { name: 'plain', fits: () => true, rank: () => Number.POSITIVE_INFINITY };
 
+/**
+ * Products that are done in a millisecond or two however they are computed, and that would each have `lanes` compile a kernel of
+ * their own because their extents are no multiples of 4: a classifier's, of seven classes. On software adapters that takes a
+ * fifth of a second each (lavapipe).
+ */
+const isSmallAndRagged = ({ M, N, K }: Product): boolean =>
+  M * N * K <= SMALL && [M, N, K].some((extent) => extent % 4 !== 0);
+const SMALL = 2 ** 21;
+
 export const plainMultiply: Variant<Multiplication> = {
   ...definition,
+  rank: ({ product }, { software }) => (software && isSmallAndRagged(product) ? 5 : Number.POSITIVE_INFINITY),
   run({ a, b, bias, c, product: { M, N, K, transposeA, transposeB } }) {
     const types = { AElem: a.dtype, BElem: b.dtype, CElem: c.dtype };
     const consts = { ...types, TRANSPOSE_A: transposeA, TRANSPOSE_B: transposeB, HAS_BIAS: bias !== null };
