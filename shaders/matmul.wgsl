@@ -17,10 +17,9 @@
 //       splits  > 1: kSplit = 4·ceil(K / (4·splits)), splits = ceil(K / kSplit); c is a partial [splits,M,N], hasBias 0,
 //       and splits.wgsl makes the sum. splits = 1: kSplit = K.
 //       BATCHED: the grid's z counts products in place of splits; a, b and c hold one after the other. kSplit = K, hasBias 0,
-//       `main`, and M, N, K are multiples of 4. There, TRANSPOSE_C: c is [N,M]; ACCUMULATE: the products are added to c.
+//       `main`, and M, N, K are multiples of 4. There, TRANSPOSE_C: c is [N,M]; else, accumulate 1: the products are added to c.
 const BATCHED: bool = false;
 const TRANSPOSE_C: bool = false;
-const ACCUMULATE: bool = false;
 const TRANSPOSE_A: bool = false;
 const TRANSPOSE_B: bool = true;
 const VEC_A: bool = true;
@@ -34,7 +33,7 @@ alias BWide = vec4f;
 alias CElem = vec4f;
 alias CScalar = f32;
 
-struct Params { m: u32, n: u32, k: u32, kSplit: u32, hasBias: u32 }
+struct Params { m: u32, n: u32, k: u32, kSplit: u32, hasBias: u32, accumulate: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> a: array<AElem>;
@@ -149,11 +148,11 @@ fn tileAt(m0: u32, n0: u32, lane: u32, z: u32) -> Tile {
 fn put(row: u32, n: u32, split: u32, v: vec4f) {
   if (row < params.m && n < params.n) {
     let at = ((split * params.m + row) * params.n + n) / 4u;
-    if (ACCUMULATE) {
-      c[at] = CElem(vec4f(c[at]) + v);
-    } else {
-      c[at] = CElem(v);
+    var sum = v;
+    if (BATCHED && params.accumulate != 0u) {
+      sum += vec4f(c[at]);
     }
+    c[at] = CElem(sum);
   }
 }
 

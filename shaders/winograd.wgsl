@@ -16,7 +16,8 @@
 //
 // host: TRANSFORM is lib/winograd2.wgsl or lib/winograd4.wgsl. All channel counts are multiples of 4.
 //       `data`            source [N,H,W,C], result [POINTS²,tiles,C]; height H, width W, channels C, padH, padW
-//       `weights`         source [K,3,3,C], result [POINTS²,K,C]; channels C, tiles K
+//       `weights`         source [K,3,3,C], result [POINTS²,K,C]; channels C, tiles K. turned 1: result [POINTS²,C,K];
+//                         channels K, tiles C
 //       `results`         source [POINTS²,tiles,K], bias [K], result [N,P,Q,K]; height P, width Q, channels K. biased 0:
 //                         anything stands in for the bias
 //       `result_gradient` source [N,P,Q,K], result [POINTS²,tiles,K]; height P, width Q, channels K
@@ -95,9 +96,12 @@ fn resultGradientColumn(task: Task, x: u32) -> Line {
 
 fn weightColumn(task: Task, s: u32) -> Line {
   var l: Line;
-  let tap = select(s, 8u - s, params.turned != 0u);
-  let down = select(3u * task.channels, 0u - 3u * task.channels, params.turned != 0u);
-  let at = (task.tile * 9u + tap) * task.channels + task.channel;
+  var at = (task.tile * 9u + s) * task.channels + task.channel;
+  var down = 3u * task.channels;
+  if (params.turned != 0u) {
+    at = (task.channel * 9u + 8u - s) * params.tiles + task.tile;
+    down = 0u - 3u * params.tiles;
+  }
   l.v0 = source[at];
   l.v1 = source[at + down];
   l.v2 = source[at + 2u * down];

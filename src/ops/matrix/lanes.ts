@@ -1,6 +1,7 @@
 import { kernel } from '../../core/kernel.ts';
 import type { Tensor } from '../../core/tensor.ts';
 import {
+  allF32,
   type ConvDgrad,
   type ConvForward,
   type ConvShape,
@@ -37,11 +38,22 @@ const lanes = { name: 'lanes', rank: () => 10 };
 const square = ({ shape: { strideH, strideW } }: { shape: ConvShape }): boolean =>
   strideH === strideW && strideH * strideW <= MAX_GROUPS;
 
+/**
+ * Rows of a tile at most where x is read one value at a time: a network's first layer. Higher tiles would be no quicker there by
+ * what their kernels take longer to compile.
+ */
+const SCALAR_ROWS = 16;
+
 export const lanesMultiply: Variant<Multiplication> = {
   ...lanes,
   fits: () => true,
   run({ a, b, bias, c, product }) {
     const { M, N, K, transposeA, transposeB } = product;
+    if (bias === null && [M, N, K].every((extent) => extent % 4 === 0) && allF32(a, b, c)) {
+      // A batch of one: the pipeline that Winograd's products have as well.
+      lanesMultiplyBatch(a, b, c, { ...product, count: 1 });
+      return;
+    }
     const team = teamFor(c, M);
     const VEC_A = (transposeA ? M : K) % 4 === 0;
     const VEC_B = (transposeB ? K : N) % 4 === 0;
@@ -57,7 +69,7 @@ export const lanesMultiply: Variant<Multiplication> = {
       ...operandTypes('B', b, VEC_B),
       ...resultTypes('C', c),
     };
-    const params = { m: M, n: N, k: K, kSplit: K, hasBias: bias ? 1 : 0 };
+    const params = { m: M, n: N, k: K, kSplit: K, hasBias: bias ? 1 : 0, accumulate: 0 };
     matmul(N)(consts, { a, b, bias: bias ?? a.storage, c }, params, tileGrid(team, M, N, 1), productFlops(product));
   },
 };
@@ -77,9 +89,9 @@ export function lanesMultiplyBatch(a: Tensor, b: Tensor, c: Tensor, batch: Batch
   const team = teamFor(c, M);
   const consts = {
     ...{ TEAM: team.include, ROWS: team.rows, TRANSPOSE_A: transposeA, TRANSPOSE_B: transposeB },
-    ...{ BATCHED: true, TRANSPOSE_C: transposeC, ACCUMULATE: accumulate },
+    ...{ BATCHED: true, TRANSPOSE_C: transposeC },
   };
-  const params = { m: M, n: N, k: K, kSplit: K, hasBias: 0 };
+  const params = { m: M, n: N, k: K, kSplit: K, hasBias: 0, accumulate: Number(accumulate) };
   matmul(N)(consts, { a, b, bias: a, c }, params, tileGrid(team, M, N, count), count * productFlops(batch));
 }
 
@@ -97,8 +109,8 @@ export const lanesForward: Variant<ConvForward> = {
     const { x, w, bias, y, shape } = problem;
     if (isProduct(y, shape)) return lanesMultiply.run(forwardProduct(problem));
     const { N, H, W, C, K, R, S, P, Q, strideH: stride, padH, padW } = shape;
-    const team = teamFor(y, K);
     const vectors = C % 4 === 0;
+    const team = teamFor(y, vectors ? K : Math.min(K, SCALAR_ROWS));
     const consts = {
       TEAM: team.include,
       ROWS: team.rows,
@@ -162,8 +174,8 @@ export const lanesWgrad: Variant<ConvWgrad> = {
   fits: square,
   run({ x, dy, dw, shape }) {
     const { N, H, W, C, K, R, S, P, Q, strideH: stride, padH, padW } = shape;
-    const team = teamFor(dw, K);
     const [VEC_X, VEC_DY] = [C % 4 === 0, K % 4 === 0];
+    const team = teamFor(dw, VEC_X ? K : Math.min(K, SCALAR_ROWS));
     const pixels = N * P * Q;
     const { software } = dw.storage.gpu.adapter;
     const wanted = Math.ceil((software ? BUSY.software : BUSY.hardware) / tileCount(team, K, R * S * C));

@@ -82,6 +82,8 @@ export const wgradProduct = ({ x, dy, dw, shape: { N, P, Q, K, C } }: ConvWgrad)
   product: { M: K, N: C, K: N * P * Q, transposeA: true, transposeB: false },
 });
 
+export const allF32 = (...tensors: Tensor[]): boolean => tensors.every(({ dtype }) => dtype === 'f32');
+
 /** Multiplications and additions of a product. */
 export const productFlops = ({ M, N, K }: Product): number => 2 * M * N * K;
 

@@ -3,7 +3,7 @@ import { Tensor } from '../../core/tensor.ts';
 import type { AdapterKind } from '../../gpu/adapters.ts';
 import type { Adapter } from '../../gpu/gpu.ts';
 import { lanesMultiplyBatch } from './lanes.ts';
-import type { ConvDgrad, ConvForward, ConvShape, ConvWgrad } from './problem.ts';
+import { allF32, type ConvDgrad, type ConvForward, type ConvShape, type ConvWgrad } from './problem.ts';
 import type { Variant } from './variant.ts';
 
 const transformData = kernel('winograd', 'data');
@@ -85,10 +85,11 @@ const transformOf = (out: Out) => ({ TRANSFORM: out === 2 ? 'lib/winograd2.wgsl'
 /** What a kernel has no use for. */
 const untold = { first: 0, height: 0, width: 0, padH: 0, padW: 0, biased: 0, turned: 0 };
 
-/** What is the same for every tile of a tensor [K,3,3,C]. */
-const weightParams = ({ C, K }: ConvShape, turned = false) => ({
-  ...{ ...untold, images: 1, down: 1, across: K, channels: C, tiles: K, turned: Number(turned) },
-});
+/** What is the same for every tile of a tensor [K,3,3,C]. Turned, its channels change places. */
+function weightParams({ C, K }: ConvShape, turned = false) {
+  const [channels, tiles] = turned ? [K, C] : [C, K];
+  return { ...untold, images: 1, down: 1, across: tiles, channels, tiles, turned: Number(turned) };
+}
 
 function putData(
   x: Tensor,
@@ -125,13 +126,9 @@ function convolve(
     const { first, images, down, across, tiles } = group;
     putData(x, v, group, extents, out);
     // Products are [tiles,to]. A few tiles are the rows of the matrix kernel, whose tiles may be low but not narrow.
-    if (tilesAreRows(tiles, to)) {
-      const product = { M: tiles, N: to, K: from, transposeA: false, transposeB: !turned };
-      lanesMultiplyBatch(v, u, m, { ...product, count: places });
-    } else {
-      const product = { M: to, N: tiles, K: from, transposeA: turned, transposeB: true };
-      lanesMultiplyBatch(u, v, m, { ...product, count: places, transposeC: true });
-    }
+    const product = { K: from, transposeA: false, transposeB: true, count: places };
+    if (tilesAreRows(tiles, to)) lanesMultiplyBatch(v, u, m, { ...product, M: tiles, N: to });
+    else lanesMultiplyBatch(u, v, m, { ...product, M: to, N: tiles, transposeC: true });
     transformResults(
       transformOf(out),
       { source: m, bias: bias ?? w, result: y },
@@ -168,8 +165,6 @@ function weightGradient(x: Tensor, dy: Tensor, dw: Tensor, shape: ConvShape, out
   transformWeightGradient(transformOf(out), { source: u, result: dw }, weightParams(shape), C * K);
   for (const temporary of [u, v, m]) temporary.free('conv2d');
 }
-
-const allF32 = (...tensors: Tensor[]): boolean => tensors.every(({ dtype }) => dtype === 'f32');
 
 /** 3×3, stride 1, channels in fours, padding that dgrad can undo, and temporaries that stay small. */
 function fits(out: Out, shape: ConvShape): boolean {
