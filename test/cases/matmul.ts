@@ -3,7 +3,7 @@ import { uniform } from '../check.ts';
 import * as ref from '../reference.ts';
 import { type OperationCase, operationCase } from './case.ts';
 
-/** [M, N, K]: a single element, odd, a row, a column, multiples of 4, and more than a tile of 64 or 128 on each side. */
+/** [M, N, K]: a single element, odd, a row, a column, multiples of 4, and more than a tile of 64 or 128 on each side; few terms. */
 export const matmulShapes: readonly (readonly [M: number, N: number, K: number])[] = [
   [1, 1, 1],
   [3, 5, 7],
@@ -13,6 +13,8 @@ export const matmulShapes: readonly (readonly [M: number, N: number, K: number])
   [65, 33, 130],
   [131, 129, 18],
   [64, 64, 32],
+  [66, 256, 3],
+  [9, 132, 13],
 ];
 
 const TRANSPOSES = [false, true].flatMap((transposeA) =>

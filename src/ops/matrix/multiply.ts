@@ -1,5 +1,6 @@
 import type { Tensor } from '../../core/tensor.ts';
 import { lanesMultiply } from './lanes.ts';
+import { outerMultiply } from './outer.ts';
 import { plainMultiply } from './plain.ts';
 import { type Multiplication, type Product, productKey } from './problem.ts';
 import { tensorMultiplies } from './tensor.ts';
@@ -8,7 +9,7 @@ import { compute, type Family } from './variant.ts';
 
 export const products: Family<Multiplication> = {
   name: 'matmul',
-  variants: [...tensorMultiplies, ...tileProducts, lanesMultiply, plainMultiply],
+  variants: [...tensorMultiplies, ...tileProducts, outerMultiply, lanesMultiply, plainMultiply],
   key: ({ product, a }) => productKey(product, a.dtype),
   result: ({ c }) => c,
   on: ({ a, b, bias, c, product }, like) => ({ a: like(a), b: like(b), bias: bias && like(bias), c: like(c), product }),

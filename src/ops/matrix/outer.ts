@@ -1,0 +1,58 @@
+import { wgslType } from '../../core/dtype.ts';
+import { kernel } from '../../core/kernel.ts';
+import type { Adapter } from '../../gpu/gpu.ts';
+import { type Multiplication, productFlops } from './problem.ts';
+import { MAX_GROUPS } from './team.ts';
+import type { Variant } from './variant.ts';
+
+const multiply = kernel('matmul_outer', 'main');
+
+/** What is kept of b for a longer reduction does not fit into registers. */
+const MAX_K = 16;
+/**
+ * vec4s of b that an invocation keeps on a software adapter, and at most in one vec4 of columns: more are faster, and on drivers
+ * that run 8 lanes as one vector (lavapipe) a load for each of them takes half a millisecond to compile.
+ */
+const keptBy = ({ subgroupSizes }: Adapter): number => (subgroupSizes.max > 4 ? 8 : 32);
+/** Rows that a workgroup walks down at most, and workgroups that keep an adapter busy. */
+const ROWS = { software: 256, hardware: 64 };
+const BUSY = { software: 16, hardware: 256 };
+const HARDWARE_GROUP = 64;
+
+/** Workgroups lie across in one dimension of the grid, each at least 16 columns wide. */
+const MAX_COLUMNS = 16 * MAX_GROUPS;
+
+const fits = ({ bias, product: { N, K, transposeB } }: Multiplication): boolean =>
+  K <= MAX_K && N % 4 === 0 && N <= MAX_COLUMNS && !transposeB && bias === null;
+
+/** A few outer products: the weight gradient of a Linear over a small batch. It runs at the rate at which c is written. */
+export const outerMultiply: Variant<Multiplication> = {
+  name: 'outer',
+  fits,
+  rank({ product }, adapter) {
+    if (!adapter.software) return 1.2;
+    return product.K <= keptBy(adapter) ? 5 : Number.POSITIVE_INFINITY;
+  },
+  run({ a, b, c, product }) {
+    const { M, N, K, transposeA } = product;
+    const { adapter } = c.storage.gpu;
+    const { software } = adapter;
+    const kind = software ? 'software' : 'hardware';
+    // Software drivers pay for each subgroup alike, and least for workgroups of one.
+    const GROUP = software ? adapter.subgroupSizes.max || 8 : HARDWARE_GROUP;
+    const most = software ? Math.max(1, Math.min(4, 2 ** Math.floor(Math.log2(keptBy(adapter) / K)))) : 1;
+    const FOURS = Math.min(most, 2 ** Math.ceil(Math.log2(Math.ceil(N / 4 / GROUP))));
+    const wide = 4 * FOURS * GROUP;
+    const across = Math.ceil(N / wide);
+    const down = Math.ceil(BUSY[kind] / across);
+    const rows = Math.max(Math.min(ROWS[kind], Math.ceil(M / down)), Math.ceil(M / MAX_GROUPS));
+    const types = { AElem: a.dtype, BElem: wgslType(b.dtype, 4), CElem: wgslType(c.dtype, 4) };
+    multiply(
+      { K, FOURS, GROUP, EDGE: N % wide !== 0, TRANSPOSE_A: transposeA, ...types },
+      { a, b, c },
+      { m: M, n: N, rows },
+      [across, Math.ceil(M / rows), 1],
+      productFlops(product),
+    );
+  },
+};
