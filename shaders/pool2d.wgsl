@@ -61,6 +61,16 @@ fn area(rows: vec2u, columns: vec2u) -> f32 {
   return f32((rows.y - rows.x) * (columns.y - columns.x));
 }
 
+// The largest elements so far, and which of their windows they are.
+struct Best { value: Vec, at: Index }
+
+fn larger(best: Best, element: u32, at: Index) -> Best {
+  let v = Vec(x[element]);
+  // Nothing is greater than a NaN, so it stays. It is known by its bits: a compiler may take v != v for an ordered comparison.
+  let wins = (v > best.value) | ((bitcast<Index>(v) & Index(0x7fffffffu)) > Index(0x7f800000u));
+  return Best(select(best.value, v, wins), select(best.at, at, wins));
+}
+
 @compute @workgroup_size(GROUP)
 fn max_forward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
   let i = rank(group, local, groups);
@@ -71,19 +81,15 @@ fn max_forward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id
   let n = i / params.c / params.q / params.p;
   let rows = window(p, params.h, params.p, K, STRIDE_H, PAD_H);
   let columns = window(q, params.w, params.q, L, STRIDE_W, PAD_W);
-  var best_at = rank_in(p, q, rows.x, columns.x);
-  var best = Vec(x[((n * params.h + rows.x) * params.w + columns.x) * params.c + channel]);
+  let corner = ((n * params.h + rows.x) * params.w + columns.x) * params.c + channel;
+  var best = Best(Vec(x[corner]), rank_in(p, q, rows.x, columns.x));
   for (var h = rows.x; h < rows.y; h++) {
     for (var w = columns.x; w < columns.y; w++) {
-      let v = Vec(x[((n * params.h + h) * params.w + w) * params.c + channel]);
-      // Nothing is greater than a NaN, so it stays. It is known by its bits: a compiler may take v != v for an ordered comparison.
-      let wins = (v > best) | ((bitcast<Index>(v) & Index(0x7fffffffu)) > Index(0x7f800000u));
-      best = select(best, v, wins);
-      best_at = select(best_at, rank_in(p, q, h, w), wins);
+      best = larger(best, ((n * params.h + h) * params.w + w) * params.c + channel, rank_in(p, q, h, w));
     }
   }
-  y[i] = Elem(best);
-  argmax[i] = pack(best_at);
+  y[i] = Elem(best.value);
+  argmax[i] = pack(best.at);
 }
 
 // A strip of a row of windows: the first and the one after the last, and where the first is in y, and its corner in x.
@@ -111,18 +117,21 @@ fn max_inside(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id)
   var window = strip.window;
   var corner = strip.corner;
   for (var q = strip.first; q < strip.end; q++) {
-    var best = Vec(x[corner]);
-    var best_at = Index();
-    for (var k = 0u; k < K; k++) {
-      for (var l = 0u; l < L; l++) {
-        let v = Vec(x[corner + (k * params.w + l) * params.c]);
-        let wins = (v > best) | ((bitcast<Index>(v) & Index(0x7fffffffu)) > Index(0x7f800000u));
-        best = select(best, v, wins);
-        best_at = select(best_at, Index(k * L + l), wins);
+    var best = Best(Vec(x[corner]), Index());
+    if (K == 2u && L == 2u) {
+      // Loops of constant length are loops to SwiftShader: without them the usual window takes half the time.
+      best = larger(best, corner + params.c, Index(1u));
+      best = larger(best, corner + params.w * params.c, Index(2u));
+      best = larger(best, corner + (params.w + 1u) * params.c, Index(3u));
+    } else {
+      for (var k = 0u; k < K; k++) {
+        for (var l = 0u; l < L; l++) {
+          best = larger(best, corner + (k * params.w + l) * params.c, Index(k * L + l));
+        }
       }
     }
-    y[window] = Elem(best);
-    argmax[window] = pack(best_at);
+    y[window] = Elem(best.value);
+    argmax[window] = pack(best.at);
     window += params.c;
     corner += STRIDE_W * params.c;
   }
@@ -139,9 +148,16 @@ fn max_tiles_backward(@builtin(workgroup_id) group: vec3u, @builtin(local_invoca
   for (var q = strip.first; q < strip.end; q++) {
     let g = Vec(dy[window]);
     let best_at = unpack(winner[window]);
-    for (var k = 0u; k < K; k++) {
-      for (var l = 0u; l < L; l++) {
-        dx[corner + (k * params.w + l) * params.c] = Elem(select(Vec(), g, best_at == Index(k * L + l)));
+    if (K == 2u && L == 2u) {
+      dx[corner] = Elem(select(Vec(), g, best_at == Index(0u)));
+      dx[corner + params.c] = Elem(select(Vec(), g, best_at == Index(1u)));
+      dx[corner + params.w * params.c] = Elem(select(Vec(), g, best_at == Index(2u)));
+      dx[corner + (params.w + 1u) * params.c] = Elem(select(Vec(), g, best_at == Index(3u)));
+    } else {
+      for (var k = 0u; k < K; k++) {
+        for (var l = 0u; l < L; l++) {
+          dx[corner + (k * params.w + l) * params.c] = Elem(select(Vec(), g, best_at == Index(k * L + l)));
+        }
       }
     }
     window += params.c;
