@@ -5,7 +5,8 @@
 // Two dispatches over the same chunks of rows. `moments` sums deviations block by block, each block's from the mean of those before
 // it, which keeps the squares small whatever the mean is, and merges blocks by the formula of Chan, Golub and LeVeque (1979);
 // `apply` merges the chunks in the same way, in fixed order, and normalises. Two levels of sums, so rounding grows with the root
-// of the rows.
+// of the rows. Where a chunk is the whole column (WHOLE), `apply` sums it itself, and that is all: then x is small and channels are
+// many, and a dispatch would take longer than its work.
 //
 // `sums` holds Vecs [1 + chunks, 2, C]: first (μ, 1/√(σ² + ε)), then each chunk's (mean, M2).
 //#include "lib/columns.wgsl"
@@ -18,6 +19,8 @@ const RELU: bool = false;
 const RESIDUAL: bool = false;
 // Statistics of the batch (training) or the running ones (evaluation).
 const TRAINING: bool = true;
+// A chunk is the whole column: `apply` sums it, and `moments` is not run.
+const WHOLE: bool = false;
 
 struct Params { m: u32, c: u32, rows: u32, chunks: u32, block: u32, eps: f32, momentum: f32 }
 @group(0) @binding(0) var<uniform> params: Params;
@@ -38,9 +41,8 @@ fn combine(p: Sum, q: Sum) -> Sum {
   return Sum(n, p.a + delta * share, p.b + q.b + delta * delta * (p.n * share));
 }
 
-@compute @workgroup_size(GROUP)
-fn moments(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let own = place(group, local, groups, params.c, params.chunks);
+// Of an invocation's own rows.
+fn moments_of(own: Place) -> Sum {
   let first = own.chunk * params.rows + own.lane;
   let last = select(first, min(own.chunk * params.rows + params.rows, params.m), own.inside);
   var all = Sum();
@@ -60,7 +62,13 @@ fn moments(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) lo
     let n = f32((end - start + LANES - 1u) / LANES);
     all = combine(all, Sum(n, pivot + s / n, max(q - s * s / n, Vec())));
   }
-  all = together(all, local.x);
+  return all;
+}
+
+@compute @workgroup_size(GROUP)
+fn moments(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
+  let own = place(group, local, groups, params.c, params.chunks);
+  let all = together(moments_of(own), local.x);
   if (own.inside && own.lane == 0u) {
     let at = 2u * params.c * (1u + own.chunk) + own.column;
     sums[at] = all.a;
@@ -75,10 +83,14 @@ fn apply(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) loca
   var variance = Vec();
   if (TRAINING) {
     var all = Sum();
-    for (var chunk = own.lane; chunk < params.chunks; chunk += LANES) {
-      let n = f32(min(params.rows, params.m - chunk * params.rows));
-      let at = 2u * params.c * (1u + chunk) + own.column;
-      all = combine(all, Sum(n, sums[at], sums[at + params.c]));
+    if (WHOLE) {
+      all = moments_of(own);
+    } else {
+      for (var chunk = own.lane; chunk < params.chunks; chunk += LANES) {
+        let n = f32(min(params.rows, params.m - chunk * params.rows));
+        let at = 2u * params.c * (1u + chunk) + own.column;
+        all = combine(all, Sum(n, sums[at], sums[at + params.c]));
+      }
     }
     all = together(all, local.x);
     mean = all.a;

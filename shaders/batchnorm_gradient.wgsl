@@ -3,7 +3,8 @@
 //
 // Two dispatches over the same chunks of rows: partial sums, then dx, with the partial sums combined on the way. Where ReLU cut is
 // computed again from x as the forward pass did, so y is not read; only with a residual it is, and then the first dispatch writes
-// g, which the second takes for dy.
+// g, which the second takes for dy. Where a chunk is the whole column and there is no such residual (WHOLE), the second makes the
+// sums, too, and is alone.
 //
 // `sums` holds Vecs [1 + chunks, 2, C]: (μ, r) from the forward pass, then each chunk's (Σ g, Σ g·x̂).
 //#include "lib/columns.wgsl"
@@ -16,6 +17,8 @@ const RELU: bool = false;
 const TRAINING: bool = true;
 // The result overwrites dy, in `out`.
 const IN_PLACE: bool = false;
+// A chunk is the whole column: `gradient_input` sums it, and `gradient_sums` is not run.
+const WHOLE: bool = false;
 
 struct Params { m: u32, c: u32, rows: u32, chunks: u32, block: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
@@ -39,13 +42,8 @@ fn write_partial(all: Sum, own: Place, r: Vec) {
   }
 }
 
-@compute @workgroup_size(GROUP)
-fn gradient_sums(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let own = place(group, local, groups, params.c, params.chunks);
-  let mean = sums[own.column];
-  let r = sums[params.c + own.column];
-  let scale = r * gamma[own.column];
-  let shift = beta[own.column];
+// Of an invocation's own rows, (Σ g, Σ g·(x − μ)).
+fn sums_of(own: Place, mean: Vec, scale: Vec, shift: Vec) -> Sum {
   let first = own.chunk * params.rows + own.lane;
   let last = select(first, min(own.chunk * params.rows + params.rows, params.m), own.inside);
   var i = first * params.c + own.column;
@@ -55,7 +53,8 @@ fn gradient_sums(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_
     var s = Vec();
     var t = Vec();
     for (var row = start; row < end; row += LANES) {
-      var g = Vec(dy[i]);
+      var g = Vec();
+      if (IN_PLACE) { g = Vec(out[i]); } else { g = Vec(dy[i]); }
       let d = Vec(x[i]) - mean;
       if (RELU) { g = select(Vec(), g, fma(d, scale, shift) > Vec()); }
       s += g;
@@ -64,7 +63,16 @@ fn gradient_sums(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_
     }
     all = combine(all, Sum(0.0, s, t));
   }
-  write_partial(together(all, local.x), own, r);
+  return all;
+}
+
+@compute @workgroup_size(GROUP)
+fn gradient_sums(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
+  let own = place(group, local, groups, params.c, params.chunks);
+  let mean = sums[own.column];
+  let r = sums[params.c + own.column];
+  let scale = r * gamma[own.column];
+  write_partial(together(sums_of(own, mean, scale, beta[own.column]), local.x), own, r);
 }
 
 // The same with a residual and ReLU: out = g.
@@ -99,20 +107,25 @@ fn residual_sums(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_
 @compute @workgroup_size(GROUP)
 fn gradient_input(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
   let own = place(group, local, groups, params.c, params.chunks);
+  let mean = sums[own.column];
+  let r = sums[params.c + own.column];
+  let scale = r * gamma[own.column];
+  let shift = beta[own.column];
   var all = Sum();
-  for (var chunk = own.lane; chunk < params.chunks; chunk += LANES) {
-    let at = 2u * params.c * (1u + chunk) + own.column;
-    all = combine(all, Sum(0.0, sums[at], sums[at + params.c]));
+  if (WHOLE) {
+    all = sums_of(own, mean, scale, shift);
+    all.b *= r;
+  } else {
+    for (var chunk = own.lane; chunk < params.chunks; chunk += LANES) {
+      let at = 2u * params.c * (1u + chunk) + own.column;
+      all = combine(all, Sum(0.0, sums[at], sums[at + params.c]));
+    }
   }
   all = together(all, local.x);
   if (own.inside && own.chunk == 0u && own.lane == 0u) {
     dbeta[own.column] = all.a;
     dgamma[own.column] = all.b;
   }
-  let mean = sums[own.column];
-  let r = sums[params.c + own.column];
-  let scale = r * gamma[own.column];
-  let shift = beta[own.column];
   // dx = scale·g − even − slope·(x − μ)
   let even = scale * all.a / f32(params.m);
   let slope = scale * r * all.b / f32(params.m);

@@ -58,14 +58,14 @@ export function batchNorm(
       `batchNorm: x ${showShape(x.shape)} has one value per channel, whose variance is 0. Train with a larger batch or image.`,
     );
   }
-  const { consts: columns, params, threads } = columnsOf(x);
+  const { consts: columns, params, threads, whole } = columnsOf(x);
   const shared = { ...columns, Elem: wgslType(x.dtype, c % 4 === 0 ? 4 : 1) };
   const sums = Tensor.empty([1 + params.chunks, 2, c]);
   const y = x.emptyLike();
   const norm = { ...params, eps, momentum };
-  if (training) moments(shared, { x, sums }, norm, threads);
+  if (training && !whole) moments(shared, { x, sums }, norm, threads);
   apply(
-    { ...shared, RELU: relu, RESIDUAL: residual !== undefined, TRAINING: training },
+    { ...shared, RELU: relu, RESIDUAL: residual !== undefined, TRAINING: training, WHOLE: training && whole },
     { x, residual: residual ?? x, gamma, beta, out: y, sums, running_mean: runningMean, running_var: runningVar },
     norm,
     threads,
@@ -82,17 +82,18 @@ export function batchNorm(
       if (masked) {
         if (!free) g = x.emptyLike();
         residualSums({ ...shared, IN_PLACE: free }, { x, dy: free ? x : dy, y, out: g, sums }, params, threads);
-      } else {
-        gradientSums({ ...shared, RELU: relu }, { x, dy, gamma, beta, sums }, params, threads);
       }
       const dresidual = needs[3] ? g : null;
       const IN_PLACE = !dresidual && (free || g !== dy);
       const dx = IN_PLACE ? g : x.emptyLike();
       const dgamma = needs[1] ? gradientFor(gamma) : gamma.emptyLike();
       const dbeta = needs[2] ? gradientFor(beta) : beta.emptyLike();
+      const operands = { x, dy: IN_PLACE ? x : g, gamma, beta, out: dx, sums };
+      const form = { ...shared, RELU: relu && !masked, IN_PLACE };
+      if (!masked && !whole) gradientSums(form, operands, params, threads);
       gradientInput(
-        { ...shared, RELU: relu && !masked, TRAINING: training, IN_PLACE },
-        { x, dy: IN_PLACE ? x : g, gamma, beta, out: dx, sums, dgamma, dbeta },
+        { ...form, TRAINING: training, WHOLE: whole && !masked },
+        { ...operands, dgamma, dbeta },
         params,
         threads,
       );

@@ -8,7 +8,15 @@ export interface Columns {
   params: { m: number; c: number; rows: number; chunks: number; block: number };
   /** Invocations in all. */
   threads: number;
+  /** There is one chunk, and so little in it that a dispatch of its own for the sums takes longer than what it does. */
+  whole: boolean;
 }
+
+/**
+ * Software adapters: values of x and workgroups across from which its columns alone keep the adapter's cores busy, while a dispatch
+ * (25 µs) costs as much as the bytes that it would share out better.
+ */
+const WHOLE = { size: 2 ** 17, workgroups: 4 };
 
 /** Lanes of a workgroup on hardware, the widest piece of a row that they take, and workgroups that fill a large GPU. */
 const HARDWARE = { group: 256, wide: 64, workgroups: 256 };
@@ -38,10 +46,12 @@ export function columnsOf(x: Tensor): Columns {
   const c = fours ? channels / 4 : channels;
   const { software, subgroupSizes } = x.storage.gpu.adapter;
   if (software) {
-    const rows = Math.ceil(m / Math.ceil(Math.sqrt(m) / 4));
+    const GROUP = subgroupSizes.max || 8;
+    const whole = x.size <= WHOLE.size && c >= WHOLE.workgroups * GROUP;
+    const rows = whole ? m : Math.ceil(m / Math.ceil(Math.sqrt(m) / 4));
     const chunks = Math.ceil(m / rows);
     const params = { m, c, rows, chunks, block: Math.ceil(Math.sqrt(rows)) };
-    return { consts: { ...types, GROUP: subgroupSizes.max || 8 }, params, threads: chunks * c };
+    return { consts: { ...types, GROUP }, params, threads: chunks * c, whole };
   }
   const { group: GROUP, wide, workgroups } = HARDWARE;
   const WIDE = Math.min(wide, 2 ** Math.ceil(Math.log2(c)));
@@ -52,5 +62,5 @@ export function columnsOf(x: Tensor): Columns {
   const chunks = Math.ceil(m / rows);
   const consts = { ...types, GROUP, WIDE, COLUMNS: TREE };
   const block = Math.ceil(Math.sqrt(rows / lanes));
-  return { consts, params: { m, c, rows, chunks, block }, threads: across * chunks * GROUP };
+  return { consts, params: { m, c, rows, chunks, block }, threads: across * chunks * GROUP, whole: false };
 }

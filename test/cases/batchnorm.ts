@@ -12,7 +12,10 @@ interface Norm {
   offset?: number;
 }
 
-/** One channel, odd, no image, more than 64 channels, more than one chunk of rows, in fours and one by one, and a large mean. */
+/**
+ * One channel, odd, no image, more than 64 channels, more than one chunk of rows, so many channels that there is only one, in fours
+ * and one by one, and a large mean.
+ */
 const norms: readonly Norm[] = [
   { shape: [2, 1] },
   { shape: [5, 3] },
@@ -22,6 +25,7 @@ const norms: readonly Norm[] = [
   { shape: [40, 13, 3] },
   { shape: [9, 11, 13, 4] },
   { shape: [2, 5, 3, 72] },
+  { shape: [3, 5, 136] },
   { shape: [4, 5, 5, 3], offset: 1000 },
   { shape: [40, 13, 1], offset: -1000 },
 ];
@@ -45,7 +49,12 @@ export function batchNormInputs(
 }
 
 /** Shapes that the residual form is checked on: columns in fours and one by one. */
-const residuals: readonly Norm[] = [{ shape: [2, 1] }, { shape: [3, 5, 3, 7] }, { shape: [30, 5, 8] }];
+const residuals: readonly Norm[] = [
+  { shape: [2, 1] },
+  { shape: [3, 5, 3, 7] },
+  { shape: [30, 5, 8] },
+  { shape: [3, 5, 136] },
+];
 
 const FORMS = [true, false].flatMap((training) => [false, true].map((relu) => ({ training, relu })));
 
