@@ -74,7 +74,7 @@ struct Params {
 // Four channels from `at` on, zero from the `count`-th on (count ≥ 1). `vec4f(XWide(x[…]))` reads the same for all element types.
 fn loadX(at: u32, count: u32, inside: bool) -> vec4f {
   if (VEC_X) {
-    return select(vec4f(), vec4f(XWide(x[at / 4u])), inside);
+    return select(vec4f(), vec4f(XWide(x[at >> 2u])), inside);
   }
   let v = vec4f(vec4f(XWide(x[at])).x, vec4f(XWide(x[at + min(1u, count - 1u)])).x, vec4f(XWide(x[at + min(2u, count - 1u)])).x,
     vec4f(XWide(x[at + min(3u, count - 1u)])).x);
@@ -92,7 +92,7 @@ fn loadRun(at: u32, count: u32, inside: bool, place: u32) -> vec4f {
 
 fn loadW(at: u32, count: u32) -> vec4f {
   if (VEC_W) {
-    return vec4f(WWide(w[at / 4u]));
+    return vec4f(WWide(w[at >> 2u]));
   }
   let v = vec4f(vec4f(WWide(w[at])).x, vec4f(WWide(w[at + min(1u, count - 1u)])).x, vec4f(WWide(w[at + min(2u, count - 1u)])).x,
     vec4f(WWide(w[at + min(3u, count - 1u)])).x);
@@ -181,7 +181,7 @@ fn tileAt(k0: u32, pixels: Pixels, lane: u32, job: Job) -> Tile {
   var tap = 0u;
   var at = vec4u();
   var inside = vec4<bool>();
-  let steps = job.down.taps * tapsAcross * ((channels + 3u) / 4u);
+  let steps = job.down.taps * tapsAcross * ((channels + 3u) >> 2u);
   for (var step = 0u; step < steps; step++) {
     if (c == 0u) {
       tap = tapAt(u, v, job);
@@ -244,14 +244,14 @@ fn tileAt(k0: u32, pixels: Pixels, lane: u32, job: Job) -> Tile {
 // Four channels from k on of a pixel of the output.
 fn put(k: u32, to: u32, v: vec4f) {
   if (to != NONE) {
-    y[(to * params.outC + k) / 4u] = YElem(v);
+    y[(to * params.outC + k) >> 2u] = YElem(v);
   }
 }
 
 fn putQuad(k: u32, to: vec4u, rows: mat4x4f) {
   var add = vec4f();
   if (params.hasBias != 0u) {
-    add = bias[k / 4u];
+    add = bias[k >> 2u];
   }
   let v = transpose(rows);
   put(k, to.x, v[0] + add);

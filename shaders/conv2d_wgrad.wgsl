@@ -55,7 +55,7 @@ struct Params {
 fn rowsAt(pixel: u32, k: u32, pixels: u32) -> vec4f {
   let at = min(pixel, pixels - 1u) * params.outC + k;
   if (VEC_DY) {
-    return vec4f(DyWide(dy[at / 4u]));
+    return vec4f(DyWide(dy[at >> 2u]));
   }
   let last = params.outC - 1u - k;
   return vec4f(vec4f(DyWide(dy[at])).x, vec4f(DyWide(dy[at + min(1u, last)])).x, vec4f(DyWide(dy[at + min(2u, last)])).x,
@@ -85,7 +85,7 @@ fn columnsAt(columns: Columns, pixel: Pixel, exists: bool) -> vec4f {
   if (VEC_X) {
     let inside = columns.top.x + pixel.y < params.inH && columns.left.x + pixel.x < params.inW && exists;
     let at = select(0u, columns.at.x + pixel.at, inside);
-    return select(vec4f(), vec4f(XWide(x[at / 4u])), inside);
+    return select(vec4f(), vec4f(XWide(x[at >> 2u])), inside);
   }
   let inside = (columns.top + pixel.y < vec4u(params.inH)) & (columns.left + pixel.x < vec4u(params.inW)) &
     vec4<bool>(exists);
@@ -140,7 +140,7 @@ fn tileAt(k0: u32, column: u32, lane: u32, split: u32) -> Tile {
 fn put(k: u32, column: u32, split: u32, v: vec4f) {
   let columns = params.r * params.s * params.inC;
   if (k < params.outC && column < columns) {
-    dw[((split * params.outC + k) * columns + column) / 4u] = DwElem(v);
+    dw[((split * params.outC + k) * columns + column) >> 2u] = DwElem(v);
   }
 }
 

@@ -53,7 +53,7 @@ fn view_of(n: u32) -> View {
   return View(a.xyz, b.xyz, views[first + 2u].xyz, a.w, b.w, views[first + 3u], views[first + 4u]);
 }
 
-fn byte(at: u32) -> f32 { return f32((images[at / 4u] >> (8u * (at % 4u))) & 255u) / 255.0; }
+fn byte(at: u32) -> f32 { return f32((images[at >> 2u] >> (8u * (at & 3u))) & 255u) / 255.0; }
 
 fn padded(place: vec2f, side: f32) -> vec2f {
   if (PADDING == 1u) {

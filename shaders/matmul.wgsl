@@ -3,7 +3,8 @@
 // A team of LANES invocations makes a tile of ROWS rows by 4·LANES columns in registers; lanes lie along the columns, four
 // columns each, and share the rows (lib/lanes*.wgsl says how). A step takes four values of the reduction, so that whichever
 // way an operand is stored it is read as vec4 along its contiguous dimension. Indices past an edge are clamped, not masked:
-// what they compute is never stored.
+// what they compute is never stored. Indices of vec4 are shifted down, not divided by four: SwiftShader divides lane by lane, even
+// by constants, and that takes as long as a load of a vec4.
 //
 // host: bindings  params, a, b, bias, c. Without a bias any read-only tensor stands in (hasBias 0), so that one pipeline serves.
 //       a is [M,K] or, TRANSPOSE_A, [K,M]; b is [K,N] or, TRANSPOSE_B, [N,K] (a Linear layer's [out,in]).
@@ -49,7 +50,7 @@ struct Params { m: u32, n: u32, k: u32, kSplit: u32, hasBias: u32, accumulate: u
 // Four elements from `at` on, zero from the `count`-th on (count ≥ 1). `vec4f(AWide(a[…]))` reads the same for all element types.
 fn loadA(at: u32, count: u32) -> vec4f {
   if (VEC_A) {
-    return vec4f(AWide(a[at / 4u]));
+    return vec4f(AWide(a[at >> 2u]));
   }
   let v = vec4f(vec4f(AWide(a[at])).x, vec4f(AWide(a[at + min(1u, count - 1u)])).x, vec4f(AWide(a[at + min(2u, count - 1u)])).x,
     vec4f(AWide(a[at + min(3u, count - 1u)])).x);
@@ -58,7 +59,7 @@ fn loadA(at: u32, count: u32) -> vec4f {
 
 fn loadB(at: u32, count: u32) -> vec4f {
   if (VEC_B) {
-    return vec4f(BWide(b[at / 4u]));
+    return vec4f(BWide(b[at >> 2u]));
   }
   let v = vec4f(vec4f(BWide(b[at])).x, vec4f(BWide(b[at + min(1u, count - 1u)])).x, vec4f(BWide(b[at + min(2u, count - 1u)])).x,
     vec4f(BWide(b[at + min(3u, count - 1u)])).x);
@@ -147,7 +148,7 @@ fn tileAt(m0: u32, n0: u32, lane: u32, z: u32) -> Tile {
 
 fn put(row: u32, n: u32, split: u32, v: vec4f) {
   if (row < params.m && n < params.n) {
-    let at = ((split * params.m + row) * params.n + n) / 4u;
+    let at = ((split * params.m + row) * params.n + n) >> 2u;
     var sum = v;
     if (BATCHED && params.accumulate != 0u) {
       sum += vec4f(c[at]);
@@ -159,12 +160,13 @@ fn put(row: u32, n: u32, split: u32, v: vec4f) {
 // Four rows of four columns, as columns.
 fn putTransposed(row: u32, n: u32, product: u32, rows: mat4x4f) {
   let v = transpose(rows);
-  let at = ((product * params.n + n) * params.m + row) / 4u;
+  let at = ((product * params.n + n) * params.m + row) >> 2u;
+  let quarter = params.m >> 2u;
   if (n < params.n) {
     c[at] = CElem(v[0]);
-    c[at + params.m / 4u] = CElem(v[1]);
-    c[at + params.m / 2u] = CElem(v[2]);
-    c[at + params.m / 4u * 3u] = CElem(v[3]);
+    c[at + quarter] = CElem(v[1]);
+    c[at + 2u * quarter] = CElem(v[2]);
+    c[at + 3u * quarter] = CElem(v[3]);
   }
 }
 
@@ -192,7 +194,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) grid: 
   var t = tileAt(m, n, lane, workgroup.z);
   var add = vec4f();
   if (params.hasBias != 0u) {
-    add = bias[min(n, params.n - 4u) / 4u];
+    add = bias[min(n, params.n - 4u) >> 2u];
   }
   for (var row = m; row < min(m + ROWS, params.m); row += 4u) {
     if (TRANSPOSE_C) {

@@ -41,7 +41,7 @@ fn quadOfB(column: u32, k: u32) -> mat4x4f {
 }
 
 fn rowOfB(column: u32, k: u32) -> vec4f {
-  let width = params.n / 4u;
+  let width = params.n >> 2u;
   if (k >= K) { return vec4f(); }
   if (EDGE) { return vec4f(b[k * width + min(column, width - 1u)]); }
   return vec4f(b[k * width + column]);
@@ -79,7 +79,7 @@ fn mac(sum: vec4f, x: vec4f, b: mat4x4f) -> vec4f {
 }
 
 fn put(at: u32, column: u32, x: Row, b: Columns) {
-  if (EDGE && column >= params.n / 4u) { return; }
+  if (EDGE && column >= (params.n >> 2u)) { return; }
   var sum = mac(vec4f(), x.k0, b.k0);
   if (K > 4u) { sum = mac(sum, x.k4, b.k4); }
   if (K > 8u) { sum = mac(sum, x.k8, b.k8); }
@@ -103,7 +103,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index
   let last = min(first + params.rows, params.m);
   for (var m = first; m < last; m++) {
     let x = rowOf(m);
-    let at = m * (params.n / 4u);
+    let at = m * (params.n >> 2u);
     put(at, column, x, b0);
     if (FOURS > 1u) { put(at, column + GROUP, x, b1); }
     if (FOURS > 2u) {

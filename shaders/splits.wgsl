@@ -21,7 +21,7 @@ struct Params { size: u32, splits: u32, period: u32, hasBias: u32 }
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) grid: vec3u) {
   let i = id.x + id.y * grid.x * 64u;
-  let size = params.size / 4u;
+  let size = params.size >> 2u;
   if (i >= size) {
     return;
   }
@@ -30,7 +30,7 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) grid:
     sum += part[split * size + i];
   }
   if (params.hasBias != 0u) {
-    sum += bias[i % (params.period / 4u)];
+    sum += bias[i % (params.period >> 2u)];
   }
   y[i] = YElem(sum);
 }
