@@ -5,8 +5,8 @@
 // Two dispatches over the same chunks of rows. `moments` sums deviations block by block, each block's from the mean of those before
 // it, which keeps the squares small whatever the mean is, and merges blocks by the formula of Chan, Golub and LeVeque (1979);
 // `apply` merges the chunks in the same way, in fixed order, and normalises. Two levels of sums, so rounding grows with the root
-// of the rows. Where a chunk is the whole column (WHOLE), `apply` sums it itself, and that is all: then x is small and channels are
-// many, and a dispatch would take longer than its work.
+// of the rows. With WHOLE a chunk is the whole column, and in training `apply` makes the sums itself and is the only dispatch: x is
+// small and its channels many, and another dispatch would take longer than the sums.
 //
 // `sums` holds Vecs [1 + chunks, 2, C]: first (μ, 1/√(σ² + ε)), then each chunk's (mean, M2).
 //#include "lib/columns.wgsl"

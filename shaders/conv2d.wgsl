@@ -26,9 +26,10 @@
 // host, both:
 //       YElem, YScalar: four of y's elements, and one.
 //       ROWS (lib/lanes*.wgsl): outC ≤ 8 takes 8, ≤ 16 takes 16, more takes 32 with lanes8 and 16 with lanes4; lanes1 has 4.
+//       Forward without VEC_X takes at most 16.
 //       tiles   = ceil(outC / (ROWS·TEAMS)) · ceil(pixels / (4·LANES)), pixels N·P·Q, with DGRAD those of the largest phase:
 //                 N·ceil(H/stride)·ceil(W/stride)
-//       grid    = [min(tiles, 65535), ceil(tiles / 65535), 1, with DGRAD stride²]
+//       grid    = [min(tiles, 65535), ceil(tiles / 65535), phases], phases 1, with DGRAD stride²
 const DGRAD: bool = false;
 const STRIDE: u32 = 1u;
 const RAGGED: bool = false;
@@ -113,7 +114,8 @@ fn jobOf(workgroup: vec3u, grid: vec3u) -> Job {
   let down = axisOf(workgroup.z / STRIDE, params.outH, params.r, stride, params.padH);
   let across = axisOf(workgroup.z % STRIDE, params.outW, params.s, stride, params.padW);
   let pixels = params.batch * down.count * across.count;
-  let origin = tileOrigin(workgroup, grid, params.outC, pixels);
+  // A phase may be empty.
+  let origin = tileOrigin(workgroup, grid, params.outC, max(pixels, 1u));
   return Job(down, across, origin.x, origin.y, origin.x >= params.outC || origin.y >= pixels);
 }
 
@@ -151,7 +153,7 @@ fn pixelsFrom(index: u32, job: Job) -> Pixels {
 }
 
 // The tap (u, v) of the phase as an index into w's taps.
-fn tapAt(u: u32, v: u32, job: Job) -> u32 {
+fn tapIndex(u: u32, v: u32, job: Job) -> u32 {
   if (DGRAD) {
     return (job.down.lastTap - u * STRIDE) * params.s + job.across.lastTap - v * STRIDE;
   }
@@ -184,7 +186,7 @@ fn tileAt(k0: u32, pixels: Pixels, lane: u32, job: Job) -> Tile {
   let steps = job.down.taps * tapsAcross * ((channels + 3u) >> 2u);
   for (var step = 0u; step < steps; step++) {
     if (c == 0u) {
-      tap = tapAt(u, v, job);
+      tap = tapIndex(u, v, job);
       inside = (pixels.top + u < vec4u(params.inH)) & ((pixels.left + v < vec4u(params.inW)) | vec4<bool>(RUNS));
       at = select(vec4u(), origin + (u * params.inW + v) * params.inC, inside);
       v++;
@@ -204,14 +206,14 @@ fn tileAt(k0: u32, pixels: Pixels, lane: u32, job: Job) -> Tile {
         f.v3 = rowsAt(c + fragStep(3u, lane), tap, rowQuad);
       }
     } else {
-      let tapAt = tap * channels;
-      f.v0 = loadW(row0 + tapAt + c, remaining);
+      let ofTap = tap * channels;
+      f.v0 = loadW(row0 + ofTap + c, remaining);
       if (FRAGS_K > 1u) {
-        f.v1 = loadW(row1 + tapAt + c, remaining);
+        f.v1 = loadW(row1 + ofTap + c, remaining);
       }
       if (FRAGS_K > 2u) {
-        f.v2 = loadW(row2 + tapAt + c, remaining);
-        f.v3 = loadW(row3 + tapAt + c, remaining);
+        f.v2 = loadW(row2 + ofTap + c, remaining);
+        f.v3 = loadW(row3 + ofTap + c, remaining);
       }
     }
     let first = at + c;

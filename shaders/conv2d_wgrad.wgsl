@@ -11,7 +11,8 @@
 //       VEC_DY, DyElem, DyWide the same for K. DwElem, DwScalar: four of dw's elements, and one.
 //       entry     `main` where C is a multiple of 4 (dw as vec4f), `ragged` for any C (as f32).
 //       columns = R·S·C
-//       ROWS (lib/lanes*.wgsl): K ≤ 8 takes 8, ≤ 16 takes 16, more takes 32 with lanes8 and 16 with lanes4; lanes1 has 4.
+//       ROWS (lib/lanes*.wgsl): K ≤ 8 takes 8, ≤ 16 takes 16, more takes 32 with lanes8 and 16 with lanes4; lanes1 has 4. Without VEC_X
+//       at most 16.
 //       tiles   = ceil(K / (ROWS·TEAMS)) · ceil(columns / (4·LANES))
 //       grid    = [min(tiles, 65535), ceil(tiles / 65535), splits]
 //       splits  > 1: perSplit = 4·ceil(N·P·Q / (4·splits)), splits = ceil(N·P·Q / perSplit); dw is a partial

@@ -14,11 +14,9 @@
 //       entry     `main` where N is a multiple of 4 (c, bias as vec4f), `ragged` for any N (as f32).
 //       ROWS (lib/lanes*.wgsl): M ≤ 8 takes 8, ≤ 16 takes 16, more takes 32 with lanes8 and 16 with lanes4; lanes1 has 4.
 //       tiles   = ceil(M / (ROWS·TEAMS)) · ceil(N / (4·LANES))
-//       grid    = [min(tiles, 65535), ceil(tiles / 65535), splits]
-//       splits  > 1: kSplit = 4·ceil(K / (4·splits)), splits = ceil(K / kSplit); c is a partial [splits,M,N], hasBias 0,
-//       and splits.wgsl makes the sum. splits = 1: kSplit = K.
-//       BATCHED: the grid's z counts products in place of splits; a, b and c hold one after the other. kSplit = K, hasBias 0,
-//       `main`, and M, N, K are multiples of 4. There, TRANSPOSE_C: c is [N,M]; else, accumulate 1: the products are added to c.
+//       grid    = [min(tiles, 65535), ceil(tiles / 65535), products], products 1
+//       BATCHED: a, b and c hold `products` products one after the other, hasBias 0, `main`, and M, N, K are multiples of 4.
+//       There, TRANSPOSE_C: c is [N,M]; else, accumulate 1: the products are added to c.
 const BATCHED: bool = false;
 const TRANSPOSE_C: bool = false;
 const TRANSPOSE_A: bool = false;
@@ -34,7 +32,7 @@ alias BWide = vec4f;
 alias CElem = vec4f;
 alias CScalar = f32;
 
-struct Params { m: u32, n: u32, k: u32, kSplit: u32, hasBias: u32, accumulate: u32 }
+struct Params { m: u32, n: u32, k: u32, hasBias: u32, accumulate: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> a: array<AElem>;
@@ -82,11 +80,9 @@ fn columnsAt(k: u32, n: u32) -> vec4f {
   return loadB(k * params.n + n, params.n - n);
 }
 
-// The tile with rows from m0 on and this lane's columns from n0 on, over the share of the reduction that split z has, or of product z.
-fn tileAt(m0: u32, n0: u32, lane: u32, z: u32) -> Tile {
+// The tile with rows from m0 on and this lane's columns from n0 on.
+fn tileAt(m0: u32, n0: u32, lane: u32, product: u32) -> Tile {
   let k = params.k;
-  let product = select(0u, z, BATCHED);
-  let split = select(z, 0u, BATCHED);
   let firstM = product * params.m;
   let firstN = product * params.n;
   let firstK = product * k;
@@ -104,8 +100,7 @@ fn tileAt(m0: u32, n0: u32, lane: u32, z: u32) -> Tile {
   let rowQuad = min(m0 + 4u * fragQuad(lane), params.m - select(1u, 4u, VEC_A && TRANSPOSE_A));
   let columnQuad = min(n0, params.n - select(1u, 4u, VEC_B && !TRANSPOSE_B));
   var tile: Tile;
-  let end = min(k, (split + 1u) * params.kSplit);
-  for (var at = split * params.kSplit; at < end; at += 4u) {
+  for (var at = 0u; at < k; at += 4u) {
     // Every load of a step comes before its arithmetic: loads are branches on these drivers, and what lives across spills.
     var f: Frag;
     if (TRANSPOSE_A) {
@@ -146,9 +141,9 @@ fn tileAt(m0: u32, n0: u32, lane: u32, z: u32) -> Tile {
   return finishK(tile, lane);
 }
 
-fn put(row: u32, n: u32, split: u32, v: vec4f) {
+fn put(row: u32, n: u32, product: u32, v: vec4f) {
   if (row < params.m && n < params.n) {
-    let at = ((split * params.m + row) * params.n + n) >> 2u;
+    let at = ((product * params.m + row) * params.n + n) >> 2u;
     var sum = v;
     if (BATCHED && params.accumulate != 0u) {
       sum += vec4f(c[at]);
@@ -170,9 +165,9 @@ fn putTransposed(row: u32, n: u32, product: u32, rows: mat4x4f) {
   }
 }
 
-fn putScalar(row: u32, n: u32, split: u32, v: vec4f) {
+fn putScalar(row: u32, n: u32, v: vec4f) {
   if (row < params.m) {
-    let at = (split * params.m + row) * params.n + n;
+    let at = row * params.n + n;
     for (var i = 0u; i < 4u; i++) {
       if (n + i < params.n) {
         cScalar[at + i] = CScalar(v[i]);
@@ -227,10 +222,10 @@ fn ragged(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) grid
       biasScalar[min(n + 3u, last)]);
   }
   for (var row = m; row < min(m + ROWS, params.m); row += 4u) {
-    putScalar(row, n, workgroup.z, t.r0 + add);
-    putScalar(row + 1u, n, workgroup.z, t.r1 + add);
-    putScalar(row + 2u, n, workgroup.z, t.r2 + add);
-    putScalar(row + 3u, n, workgroup.z, t.r3 + add);
+    putScalar(row, n, t.r0 + add);
+    putScalar(row + 1u, n, t.r1 + add);
+    putScalar(row + 2u, n, t.r2 + add);
+    putScalar(row + 3u, n, t.r3 + add);
     dropFourRows(&t);
   }
 }

@@ -6,7 +6,7 @@
 // every kind of driver is good at. No workgroup memory, no subgroup operations: right on any adapter.
 //
 // host: bindings  params, a [M,K] or, TRANSPOSE_A, [K,M], b [K,N], c; N is a multiple of 4.
-//       FOURS     4 where K ≤ 8, else at most 2: what is kept are FOURS·K vec4s.
+//       FOURS     1, 2 or 4: FOURS·K vec4s of b are kept (outer.ts says how many an adapter likes).
 //       grid      = [ceil(N / (4·FOURS·GROUP)), ceil(M / rows)]
 //       EDGE      N is no multiple of 4·FOURS·GROUP.
 // a and b are f32 or f16, c is of either; all is computed in f32.

@@ -18,7 +18,7 @@ import { planOf } from '../src/ops/matrix/plan.ts';
 import { type PrepareOptions, prepare, type Winner } from '../src/ops/matrix/prepare.ts';
 import type { Multiplication } from '../src/ops/matrix/problem.ts';
 import { deviation, fillWithNoise } from '../src/ops/matrix/trial.ts';
-import { compute, type Family, type Variant } from '../src/ops/matrix/variant.ts';
+import { candidatesFor, compute, type Family, type Variant } from '../src/ops/matrix/variant.ts';
 import type { TrainConfig } from '../src/train/config.ts';
 import { Trainer } from '../src/train/trainer.ts';
 import { gpu, gpuTest, onDevice } from './gpu.ts';
@@ -343,6 +343,17 @@ test('a problem on other tensors is the same problem', () => {
   assert.is(products.key(twin), '4×4×4 aᵀ');
   const shape = { N: 1, H: 4, W: 4, C: 1, K: 1, R: 1, S: 1, P: 4, Q: 4, strideH: 1, strideW: 1, padH: 0, padW: 0 };
   assert.is(forwards.on({ x: t, w: t, bias: null, y: t, shape }, like).bias, null);
+});
+
+test('a classifier of seven classes has no race on a software adapter, and other products go to `lanes`', () => {
+  if (!gpu.adapter.software) return;
+  const namesFor = (M: number, N: number, K: number): string[] => {
+    const [a, b, c] = [Tensor.empty([M, K]), Tensor.empty([N, K]), Tensor.empty([M, N])];
+    const product = { M, N, K, transposeA: false, transposeB: true };
+    return candidatesFor(products, { a, b, bias: null, c, product }).map(({ name }) => name);
+  };
+  assert.equal(namesFor(16, 7, 512), ['plain']);
+  assert.equal(namesFor(16, 512, 512), ['lanes']);
 });
 
 test.run();

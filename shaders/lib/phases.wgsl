@@ -1,7 +1,7 @@
 // The phases of the gradient of a convolution's data: dx[n,h,w,c] = Σ dy[n,p,q,k]·w[k,r,s,c] over h = p·stride − pad + r. The tap r
 // fits pixel h only where r ≡ h + pad (mod stride): the pixels fall into stride² phases, and each is a dense convolution of stride
 // 1 over its own taps, none of which is wasted. A phase without taps is all zeros. Rows and columns are alike, so this is of one
-// dimension. Without DGRAD the only phase is the convolution itself.
+// dimension. An including shader defines DGRAD; without it the only phase is the convolution itself.
 
 // One dimension of a phase: `count` output positions, first, first + pitch, …; position i reads the input at
 // i·step + start (modulo 2³²) and the `taps` after it. Tap t is row (column) lastTap − t·pitch of the kernel, without DGRAD t.

@@ -37,14 +37,11 @@ export async function lockFolder(
   const own: Workers = { pid: process.pid, child: null };
   const started = performance.now();
   let told = false;
-  let removed = false;
   for (;;) {
     if (take(path, own)) {
-      if (!removed) break;
-      // Whoever else saw the file of the dead may have removed this one for it.
+      // Whoever saw the file of somebody dead here may be about to remove this one in its place.
       await sleep(SETTLED_MS);
       if (read(path)?.pid === own.pid) break;
-      removed = false;
       continue;
     }
     const found = read(path);
@@ -52,7 +49,6 @@ export async function lockFolder(
     if (!busy) {
       if (found || age(path) > SETTLED_MS) {
         rmSync(path, { force: true });
-        removed = true;
       } else {
         await sleep(50);
       }

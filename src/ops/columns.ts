@@ -13,8 +13,8 @@ export interface Columns {
 }
 
 /**
- * Software adapters: values of x and workgroups across from which its columns alone keep the adapter's cores busy, while a dispatch
- * (25 µs) costs as much as the bytes that it would share out better.
+ * Software adapters take a column as one chunk where x has at most `size` values, so that a dispatch (25 µs) costs as much as sharing
+ * them out would save, and where its columns make at least `workgroups` workgroups, which keep the cores busy.
  */
 const WHOLE = { size: 2 ** 17, workgroups: 4 };
 
@@ -35,7 +35,8 @@ export function columnOf(x: Tensor): { consts: Consts; lanes: number; threads: n
  * Chunks for x, whose last dimension are the columns.
  *
  * Each invocation of a kernel that follows combines the partial sums of all chunks first. On software adapters, where it is alone,
- * that is a small part of its work with about √m/4 chunks, which are enough for as many cores as such an adapter has. On hardware
+ * that is a small part of its work with about √m/4 chunks, which are enough for as many cores as such an adapter has; small
+ * maps with many channels have one chunk. On hardware
  * the lanes of a workgroup share both, so there are chunks until the GPU is full.
  */
 export function columnsOf(x: Tensor): Columns {

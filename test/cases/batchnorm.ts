@@ -25,6 +25,7 @@ const norms: readonly Norm[] = [
   { shape: [40, 13, 3] },
   { shape: [9, 11, 13, 4] },
   { shape: [2, 5, 3, 72] },
+  { shape: [3, 5, 35] },
   { shape: [3, 5, 136] },
   { shape: [4, 5, 5, 3], offset: 1000 },
   { shape: [40, 13, 1], offset: -1000 },

@@ -43,6 +43,7 @@ export const convShapes: readonly ConvShape[] = [
   { what: '1×3', x: [2, 4, 7, 4], w: [3, 1, 3], padding: [0, 1], bias: true },
   { what: '3×2, strides 1 and 2, padding 1 and 0', x: [2, 5, 7, 3], w: [4, 3, 2], stride: [1, 2], padding: [1, 0] },
   { what: 'more than a tile of pixels and channels', x: [2, 9, 9, 20], w: [72, 3, 3], padding: 1, bias: true },
+  { what: '1×1, channels that fill tiles', x: [2, 4, 6, 36], w: [40, 1, 1] },
   { what: '1×1, more than 128 of each', x: [1, 12, 11, 8], w: [132, 1, 1], bias: true },
   { what: 'deep: 136 channels over 2×2', x: [5, 2, 2, 136], w: [24, 3, 3], padding: 1 },
   { what: 'an odd number of pixels, in several parts', x: [1, 47, 23, 5], w: [3, 3, 3], padding: 1, bias: true },

@@ -15,6 +15,7 @@ export const matmulShapes: readonly (readonly [M: number, N: number, K: number])
   [64, 64, 32],
   [66, 256, 3],
   [9, 132, 13],
+  [20, 148, 2],
 ];
 
 const TRANSPOSES = [false, true].flatMap((transposeA) =>

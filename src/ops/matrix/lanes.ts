@@ -10,6 +10,7 @@ import {
   dgradProduct,
   forwardProduct,
   isPointwise,
+  isSmallAndRagged,
   type Multiplication,
   type Product,
   productFlops,
@@ -22,6 +23,7 @@ import {
   storing,
   sumSplits,
   teamFor,
+  teamKind,
   tileCount,
   tileGrid,
 } from './team.ts';
@@ -34,19 +36,19 @@ const weightGradient = storing(kernel('conv2d_wgrad', 'main'), kernel('conv2d_wg
 /** Register tiles without workgroup memory, shared by the lanes of a team: what software adapters take. */
 const lanes = { name: 'lanes', rank: () => 10 };
 
-/** The convolution kernels know one stride for both directions; the phases of a gradient are a side of the grid. */
-const square = ({ shape: { strideH, strideW } }: { shape: ConvShape }): boolean =>
-  strideH === strideW && strideH * strideW <= MAX_GROUPS;
+/** The convolution kernels know one stride for both directions. */
+const square = ({ shape: { strideH, strideW } }: { shape: ConvShape }): boolean => strideH === strideW;
 
 /**
- * Rows of a tile at most where x is read one value at a time: a network's first layer. Higher tiles would be no quicker there by
- * what their kernels take longer to compile.
+ * Most rows of a tile where x is read one value at a time, as in a network's first layer. Higher tiles would save less time there
+ * than their kernels take longer to compile.
  */
 const SCALAR_ROWS = 16;
 
 export const lanesMultiply: Variant<Multiplication> = {
   ...lanes,
   fits: () => true,
+  rank: ({ product }, { software }) => (software && isSmallAndRagged(product) ? Number.POSITIVE_INFINITY : 10),
   run({ a, b, bias, c, product }) {
     const { M, N, K, transposeA, transposeB } = product;
     if (bias === null && [M, N, K].every((extent) => extent % 4 === 0) && allF32(a, b, c)) {
@@ -69,7 +71,7 @@ export const lanesMultiply: Variant<Multiplication> = {
       ...operandTypes('B', b, VEC_B),
       ...resultTypes('C', c),
     };
-    const params = { m: M, n: N, k: K, kSplit: K, hasBias: bias ? 1 : 0, accumulate: 0 };
+    const params = { m: M, n: N, k: K, hasBias: bias ? 1 : 0, accumulate: 0 };
     matmul(N)(consts, { a, b, bias: bias ?? a.storage, c }, params, tileGrid(team, M, N, 1), productFlops(product));
   },
 };
@@ -91,7 +93,7 @@ export function lanesMultiplyBatch(a: Tensor, b: Tensor, c: Tensor, batch: Batch
     ...{ TEAM: team.include, ROWS: team.rows, TRANSPOSE_A: transposeA, TRANSPOSE_B: transposeB },
     ...{ BATCHED: true, TRANSPOSE_C: transposeC },
   };
-  const params = { m: M, n: N, k: K, kSplit: K, hasBias: 0, accumulate: Number(accumulate) };
+  const params = { m: M, n: N, k: K, hasBias: 0, accumulate: Number(accumulate) };
   matmul(N)(consts, { a, b, bias: a, c }, params, tileGrid(team, M, N, count), count * productFlops(batch));
 }
 
@@ -100,7 +102,7 @@ export function lanesMultiplyBatch(a: Tensor, b: Tensor, c: Tensor, batch: Batch
  * SwiftShader) where the channels, its columns, fill its tiles.
  */
 const isProduct = (y: Tensor, shape: ConvShape): boolean =>
-  isPointwise(shape) && y.shape[3]! >= 4 * teamFor(y, 1).lanes;
+  isPointwise(shape) && y.shape[3]! >= 4 * teamKind(y.storage.gpu.adapter).lanes;
 
 export const lanesForward: Variant<ConvForward> = {
   ...lanes,
@@ -137,7 +139,8 @@ export const lanesForward: Variant<ConvForward> = {
 
 export const lanesDgrad: Variant<ConvDgrad> = {
   ...lanes,
-  fits: square,
+  // The phases are a side of the grid.
+  fits: (problem) => square(problem) && problem.shape.strideH ** 2 <= MAX_GROUPS,
   run(problem) {
     const { dy, w, dx, shape } = problem;
     if (isProduct(dx, shape)) return lanesMultiply.run(dgradProduct(problem));

@@ -10,8 +10,8 @@ const multiply = kernel('matmul_outer', 'main');
 /** What is kept of b for a longer reduction does not fit into registers. */
 const MAX_K = 16;
 /**
- * vec4s of b that an invocation keeps on a software adapter, and at most in one vec4 of columns: more are faster, and on drivers
- * that run 8 lanes as one vector (lavapipe) a load for each of them takes half a millisecond to compile.
+ * vec4s of b that an invocation keeps at most on a software adapter (FOURS·K). More are faster, but on drivers that run 8 lanes as
+ * one vector (lavapipe) they take longer to compile; with a longer K than this the kernel is not worth it.
  */
 const keptBy = ({ subgroupSizes }: Adapter): number => (subgroupSizes.max > 4 ? 8 : 32);
 /** Rows that a workgroup walks down at most, and workgroups that keep an adapter busy. */

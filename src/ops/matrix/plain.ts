@@ -1,5 +1,12 @@
 import { kernel } from '../../core/kernel.ts';
-import type { ConvDgrad, ConvForward, ConvShape, ConvWgrad, Multiplication, Product } from './problem.ts';
+import {
+  type ConvDgrad,
+  type ConvForward,
+  type ConvShape,
+  type ConvWgrad,
+  isSmallAndRagged,
+  type Multiplication,
+} from './problem.ts';
 import type { Variant } from './variant.ts';
 
 const multiply = kernel('matmul_plain', 'multiply');
@@ -14,21 +21,15 @@ function layout({ N, H, W, C, K, P, Q, R, S, strideH, strideW, padH, padW }: Con
   };
 }
 
-/** They fit everything and are taken where nothing else does: the definitions, one invocation an element, that the fast kernels are held against. */
-const definition = { name: 'plain', fits: () => true, rank: () => Number.POSITIVE_INFINITY };
-
 /**
- * Products that are done in a millisecond or two however they are computed, and that would each have `lanes` compile a kernel of
- * their own because their extents are no multiples of 4: a classifier's, of seven classes. On software adapters that takes a
- * fifth of a second each (lavapipe).
+ * The definitions, one invocation an element, that the fast kernels are held against. They fit everything, and but for small products
+ * are taken only where nothing else fits.
  */
-const isSmallAndRagged = ({ M, N, K }: Product): boolean =>
-  M * N * K <= SMALL && [M, N, K].some((extent) => extent % 4 !== 0);
-const SMALL = 2 ** 21;
+const definition = { name: 'plain', fits: () => true, rank: () => Number.POSITIVE_INFINITY };
 
 export const plainMultiply: Variant<Multiplication> = {
   ...definition,
-  rank: ({ product }, { software }) => (software && isSmallAndRagged(product) ? 5 : Number.POSITIVE_INFINITY),
+  rank: ({ product }, { software }) => (software && isSmallAndRagged(product) ? 10 : Number.POSITIVE_INFINITY),
   run({ a, b, bias, c, product: { M, N, K, transposeA, transposeB } }) {
     const types = { AElem: a.dtype, BElem: b.dtype, CElem: c.dtype };
     const consts = { ...types, TRANSPOSE_A: transposeA, TRANSPOSE_B: transposeB, HAS_BIAS: bias !== null };

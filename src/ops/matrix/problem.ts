@@ -84,6 +84,14 @@ export const wgradProduct = ({ x, dy, dw, shape: { N, P, Q, K, C } }: ConvWgrad)
 
 export const allF32 = (...tensors: Tensor[]): boolean => tensors.every(({ dtype }) => dtype === 'f32');
 
+/**
+ * Products that are done in a millisecond or two however they are computed, and that would each have `lanes` compile a kernel of
+ * their own because their extents are no multiples of 4: a classifier's, of seven classes. On software adapters that takes a
+ * fifth of a second each (lavapipe), more than any run gets back: there `plain` computes them.
+ */
+export const isSmallAndRagged = ({ M, N, K }: Product): boolean =>
+  M * N * K <= 2 ** 21 && [M, N, K].some((extent) => extent % 4 !== 0);
+
 /** Multiplications and additions of a product. */
 export const productFlops = ({ M, N, K }: Product): number => 2 * M * N * K;
 
