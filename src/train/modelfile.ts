@@ -2,7 +2,7 @@ import { DataError } from '../core/errors.ts';
 import { AUGMENTATIONS, type AugmentationName } from '../data/augment.ts';
 import type { Normalisation } from '../data/batches.ts';
 import { createModel, MODEL_NAMES, type ModelOptions, type Network } from '../models/index.ts';
-import { type Module, readState, writeState } from '../nn/index.ts';
+import { type Module, readState, unfilled, writeState } from '../nn/index.ts';
 import { type FileTensor, readSafetensors, toF32, writeSafetensors } from './safetensors.ts';
 
 /** What a model file says beside its tensors: enough to build the network and feed it. */
@@ -71,7 +71,7 @@ export function readModelFile(path: string): ModelFile {
 
 /** Builds the network of a model file on the open GPU, in evaluation mode. Throws DataError when its tensors do not fit it. */
 export function buildModel({ path, facts, tensors }: ModelFile): Network {
-  const model = createModel(facts.arch, facts.options).eval();
+  const model = unfilled(() => createModel(facts.arch, facts.options)).eval();
   loadTensors(model, tensors, path);
   return model;
 }
