@@ -195,19 +195,10 @@ gpuTest('the free-running loss is PyTorch’s over the first four batches', asyn
 
 test('rates and momentum of both phases are fast.ai’s exactly, of each group', () => {
   assert.is(run.lr.length, iterations * 3);
-  /** The f32 that a step computes with is the same. Of the f64 before it the last bit is a library's cosine. */
-  const same = (what: string, value: number, want: number, largest: number) => {
-    assert.is(Math.fround(value), Math.fround(want), `${what}: ${value}, want ${want}`);
-    assert.ok(Math.abs(value - want) <= 2 ** -52 * largest, `${what}: ${value}, want ${want}`);
-  };
   for (const [number, want] of run.lr.entries()) {
     const { lr, layerLrs, momentum } = ratesAt(number).rates;
-    same(`momentum of step ${number}`, momentum, run.momentum[number]!, 1);
-    assert.is(layerLrs!.length, 3);
-    for (const [g, rate] of want.entries()) {
-      const peak = Math.max(...run.lr.map((rates) => rates[g]!));
-      same(`rate of group ${g} in step ${number}`, layerLrs![g]!, rate, peak);
-    }
+    assert.is(momentum, run.momentum[number], `momentum of step ${number}`);
+    assert.equal(layerLrs, want, `rates of step ${number}`);
     assert.is(lr, layerLrs!.at(-1), 'the rate that is shown is the head’s');
   }
 });
