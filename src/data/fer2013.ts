@@ -173,33 +173,40 @@ class RowReader {
   }
 }
 
+/** The text of the field in work, a byte a character, and a blank; grows to the longest. */
+let bytes = Buffer.alloc(1 << 14);
+
 /**
  * Writes whole numbers 0 to 255, separated by blanks, to `out` from `offset`. False unless there are exactly `count`.
- * The loop sees 270 million characters of FER2013, hence charCodeAt and no split.
+ * The loops see 270 million characters of FER2013: bytes take half the time of charCodeAt. `text` is latin1.
  */
 export function parsePixels(text: string, out: Uint8Array, offset: number, count: number): boolean {
+  if (bytes.length <= text.length) bytes = Buffer.alloc(2 * text.length);
+  const size = bytes.write(text, 'latin1');
+  bytes[size] = BLANK + ZERO;
   const end = offset + count;
   let at = offset;
-  let value = -1;
-  for (let i = 0; i < text.length; i++) {
-    const digit = text.charCodeAt(i) - 48;
-    if (digit >= 0 && digit <= 9) {
-      value = value < 0 ? digit : value * 10 + digit;
+  for (let i = 0; i < size; ) {
+    let value = bytes[i++]! - ZERO;
+    if (isBlank(value)) continue;
+    if (!isDigit(value)) return false;
+    let next = bytes[i++]! - ZERO;
+    for (; isDigit(next); next = bytes[i++]! - ZERO) {
+      value = value * 10 + next;
       if (value > 255) return false;
-    } else if (digit === -16 || (digit >= -39 && digit <= -35)) {
-      if (value >= 0) {
-        if (at === end) return false;
-        out[at++] = value;
-        value = -1;
-      }
-    } else return false;
-  }
-  if (value >= 0) {
-    if (at === end) return false;
+    }
+    if (!isBlank(next) || at === end) return false;
     out[at++] = value;
   }
   return at === end;
 }
+
+/** Characters, counted from '0'. */
+const ZERO = 48;
+const BLANK = 32 - ZERO;
+const isDigit = (code: number): boolean => code >= 0 && code <= 9;
+/** A blank, or one of \t \n \v \f \r. */
+const isBlank = (code: number): boolean => code === BLANK || (code >= 9 - ZERO && code <= 13 - ZERO);
 
 /** Size in bytes. Throws DataError for an empty file and for one whose first bytes are no text. */
 function checkIsText(path: string): number {
