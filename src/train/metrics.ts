@@ -122,14 +122,19 @@ const columns: readonly [name: string, key: keyof EpochRow, digits: number][] = 
   ['images_per_s', 'imagesPerSecond', 6],
 ];
 
+/** A row as metrics.csv holds it: 7 significant digits (as an f32 has), times 6. A resumed run knows no more of its past. */
+export function recorded(row: EpochRow): EpochRow {
+  const entries = columns.map(([, key, digits]) => [key, Number(row[key].toPrecision(digits))]);
+  return Object.fromEntries(entries) as EpochRow;
+}
+
 /**
- * The text of metrics.csv: a header, then a line an epoch.
+ * The text of metrics.csv: a header, then a line an epoch, `recorded`.
  *
- * Numbers have 7 significant digits (as an f32 has), times 6; so text that was read back and written again is the same
- * text, and a resumed run's file is the uninterrupted run's.
+ * Text that was read back and written again is the same text, so a resumed run's file is the uninterrupted run's.
  */
 export function metricsCsv(rows: readonly EpochRow[]): string {
-  const lines = rows.map((row) => columns.map(([, key, digits]) => String(Number(row[key].toPrecision(digits)))));
+  const lines = rows.map(recorded).map((row) => columns.map(([, key]) => String(row[key])));
   return [columns.map(([name]) => name), ...lines].map((cells) => `${cells.join(',')}\n`).join('');
 }
 

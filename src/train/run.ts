@@ -11,7 +11,7 @@ import { writeArtifacts } from './artifacts.ts';
 import { type CheckpointFacts, loadCheckpoint, saveCheckpoint } from './checkpoint.ts';
 import type { TrainConfig } from './config.ts';
 import { prepareKernels } from './kernels.ts';
-import { type EpochRow, metricsCsv, parseMetricsCsv } from './metrics.ts';
+import { type EpochRow, metricsCsv, parseMetricsCsv, recorded } from './metrics.ts';
 import { loadTensors, type ModelFacts, saveModel } from './modelfile.ts';
 import { loadPretrained, type PretrainedRecord, readPretrained } from './pretrained.ts';
 import type { Progress } from './progress.ts';
@@ -203,7 +203,7 @@ export class Run {
   private async epochEnd({ epoch, step, lr, train, valid, verdicts }: EpochResult): Promise<void> {
     const seconds = this.epochSeconds();
     const accuracy = valid.correct / valid.count;
-    const row: EpochRow = {
+    const row = recorded({
       epoch,
       step,
       lr,
@@ -213,7 +213,7 @@ export class Run {
       validAccuracy: accuracy,
       seconds,
       imagesPerSecond: train.count / seconds,
-    };
+    });
     this.rows.push(row);
     const best = this.best === null || accuracy > this.best.accuracy;
     if (best) {
