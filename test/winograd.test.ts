@@ -141,6 +141,7 @@ gpuTest('its temporaries stay below 64 MiB at any batch', () =>
       [128, 48, 64, 64],
       [64, 6, 512, 512],
       [4, 3, 512, 256],
+      [4, 20, 384, 512],
     ] as const) {
       const { x, w, y, shape } = layer(N, side, C, K);
       for (const variant of forwards.variants.filter(({ name }) => name.startsWith('winograd'))) {

@@ -40,12 +40,12 @@ const dgradExtents = ({ N, H, W, C, K, P, Q, padH, padW }: ConvShape): Extents =
   ...{ N, H: P, W: Q, P: H, Q: W, padH: 2 - padH, padW: 2 - padW, from: K, to: C },
 });
 
-/** Bytes that the transforms of a group of images take, and the most that those of one image or of the weights may. */
-const GROUP_BYTES = 8 * 2 ** 20;
-const MOST_BYTES = 32 * 2 ** 20;
+/** Bytes that the transform of a group's data or results takes, and the most that one image's or the weights' may. */
+const GROUP_BYTES = 4 * 2 ** 20;
+const MOST_BYTES = { image: 16 * 2 ** 20, weights: 32 * 2 ** 20 };
 
-/** A temporary. Sizes are powers of two, so that the layers of a network share a few buffers. */
-const scratch = (size: number): Tensor => Tensor.empty([2 ** Math.ceil(Math.log2(size))]);
+/** A temporary. Sizes are powers of four, up to 16 MiB, so that the layers of a network share a few buffers. */
+const scratch = (size: number): Tensor => Tensor.empty([size > 2 ** 22 ? size : 4 ** Math.ceil(Math.log2(size) / 2)]);
 
 /** Some of a batch's images. */
 interface Group {
@@ -62,13 +62,13 @@ const tilesOf = ({ P, Q }: { P: number; Q: number }, out: Out): { down: number; 
   across: Math.ceil(Q / out),
 });
 
-/** Bytes of the transforms of an image's data and results. */
+/** Bytes of the transform of an image's data or results, whichever is larger. */
 function imageBytes(extents: Extents, out: Out): number {
   const { down, across } = tilesOf(extents, out);
-  return 4 * down * across * placesOf(out) * (extents.from + extents.to);
+  return 4 * down * across * placesOf(out) * Math.max(extents.from, extents.to);
 }
 
-/** The images in groups whose transforms take no more than `GROUP_BYTES`, one image at least. */
+/** The images in groups whose transforms take no more than `GROUP_BYTES` each, one image at least. */
 function groupsOf(extents: Extents, out: Out): Group[] {
   const { N } = extents;
   const { down, across } = tilesOf(extents, out);
@@ -170,8 +170,8 @@ function weightGradient(x: Tensor, dy: Tensor, dw: Tensor, shape: ConvShape, out
 function fits(out: Out, shape: ConvShape): boolean {
   const { C, K, R, S, strideH, strideW, padH, padW } = shape;
   const known = R === 3 && S === 3 && strideH === 1 && strideW === 1 && padH <= 2 && padW <= 2;
-  if (!known || C % 4 !== 0 || K % 4 !== 0 || 4 * placesOf(out) * C * K > MOST_BYTES) return false;
-  return [forwardExtents(shape), dgradExtents(shape)].every((extents) => imageBytes(extents, out) <= MOST_BYTES);
+  if (!known || C % 4 !== 0 || K % 4 !== 0 || 4 * placesOf(out) * C * K > MOST_BYTES.weights) return false;
+  return [forwardExtents(shape), dgradExtents(shape)].every((extents) => imageBytes(extents, out) <= MOST_BYTES.image);
 }
 
 /** From how many channels (the fewer of in and out) and tiles on it wins. */
