@@ -129,7 +129,13 @@ gpuTest('it comes first only where it was measured to win', () =>
     assert.is(first(lavapipe, 4, 48, 64), 'winograd 4×4');
     assert.is(first(lavapipe, 8, 6, 512), 'winograd 2×2');
     assert.is(first(lavapipe, 4, 48, 16), 'lanes');
-    assert.is(first({ kind: 'swiftshader', software: true }, 4, 48, 16), 'winograd 4×4');
+    assert.is(first(lavapipe, 64, 3, 256), 'lanes');
+    // The weights of 4×4 would be too large.
+    assert.is(first(lavapipe, 4, 20, 512), 'winograd 2×2');
+    const swiftshader = { kind: 'swiftshader', software: true } as const;
+    assert.is(first(swiftshader, 4, 48, 16), 'winograd 4×4');
+    assert.is(first(swiftshader, 8, 6, 64), 'winograd 2×2');
+    assert.is(first(swiftshader, 4, 48, 8), 'lanes');
     assert.is(first({ kind: 'software', software: true }, 4, 48, 64), 'lanes');
     assert.not.match(first({ kind: 'hardware', software: false }, 4, 48, 64), /winograd/);
   }),

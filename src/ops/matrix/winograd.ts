@@ -174,74 +174,74 @@ function fits(out: Out, shape: ConvShape): boolean {
   return [forwardExtents(shape), dgradExtents(shape)].every((extents) => imageBytes(extents, out) <= MOST_BYTES.image);
 }
 
-/** From how many channels (the fewer of in and out) and tiles on it wins. */
-type Wins = readonly { channels: number; tiles: number }[];
+/**
+ * From which point on it wins. A tile's transforms are shared by the channels, the fewer of in and out; the weights' transform is paid
+ * for by the multiply-adds that are saved for each weight that it makes: 9·N·P·Q / POINTS² − tiles.
+ */
+type Wins = readonly { channels: number; saved: number }[];
 
 /**
- * Where it beats `lanes` by 5 % and more, in processor time, over VGG16_bn's layers at widths 1/4 and 1, batches 4 and 8:
- * lavapipe (Mesa 25.0.7, AVX2) 1.1 to 1.9 times forward and dgrad, 1.1 to 2.6 wgrad; SwiftShader 1.2 to 4 times. Below, the
- * transforms' loads and stores, dear on these drivers, cost more than the products that are saved.
+ * Where it beats `lanes` in processor time, forward and both gradients together, over VGG16_bn's layers at widths 1/8 to 1,
+ * batches 4 to 64, 48 px: lavapipe (Mesa 25.0.7, AVX2) 1.1 to 2.3 times, 1.5 in the median; SwiftShader up to 2.7 times, 1.5 in the
+ * median, and even from 16 to 16 channels. Below, loads and stores of the transforms cost more than the products that are saved.
  */
-const wins: Partial<Record<AdapterKind, Record<'data' | 'weights', Record<Out, Wins>>>> = {
+const wins: Partial<Record<AdapterKind, Record<Out, Wins>>> = {
   lavapipe: {
-    data: {
-      4: [
-        { channels: 64, tiles: 64 },
-        { channels: 256, tiles: 32 },
-      ],
-      2: [{ channels: 256, tiles: 64 }],
-    },
-    // Smaller ones gain a tenth to a third in one pass of three, which the seconds that four more kernels take to compile outweigh.
-    weights: {
-      4: [
-        { channels: 64, tiles: 64 },
-        { channels: 256, tiles: 32 },
-      ],
-      2: [{ channels: 128, tiles: 64 }],
-    },
+    4: [
+      // From fewer saved on it would win by a quarter, but in layers so small that this does not make up for compiling its kernels.
+      { channels: 32, saved: 512 },
+      { channels: 64, saved: 128 },
+      { channels: 128, saved: 96 },
+    ],
+    2: [
+      { channels: 128, saved: 128 },
+      { channels: 256, saved: 80 },
+    ],
   },
   swiftshader: {
-    data: { 4: [{ channels: 16, tiles: 32 }], 2: [{ channels: 128, tiles: 32 }] },
-    weights: { 4: [{ channels: 16, tiles: 32 }], 2: [{ channels: 128, tiles: 32 }] },
+    4: [{ channels: 16, saved: 40 }],
+    2: [{ channels: 32, saved: 40 }],
   },
 };
 
 /** Where a GPU may win: worth a measurement, never taken without one. */
-const worthTrying: Wins = [{ channels: 64, tiles: 32 }];
+const worthTrying: Wins = [{ channels: 64, saved: 40 }];
 
 /** Before `lanes` where it was measured to win, after all others where nothing was measured, and else not at all. */
-function rank(out: Out, pass: 'data' | 'weights', shape: ConvShape, { kind, software }: Adapter): number {
-  const count = (side: Out) => shape.N * tilesOf(shape, side).down * tilesOf(shape, side).across;
-  const tiles = count(out);
+function rank(out: Out, shape: ConvShape, { kind, software }: Adapter): number {
+  const { N, C, K, P, Q } = shape;
   const other = out === 4 ? 2 : 4;
-  const [own, others] = [tiles * placesOf(out), count(other) * placesOf(other)];
-  // Of two sizes the one with fewer products, the more exact one of equals.
+  const productsOf = (side: Out): number =>
+    N * tilesOf(shape, side).down * tilesOf(shape, side).across * placesOf(side);
+  const [own, others] = [productsOf(out), fits(other, shape) ? productsOf(other) : Number.POSITIVE_INFINITY];
+  // Of two sizes that fit the one with fewer products, the more exact one of equals.
   if (own > others || (own === others && out === 4)) return Number.POSITIVE_INFINITY;
-  const channels = Math.min(shape.C, shape.K);
-  const reached = (least: Wins) => least.some((from) => channels >= from.channels && tiles >= from.tiles);
+  const channels = Math.min(C, K);
+  const saved = (9 * N * P * Q - own) / placesOf(out);
+  const reached = (least: Wins) => least.some((from) => channels >= from.channels && saved >= from.saved);
   if (!software) return reached(worthTrying) ? 100 : Number.POSITIVE_INFINITY;
-  return reached(wins[kind]?.[pass][out] ?? []) ? 5 : Number.POSITIVE_INFINITY;
+  return reached(wins[kind]?.[out] ?? []) ? 5 : Number.POSITIVE_INFINITY;
 }
 
-const variant = (out: Out, pass: 'data' | 'weights') => ({
+const variant = (out: Out) => ({
   name: `winograd ${out}×${out}`,
-  rank: ({ shape }: { shape: ConvShape }, adapter: Adapter) => rank(out, pass, shape, adapter),
+  rank: ({ shape }: { shape: ConvShape }, adapter: Adapter) => rank(out, shape, adapter),
 });
 
 const forward = (out: Out): Variant<ConvForward> => ({
-  ...variant(out, 'data'),
+  ...variant(out),
   fits: ({ x, w, y, shape }) => allF32(x, w, y) && fits(out, shape),
   run: ({ x, w, bias, y, shape }) => convolve(x, w, bias, y, shape, out, false),
 });
 
 const dgrad = (out: Out): Variant<ConvDgrad> => ({
-  ...variant(out, 'data'),
+  ...variant(out),
   fits: ({ dy, w, dx, shape }) => allF32(dy, w, dx) && fits(out, shape),
   run: ({ dy, w, dx, shape }) => convolve(dy, w, null, dx, shape, out, true),
 });
 
 const wgrad = (out: Out): Variant<ConvWgrad> => ({
-  ...variant(out, 'weights'),
+  ...variant(out),
   fits: ({ x, dy, dw, shape }) => allF32(x, dy, dw) && fits(out, shape),
   run: ({ x, dy, dw, shape }) => weightGradient(x, dy, dw, shape, out),
 });
