@@ -336,6 +336,12 @@ test('bad input is one line that names it, 2, and nothing written', () => {
   }
 });
 
+test('what computes nothing is no adapter for a command', () => {
+  const { stderr } = ends(2, scratch.path, train('--adapter', 'null', '--out', 'nothing'));
+  assert.match(stderr, /^dawngrad: adapter: "null" compiles and computes nothing, .* Valid: auto, hardware, /);
+  assert.not(existsSync(at('nothing')));
+});
+
 test('lr-find prints its suggestions, draws the sweep and changes nothing else', () => {
   const trained = new Set(['--epochs', '--lr', '--no-tune']);
   const sweep = tiny.filter((word, i) => !trained.has(word) && !(trained.has(tiny[i - 1]!) && !word.startsWith('--')));

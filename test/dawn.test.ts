@@ -115,6 +115,7 @@ test('an adapter that is not here gives one line with the nearest name, what is 
   const typo = refusal('lavapip', some, []);
   assert.instance(typo, ConfigError);
   assert.match(typo.message, /"lavapip".*Did you mean "lavapipe"\?.*Valid: auto, hardware, .*here: SwiftShader Device/);
+  assert.not.match(typo.message, /null/);
   assert.match(refusal('nvidia h20', some, []).message, /Did you mean "NVIDIA H200"/);
   assert.not.match(refusal('quantum', some, []).message, /Did you mean/);
   const absent = refusal('hardware', some.slice(0, 1), ['no Vulkan driver is installed']);

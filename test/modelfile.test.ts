@@ -3,6 +3,7 @@ import * as assert from 'uvu/assert';
 import { createModel, type ModelOptions } from '../src/models/index.ts';
 import { readState } from '../src/nn/index.ts';
 import { loadModel, type ModelFacts, readModelFile, saveModel } from '../src/train/modelfile.ts';
+import { readPretrained } from '../src/train/pretrained.ts';
 import { readSafetensors, writeSafetensors } from '../src/train/safetensors.ts';
 import { rejectsData, scratchFolder } from './files.ts';
 import { gpuTest } from './gpu.ts';
@@ -85,6 +86,20 @@ gpuTest('tensors of another network are refused', async () => {
   );
   const deeper = withFacts({ arch: 'vgg13_bn' });
   await rejectsData(() => loadModel(deeper), `${deeper}: tensor 'features`);
+});
+
+gpuTest('weights that no run keeps are refused by name', async () => {
+  const { tensors, metadata } = readSafetensors(file);
+  const path = `${scratch.path}/damaged.safetensors`;
+  const weight = tensors.get('features.0.weight')!;
+  for (const value of [Number.NaN, Number.POSITIVE_INFINITY]) {
+    const data = Float32Array.from(weight.data as Float32Array);
+    data[3] = value;
+    writeSafetensors(path, new Map([...tensors, ['features.0.weight', { ...weight, data }]]), metadata);
+    const line = `${path}: value 4 of tensor 'features.0.weight' is ${value}. `;
+    await rejectsData(() => readModelFile(path), line);
+    await rejectsData(() => readPretrained(path), line);
+  }
 });
 
 test.run();

@@ -34,6 +34,14 @@ gpuTest('keep lets a tensor outlive its step', async () => {
   assert.is(await kept!.item(), 8);
 });
 
+gpuTest('what is freed already cannot be kept', async () => {
+  let freed: Tensor | undefined;
+  await step(() => {
+    freed = Tensor.full([1], 8);
+  });
+  assert.throws(() => keep(freed!), /was freed by the end of its step\(\)/);
+});
+
 gpuTest('a step gives its memory back, and the next one gets the same', async () => {
   const before = gpu.pool.stats.liveBytes;
   const ids: number[][] = [];

@@ -5,8 +5,8 @@ import { writeFileAtomic } from '../data/atomic.ts';
 import { encodePng } from '../data/encode.ts';
 import { imagesBelow } from '../data/find.ts';
 import { decodeImage, type Image } from '../data/image.ts';
-import { openGpu } from '../gpu/node.ts';
 import { colorizeImages, colourBytes, loadColorizer, saveColorizer, trainColorizer } from '../train/colorize.ts';
+import { openAdapter } from './adapter.ts';
 import type { ColorizeOptions } from './options.ts';
 import { checkOutputs, outputOf } from './outputs.ts';
 
@@ -35,9 +35,8 @@ async function train(options: ColorizeOptions, folder: string): Promise<void> {
     throw new DataError(
       `--train ${folder}: ${seen > 0 ? `all of its ${seen} images are gray` : 'it holds no PNG or JPEG images'}. Give colour ones.`,
     );
-  const gpu = await openGpu({ adapter });
+  const gpu = await openAdapter(adapter);
   try {
-    console.error(gpu.adapter.why);
     console.error(
       `${folder}: ${images.length} colour images${seen > images.length ? `, ${seen - images.length} gray ones left out` : ''}`,
     );
@@ -68,9 +67,8 @@ async function paint({ model: path, paths, adapter }: ColorizeOptions): Promise<
     throw new ConfigError(`colorize: OUT ${to}: what is written is a PNG. Give a name that ends in .png.`);
   const target = (file: string) => (stats.isDirectory() ? outputOf(file, from, to) : to);
   checkOutputs('colorize: OUT', stats.isDirectory() ? to : dirname(to), files.map(target));
-  const gpu = await openGpu({ adapter });
+  const gpu = await openAdapter(adapter);
   try {
-    console.error(gpu.adapter.why);
     const { model, size } = loadColorizer(path);
     for (let n = 0; n < files.length; n += BATCH) {
       const batch = files.slice(n, n + BATCH);

@@ -4,8 +4,8 @@ import { ConfigError } from '../core/errors.ts';
 import { writeFileAtomic } from '../data/atomic.ts';
 import { AUGMENTATIONS, inputSide } from '../data/augment.ts';
 import { loadDataset } from '../data/dataset.ts';
-import { openGpu } from '../gpu/node.ts';
 import { contactRows, contactSheetPng } from '../train/contactsheet.ts';
+import { openAdapter } from './adapter.ts';
 import type { ContactSheetOptions } from './options.ts';
 
 /** `dawngrad contact-sheet`: what training images look like after augmentation, as a picture. */
@@ -16,9 +16,8 @@ export async function contactSheet(options: ContactSheetOptions): Promise<void> 
   const set = data.train;
   const augmentation = AUGMENTATIONS[augment];
   const size = given ?? inputSide(augmentation, set.side);
-  const gpu = await openGpu({ adapter: options.adapter });
+  const gpu = await openAdapter(options.adapter);
   try {
-    console.error(gpu.adapter.why);
     const shown = Math.min(images, set.count);
     const limit = Math.min(gpu.limits.maxStorageBufferBindingSize, gpu.limits.maxBufferSize);
     const perImage = 4 * size * size * set.channels;

@@ -4,7 +4,6 @@ import { setSeed } from '../core/stepbuffer.ts';
 import { writeFileAtomic } from '../data/atomic.ts';
 import { AUGMENTATIONS } from '../data/augment.ts';
 import { loadDataset } from '../data/dataset.ts';
-import { openGpu } from '../gpu/node.ts';
 import { evaluationHtml } from '../train/evaluationpage.ts';
 import { confusionOf, interpret, writeInterpretation } from '../train/interpretation.ts';
 import { Judge } from '../train/judge.ts';
@@ -12,6 +11,7 @@ import { mostConfused, scores } from '../train/metrics.ts';
 import { buildModel, readModelFile } from '../train/modelfile.ts';
 import { runFolder } from '../train/runfolder.ts';
 import { addVerdicts, noSums } from '../train/tally.ts';
+import { openAdapter } from './adapter.ts';
 import type { EvaluateOptions } from './options.ts';
 import { checkOutputs } from './outputs.ts';
 import { type TtaFacts, ttaInWords, ttaOf } from './tta.ts';
@@ -69,9 +69,8 @@ export async function evaluate(options: EvaluateOptions): Promise<void> {
     throw new DataError(`${options.data}: has no images in --split ${split}, only in ${others.join(' and ')}.`);
   }
 
-  const gpu = await openGpu({ adapter: options.adapter });
+  const gpu = await openAdapter(options.adapter);
   try {
-    console.error(gpu.adapter.why);
     const started = performance.now();
     const { size, channels } = facts.options;
     const { framing } = AUGMENTATIONS[facts.augment];

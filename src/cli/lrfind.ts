@@ -2,7 +2,6 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { ConfigError } from '../core/errors.ts';
 import { writeFileAtomic } from '../data/atomic.ts';
-import { openGpu } from '../gpu/node.ts';
 import { callOf, quoted } from '../train/call.ts';
 import { freeze } from '../train/finetune.ts';
 import { lrFinderSvg } from '../train/plots.ts';
@@ -10,6 +9,7 @@ import { rangeTest } from '../train/rangetest.ts';
 import { checkOut, createRunFolder } from '../train/runfolder.ts';
 import { setUp } from '../train/setup.ts';
 import { suggest } from '../train/suggest.ts';
+import { openAdapter } from './adapter.ts';
 import { resolveDefaults } from './defaults.ts';
 import { argumentsOf, withDefaults } from './option.ts';
 import { type LrFindOptions, lrFindOptions, TOYFACES, type TrainOptions, trainOptions } from './options.ts';
@@ -28,9 +28,8 @@ export async function lrFind(given: Partial<LrFindOptions>): Promise<void> {
     throw new ConfigError(
       `--start-lr ${startLr} is not below --end-lr ${endLr}: the sweep rises. Give a lower --start-lr or a higher --end-lr.`,
     );
-  const gpu = await openGpu({ adapter: given.adapter });
+  const gpu = await openAdapter(given.adapter);
   try {
-    console.error(gpu.adapter.why);
     const { startLr: _, endLr: __, steps: ___, out: ____, freezeEpochs, ...shared } = given;
     const situation = { software: gpu.adapter.software, data: given.data ?? TOYFACES };
     // The sweep is the schedule: momentum stays where it is.

@@ -8,7 +8,6 @@ import { imagesBelow } from '../data/find.ts';
 import { fitSquare } from '../data/folder.ts';
 import { cropSquare, decodeImage, toRgb } from '../data/image.ts';
 import type { Gpu } from '../gpu/gpu.ts';
-import { openGpu } from '../gpu/node.ts';
 import type { Network } from '../models/index.ts';
 import { heatMapsOf, shownPart } from '../train/cams.ts';
 import { overlay } from '../train/heat.ts';
@@ -16,6 +15,7 @@ import { Judge } from '../train/judge.ts';
 import { buildModel, type ModelFile, readModelFile } from '../train/modelfile.ts';
 import { picturePng } from '../train/sheet.ts';
 import type { Tta } from '../train/tta.ts';
+import { openAdapter } from './adapter.ts';
 import type { PredictOptions } from './options.ts';
 import { checkOutputs, outputOf } from './outputs.ts';
 import { ttaOf } from './tta.ts';
@@ -71,8 +71,7 @@ export async function predict(options: PredictOptions): Promise<void> {
       for (const item of found.slice(from, from + PORTION)) portion.push(await decode(item, file.facts));
       const readable = portion.filter((item) => 'pixels' in item);
       if (readable.length > 0 && !opened) {
-        const gpu = await openGpu({ adapter });
-        console.error(gpu.adapter.why);
+        const gpu = await openAdapter(adapter);
         opened = { gpu, model: buildModel(file) };
       }
       const shares = opened ? await judge(opened.model, readable, file.facts, tta) : [];

@@ -2,13 +2,13 @@ import { basename, resolve } from 'node:path';
 import { ConfigError } from '../core/errors.ts';
 import { type Dataset, loadDataset } from '../data/dataset.ts';
 import type { Gpu } from '../gpu/gpu.ts';
-import { openGpu } from '../gpu/node.ts';
 import { callOf } from '../train/call.ts';
 import type { PretrainedRecord } from '../train/pretrained.ts';
 import { createProgress } from '../train/progress.ts';
 import { Run, type RunOrigin } from '../train/run.ts';
 import { checkOut, createRunFolder, openRunFolder, type RunFolder } from '../train/runfolder.ts';
 import type { RunRecord, RunResult } from '../train/runrecord.ts';
+import { openAdapter } from './adapter.ts';
 import { resolveDefaults, resumeOptions } from './defaults.ts';
 import { readOptions } from './option.ts';
 import { TOYFACES, type TrainOptions, trainOptions } from './options.ts';
@@ -25,9 +25,8 @@ export async function train(given: Partial<TrainOptions>): Promise<void> {
   }
   const recorded = resumed && readOptions(trainOptions, resumed.record.options, resumed.folder.record);
 
-  const gpu = await openGpu({ adapter: given.adapter ?? recorded?.adapter });
+  const gpu = await openAdapter(given.adapter ?? recorded?.adapter);
   try {
-    console.error(gpu.adapter.why);
     const situation = { software: gpu.adapter.software, data: given.data ?? TOYFACES };
     // Where CI says so, runs are to be the same on every machine.
     const forCi = process.env.CI ? { tune: false } : {};

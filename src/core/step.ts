@@ -25,10 +25,14 @@ export function excuse(tensor: Tensor): void {
 
 const kept = new WeakSet<Tensor>();
 
-/** Lets a tensor outlive its step and any `backward` through it: from now on it is freed when it is collected. */
+/**
+ * Lets a tensor outlive its step and any `backward` through it: from now on it is freed when it is collected. Throws GpuError when it
+ * was freed before.
+ */
 export function keep<T extends Tensor>(tensor: T): T {
+  const { storage } = tensor;
   kept.add(tensor);
-  if (members?.delete(tensor)) collected.register(tensor, tensor.storage, tensor);
+  if (members?.delete(tensor)) collected.register(tensor, storage, tensor);
   return tensor;
 }
 
@@ -37,7 +41,8 @@ export const isKept = (tensor: Tensor): boolean => kept.has(tensor);
 
 /**
  * Runs one training or evaluation step: records all GPU work of `fn`, submits it once and gives back the memory of every tensor
- * made in it, but for those that `fn` returns (a tensor, or an array or object of them). Resolves when the work is submitted; it
+ * made in it, but for those that `fn` returns (a tensor, or an array or object of them); what `backward` frees in it has to be
+ * kept before. Resolves when the work is submitted; it
  * waits for earlier steps when two are already running.
  *
  * `fn` is not async: reading a value back would stop the GPU in the middle of the step. Steps do not nest.

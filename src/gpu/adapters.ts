@@ -28,7 +28,10 @@ export interface Candidate {
 const preference: readonly AdapterKind[] = ['hardware', 'lavapipe', 'software', 'swiftshader', 'null'];
 
 /** The words that choose an adapter; everything else is part of a name. */
-export const adapterWords: readonly string[] = ['auto', 'hardware', 'software', 'lavapipe', 'swiftshader', 'null'];
+const computing: readonly string[] = ['auto', 'hardware', 'software', 'lavapipe', 'swiftshader'];
+export const adapterWords: readonly string[] = [...computing, 'null'];
+/** What one may ask for where something is to be computed. */
+export const validWishes = `${computing.join(', ')} or part of the name of one`;
 
 /** Tells what kind an adapter of this name is; what is known by no name is taken for hardware until it says otherwise. */
 export function kindOfName(name: string): AdapterKind {
@@ -147,10 +150,9 @@ export function refusal(wish: string, here: readonly string[], notes: readonly s
   const why = notes.length > 0 ? ` (${notes.join('; ')})` : '';
   const there = here.length > 0 ? here.join(', ') : 'none';
   if (!adapterWords.includes(wish)) {
-    const [meant] = nearest(wish, [...adapterWords, ...here]);
+    const [meant] = nearest(wish, [...computing, ...here]);
     const hint = meant ? ` Did you mean "${meant}"?` : '';
-    const valid = `${adapterWords.join(', ')} or part of the name of one`;
-    return new ConfigError(`adapter: none is called "${wish}".${hint} Valid: ${valid}; here: ${there}.`);
+    return new ConfigError(`adapter: none is called "${wish}".${hint} Valid: ${validWishes}; here: ${there}.`);
   }
   if (here.length > 0 && wish !== 'auto') {
     return new ConfigError(`adapter: there is no ${wish} adapter here${why}. Here: ${there}.`);

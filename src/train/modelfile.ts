@@ -66,7 +66,22 @@ export async function saveModel(path: string, model: Module, facts: ModelFacts, 
 /** Reads a model file. Throws DataError when it is not one of ours, or damaged. */
 export function readModelFile(path: string): ModelFile {
   const { tensors, metadata } = readSafetensors(path);
-  return { path, facts: parseFacts(metadata.dawngrad, path), tensors };
+  const facts = parseFacts(metadata.dawngrad, path);
+  checkFinite(tensors, path);
+  return { path, facts, tensors };
+}
+
+/** Throws DataError for the first tensor with a value that is infinite or no number: no network computes with such weights. */
+export function checkFinite(tensors: ReadonlyMap<string, FileTensor>, path: string): void {
+  for (const [name, tensor] of tensors) {
+    const values = toF32(tensor);
+    const at = values.findIndex((value) => !Number.isFinite(value));
+    if (at >= 0) {
+      throw new DataError(
+        `${path}: value ${at + 1} of tensor '${name}' is ${values[at]}. The file is damaged, or was written by a run that diverged.`,
+      );
+    }
+  }
 }
 
 /** Builds the network of a model file on the open GPU, in evaluation mode. Throws DataError when its tensors do not fit it. */

@@ -4,7 +4,7 @@ import { ConfigError, DataError } from '../core/errors.ts';
 import type { Normalisation } from '../data/batches.ts';
 import { fastaiBody } from '../models/index.ts';
 import { headNames, type Module, type StateEntry, toMemoryLayout } from '../nn/index.ts';
-import { type ModelFacts, parseFacts } from './modelfile.ts';
+import { checkFinite, type ModelFacts, parseFacts } from './modelfile.ts';
 import { readPth } from './pth.ts';
 import { type FileTensor, readSafetensors, toF32 } from './safetensors.ts';
 
@@ -38,6 +38,12 @@ export const IMAGENET: Normalisation = { mean: [0.485, 0.456, 0.406], std: [0.22
  * of them it is, its content says. Throws DataError for anything else.
  */
 export function readPretrained(path: string): Pretrained {
+  const file = readWeights(path);
+  checkFinite(file.tensors, path);
+  return file;
+}
+
+function readWeights(path: string): Pretrained {
   const start = startOf(path);
   const zip = start[0] === 0x50 && start[1] === 0x4b;
   // A pickle's first byte may be that of a header's length, but then the header follows.

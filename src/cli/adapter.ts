@@ -1,0 +1,18 @@
+import { ConfigError } from '../core/errors.ts';
+import { validWishes } from '../gpu/adapters.ts';
+import type { Gpu } from '../gpu/gpu.ts';
+import { openGpu } from '../gpu/node.ts';
+
+/**
+ * Opens the adapter that a command computes on, and prints the line that says which one and why. Throws what `openGpu` throws, and
+ * ConfigError for Dawn's null backend, which compiles but computes nothing.
+ */
+export async function openAdapter(adapter: string | undefined): Promise<Gpu> {
+  const gpu = await openGpu({ adapter });
+  if (gpu.adapter.kind === 'null') {
+    gpu.close();
+    throw new ConfigError(`adapter: "null" compiles and computes nothing, so it is for tests. Valid: ${validWishes}.`);
+  }
+  console.error(gpu.adapter.why);
+  return gpu;
+}
