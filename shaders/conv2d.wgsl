@@ -111,8 +111,10 @@ struct Job { down: Axis, across: Axis, channel: u32, pixel: u32, none: bool }
 
 fn jobOf(workgroup: vec3u, grid: vec3u) -> Job {
   let stride = select(params.stride, STRIDE, DGRAD);
-  let down = axisOf(workgroup.z / STRIDE, params.outH, params.r, stride, params.padH);
-  let across = axisOf(workgroup.z % STRIDE, params.outW, params.s, stride, params.padW);
+  // Neighbours take different phases: lavapipe gives each core one half of the grid, and phases differ in their taps.
+  let phase = (workgroup.x + workgroup.z) % (STRIDE * STRIDE);
+  let down = axisOf(phase / STRIDE, params.outH, params.r, stride, params.padH);
+  let across = axisOf(phase % STRIDE, params.outW, params.s, stride, params.padW);
   let pixels = params.batch * down.count * across.count;
   // A phase may be empty.
   let origin = tileOrigin(workgroup, grid, params.outC, max(pixels, 1u));

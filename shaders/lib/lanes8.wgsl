@@ -26,6 +26,8 @@ fn mac(c: vec4f, x: vec4f, b: mat4x4f) -> vec4f {
   return fma(b[3], vec4f(x.w), fma(b[2], vec4f(x.z), fma(b[1], vec4f(x.y), fma(b[0], vec4f(x.x), c))));
 }
 
+// May stand where all lanes go or none: Tint does not know that what subgroupAny returns is the same in all lanes.
+@diagnostic(off, subgroup_uniformity)
 fn macK(t: ptr<function, Tile>, f: Frag, b: mat4x4f) {
   (*t).r0 = mac((*t).r0, subgroupBroadcast(f.v0, 0u), b);
   (*t).r1 = mac((*t).r1, subgroupBroadcast(f.v0, 1u), b);

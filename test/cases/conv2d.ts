@@ -46,6 +46,9 @@ export const convShapes: readonly ConvShape[] = [
   { what: '1×1, channels that fill tiles', x: [2, 4, 6, 36], w: [40, 1, 1] },
   { what: '1×1, more than 128 of each', x: [1, 12, 11, 8], w: [132, 1, 1], bias: true },
   { what: 'deep: 136 channels over 2×2', x: [5, 2, 2, 136], w: [24, 3, 3], padding: 1 },
+  { what: 'small maps, several tiles of them', x: [9, 3, 3, 32], w: [36, 3, 3], padding: 1, bias: true },
+  { what: 'small maps, stride 2', x: [3, 7, 6, 36], w: [40, 3, 3], stride: 2, padding: 1, bias: true },
+  { what: 'small maps, padding wider than the kernel', x: [2, 2, 3, 32], w: [32, 3, 2], padding: [4, 3] },
   { what: 'an odd number of pixels, in several parts', x: [1, 47, 23, 5], w: [3, 3, 3], padding: 1, bias: true },
   { what: 'many pixels, few channels', x: [2, 24, 24, 3], w: [4, 3, 3], padding: 1, bias: true },
 ];

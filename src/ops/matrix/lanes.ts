@@ -15,6 +15,7 @@ import {
   type Product,
   productFlops,
 } from './problem.ts';
+import { isSmall, smallDgrad, smallForward } from './small.ts';
 import {
   MAX_GROUPS,
   operandTypes,
@@ -110,6 +111,7 @@ export const lanesForward: Variant<ConvForward> = {
   run(problem) {
     const { x, w, bias, y, shape } = problem;
     if (isProduct(y, shape)) return lanesMultiply.run(forwardProduct(problem));
+    if (isSmall(y, shape.C, shape)) return smallForward(problem);
     const { N, H, W, C, K, R, S, P, Q, strideH: stride, padH, padW } = shape;
     const vectors = C % 4 === 0;
     const team = teamFor(y, vectors ? K : Math.min(K, SCALAR_ROWS));
@@ -144,6 +146,7 @@ export const lanesDgrad: Variant<ConvDgrad> = {
   run(problem) {
     const { dy, w, dx, shape } = problem;
     if (isProduct(dx, shape)) return lanesMultiply.run(dgradProduct(problem));
+    if (shape.strideH === 1 && isSmall(dx, shape.K, shape)) return smallDgrad(problem);
     const { N, H, W, C, K, R, S, P, Q, strideH: stride, padH, padW } = shape;
     const team = teamFor(dx, C);
     const [VEC_X, VEC_W] = [K % 4 === 0, C % 4 === 0];
@@ -182,13 +185,8 @@ export const lanesWgrad: Variant<ConvWgrad> = {
     const pixels = N * P * Q;
     const { software } = dw.storage.gpu.adapter;
     const wanted = Math.ceil((software ? BUSY.software : BUSY.hardware) / tileCount(team, K, R * S * C));
-    const most = Math.max(1, Math.min(wanted, Math.ceil(pixels / MIN_PIXELS)));
-    const perSplit = most > 1 ? 4 * Math.ceil(pixels / (4 * most)) : pixels;
-    const splits = Math.ceil(pixels / perSplit);
-    const params = {
-      ...{ batch: N, inH: H, inW: W, inC: C, outH: P, outW: Q, outC: K, r: R, s: S, stride, padH, padW },
-      perSplit,
-    };
+    const splits = Math.max(1, Math.min(wanted, Math.ceil(pixels / MIN_PIXELS)));
+    const params = { batch: N, inH: H, inW: W, inC: C, outH: P, outW: Q, outC: K, r: R, s: S, stride, padH, padW };
     const part = splits > 1 ? partsOf(dw, splits) : dw;
     const consts = {
       ...{ TEAM: team.include, ROWS: team.rows, VEC_X, VEC_DY },

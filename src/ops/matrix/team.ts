@@ -19,7 +19,7 @@ interface TeamKind extends Omit<Team, 'rows'> {
   heights: readonly number[];
 }
 
-const TEAM_OF_8: TeamKind = { include: 'lib/lanes8.wgsl', lanes: 8, teams: 1, heights: [8, 16, 32] };
+export const TEAM_OF_8: TeamKind = { include: 'lib/lanes8.wgsl', lanes: 8, teams: 1, heights: [8, 16, 32] };
 const TEAM_OF_4: TeamKind = { include: 'lib/lanes4.wgsl', lanes: 4, teams: 1, heights: [8, 16] };
 const ALONE: TeamKind = { include: 'lib/lanes1.wgsl', lanes: 8, teams: 8, heights: [4] };
 
