@@ -120,14 +120,24 @@ fn tileAt(k0: u32, column0: u32, lane: u32, split: u32, splits: u32) -> Tile {
   let rowQuad = min(k0 + 4u * fragQuad(lane), params.outC - select(1u, 4u, VEC_DY));
   let lastColumn = params.r * params.s * channels - 1u;
   let j = min(vec4u(column0 + 4u * lane) + vec4u(0u, 1u, 2u, 3u), vec4u(lastColumn));
-  let tap = j / channels;
-  let r = tap / params.s;
+  // A division takes as long as a hundred multiply-adds, and most tiles lie in one tap.
+  let lastOfTile = min(column0 + 4u * LANES - 1u, lastColumn);
+  let firstTap = column0 / channels;
+  let firstRow = firstTap / params.s;
+  var taps = vec2u(firstTap);
+  var tapRows = vec2u(firstRow);
+  var tap = vec4u(firstTap);
+  var r = vec4u(firstRow);
+  if (lastOfTile >= (firstTap + 1u) * channels) {
+    taps.y = lastOfTile / channels;
+    tapRows.y = taps.y / params.s;
+    tap = j / channels;
+    r = tap / params.s;
+  }
   let top = r - params.padH;
   let left = tap - r * params.s - params.padW;
   let columns = Columns(top, left, (top * params.inW + left) * channels + j - tap * channels);
   // The rectangle of the tile's taps; across several rows of the kernel it is as wide as the map.
-  let taps = vec2u(column0, min(column0 + 4u * LANES - 1u, lastColumn)) / channels;
-  let tapRows = taps / params.s;
   let inRow = tapRows.x == tapRows.y;
   let down = spanOf(tapRows.x, tapRows.y, params.outH, params.inH, params.padH);
   let across = spanOf(select(0u, taps.x - tapRows.x * params.s, inRow), select(params.s - 1u, taps.y - tapRows.y * params.s, inRow),
@@ -141,13 +151,20 @@ fn tileAt(k0: u32, column0: u32, lane: u32, split: u32, splits: u32) -> Tile {
     vec2u((params.inH * params.inW - toImageStart - toLineStart) * channels,
       (params.outH - down.count + 1u) * params.outW - across.count + 1u));
   let pixels = params.batch * down.count * across.count;
-  let perSplit = select(4u * ((pixels + 4u * splits - 1u) / (4u * splits)), pixels, splits == 1u);
-  let first = split * perSplit;
-  let end = min(pixels, first + perSplit);
-  let line = first / max(across.count, 1u);
-  let image = line / max(down.count, 1u);
-  let q = across.first + first - line * across.count;
-  let p = down.first + line - image * down.count;
+  var first = 0u;
+  var end = pixels;
+  var q = across.first;
+  var p = down.first;
+  var image = 0u;
+  if (splits > 1u) {
+    let perSplit = 4u * ((pixels + 4u * splits - 1u) / (4u * splits));
+    first = split * perSplit;
+    end = min(pixels, first + perSplit);
+    let line = first / max(across.count, 1u);
+    image = line / max(down.count, 1u);
+    q += first - line * across.count;
+    p += line - image * down.count;
+  }
   var pixel = Pixel(q * stride, p * stride, ((image * params.inH + p * stride) * params.inW + q * stride) * channels,
     (image * params.outH + p) * params.outW + q);
   var tile: Tile;
