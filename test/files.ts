@@ -64,13 +64,22 @@ export function makePng(
   data: Uint8Array,
   extra: [type: string, data: Uint8Array][] = [],
 ): Buffer {
-  const header = Buffer.alloc(13);
-  header.writeUInt32BE(width, 0);
-  header.writeUInt32BE(height, 4);
-  header.set([bitDepth, colourType], 8);
   const rowBytes = data.length / height;
   const lines = Buffer.alloc(data.length + height);
   for (let y = 0; y < height; y++) lines.set(data.subarray(y * rowBytes, (y + 1) * rowBytes), y * (rowBytes + 1) + 1);
+  return wrapPng([width, height, colourType, bitDepth], lines, extra);
+}
+
+/** Makes a PNG from scan lines with their filter bytes, which need not be as many as the size asks for. */
+export function wrapPng(
+  [width, height, colourType, bitDepth, interlace = 0]: [number, number, number, number, number?],
+  lines: Uint8Array,
+  extra: [type: string, data: Uint8Array][] = [],
+): Buffer {
+  const header = Buffer.alloc(13);
+  header.writeUInt32BE(width, 0);
+  header.writeUInt32BE(height, 4);
+  header.set([bitDepth, colourType, 0, 0, interlace], 8);
   const chunk = (type: string, body: Uint8Array): Buffer => {
     const typed = Buffer.concat([Buffer.from(type, 'latin1'), body]);
     const [size, check] = [Buffer.alloc(4), Buffer.alloc(4)];

@@ -1,7 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { cropSquare, decodeImage, type Image, resizeImage, toGray, toRgb } from '../src/data/image.ts';
-import { grayPng, makePng, pixel, rejectsData } from './files.ts';
+import { grayPng, makePng, pixel, rejectsData, wrapPng } from './files.ts';
 import { makeJpeg } from './jpeg.ts';
 
 /** A JPEG of slowly changing colours, 40 wide and 30 high. */
@@ -39,6 +39,50 @@ test('decodes PNG: RGB, palette, and alpha on white', async () => {
   assert.equal([...rgba.pixels], [9, 8, 7, 255, 255, 255, 204, 224, 244]);
   const grayAlpha = await decodeImage(makePng(2, 1, 4, 8, Uint8Array.from([77, 255, 0, 0])), 'd.png');
   assert.equal([grayAlpha.channels, ...grayAlpha.pixels], [1, 77, 255]);
+});
+
+/** Which of Adam7's passes a pixel of each 8×8 block comes in: PNG specification, §8.2. */
+const passes = ['16462646', '77777777', '56565656', '77777777', '36463646', '77777777', '56565656', '77777777'];
+
+/** The scan lines, filter bytes first, of an interlaced gray picture of test image `n` at 2 or 8 bits a pixel. */
+function interlacedLines(n: number, width: number, height: number, bits: 2 | 8): number[] {
+  const lines: number[] = [];
+  for (const pass of '1234567') {
+    for (let y = 0; y < height; y++) {
+      const columns = Array.from({ length: width }, (_, x) => x).filter((x) => passes[y % 8]![x % 8] === pass);
+      if (columns.length === 0) continue;
+      const text = columns.map((x) => (pixel(n, y * width + x) >> (8 - bits)).toString(2).padStart(bits, '0')).join('');
+      lines.push(0, ...text.match(/.{1,8}/g)!.map((byte) => Number.parseInt(byte.padEnd(8, '0'), 2)));
+    }
+  }
+  return lines;
+}
+
+test('decodes PNG: interlaced, of every size up to 9×9, and not without its last byte', async () => {
+  for (const bits of [2, 8] as const) {
+    for (let side = 0; side < 81; side++) {
+      const [width, height] = [1 + (side % 9), 1 + Math.floor(side / 9)];
+      const lines = Uint8Array.from(interlacedLines(5, width, height, bits));
+      const { pixels } = await decodeImage(wrapPng([width, height, 0, bits, 1], lines), 'a.png');
+      const expected = Array.from({ length: width * height }, (_, i) =>
+        bits === 8 ? pixel(5, i) : (pixel(5, i) >> 6) * 85,
+      );
+      assert.equal([...pixels], expected, `${width}×${height} at ${bits} bits`);
+      const short = wrapPng([width, height, 0, bits, 1], lines.subarray(0, -1));
+      await rejectsData(() => decodeImage(short, 'a.png'), 'a.png: ', /damaged PNG/);
+    }
+  }
+});
+
+test('passes over what a PNG has beyond its pixels and beyond its end, as libpng does', async () => {
+  const png = grayPng(3, 6);
+  const { pixels } = await decodeImage(png, 'a.png');
+  assert.equal((await decodeImage(Buffer.concat([png, Buffer.from('more IEND')]), 'b.png')).pixels, pixels);
+  const lines = Uint8Array.from({ length: 6 * 7 }, (_, i) => (i % 7 === 0 ? 0 : pixels[i - 1 - Math.floor(i / 7)]!));
+  for (const excess of [1, 500]) {
+    const long = wrapPng([6, 6, 0, 8], Uint8Array.from([...lines, ...new Uint8Array(excess)]));
+    assert.equal((await decodeImage(long, `${excess}.png`)).pixels, pixels);
+  }
 });
 
 test('decodes JPEG: baseline and progressive, gray and colour', async () => {
@@ -84,6 +128,8 @@ test('decodes a view into a larger buffer', async () => {
 test('refuses what is damaged, truncated or no image', async () => {
   const jpeg = await slowJpeg({});
   const png = grayPng(1);
+  // gAMA: 45455
+  const gamma = Buffer.from('0000000467414d410000b18f0bfc6105', 'hex');
   const changed = (bytes: Uint8Array, at: number, value: number) => bytes.map((byte, i) => (i === at ? value : byte));
   const frame = jpeg.findIndex((byte, i) => byte === 0xff && (jpeg[i + 1] === 0xc0 || jpeg[i + 1] === 0xc2));
   const scan = jpeg.findIndex((byte, i) => byte === 0xff && jpeg[i + 1] === 0xda);
@@ -105,6 +151,18 @@ test('refuses what is damaged, truncated or no image', async () => {
     ['half a PNG', png.subarray(0, png.length / 2), /truncated PNG/],
     ['only the start of a PNG', png.subarray(0, 10), /truncated PNG/],
     ['a PNG with a flipped byte', changed(png, 60, png[60]! ^ 255), /damaged PNG/],
+    ...[0, 1, 132, 153].map((left): [string, Uint8Array, RegExp] => [
+      `a PNG of ${left} bytes of pixels`,
+      wrapPng([7, 7, 2, 8], new Uint8Array(left)),
+      /damaged PNG \(\d+ bytes of pixels; expected 154\)/,
+    ]),
+    ['a PNG of far more pixels than its size', wrapPng([7, 7, 2, 8], new Uint8Array(2 ** 22)), /damaged PNG/],
+    ['a PNG of colour type 5', makePng(4, 4, 5, 8, new Uint8Array(16)), /damaged PNG \(colour type 5\)/],
+    [
+      'a PNG with another chunk before its header',
+      Buffer.concat([png.subarray(0, 8), gamma, png.subarray(8)]),
+      /damaged PNG \(its header is not at its start\)/,
+    ],
     ['a GIF', Buffer.from('GIF89a........'), /GIF file; expected PNG or JPEG/],
     ['a WebP', Buffer.from('RIFF....WEBPVP8 '), /WebP/],
     ['text', Buffer.from('hello'), /no image/],

@@ -16,7 +16,7 @@ import { cacheFolder } from '../gpu/cachedir.ts';
 import type { Rows } from './rows.ts';
 
 /** Raise it when what is cached, or how it is parsed, changes: older files are then rebuilt. */
-const formatVersion = 1;
+const formatVersion = 2;
 const magic = 'dawngrad rows\n';
 const sampleCount = 32;
 const sampleBytes = 4096;

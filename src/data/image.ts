@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { constants, deflateSync, gzipSync, inflateSync } from 'node:zlib';
 import * as jsquash from '@jsquash/jpeg/decode.js';
 import { PNG } from 'pngjs';
 import { DataError } from '../core/errors.ts';
@@ -22,7 +23,7 @@ const largestArea = 64e6;
  *
  * Transparent pixels are composited on white, as viewers show them; 16-bit values are rounded to 8. A picture whose
  * pixels are all gray comes back with one channel. Throws DataError, beginning with `name`, for everything else: other
- * formats, truncated or damaged files, CMYK.
+ * formats, truncated or damaged files, CMYK. What follows a picture's end is passed over.
  */
 export async function decodeImage(bytes: Uint8Array, name: string): Promise<Image> {
   const format = formatOf(bytes);
@@ -58,17 +59,81 @@ interface Rgba {
 }
 
 function decodePng(bytes: Uint8Array, name: string): Rgba {
-  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  if (buffer.length < 24) throw new DataError(`${name}: a truncated PNG. Get the file again.`);
-  checkArea(buffer.readUInt32BE(16), buffer.readUInt32BE(20), name);
-  // pngjs reads what is there of a file cut off after its last whole chunk; the end chunk says whether all of it is.
-  if (buffer.indexOf('IEND', 0, 'latin1') < 0)
-    throw new DataError(`${name}: a truncated PNG (its end is missing). Get the file again.`);
+  const damaged = (what: string) => new DataError(`${name}: a damaged PNG (${what}). Get the file again or remove it.`);
+  const { png, head, data } = scanPng(bytes, name);
+  if (png.toString('latin1', 12, 16) !== 'IHDR') throw damaged('its header is not at its start');
+  const [width, height, depth, colourType] = [png.readUInt32BE(16), png.readUInt32BE(20), png[24]!, png[25]!];
+  checkArea(width, height, name);
+  const channels = pngChannels[colourType];
+  if (channels === undefined) throw damaged(`colour type ${colourType}`);
+  const size = bytesOfLines(width, height, depth * channels, png[28] !== 0);
   try {
-    return PNG.sync.read(buffer);
+    const lines = inflateSync(data, { finishFlush: constants.Z_SYNC_FLUSH, maxOutputLength: size + largestExcess });
+    if (lines.length < size) throw new Error(`${lines.length} bytes of pixels; expected ${size}`);
+    if (lines.length === size) return PNG.sync.read(png);
+    // Other readers leave what is too much. pngjs does not, and what is too little it fills up with old memory.
+    const cut = deflateSync(lines.subarray(0, size));
+    return PNG.sync.read(Buffer.concat([head, pngChunk('IDAT', cut), pngChunk('IEND', Buffer.alloc(0))]));
   } catch (error) {
-    throw new DataError(`${name}: a damaged PNG (${(error as Error).message}). Get the file again or remove it.`);
+    throw damaged((error as Error).message);
   }
+}
+
+/** Bytes of scan lines beyond the picture that are left aside; of more, which might fill the memory, the file is refused. */
+const largestExcess = 1 << 20;
+
+/**
+ * Walks a PNG's chunks (length, type, data, CRC) to its end: the file up to there, what comes before its picture and
+ * the compressed scan lines. PNG specification, 3rd edition, §5. Throws DataError where the file ends early.
+ */
+function scanPng(bytes: Uint8Array, name: string): { png: Buffer; head: Buffer; data: Buffer } {
+  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  let head = buffer;
+  const data: Buffer[] = [];
+  for (let at = 8; at + 12 <= buffer.length; ) {
+    const type = buffer.toString('latin1', at + 4, at + 8);
+    const end = at + 12 + buffer.readUInt32BE(at);
+    if (type === 'IDAT') {
+      if (data.length === 0) head = buffer.subarray(0, at);
+      data.push(buffer.subarray(at + 8, end - 4));
+    }
+    if (type === 'IEND') return { png: buffer.subarray(0, end), head, data: Buffer.concat(data) };
+    at = end;
+  }
+  throw new DataError(`${name}: a truncated PNG (its end is missing). Get the file again.`);
+}
+
+function pngChunk(type: string, data: Buffer): Buffer {
+  const typed = Buffer.concat([Buffer.from(type, 'latin1'), data]);
+  const length = Buffer.alloc(4);
+  length.writeUInt32BE(data.length);
+  // The CRC is gzip's, which ends in it; zlib's own crc32 came with Node 20.15.
+  return Buffer.concat([length, typed, gzipSync(typed, { level: 0 }).subarray(-8, -4).reverse()]);
+}
+
+/** Channels by colour type: gray, RGB, palette, gray and alpha, RGBA. */
+const pngChannels: Record<number, number> = { 0: 1, 2: 3, 3: 1, 4: 2, 6: 4 };
+
+/** First column and row, and the steps to the next ones, of the seven passes of an interlaced picture (§8.2). */
+const adam7: [left: number, top: number, across: number, down: number][] = [
+  [0, 0, 8, 8],
+  [4, 0, 8, 8],
+  [0, 4, 4, 8],
+  [2, 0, 4, 4],
+  [0, 2, 2, 4],
+  [1, 0, 2, 2],
+  [0, 1, 1, 2],
+];
+
+/** Scan lines before compression: Σ over passes of rows · (1 + ⌈columns · bits / 8⌉); a line begins with its filter. */
+function bytesOfLines(width: number, height: number, bits: number, isInterlaced: boolean): number {
+  let sum = 0;
+  for (const [left, top, across, down] of isInterlaced ? adam7 : [[0, 0, 1, 1] as const]) {
+    const columns = Math.ceil((width - left) / across);
+    const rows = Math.ceil((height - top) / down);
+    if (columns > 0 && rows > 0) sum += rows * (1 + Math.ceil((columns * bits) / 8));
+  }
+  return sum;
 }
 
 interface JpegCodec {
