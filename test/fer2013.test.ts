@@ -47,9 +47,18 @@ test('reads train.csv: CRLF, quoted pixels, no Usage', async () => {
   checkRows(await readFer2013(path), [0, 0, 0, 0, 0]);
 });
 
-test('reads past a byte order mark, trailing blanks in a field and empty lines at the end', async () => {
-  const text = `\ufeff${kaggle({ 3: `3,${pixelField(3)}  ,PrivateTest` })}\n\n`;
-  checkRows(await readFer2013(folder.write('bom.csv', text)), [0, 0, 1, 2, 0]);
+test('reads past trailing blanks in a field and empty lines at the end', async () => {
+  const text = `${kaggle({ 3: `3,${pixelField(3)}  ,PrivateTest` })}\n\n`;
+  checkRows(await readFer2013(folder.write('blanks.csv', text)), [0, 0, 1, 2, 0]);
+});
+
+test('reads every form with a byte order mark as without: plain, blanks, and all fields quoted (Export-Csv)', async () => {
+  const quoted = kaggle().replace(/[^,\n]+/g, '"$&"');
+  for (const text of [kaggle(), kaggle().replace('emotion', ' emotion'), quoted, quoted.replaceAll('\n', '\r\n')]) {
+    for (const mark of ['', '\ufeff']) {
+      checkRows(await readFer2013(folder.write('fer2013.csv', mark + text)), [0, 0, 1, 2, 0]);
+    }
+  }
 });
 
 test('rows that cross the chunks of the stream, and more of them than the first estimate', async () => {
@@ -150,6 +159,7 @@ const broken: [string, string | Uint8Array, string, ...RegExp[]][] = [
     /900 pixels.*truncated/,
   ],
   ['an empty file', '', ': ', /empty/],
+  ['only a byte order mark', '\ufeff', ': ', /nothing but empty lines/],
   ['only empty lines', '\n\n', ': ', /nothing but empty lines/],
   ['only a header', 'emotion,pixels,Usage\n', ': ', /a header and no rows/],
   ['binary data', Uint8Array.from([1, 2, 0, 3]), ': ', /not a CSV/],

@@ -11,15 +11,16 @@ const mend = 'Expected FER2013 as Kaggle has it: a header line with emotion, pix
 
 /**
  * Reads a FER2013 CSV in any of Kaggle's forms: `emotion,pixels,Usage` in any order, with blanks in front of the names
- * (icml_face_data.csv), quoted and with CRLF (train.csv), without Usage (every row is then Training).
+ * (icml_face_data.csv), quoted and with CRLF (train.csv), without Usage (every row is then Training), and any of them
+ * after a byte order mark.
  *
  * The text is streamed through papaparse and each `pixels` field goes straight into the set's one buffer.
  * Throws DataError, `file:line: what, expected, mend`, at the first row that is not right.
  */
 export async function readFer2013(path: string): Promise<Rows> {
-  const sizeBytes = checkIsText(path);
+  const { sizeBytes, start } = checkIsText(path);
   const reader = new RowReader(path, sizeBytes);
-  const stream = createReadStream(path, { encoding: 'latin1', highWaterMark: chunkBytes });
+  const stream = createReadStream(path, { encoding: 'latin1', highWaterMark: chunkBytes, start });
   await new Promise<void>((resolve, reject) => {
     Papa.parse<string[]>(stream, {
       delimiter: ',',
@@ -103,12 +104,7 @@ class RowReader {
   }
 
   private readHeader(row: string[]) {
-    const names = row.map((name) =>
-      name
-        .replace(/^\u00ef\u00bb\u00bf/, '')
-        .trim()
-        .toLowerCase(),
-    );
+    const names = row.map((name) => name.trim().toLowerCase());
     const emotion = names.indexOf('emotion');
     const pixels = names.indexOf('pixels');
     const usage = names.indexOf('usage');
@@ -208,8 +204,11 @@ const isDigit = (code: number): boolean => code >= 0 && code <= 9;
 /** A blank, or one of \t \n \v \f \r. */
 const isBlank = (code: number): boolean => code === BLANK || (code >= 9 - ZERO && code <= 13 - ZERO);
 
-/** Size in bytes. Throws DataError for an empty file and for one whose first bytes are no text. */
-function checkIsText(path: string): number {
+/**
+ * Size in bytes, and where the text starts: after UTF-8's byte order mark, if there is one, which papaparse would take for
+ * the start of an unquoted field. Throws DataError for an empty file and for one whose first bytes are no text.
+ */
+function checkIsText(path: string): { sizeBytes: number; start: number } {
   const { size } = statSync(path);
   if (size === 0) throw new DataError(`${path}: the file is empty. ${mend}`);
   const head = Buffer.alloc(Math.min(size, 4096));
@@ -227,7 +226,7 @@ function checkIsText(path: string): number {
     throw new DataError(`${path}: a single image. Give a folder of class folders of images, or a FER2013 CSV.`);
   }
   if (head.includes(0)) throw new DataError(`${path}: not a CSV (it holds binary data). ${mend}`);
-  return size;
+  return { sizeBytes: size, start: is(0xef, 0xbb, 0xbf) ? 3 : 0 };
 }
 
 function endsInsideLine(path: string): boolean {
