@@ -1,8 +1,10 @@
+import { execFileSync } from 'node:child_process';
 import { mkdirSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { loadDataset } from '../src/data/dataset.ts';
+import { imagesBelow } from '../src/data/find.ts';
 import { emotions } from '../src/data/rows.ts';
 import { grayPng, makePng, pixel, rejectsData, scratchFolder } from './files.ts';
 
@@ -133,5 +135,19 @@ test('refuses one class only and a link that leads nowhere', async () => {
   symlinkSync(join(root, 'none.png'), join(root, 'cat', 'link.png'));
   await rejectsData(load, join(root, 'cat', 'link.png'), /cannot be read/);
 });
+
+if (process.platform !== 'win32') {
+  test('refuses pipes and devices, and passes them over where images are looked for', async () => {
+    for (let i = 0; i < 10; i++) for (const name of ['cat', 'dog']) put(`${name}/${i}.png`, grayPng(i));
+    const pipe = join(root, 'dog', 'pipe.png');
+    execFileSync('mkfifo', [pipe]);
+    await rejectsData(load, `${pipe}: `, /a pipe, not a regular file/);
+    assert.is([...imagesBelow(root)].length, 20);
+    await rejectsData(() => load({ data: pipe }), `${pipe}: `, /a pipe, not a regular file.*path of the CSV/);
+    await rejectsData(() => load({ data: '/dev/null' }), '/dev/null: ', /a device, not a regular file/);
+    symlinkSync(pipe, join(root, 'cat', 'link.png'));
+    await rejectsData(load, join(root, 'cat', 'link.png'), /a pipe/);
+  });
+}
 
 test.run();

@@ -3,6 +3,7 @@ import { statSync } from 'node:fs';
 import { ConfigError, DataError } from '../core/errors.ts';
 import { cached, fileSignature } from './cache.ts';
 import { readFer2013, sourceOfLine } from './fer2013.ts';
+import { specialKind } from './find.ts';
 import { listFolder, readFolder } from './folder.ts';
 import { emotions, type Rows } from './rows.ts';
 import { splitRows, stratified } from './split.ts';
@@ -88,6 +89,9 @@ async function loadPath(options: DataOptions, store: number): Promise<Dataset> {
       `${data}: no such file or folder. Give --data a FER2013 CSV, a folder of class folders of images, or toyfaces.`,
     );
   }
+  const special = specialKind(stats);
+  if (special !== null)
+    throw new DataError(`${data}: ${special}, not a regular file. Give the path of the CSV itself.`);
   if (!stats.isDirectory()) {
     const source = { path: data, variant: 'fer2013', signature: fileSignature(data) };
     const rows = await cached(source, () => readFer2013(data));

@@ -1,15 +1,25 @@
-import { readdirSync } from 'node:fs';
+import { type Dirent, readdirSync, type Stats } from 'node:fs';
 import { join } from 'node:path';
 
 /**
  * The PNG and JPEG files (by their names) anywhere below a folder, in the order of their names. Hidden files are passed over, among
- * them the ._NAME.png that macOS leaves on other disks; folders behind links too.
+ * them the ._NAME.png that macOS leaves on other disks; so are pipes, devices, and folders behind links.
  */
 export function* imagesBelow(folder: string): Generator<string> {
   const entries = readdirSync(folder, { withFileTypes: true }).filter(({ name }) => !name.startsWith('.'));
   for (const entry of entries.sort((a, b) => (a.name < b.name ? -1 : 1))) {
     const path = join(folder, entry.name);
     if (entry.isDirectory()) yield* imagesBelow(path);
-    else if (/\.(png|jpe?g)$/i.test(entry.name)) yield path;
+    else if (specialKind(entry) === null && /\.(png|jpe?g)$/i.test(entry.name)) yield path;
   }
+}
+
+/**
+ * What something is that is neither a regular file nor a folder nor a link, in words; null for those. Who reads a pipe
+ * waits for a writer, and can read it but once.
+ */
+export function specialKind(entry: Stats | Dirent): string | null {
+  if (entry.isFIFO()) return 'a pipe';
+  if (entry.isSocket()) return 'a socket';
+  return entry.isCharacterDevice() || entry.isBlockDevice() ? 'a device' : null;
 }

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { type Dirent, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { DataError } from '../core/errors.ts';
+import { specialKind } from './find.ts';
 import { cropSquare, decodeImage, type Image, resizeImage, toGray, toRgb } from './image.ts';
 import { emotions, PRIVATE_TEST, PUBLIC_TEST, RowBuffer, type Rows, TRAINING, usageNames } from './rows.ts';
 
@@ -34,7 +35,8 @@ export interface FolderListing {
  *
  * Labels follow the sorted folder names; FER2013's seven names get FER2013's labels, so that folder and CSV go with the
  * same model. `classes`, a model's, fixes the labels instead, and then classes may be absent.
- * Throws DataError for no or empty class folders and for classes that `classes` does not have.
+ * Throws DataError for no or empty class folders, for what is neither file nor folder in them, and for classes that
+ * `classes` does not have.
  */
 export function listFolder(path: string, classes?: string[]): FolderListing {
   const top = entriesOf(path).filter((entry) => isFolder(path, entry));
@@ -83,7 +85,11 @@ export function listFolder(path: string, classes?: string[]): FolderListing {
     .sort((a, b) => (a.file < b.file ? -1 : 1));
   const hash = createHash('sha256');
   for (const { file } of files) {
-    const { size, mtimeMs, ctimeMs } = statSync(join(path, file));
+    const name = join(path, file);
+    const stats = statSync(name);
+    const special = specialKind(stats);
+    if (special !== null) throw new DataError(`${name}: ${special}, not a regular file. Remove it.`);
+    const { size, mtimeMs, ctimeMs } = stats;
     hash.update(`${file} ${size} ${mtimeMs} ${ctimeMs}\n`);
   }
   return { path, classes: labels, files, partNames, signature: hash.digest('hex') };
