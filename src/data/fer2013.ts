@@ -245,4 +245,9 @@ function endsInsideLine(path: string): boolean {
 export const sourceOfLine = (path: string, line: number): string => `${basename(path)}:${line}`;
 
 const thousands = (value: number): string => value.toLocaleString('en-US');
-const shorten = (text: string): string => (text.length > 24 ? `${text.slice(0, 24)}…` : text);
+/** The start of a field for a message: from the bytes of UTF-8, with control characters as \x00. */
+function shorten(field: string): string {
+  const text = Buffer.from(field.slice(0, 100), 'latin1').toString();
+  const start = text.length > 24 ? `${text.slice(0, 24)}…` : text;
+  return start.replace(/\p{Cc}/gu, (control) => `\\x${control.charCodeAt(0).toString(16).padStart(2, '0')}`);
+}
