@@ -47,6 +47,14 @@ test('reads train.csv: CRLF, quoted pixels, no Usage', async () => {
   checkRows(await readFer2013(path), [0, 0, 0, 0, 0]);
 });
 
+test('reads past columns that it does not know, of whatever name', async () => {
+  const text = kaggle()
+    .replace(/$/gm, ',x,y')
+    .replace('x,y', 'note,note')
+    .replace(/\n,x,y$/, '\n');
+  checkRows(await readFer2013(folder.write('notes.csv', text)), [0, 0, 1, 2, 0]);
+});
+
 test('reads past trailing blanks in a field and empty lines at the end', async () => {
   const text = `${kaggle({ 3: `3,${pixelField(3)}  ,PrivateTest` })}\n\n`;
   checkRows(await readFer2013(folder.write('blanks.csv', text)), [0, 0, 1, 2, 0]);
@@ -150,6 +158,20 @@ const broken: [string, string | Uint8Array, string, ...RegExp[]][] = [
   ['letters beyond ASCII', kaggle({ 2: `2,${pixelField(2)},Prüfung\u0085` }), ':4: ', /Usage is 'Prüfung\\x85'/],
   ['a missing field', kaggle({ 1: `1,${pixelField(1)}` }), ':3: ', /2 fields; the header has 3/],
   ['no pixels column', 'emotion,Usage\n1,Training\n', ':1: ', /no column 'pixels'; found 'emotion', 'Usage'/],
+  [
+    'semicolons',
+    kaggle().replaceAll(',', ';'),
+    ':1: ',
+    /no column 'pixels'; found 'emotion;pixels;Usage'\. The separator must be a comma\./,
+  ],
+  ['tabs', kaggle().replaceAll(',', '\t'), ':1: ', /'emotion\\x09pixels\\x09Usage'\. The separator must be a comma\./],
+  [
+    'semicolons between quoted names',
+    '"emotion";"pixels"\r\n"0";"1 2 3 4"\r\n',
+    ':1: ',
+    /'pixels'; found .*The separator must be a comma\./,
+  ],
+  ['two columns of pixels', kaggle().replace('Usage', ' Pixels'), ':1: ', /two columns 'pixels'; expected one/],
   ['no emotion column', `pixels\n${pixelField(1)}\n`, ':1: ', /no column 'emotion'.*no labels/],
   ['no header', `0,${pixelField(0)},Training\n`, ':1: ', /no column 'pixels'; found '0', '/],
   ['text that is no CSV', 'Dear Sir,\nplease find enclosed\n', ':1: ', /no column 'pixels'/],

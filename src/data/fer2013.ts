@@ -108,11 +108,16 @@ class RowReader {
     const emotion = names.indexOf('emotion');
     const pixels = names.indexOf('pixels');
     const usage = names.indexOf('usage');
+    const twice = [emotion, pixels, usage].find((column) => column >= 0 && names.includes(names[column]!, column + 1));
+    if (twice !== undefined) this.fail(`two columns '${names[twice]}'; expected one. Remove or rename the other.`);
     const found = row
       .slice(0, 6)
       .map((name) => `'${shorten(name.trim())}'`)
       .join(', ');
-    if (pixels < 0) this.fail(`no column 'pixels'; found ${found}. ${mend}`);
+    if (pixels < 0) {
+      const comma = /[;\t|]\W*pixels|pixels\W*[;\t|]/i.test(row[0]!) ? ' The separator must be a comma.' : '';
+      this.fail(`no column 'pixels'; found ${found}.${comma} ${mend}`);
+    }
     if (emotion < 0) {
       this.fail(
         `no column 'emotion'; found ${found}. These images have no labels (Kaggle's test.csv): use train.csv or fer2013.csv.`,
