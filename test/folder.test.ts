@@ -136,6 +136,23 @@ test('refuses one class only and a link that leads nowhere', async () => {
   await rejectsData(load, join(root, 'cat', 'link.png'), /cannot be read/);
 });
 
+test('refuses classes that no image trains, wherever their images lie; evaluates them', async () => {
+  for (let i = 0; i < 10; i++) for (const name of ['cat', 'dog']) put(`train/${name}/${i}.png`, grayPng(i));
+  for (const name of ['cat', 'dog', 'eel', 'fox']) put(`test/${name}/1.png`);
+  await rejectsData(load, `${root}: `, /no images to train on of 'eel', 'fox'/);
+  assert.is((await load({ use: 'evaluate' })).test!.count, 4);
+  assert.is((await load({ classes: ['cat', 'dog', 'eel', 'fox'] })).classes.length, 4);
+  put('train/eel/1.png');
+  put('train/fox/PublicTest_1.png');
+  await rejectsData(load, `${root}: `, /of 'fox'/);
+  put('train/fox/1.png');
+  assert.equal((await load()).classes, ['cat', 'dog', 'eel', 'fox']);
+  // A share is held back of every class, and of one image that is all.
+  await rejectsData(() => load({ valid: '20%' }), `${root}: `, /of 'eel', 'fox'/);
+  // What a limit leaves out was there.
+  assert.is((await load({ limit: 2 })).train.count, 2);
+});
+
 if (process.platform !== 'win32') {
   test('refuses pipes and devices, and passes them over where images are looked for', async () => {
     for (let i = 0; i < 10; i++) for (const name of ['cat', 'dog']) put(`${name}/${i}.png`, grayPng(i));

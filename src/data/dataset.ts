@@ -118,7 +118,11 @@ function fromRows(name: string, rows: Rows, options: DataOptions, seed: number):
   };
   // Not `rows` itself: the closure would keep all pixels alive where a limit copied a few.
   const { files, lines } = rows;
-  if ((options.use ?? 'train') === 'train') checkTrainable(rows, indices.train, indices.valid, data);
+  if ((options.use ?? 'train') === 'train') {
+    checkTrainable(rows, indices.train, indices.valid, data);
+    // A folder's classes are the names found in it; FER2013's, and a model's, are given, and some may be absent.
+    if (files !== null && options.classes === undefined) checkEachTrains(rows, split.train, data);
+  }
   return assemble({
     name,
     classes: rows.classes,
@@ -146,6 +150,15 @@ function checkTrainable(rows: Rows, train: Uint32Array, valid: Uint32Array, path
       `${path}: all ${train.length} training images are '${only}'; there is nothing to tell apart. Expected two classes or more.`,
     );
   }
+}
+
+function checkEachTrains({ classes, labels }: Rows, train: Uint32Array, path: string): void {
+  const present = new Set(Array.from(train, (row) => labels[row]!));
+  const absent = classes.filter((_, label) => !present.has(label));
+  if (absent.length === 0) return;
+  throw new DataError(
+    `${path}: no images to train on of '${absent.join("', '")}', only ones to validate or test. Add some, or remove the class.`,
+  );
 }
 
 /** Completes a data set with its fingerprint. */
