@@ -70,11 +70,15 @@ export function makePng(
   return wrapPng([width, height, colourType, bitDepth], lines, extra);
 }
 
-/** Makes a PNG from scan lines with their filter bytes, which need not be as many as the size asks for. */
+/**
+ * Makes a PNG from scan lines with their filter bytes, which need not be as many as the size asks for; `behind` stands
+ * after their zlib stream.
+ */
 export function wrapPng(
   [width, height, colourType, bitDepth, interlace = 0]: [number, number, number, number, number?],
   lines: Uint8Array,
   extra: [type: string, data: Uint8Array][] = [],
+  behind = '',
 ): Buffer {
   const header = Buffer.alloc(13);
   header.writeUInt32BE(width, 0);
@@ -91,7 +95,7 @@ export function wrapPng(
     Buffer.from([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a]),
     chunk('IHDR', header),
     ...extra.map(([type, body]) => chunk(type, body)),
-    chunk('IDAT', deflateSync(lines)),
+    chunk('IDAT', Buffer.concat([deflateSync(lines), Buffer.from(behind)])),
     chunk('IEND', new Uint8Array(0)),
   ]);
 }

@@ -83,6 +83,7 @@ test('passes over what a PNG has beyond its pixels and beyond its end, as libpng
     const long = wrapPng([6, 6, 0, 8], Uint8Array.from([...lines, ...new Uint8Array(excess)]));
     assert.equal((await decodeImage(long, `${excess}.png`)).pixels, pixels);
   }
+  assert.equal((await decodeImage(wrapPng([6, 6, 0, 8], lines, [], 'more '.repeat(20)), 'c.png')).pixels, pixels);
 });
 
 test('decodes JPEG: baseline and progressive, gray and colour', async () => {

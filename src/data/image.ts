@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { constants, deflateSync, gzipSync, inflateSync } from 'node:zlib';
+import { constants, deflateSync, gzipSync, type Inflate, inflateSync } from 'node:zlib';
 import * as jsquash from '@jsquash/jpeg/decode.js';
 import { PNG } from 'pngjs';
 import { DataError } from '../core/errors.ts';
@@ -68,9 +68,12 @@ function decodePng(bytes: Uint8Array, name: string): Rgba {
   if (channels === undefined) throw damaged(`colour type ${colourType}`);
   const size = bytesOfLines(width, height, depth * channels, png[28] !== 0);
   try {
-    const lines = inflateSync(data, { finishFlush: constants.Z_SYNC_FLUSH, maxOutputLength: size + largestExcess });
+    const limits = { finishFlush: constants.Z_SYNC_FLUSH, maxOutputLength: size + largestExcess };
+    // Node's types leave out what `info` makes of the result.
+    const inflated: unknown = inflateSync(data, { ...limits, info: true });
+    const { buffer: lines, engine } = inflated as { buffer: Buffer; engine: Inflate };
     if (lines.length < size) throw new Error(`${lines.length} bytes of pixels; expected ${size}`);
-    if (lines.length === size) return PNG.sync.read(png);
+    if (lines.length === size && engine.bytesWritten === data.length) return PNG.sync.read(png);
     // Other readers leave what is too much. pngjs does not, and what is too little it fills up with old memory.
     const cut = deflateSync(lines.subarray(0, size));
     return PNG.sync.read(Buffer.concat([head, pngChunk('IDAT', cut), pngChunk('IEND', Buffer.alloc(0))]));
