@@ -18,6 +18,7 @@
 //       params    batch N, inH H, inW W, inC C, outH P, outW Q, outC K, r R, s S, stride, padH, padW.
 //       VEC_X: C is a multiple of 4, and XElem = vec4f (vec4h where x is f16), XWide = vec4f; else false, f32 (f16) and f32.
 //       VEC_W, WElem, WWide the same. RAGGED false. RUNS: not VEC_X, and ceil(S·C / 4) < S·ceil(C / 4).
+//       FOUR: C > 3, or RUNS.
 //       entry     `main` where K is a multiple of 4 (y, bias as vec4f), `ragged` for any K (as f32).
 // host, DGRAD:   bindings params, x: dy, w, bias: any, y: dx; hasBias 0.
 //       params    batch N, inH P, inW Q, inC K, outH H, outW W, outC C, r R, s S, the forward's stride, padH, padW.
@@ -36,6 +37,8 @@ const RAGGED: bool = false;
 const VEC_X: bool = true;
 const VEC_W: bool = true;
 const RUNS: bool = false;
+// A step may have a fourth channel to read.
+const FOUR: bool = true;
 // What x and w are read as, the same in f32, and what y is stored as.
 alias XElem = vec4f;
 alias WElem = vec4f;
@@ -77,8 +80,11 @@ fn loadX(at: u32, count: u32, inside: bool) -> vec4f {
   if (VEC_X) {
     return select(vec4f(), vec4f(XWide(x[at >> 2u])), inside);
   }
-  let v = vec4f(vec4f(XWide(x[at])).x, vec4f(XWide(x[at + min(1u, count - 1u)])).x, vec4f(XWide(x[at + min(2u, count - 1u)])).x,
-    vec4f(XWide(x[at + min(3u, count - 1u)])).x);
+  let last = count - 1u;
+  var v = vec4f(vec4f(XWide(x[at])).x, vec4f(XWide(x[at + min(1u, last)])).x, vec4f(XWide(x[at + min(2u, last)])).x, 0.0);
+  if (FOUR) {
+    v.w = vec4f(XWide(x[at + min(3u, last)])).x;
+  }
   return select(vec4f(), v, vec4<bool>(inside) & (vec4u(0u, 1u, 2u, 3u) < vec4u(count)));
 }
 
@@ -95,8 +101,11 @@ fn loadW(at: u32, count: u32) -> vec4f {
   if (VEC_W) {
     return vec4f(WWide(w[at >> 2u]));
   }
-  let v = vec4f(vec4f(WWide(w[at])).x, vec4f(WWide(w[at + min(1u, count - 1u)])).x, vec4f(WWide(w[at + min(2u, count - 1u)])).x,
-    vec4f(WWide(w[at + min(3u, count - 1u)])).x);
+  let last = count - 1u;
+  var v = vec4f(vec4f(WWide(w[at])).x, vec4f(WWide(w[at + min(1u, last)])).x, vec4f(WWide(w[at + min(2u, last)])).x, 0.0);
+  if (FOUR) {
+    v.w = vec4f(WWide(w[at + min(3u, last)])).x;
+  }
   return select(vec4f(), v, vec4u(0u, 1u, 2u, 3u) < vec4u(count));
 }
 
@@ -254,7 +263,7 @@ fn put(k: u32, to: u32, v: vec4f) {
 
 fn putQuad(k: u32, to: vec4u, rows: mat4x4f) {
   var add = vec4f();
-  if (params.hasBias != 0u) {
+  if (!DGRAD && params.hasBias != 0u) {
     add = bias[k >> 2u];
   }
   let v = transpose(rows);
@@ -268,7 +277,7 @@ fn putScalar(k: u32, to: vec4u, rows: mat4x4f) {
   for (var i = 0u; i < 4u; i++) {
     if (k + i < params.outC) {
       var add = 0.0;
-      if (params.hasBias != 0u) {
+      if (!DGRAD && params.hasBias != 0u) {
         add = biasScalar[k + i];
       }
       for (var j = 0u; j < 4u; j++) {

@@ -15,8 +15,8 @@
 //       ROWS (lib/lanes*.wgsl): M ≤ 8 takes 8, ≤ 16 takes 16, more takes 32 with lanes8 and 16 with lanes4; lanes1 has 4.
 //       tiles   = ceil(M / (ROWS·TEAMS)) · ceil(N / (4·LANES))
 //       grid    = [min(tiles, 65535), ceil(tiles / 65535), products], products 1
-//       BATCHED: a, b and c hold `products` products one after the other, hasBias 0, `main`, and M, N, K are multiples of 4.
-//       There, TRANSPOSE_C: c is [N,M]; else, accumulate 1: the products are added to c.
+//       BATCHED: a, b and c hold `products` products one after the other, no bias, `main`, and M, N, K are multiples of 4.
+//       There, TRANSPOSE_C: c is [N,M]; else, with TRANSPOSE_A, accumulate 1: the products are added to c.
 const BATCHED: bool = false;
 const TRANSPOSE_C: bool = false;
 const TRANSPOSE_A: bool = false;
@@ -145,7 +145,8 @@ fn put(row: u32, n: u32, product: u32, v: vec4f) {
   if (row < params.m && n < params.n) {
     let at = ((product * params.m + row) * params.n + n) >> 2u;
     var sum = v;
-    if (BATCHED && params.accumulate != 0u) {
+    // A load takes drivers long to compile (lavapipe 30 ms), so there is none but where gradients of weights are summed.
+    if (BATCHED && TRANSPOSE_A && params.accumulate != 0u) {
       sum += vec4f(c[at]);
     }
     c[at] = CElem(sum);
@@ -188,7 +189,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) grid: 
   let n = origin.y + 4u * lane;
   var t = tileAt(m, n, lane, workgroup.z);
   var add = vec4f();
-  if (params.hasBias != 0u) {
+  if (!BATCHED && params.hasBias != 0u) {
     add = bias[min(n, params.n - 4u) >> 2u];
   }
   for (var row = m; row < min(m + ROWS, params.m); row += 4u) {

@@ -39,11 +39,12 @@ fn clipped(gradient: vec4f) -> vec4f {
 fn sgd_at(i: u32, own: u32, gradient: vec4f) -> vec4f {
   let lr = hyper(own, 0u);
   let momentum = hyper(own, 1u);
-  var g = gradient + hyper(own, 2u) * p[i];
+  let before = p[i];
+  var g = gradient + hyper(own, 2u) * before;
   let mean = momentum * m[i] + g;
   m[i] = mean;
   if (NESTEROV) { g += momentum * mean; } else { g = mean; }
-  let value = p[i] - lr * g;
+  let value = before - lr * g;
   p[i] = value;
   return value;
 }

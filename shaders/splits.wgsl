@@ -25,8 +25,8 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) grid:
   if (i >= size) {
     return;
   }
-  var sum = part[i];
-  for (var split = 1u; split < params.splits; split++) {
+  var sum = vec4f();
+  for (var split = 0u; split < params.splits; split++) {
     sum += part[split * size + i];
   }
   if (params.hasBias != 0u) {
@@ -41,8 +41,8 @@ fn ragged(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) gri
   if (i >= params.size) {
     return;
   }
-  var sum = partScalar[i];
-  for (var split = 1u; split < params.splits; split++) {
+  var sum = 0.0;
+  for (var split = 0u; split < params.splits; split++) {
     sum += partScalar[split * params.size + i];
   }
   if (params.hasBias != 0u) {

@@ -82,7 +82,7 @@ export interface Batch extends Product {
   count: number;
   /** c lies in memory as [N,M]. */
   transposeC?: boolean;
-  /** The products are added to what c holds; not with `transposeC`. */
+  /** The products are added to what c holds; with `transposeA`, and not with `transposeC`. */
   accumulate?: boolean;
 }
 
@@ -115,12 +115,14 @@ export const lanesForward: Variant<ConvForward> = {
     const { N, H, W, C, K, R, S, P, Q, strideH: stride, padH, padW } = shape;
     const vectors = C % 4 === 0;
     const team = teamFor(y, vectors ? K : Math.min(K, SCALAR_ROWS));
+    const RUNS = Math.ceil((S * C) / 4) < S * Math.ceil(C / 4);
     const consts = {
       TEAM: team.include,
       ROWS: team.rows,
       VEC_X: vectors,
       VEC_W: vectors,
-      RUNS: Math.ceil((S * C) / 4) < S * Math.ceil(C / 4),
+      RUNS,
+      FOUR: RUNS || C > 3,
       ...operandTypes('X', x, vectors),
       ...operandTypes('W', w, vectors),
       ...resultTypes('Y', y),
