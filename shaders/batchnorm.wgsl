@@ -5,8 +5,9 @@
 // Two dispatches over the same chunks of rows. `moments` sums deviations block by block, each block's from the mean of those before
 // it, which keeps the squares small whatever the mean is, and merges blocks by the formula of Chan, Golub and LeVeque (1979);
 // `apply` merges the chunks in the same way, in fixed order, and normalises. Two levels of sums, so rounding grows with the root
-// of the rows. With WHOLE a chunk is the whole column, and in training `apply` makes the sums itself and is the only dispatch: x is
-// small and its channels many, and another dispatch would take longer than the sums.
+// of the rows. Where `whole` is 1 a chunk is the whole column, and in training `apply` makes the sums itself and is the only dispatch:
+// x is small and its channels many, and another dispatch would take longer than the sums. It is a parameter, not a constant, for a
+// network has both kinds of layers, and one pipeline compiles faster than two.
 //
 // `sums` holds Vecs [1 + chunks, 2, C]: first (μ, 1/√(σ² + ε)), then each chunk's (mean, M2).
 //#include "lib/columns.wgsl"
@@ -19,10 +20,8 @@ const RELU: bool = false;
 const RESIDUAL: bool = false;
 // Statistics of the batch (training) or the running ones (evaluation).
 const TRAINING: bool = true;
-// A chunk is the whole column: `apply` sums it, and `moments` is not run.
-const WHOLE: bool = false;
 
-struct Params { m: u32, c: u32, rows: u32, chunks: u32, block: u32, eps: f32, momentum: f32 }
+struct Params { m: u32, c: u32, rows: u32, chunks: u32, block: u32, whole: u32, eps: f32, momentum: f32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<Elem>;
 @group(0) @binding(2) var<storage, read> residual: array<Elem>;
@@ -83,7 +82,7 @@ fn apply(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) loca
   var variance = Vec();
   if (TRAINING) {
     var all = Sum();
-    if (WHOLE) {
+    if (sums_itself(params.whole)) {
       all = moments_of(own);
     } else {
       for (var chunk = own.lane; chunk < params.chunks; chunk += LANES) {
@@ -105,8 +104,9 @@ fn apply(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) loca
     sums[params.c + own.column] = r;
     if (TRAINING) {
       let unbiased = variance * (f32(params.m) / f32(params.m - 1u));
-      running_mean[own.column] += params.momentum * (mean - running_mean[own.column]);
-      running_var[own.column] += params.momentum * (unbiased - running_var[own.column]);
+      let before = Sum(0.0, running_mean[own.column], running_var[own.column]);
+      running_mean[own.column] = before.a + params.momentum * (mean - before.a);
+      running_var[own.column] = before.b + params.momentum * (unbiased - before.b);
     }
   }
   let scale = r * gamma[own.column];

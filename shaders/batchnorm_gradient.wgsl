@@ -3,8 +3,8 @@
 //
 // Two dispatches over the same chunks of rows: partial sums, then dx, with the partial sums combined on the way. Where ReLU cut is
 // computed again from x as the forward pass did, so y is not read; only with a residual it is, and then the first dispatch writes
-// g, which the second takes for dy. Where a chunk is the whole column and there is no such residual (WHOLE), the second makes the
-// sums, too, and is alone.
+// g, which the second takes for dy. Where a chunk is the whole column and there is no such residual (`whole` 1), the second makes
+// the sums, too, and is alone.
 //
 // `sums` holds Vecs [1 + chunks, 2, C]: (μ, r) from the forward pass, then each chunk's (Σ g, Σ g·x̂).
 //#include "lib/columns.wgsl"
@@ -17,10 +17,8 @@ const RELU: bool = false;
 const TRAINING: bool = true;
 // The result overwrites dy, in `out`.
 const IN_PLACE: bool = false;
-// A chunk is the whole column: `gradient_input` sums it, and `gradient_sums` is not run.
-const WHOLE: bool = false;
 
-struct Params { m: u32, c: u32, rows: u32, chunks: u32, block: u32 }
+struct Params { m: u32, c: u32, rows: u32, chunks: u32, block: u32, whole: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<Elem>;
 @group(0) @binding(2) var<storage, read> dy: array<Elem>;
@@ -112,7 +110,7 @@ fn gradient_input(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation
   let scale = r * gamma[own.column];
   let shift = beta[own.column];
   var all = Sum();
-  if (WHOLE) {
+  if (sums_itself(params.whole)) {
     all = sums_of(own, mean, scale, shift);
     all.b *= r;
   } else {

@@ -11,3 +11,6 @@
 struct Sum { n: f32, a: Vec, b: Vec }
 // Where an invocation works: its column, its chunk of rows, its rank among the lanes that share the chunk.
 struct Place { column: u32, chunk: u32, lane: u32, inside: bool }
+
+// True where the chunk is the whole column and the kernel that needs the sums makes them itself: only an invocation that is alone.
+fn sums_itself(whole: u32) -> bool { return LANES == 1u && whole != 0u; }

@@ -62,10 +62,10 @@ export function batchNorm(
   const shared = { ...columns, Elem: wgslType(x.dtype, c % 4 === 0 ? 4 : 1) };
   const sums = Tensor.empty([1 + params.chunks, 2, c]);
   const y = x.emptyLike();
-  const norm = { ...params, eps, momentum };
+  const norm = { ...params, whole: Number(whole), eps, momentum };
   if (training && !whole) moments(shared, { x, sums }, norm, threads);
   apply(
-    { ...shared, RELU: relu, RESIDUAL: residual !== undefined, TRAINING: training, WHOLE: training && whole },
+    { ...shared, RELU: relu, RESIDUAL: residual !== undefined, TRAINING: training },
     { x, residual: residual ?? x, gamma, beta, out: y, sums, running_mean: runningMean, running_var: runningVar },
     norm,
     threads,
@@ -79,9 +79,11 @@ export function batchNorm(
       const free = mayOverwrite(dy);
       const masked = relu && residual !== undefined;
       let g = dy;
+      const alone = whole && !masked;
+      const walk = { ...params, whole: Number(alone) };
       if (masked) {
         if (!free) g = x.emptyLike();
-        residualSums({ ...shared, IN_PLACE: free }, { x, dy: free ? x : dy, y, out: g, sums }, params, threads);
+        residualSums({ ...shared, IN_PLACE: free }, { x, dy: free ? x : dy, y, out: g, sums }, walk, threads);
       }
       const dresidual = needs[3] ? g : null;
       const IN_PLACE = !dresidual && (free || g !== dy);
@@ -90,13 +92,8 @@ export function batchNorm(
       const dbeta = needs[2] ? gradientFor(beta) : beta.emptyLike();
       const operands = { x, dy: IN_PLACE ? x : g, gamma, beta, out: dx, sums };
       const form = { ...shared, RELU: relu && !masked, IN_PLACE };
-      if (!masked && !whole) gradientSums(form, operands, params, threads);
-      gradientInput(
-        { ...form, TRAINING: training, WHOLE: whole && !masked },
-        { ...operands, dgamma, dbeta },
-        params,
-        threads,
-      );
+      if (!masked && !alone) gradientSums(form, operands, walk, threads);
+      gradientInput({ ...form, TRAINING: training }, { ...operands, dgamma, dbeta }, walk, threads);
       return [training ? sumsToZero(dx) : dx, dgamma, dbeta, dresidual];
     },
     [sums],
