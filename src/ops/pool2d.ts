@@ -138,10 +138,20 @@ export const avgPool2d = (x: Tensor, { countIncludePad = true, ...options }: Ave
   return averagePool(x, { ...plan, consts: { ...plan.consts, COUNT_PADDING: countIncludePad } });
 };
 
-/** Mean over windows that divide any input evenly into `output` rows and columns: rows ⌊p·H/P⌋ up to ⌈(p+1)·H/P⌉. */
-export const adaptiveAvgPool2d = (x: Tensor, output: Pair): Tensor =>
-  averagePool(x, adaptive('adaptiveAvgPool2d', x, output));
+/** Where each window is one pixel, pooling changes nothing. */
+const changes = ({ params: { h, w, p, q } }: Plan): boolean => h !== p || w !== q;
+
+/**
+ * Mean over windows that divide any input evenly into `output` rows and columns: rows ⌊p·H/P⌋ up to ⌈(p+1)·H/P⌉. Returns x itself
+ * where that is its size.
+ */
+export function adaptiveAvgPool2d(x: Tensor, output: Pair): Tensor {
+  const plan = adaptive('adaptiveAvgPool2d', x, output);
+  return changes(plan) ? averagePool(x, plan) : x;
+}
 
 /** Maximum over the windows of `adaptiveAvgPool2d`. */
-export const adaptiveMaxPool2d = (x: Tensor, output: Pair): Tensor =>
-  maxPool(x, adaptive('adaptiveMaxPool2d', x, output));
+export function adaptiveMaxPool2d(x: Tensor, output: Pair): Tensor {
+  const plan = adaptive('adaptiveMaxPool2d', x, output);
+  return changes(plan) ? maxPool(x, plan) : x;
+}
