@@ -1,7 +1,7 @@
 import { wgslType } from '../../core/dtype.ts';
 import { kernel } from '../../core/kernel.ts';
 import type { Adapter } from '../../gpu/gpu.ts';
-import { type Multiplication, productFlops } from './problem.ts';
+import { isSmallAndRagged, type Multiplication, productFlops } from './problem.ts';
 import { MAX_GROUPS } from './team.ts';
 import type { Variant } from './variant.ts';
 
@@ -31,7 +31,9 @@ export const outerMultiply: Variant<Multiplication> = {
   fits,
   rank({ product }, adapter) {
     if (!adapter.software) return 1.2;
-    return product.K <= keptBy(adapter) ? 5 : Number.POSITIVE_INFINITY;
+    // Each K is a kernel of its own: the images of a batch make one for all layers, the classes one for a single small product.
+    const alone = product.K % 4 !== 0 && isSmallAndRagged(product);
+    return product.K <= keptBy(adapter) && !alone ? 5 : Number.POSITIVE_INFINITY;
   },
   run({ a, b, c, product }) {
     const { M, N, K, transposeA } = product;
