@@ -248,6 +248,26 @@ test('evaluate --json is JSON of numbers, and agrees with the run', () => {
   for (const value of [found.macroF1, found.seconds]) assert.type(value, 'number');
 });
 
+test('the report’s evaluate gives its accuracy again', () => {
+  for (let i = 0; i < 60; i++) scratch.write(`shapes/${i % 3 ? 'round' : 'square'}/${i}.png`, grayPng(i, 32));
+  const network = ['--arch', 'vgg11_bn', '--width', '0.125', '--head', 'fastai', '--size', '32', '--epochs', '1'];
+  const runs: [out: string, valid: number, options: string[]][] = [
+    ['of shapes', 12, ['--data', 'shapes', '--seed', '3', '--valid', '20%', '--store', '32', '--batch', '12']],
+    ['of-faces', 20, ['--seed', '3', '--limit', '20', '--batch', '10']],
+  ];
+  for (const [out, images, options] of runs) {
+    ends(0, scratch.path, ['train', `--out=${out}`, ...network, ...options, '--no-tune']);
+    const report = readFileSync(at(out, 'report.html'), 'utf8').replaceAll('&#39;', "'");
+    const [, evaluate] = /dawngrad (evaluate [^<\n]+)/.exec(report)!;
+    const words = [...evaluate!.matchAll(/'([^']*)'|(\S+)/g)].map(([, whole, word]) => whole ?? word!);
+    const { stdout } = ends(0, scratch.path, [...words, '--json']);
+    const found = JSON.parse(stdout);
+    const { validAccuracy } = readRecord(at(out, 'run.json')).result!;
+    assert.equal([found.images, Number(found.accuracy.toPrecision(7))], [images, validAccuracy]);
+    assert.ok(report.includes(`${found.correct} of ${images} images, epoch 1`), 'as the report says it');
+  }
+});
+
 test('a folder of PNG and JPEG images is trained on, and a truncated model refused', async () => {
   for (const [c, name] of ['cats', 'dogs'].entries()) {
     for (let i = 0; i < 20; i++) {

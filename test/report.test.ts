@@ -1,5 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { evaluateOptions } from '../src/cli/options.ts';
 import type { CamExample } from '../src/train/camrows.ts';
 import { html, raw } from '../src/train/html.ts';
 import { type ReportParts, type RunSummary, reportHtml } from '../src/train/report.ts';
@@ -132,6 +133,16 @@ test('the page says what the run was and what came of it', async () => {
     page,
     /dawngrad evaluate --model &#39;runs\/first run\/model.safetensors&#39; --data &#39;it&#39;\\&#39;&#39;s\.csv&#39;/,
   );
+});
+
+test('the page’s evaluate takes the images that validated, and is told no more than that takes', async () => {
+  const told = async (options: RunSummary['options'], seed: number) =>
+    /--data a\.csv(.*)/.exec(
+      visible(await reportHtml(run({ options, seed, data: { ...run().data, path: 'a.csv' } }), parts())),
+    )![1];
+  const { seed, valid, limit } = evaluateOptions;
+  assert.is(await told({ valid: valid.initial, limit: limit.initial }, seed.initial!), '');
+  assert.is(await told({ valid: '20 %', limit: 70, store: 32 }, 3), ' --valid &#39;20 %&#39; --seed 3 --limit 70');
 });
 
 test('the page needs nothing but itself', async () => {
