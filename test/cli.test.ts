@@ -248,7 +248,7 @@ test('evaluate --json is JSON of numbers, and agrees with the run', () => {
   for (const value of [found.macroF1, found.seconds]) assert.type(value, 'number');
 });
 
-test('the report’s evaluate gives its accuracy again', () => {
+test('the report’s commands give its accuracy again, and train again into another folder', () => {
   for (let i = 0; i < 60; i++) scratch.write(`shapes/${i % 3 ? 'round' : 'square'}/${i}.png`, grayPng(i, 32));
   const network = ['--arch', 'vgg11_bn', '--width', '0.125', '--head', 'fastai', '--size', '32', '--epochs', '1'];
   const runs: [out: string, valid: number, options: string[]][] = [
@@ -265,6 +265,8 @@ test('the report’s evaluate gives its accuracy again', () => {
     const { validAccuracy } = readRecord(at(out, 'run.json')).result!;
     assert.equal([found.images, Number(found.accuracy.toPrecision(7))], [images, validAccuracy]);
     assert.ok(report.includes(`${found.correct} of ${images} images, epoch 1`), 'as the report says it');
+    const [, again] = /dawngrad (train [^<\n]+)/.exec(report)!;
+    assert.is(again, ['train', ...network, ...options, '--no-tune'].join(' '));
   }
 });
 

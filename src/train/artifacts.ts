@@ -37,6 +37,10 @@ function noteOn({ status, stoppedEarly, epochs, bestEpoch }: RunResult): { note?
   return status === 'finished' ? {} : { note: `The run ${status} before its last epoch.` };
 }
 
+/** Arguments of `train` without the folder that they name: it holds the run already. */
+const withoutFolder = (args: readonly string[]): string[] =>
+  args.filter((arg, i) => !/^--(out|resume)(=|$)/.test(arg) && !/^--(out|resume)$/.test(args[i - 1] ?? ''));
+
 /**
  * Writes what a person looks at: curves, confusion matrix, top losses, where the network looks, and the report that holds all of it.
  * The network is that of the folder's model file.
@@ -55,7 +59,7 @@ export async function writeArtifacts(parts: ArtifactParts): Promise<void> {
     {
       folder: folder.dir,
       date: new Date().toISOString().slice(0, 16).replace('T', ' '),
-      command: [callOf('train'), ...record.commandLine.slice(1).map(quoted)].join(' '),
+      command: [callOf('train'), ...withoutFolder(record.commandLine.slice(1)).map(quoted)].join(' '),
       options: record.options as Record<string, Setting>,
       seed: record.seed,
       versions: record.versions,

@@ -32,7 +32,7 @@ export interface RunSummary {
   folder: string;
   /** When the run ended, as it is to be shown. */
   date: string;
-  /** The command line that does the same again. */
+  /** The command line that does the same again, into a folder of its own. */
   command: string;
   options: Readonly<Record<string, Setting>>;
   seed: number;
