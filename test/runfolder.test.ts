@@ -1,4 +1,13 @@
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
@@ -62,7 +71,7 @@ function makeRun(dir: string): void {
   const run = createRunFolder(dir, 'vgg16_bn');
   writeRecord(run.record, record);
   mkdirSync(run.last);
-  writeFileSync(join(run.last, 'state.json'), '{}');
+  writeFileSync(run.checkpoint, '');
 }
 
 test('a new run goes to runs/TIME-ARCH, and a second one in the same second beside it', () => {
@@ -161,11 +170,15 @@ test('--resume without a folder, a run or a checkpoint is refused', () => {
   mkdirSync('empty');
   refuses(() => openRunFolder('empty'), ConfigError, /^--resume empty: holds no run\.json/);
   makeRun('run');
-  refuses(() => openRunFolder('run', () => false), ConfigError, /^--resume run: holds no checkpoint/);
-  rmSync(join('run', 'last', 'state.json'));
-  refuses(() => openRunFolder('run'), ConfigError, /^--resume run: holds no checkpoint/);
-  rmSync(join('run', 'last'), { recursive: true });
-  refuses(() => openRunFolder('run'), ConfigError, /^--resume run: holds no checkpoint/);
+  const { checkpoint, last } = runFolder('run');
+  const none = /^--resume run: holds no last.checkpoint\.safetensors: .* another --out, or empty the folder first\.$/;
+  // Killed while it wrote the first one.
+  renameSync(checkpoint, `${checkpoint}.0123abcd.tmp`);
+  refuses(() => openRunFolder('run'), ConfigError, none);
+  rmSync(last, { recursive: true });
+  refuses(() => openRunFolder('run'), ConfigError, none);
+  // What --resume sends to --out, that does not send back.
+  refuses(() => checkOut('run'), ConfigError, /^--out run: already holds run\.json\. .* or empty this one\.$/);
   writeFileSync(join('run', 'run.json'), '{');
   refuses(() => openRunFolder('run'), DataError, /is no JSON/);
 });

@@ -3,7 +3,7 @@ import { basename, dirname, join, normalize } from 'node:path';
 import { ConfigError, isUserError } from '../core/errors.ts';
 import type { ComparedRun } from '../train/comparison.ts';
 import { type EpochRow, parseMetricsCsv } from '../train/metrics.ts';
-import { checkOut, type RunFolder, runFolder } from '../train/runfolder.ts';
+import { checkOut, runFolder } from '../train/runfolder.ts';
 import { type RunRecord, readRecord } from '../train/runrecord.ts';
 import { command } from './command.ts';
 import type { Experiment } from './experimentfile.ts';
@@ -23,9 +23,6 @@ export type State =
 
 const table: Table = trainOptions;
 
-/** Where a run's checkpoint is. */
-const checkpointOf = ({ last }: RunFolder): string => join(last, 'checkpoint.safetensors');
-
 /**
  * Finds out how far an experiment is, and writes nothing. Throws ConfigError where its folder holds another run, or something that
  * is none, and DataError where its run.json is damaged.
@@ -39,7 +36,7 @@ export function stateOf(experiment: Experiment, out: string, file: string): Stat
   const record = readRecord(folder.record);
   checkSameOptions(experiment, record, folder.dir, file);
   if (record.result?.status === 'finished' || record.result?.status === 'diverged') return { kind: 'done', record };
-  return existsSync(checkpointOf(folder)) ? { kind: 'begun', record } : { kind: 'new', remains: true };
+  return existsSync(folder.checkpoint) ? { kind: 'begun', record } : { kind: 'new', remains: true };
 }
 
 /** Takes away what a run that was killed before its first checkpoint has left: it has learned nothing. */

@@ -1,5 +1,4 @@
-import { existsSync } from 'node:fs';
-import { ConfigError, DataError } from '../core/errors.ts';
+import { DataError } from '../core/errors.ts';
 import { setStepCounter, stepCounter } from '../core/stepbuffer.ts';
 import type { Tensor } from '../core/tensor.ts';
 import type { LossScaleState } from '../optim/index.ts';
@@ -67,11 +66,6 @@ export async function saveCheckpoint(
 
 /** Puts a checkpoint into a trainer that was built from the same options, and returns what the run had found. */
 export function loadCheckpoint(path: string, trainer: Trainer): CheckpointFacts {
-  if (!existsSync(path)) {
-    throw new ConfigError(
-      `--resume: there is no checkpoint ${path}. Start the run again with --out and without --resume.`,
-    );
-  }
   const { tensors, metadata } = readSafetensors(path);
   const facts = parse(metadata.checkpoint, path);
   const { model, optimizer } = trainer;

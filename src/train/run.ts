@@ -1,5 +1,4 @@
 import { existsSync, mkdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { removeLeftovers, writeFileAtomic } from '../data/atomic.ts';
 import type { Dataset } from '../data/dataset.ts';
 import type { Gpu } from '../gpu/gpu.ts';
@@ -246,12 +245,8 @@ export class Run {
     return `Stopped early, after epoch ${position.epoch} of ${totalSteps / stepsPerEpoch}: ${last} better than epoch ${this.best!.epoch} (--patience ${patience}).`;
   }
 
-  private get checkpointPath(): string {
-    return join(this.folder.last, 'checkpoint.safetensors');
-  }
-
   private async checkpoint(): Promise<void> {
-    await saveCheckpoint(this.checkpointPath, this.trainer, {
+    await saveCheckpoint(this.folder.checkpoint, this.trainer, {
       seconds: this.seconds(),
       epochSeconds: this.epochSeconds(),
       best: this.best,
@@ -260,7 +255,7 @@ export class Run {
   }
 
   private restore(): void {
-    const { seconds, epochSeconds, best, kernelPlan = {} } = loadCheckpoint(this.checkpointPath, this.trainer);
+    const { seconds, epochSeconds, best, kernelPlan = {} } = loadCheckpoint(this.folder.checkpoint, this.trainer);
     this.secondsBefore = seconds;
     this.epochSecondsBefore = epochSeconds;
     this.best = best;
@@ -280,7 +275,7 @@ export class Run {
   private async keepLastGood(): Promise<void> {
     if (existsSync(this.folder.model)) return;
     const { trainer, facts } = this;
-    const { position, updates } = loadCheckpoint(this.checkpointPath, trainer);
+    const { position, updates } = loadCheckpoint(this.folder.checkpoint, trainer);
     if (position.step > 0) {
       const { loss, count } = addVerdicts(noSums(), await trainer.withAveraged(() => trainer.validate()));
       const guess = Math.log(facts.classes.length);

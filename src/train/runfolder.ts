@@ -14,6 +14,8 @@ export interface RunFolder {
   model: string;
   /** A folder: everything that resuming needs. */
   last: string;
+  /** The file in it; it is there from before the first step on. */
+  checkpoint: string;
   curves: string;
   confusion: string;
   topLosses: string;
@@ -27,6 +29,7 @@ const files: Readonly<Record<Exclude<keyof RunFolder, 'dir'>, string>> = {
   metrics: 'metrics.csv',
   model: 'model.safetensors',
   last: 'last',
+  checkpoint: join('last', 'checkpoint.safetensors'),
   curves: 'curves.svg',
   confusion: 'confusion.svg',
   topLosses: 'top-losses.png',
@@ -54,7 +57,8 @@ export function checkOut(out: string | null): void {
   const present = entriesOf(dir);
   const held = out !== null && Object.values(files).find((name) => present?.includes(name));
   if (held) {
-    const mend = held === files.record ? `continue it with --resume ${dir}` : 'empty this one';
+    const resumable = held === files.record && existsSync(join(dir, files.checkpoint));
+    const mend = resumable ? `continue it with --resume ${dir}` : 'empty this one';
     throw new ConfigError(`--out ${dir}: already holds ${held}. Choose another folder, or ${mend}.`);
   }
   checkFolder(`--out ${dir}`, dir);
@@ -91,14 +95,11 @@ export function createRunFolder(out: string | null, arch: string, now = new Date
 }
 
 /**
- * Finds the run that `--resume dir` continues, and writes nothing. `hasCheckpoint` is asked about the path of `last/`, which is there.
+ * Finds the run that `--resume dir` continues, and writes nothing.
  *
  * Throws ConfigError where there is no run or no checkpoint or the folder cannot be written, DataError where its run.json is damaged.
  */
-export function openRunFolder(
-  dir: string,
-  hasCheckpoint = (last: string): boolean => (entriesOf(last)?.length ?? 0) > 0,
-): { folder: RunFolder; record: RunRecord } {
+export function openRunFolder(dir: string): { folder: RunFolder; record: RunRecord } {
   const folder = runFolder(dir);
   const present = entriesOf(dir);
   if (!present) throw new ConfigError(`--resume ${dir}: no such folder. Give the folder of a run, such as runs/NAME.`);
@@ -106,9 +107,9 @@ export function openRunFolder(
     throw new ConfigError(`--resume ${dir}: holds no ${files.record}, so it is no run. Give the folder of a run.`);
   }
   const record = readRecord(folder.record);
-  if (!hasCheckpoint(folder.last)) {
+  if (!existsSync(folder.checkpoint)) {
     throw new ConfigError(
-      `--resume ${dir}: holds no checkpoint (${files.last}/): the run ended before its first one. Start it again with --out.`,
+      `--resume ${dir}: holds no ${files.checkpoint}: the run ended before its first one. Start it again with another --out, or empty the folder first.`,
     );
   }
   try {
