@@ -1,6 +1,7 @@
 // Commands as child processes, as a user runs them.
-import { spawnSync } from 'node:child_process';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import * as assert from 'uvu/assert';
 import { readSafetensors } from '../src/train/safetensors.ts';
@@ -16,13 +17,17 @@ export interface Ended {
   stderr: string;
 }
 
+/** In CI the kernels are the usual ones: nothing is timed, and bits do not depend on the machine. */
+function environment(): NodeJS.ProcessEnv {
+  const { DEBUG, npm_lifecycle_event, NODE_OPTIONS, ...env } = process.env;
+  return { ...env, CI: '1', DAWNGRAD_ADAPTER: env.DAWNGRAD_ADAPTER ?? 'swiftshader' };
+}
+
 /** Runs `dawngrad ARGS…` in `cwd` until it ends; `node` are options for Node itself. */
 export function dawngrad(cwd: string, args: readonly string[], node: readonly string[] = []): Ended {
-  const { DEBUG, npm_lifecycle_event, NODE_OPTIONS, ...env } = process.env;
   const ended = spawnSync(process.execPath, ['--import', tsx, ...node, bin, ...args], {
     cwd,
-    // In CI the kernels are the usual ones: nothing is timed, and bits do not depend on the machine.
-    env: { ...env, CI: '1', DAWNGRAD_ADAPTER: env.DAWNGRAD_ADAPTER ?? 'swiftshader' },
+    env: environment(),
     encoding: 'utf8',
     timeout: 120_000,
   });
@@ -34,6 +39,33 @@ export function ends(status: number | null, cwd: string, args: readonly string[]
   const ended = dawngrad(cwd, args, node);
   assert.is(ended.status, status, `dawngrad ${args.join(' ')}\n${ended.stderr}`);
   return ended;
+}
+
+/** Starts `dawngrad ARGS…` and does not wait for it; `ended` resolves to its exit code, or the signal that ended it. */
+export function starts(
+  cwd: string,
+  args: readonly string[],
+): { child: ChildProcess; shown: () => string; ended: Promise<unknown> } {
+  const child = spawn(process.execPath, ['--import', tsx, bin, ...args], {
+    cwd,
+    env: environment(),
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
+  let shown = '';
+  child.stderr!.on('data', (text) => {
+    shown += text;
+  });
+  const ended = new Promise((resolve) => child.on('exit', (code, signal) => resolve(code ?? signal)));
+  return { child, shown: () => shown, ended };
+}
+
+/** Waits for at most a minute; `what` is said of what did not come. */
+export async function until(what: string, holds: () => boolean): Promise<void> {
+  const started = performance.now();
+  while (!holds()) {
+    assert.ok(performance.now() - started < 60_000, `${what}: not within a minute`);
+    await sleep(50);
+  }
 }
 
 /** SHA-256 over the tensors of a file, names and shapes included; its metadata holds times, and is left out. */

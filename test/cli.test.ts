@@ -6,7 +6,7 @@ import * as assert from 'uvu/assert';
 import { type Image, toGray } from '../src/data/image.ts';
 import { readRecord } from '../src/train/runrecord.ts';
 import { readSafetensors, writeSafetensors } from '../src/train/safetensors.ts';
-import { dawngrad, ends, hashOf } from './child.ts';
+import { dawngrad, ends, hashOf, starts, until } from './child.ts';
 import { grayPng, makePng, scratchFolder } from './files.ts';
 import { makeJpeg } from './jpeg.ts';
 
@@ -154,6 +154,39 @@ test('a run interrupted while its kernels are prepared stops before the first st
   ends(0, scratch.path, ['train', '--resume', 'early']);
   sameAsWhole('early');
   assert.equal(plan('early'), plan('whole'));
+});
+
+unix(
+  'a folder that a process trains in is refused to others; what is left of one that was killed, to nobody',
+  async () => {
+    const slow = ['--epochs', '1000', '--checkpoint-every', '1'];
+    const { child, ended } = starts(scratch.path, train('--out', 'busy', ...slow));
+    try {
+      await until('a checkpoint', () => existsSync(checkpoint('busy')));
+      const { stderr } = ends(2, scratch.path, ['train', '--resume', 'busy']);
+      assert.is(
+        stderr,
+        `dawngrad: --resume busy: process ${child.pid} is at work there. Wait for it; if it is something else, remove busy/.at-work.json.\n`,
+      );
+    } finally {
+      child.kill('SIGKILL');
+      await ended;
+    }
+    assert.ok(existsSync(at('busy', '.at-work.json')));
+    const before = position('busy');
+    ends(0, scratch.path, ['train', '--resume', 'busy', '--max-minutes', '0.0001']);
+    assert.ok(position('busy').epoch * 4 + position('busy').step > before.epoch * 4 + before.step);
+    assert.not(existsSync(at('busy', '.at-work.json')));
+  },
+);
+
+unix('of two runs that are started into the same folder one is refused', async () => {
+  const two = [1, 2].map(() => starts(scratch.path, train('--out', 'both')));
+  const codes = await Promise.all(two.map(({ ended }) => ended));
+  assert.equal(codes.sort(), [0, 2]);
+  const [refused] = two.map(({ shown }) => /^dawngrad: .*$/m.exec(shown())?.[0]).filter(Boolean);
+  assert.match(refused!, /^dawngrad: --out both: (process \d+ is at work there\.|already holds run\.json\.)/);
+  sameAsWhole('both');
 });
 
 test('--max-minutes stops cleanly, and --resume finishes the run to the same bits', () => {

@@ -1,9 +1,7 @@
 // Lists of experiments from end to end: what is skipped, continued, refused, and what becomes of a run or of the whole that is killed.
-import { type ChildProcess, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { copyFileSync, existsSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { checkExperiments } from '../src/cli/defaults.ts';
@@ -13,7 +11,7 @@ import { type ExperimentsOptions, experimentsOptions } from '../src/cli/options.
 import { lockFolder } from '../src/cli/worklock.ts';
 import { readRecord } from '../src/train/runrecord.ts';
 import { readSafetensors } from '../src/train/safetensors.ts';
-import { ends, hashOf } from './child.ts';
+import { ends, hashOf, starts, until } from './child.ts';
 import { scratchFolder } from './files.ts';
 import { messageOf, within } from './gpu.ts';
 
@@ -145,33 +143,6 @@ unix('the whole is checked before anything starts, and refused in a line', async
   assert.throws(() => checkExperiments({ files: ['a.json', 'b.json'] }), /unexpected argument 'b\.json'/);
 });
 
-const bin = fileURLToPath(new URL('../src/cli/bin.ts', import.meta.url));
-
-/** Starts the program and does not wait for it; `ended` resolves to its exit code, or the signal that ended it. */
-function start(args: readonly string[]): { child: ChildProcess; shown: () => string; ended: Promise<unknown> } {
-  const { DEBUG, npm_lifecycle_event, NODE_OPTIONS, ...env } = process.env;
-  const child = spawn(process.execPath, ['--import', import.meta.resolve('tsx'), bin, ...args], {
-    cwd: scratch.path,
-    env: { ...env, CI: '1', DAWNGRAD_ADAPTER: env.DAWNGRAD_ADAPTER ?? 'swiftshader' },
-    stdio: ['ignore', 'ignore', 'pipe'],
-  });
-  let shown = '';
-  child.stderr!.on('data', (text) => {
-    shown += text;
-  });
-  const ended = new Promise((resolve) => child.on('exit', (code, signal) => resolve(code ?? signal)));
-  return { child, shown: () => shown, ended };
-}
-
-async function until(what: string, holds: () => boolean): Promise<void> {
-  await within(
-    60_000,
-    (async () => {
-      while (!holds()) await sleep(50);
-    })(),
-  ).catch(() => assert.unreachable(`${what}: not within a minute`));
-}
-
 unix('a run killed before it says which run it is stops nothing later', async () => {
   list('soon', [{ name: 'a', options: { epochs: 1 } }]);
   Object.assign(process.env, { KILL_AT: '1', KILL_FILE: 'run.json' });
@@ -187,20 +158,20 @@ unix(
   'killed, the whole takes its run along, which has its checkpoint; called again it goes on; Ctrl-C ends it cleanly',
   async () => {
     list('long', [{ name: 'endless' }, { name: 'next' }], { ...tiny, epochs: 10_000, 'checkpoint-every': 1 });
-    const first = start(['experiments', 'long.json']);
+    const first = starts(scratch.path, ['experiments', 'long.json']);
     await until('a first epoch', () => existsSync(at('runs', 'long', 'endless', 'metrics.csv')));
     first.child.kill('SIGKILL');
     assert.is(await first.ended, 'SIGKILL');
 
     // At once: the run that was left behind may still be there.
-    const second = start(['experiments', 'long.json']);
+    const second = starts(scratch.path, ['experiments', 'long.json']);
     await until('the run goes on', () => /^\[1\/2\] endless: train --resume/m.test(second.shown()));
     const { status, epochs } = readRecord(at('runs', 'long', 'endless', 'run.json')).result!;
     assert.is(status, 'stopped', 'the run that was left behind ended by itself, and cleanly');
     await until('another epoch', () => positionOf('runs/long/endless').epoch > epochs);
     assert.match(
-      await messageOf(() => lockFolder(at('runs', 'long'), () => {})),
-      /: process \d+ is at work there\. Wait for it/,
+      await messageOf(() => lockFolder('--out x', at('runs', 'long'), () => {})),
+      /^--out x: process \d+ is at work there\. Wait for it/,
     );
     second.child.kill('SIGINT');
     assert.is(await second.ended, 0);
@@ -221,15 +192,19 @@ test('a lock of a process that is gone, or cut short, is nobody’s', async () =
     '{"pid": 0}',
     '{"pid": 2147483646, "child": null}',
     '{"pid": 2147483646, "child": 2147483645}',
+    `{"pid": ${process.pid}, "child": null}`,
   ]) {
     writeFileSync(at('.at-work.json'), left);
-    (await lockFolder(scratch.path, (line) => waiting.push(line))).release();
+    (await lockFolder('--out x', scratch.path, (line) => waiting.push(line))).release();
     assert.not(existsSync(at('.at-work.json')));
   }
   assert.equal(waiting, []);
   // A process that trains for one that is gone is waited for, but not for ever.
   writeFileSync(at('.at-work.json'), JSON.stringify({ pid: 2147483646, child: process.pid }));
-  assert.match(await messageOf(() => lockFolder(scratch.path, (line) => waiting.push(line), 300)), /is at work there/);
+  assert.match(
+    await messageOf(() => lockFolder('--out x', scratch.path, (line) => waiting.push(line), 300)),
+    /is at work there/,
+  );
   assert.match(waiting.join('\n'), /^Waiting for process \d+, which was left behind/);
 });
 
@@ -240,11 +215,11 @@ test('of processes that start together one gets the folder, be it free or left b
   const script = `
     import { existsSync } from 'node:fs';
     import { setTimeout as sleep } from 'node:timers/promises';
-    const { lockFolder } = await import(${lock});
+        const { lockFolder } = await import(${lock});
     console.log('ready');
     while (!existsSync(${JSON.stringify(go)})) await sleep(1);
     try {
-      await lockFolder(${JSON.stringify(scratch.path)}, () => {});
+      await lockFolder('--out x', ${JSON.stringify(scratch.path)}, () => {});
       console.log('mine');
       await sleep(1500);
     } catch {

@@ -43,7 +43,7 @@ export async function experiments(options: ExperimentsOptions): Promise<void> {
   }
   checkFiles(planned, file);
   makeFolder(out);
-  const lock = await lockFolder(out, (line) => console.error(line));
+  const lock = await lockFolder(`--out ${out}`, out, (line) => console.error(line));
   try {
     // A process that was left behind may have ended a run meanwhile.
     for (const one of planned) {

@@ -13,6 +13,7 @@ import { resolveDefaults, resumeOptions } from './defaults.ts';
 import { readOptions } from './option.ts';
 import { TOYFACES, type TrainOptions, trainOptions } from './options.ts';
 import { versions } from './version.ts';
+import { lockFolder, type WorkLock } from './worklock.ts';
 
 /** `dawngrad train`: trains a network and writes a run folder, or continues one. */
 export async function train(given: Partial<TrainOptions>): Promise<void> {
@@ -24,6 +25,7 @@ export async function train(given: Partial<TrainOptions>): Promise<void> {
     return;
   }
   const recorded = resumed && readOptions(trainOptions, resumed.record.options, resumed.folder.record);
+  const lock = resumed && (await lockRun('--resume', resumed.folder.dir));
 
   const gpu = await openAdapter(given.adapter ?? recorded?.adapter);
   try {
@@ -35,6 +37,7 @@ export async function train(given: Partial<TrainOptions>): Promise<void> {
     if (result.status === 'diverged') process.exitCode = 1;
   } finally {
     gpu.close();
+    lock?.release();
   }
 }
 
@@ -72,15 +75,24 @@ async function trainOn(
     createProgress: (steps) => createProgress(process.stderr, steps),
     interrupted: interrupt.requested,
   });
+  // A run that is continued has its folder's lock already: what it continues from is read under it.
+  const lock = resumed ? null : await lockRun('--out', run.folder.dir);
   if (run.pretrained && !resumed) console.error(startOf(run.pretrained, options));
   const { arch, width, head } = options;
   console.error(
     `${arch}, width ${width}, ${head} head: ${run.trainer.model.parameterCount().toLocaleString('en')} parameters; ${run.trainer.totalSteps} steps of ${options.batch * options.accumulate} images`,
   );
-  const result = await run.train().finally(interrupt.release);
+  const result = await run.train().finally(() => {
+    interrupt.release();
+    lock?.release();
+  });
   for (const line of epilogue(run.folder, result, options)) console.error(line);
   return result;
 }
+
+/** One process at a time trains in a folder. Throws ConfigError where another one does. */
+const lockRun = (flag: string, dir: string): Promise<WorkLock> =>
+  lockFolder(`${flag} ${dir}`, dir, (line) => console.error(line));
 
 /** Loads the data that the options name, and says what it is. */
 export async function loadFor(options: TrainOptions): Promise<Dataset> {

@@ -5,15 +5,16 @@ import { ConfigError } from '../core/errors.ts';
 import { writeFileAtomic } from '../data/atomic.ts';
 
 interface Workers {
-  /** The process that goes through the list. */
+  /** The process that keeps the folder. */
   pid: number;
-  /** The one that trains for it, if any. */
+  /** The one that trains there for it, if any: of a list of experiments. */
   child: number | null;
 }
 
 export interface WorkLock {
   /** Notes who trains, so that nobody else starts while it ends. */
   child(pid: number | null): void;
+  /** Gives the folder back; the end of the process does, too, unless it is killed. */
   release(): void;
 }
 
@@ -26,9 +27,10 @@ const SETTLED_MS = 300;
 /**
  * Keeps a folder for this process. Waits for a training process that a killed one has left behind, which is about to stop.
  *
- * Throws ConfigError where another process is at work.
+ * Throws ConfigError, in a message that `what` begins, where another process is at work.
  */
 export async function lockFolder(
+  what: string,
   dir: string,
   say: (line: string) => void,
   patienceMs = PATIENCE_MS,
@@ -38,14 +40,16 @@ export async function lockFolder(
   const started = performance.now();
   let told = false;
   for (;;) {
-    if (take(path, own)) {
+    if (take(what, path, own)) {
       // Whoever saw the file of somebody dead here may be about to remove this one in its place.
       await sleep(SETTLED_MS);
       if (read(path)?.pid === own.pid) break;
       continue;
     }
     const found = read(path);
-    const busy = found && [found.pid, found.child ?? 0].find(alive);
+    // A process with this one's number is gone: after a restart, in a container above all, numbers come again.
+    const owner = found?.pid === process.pid ? 0 : found?.pid;
+    const busy = found && [owner ?? 0, found.child ?? 0].find(alive);
     if (!busy) {
       if (found || age(path) > SETTLED_MS) {
         rmSync(path, { force: true });
@@ -56,21 +60,23 @@ export async function lockFolder(
     }
     if (busy === found.pid || performance.now() - started > patienceMs) {
       throw new ConfigError(
-        `--out ${dir}: process ${busy} is at work there. Wait for it; if it is something else, remove ${path}.`,
+        `${what}: process ${busy} is at work there. Wait for it; if it is something else, remove ${path}.`,
       );
     }
     if (!told) say(`Waiting for process ${busy}, which was left behind and stops after its step.`);
     told = true;
     await sleep(100);
   }
-  return {
-    child: (pid) => writeFileAtomic(path, JSON.stringify({ ...own, child: pid })),
-    release: () => rmSync(path, { force: true }),
+  const release = () => {
+    process.off('exit', release);
+    rmSync(path, { force: true });
   };
+  process.on('exit', release);
+  return { child: (pid) => writeFileAtomic(path, JSON.stringify({ ...own, child: pid })), release };
 }
 
 /** Makes the file, unless it is there. */
-function take(path: string, workers: Workers): boolean {
+function take(what: string, path: string, workers: Workers): boolean {
   try {
     const file = openSync(path, 'wx');
     writeSync(file, JSON.stringify(workers));
@@ -78,7 +84,9 @@ function take(path: string, workers: Workers): boolean {
     return true;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
-    throw new ConfigError(`${path}: cannot be written (${(error as Error).message}). Choose another --out.`);
+    throw new ConfigError(
+      `${what}: cannot be written (${(error as Error).message}). Make room or leave to write there.`,
+    );
   }
 }
 
