@@ -1,4 +1,5 @@
 import {
+  chmodSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -126,6 +127,14 @@ if (process.getuid?.() !== 0) {
     mkdirSync('closed', { mode: 0o555 });
     refuses(() => checkOut(join('closed', 'run')), ConfigError, /^--out closed.run: cannot be written/);
   });
+
+  test('--resume of a folder without write permission is refused, and says what helps there', () => {
+    makeRun('run');
+    chmodSync('run', 0o555);
+    const mend = /^--resume run: cannot be written .* Make it writable, or continue a copy of it\.$/;
+    refuses(() => openRunFolder('run'), ConfigError, mend);
+    chmodSync('run', 0o755);
+  });
 }
 
 test('run.json is read as it was written', () => {
@@ -141,21 +150,24 @@ test('a broken, foreign or later run.json is refused in one line', () => {
   writeRecord('run.json', record);
   const text = readFileSync('run.json', 'utf8');
   const cases: [content: string, pattern: RegExp][] = [
-    [text.slice(0, text.length / 2), /^run\.json: is no JSON, so it is truncated/],
+    [
+      text.slice(0, text.length / 2),
+      /^run\.json: is no JSON, so it is truncated .* Restore the file, or start the run again in another folder\.$/,
+    ],
     ['', /is no JSON/],
-    ['[1, 2]', /was not written by dawngrad/],
+    ['[1, 2]', /was not written by dawngrad\. Choose the folder of a run\.$/],
     ['null', /was not written by dawngrad/],
     ['{"name": "something else"}', /was not written by dawngrad/],
     [text.replace('"version": 1', '"version": 2'), /version 2; this dawngrad reads 1/],
     [text.replace('"version": 1', '"version": "one"'), /version is not what it should be/],
-    [text.replace('"options"', '"choices"'), /options is missing/],
+    [text.replace('"options"', '"choices"'), /options is missing\. Restore the file, or/],
     [text.replace('"seed": 1', '"seed": "x"'), /seed is not what it should be/],
   ];
   for (const [content, pattern] of cases) {
     writeFileSync('run.json', content);
     refuses(() => readRecord('run.json'), DataError, pattern);
   }
-  refuses(() => readRecord('none.json'), DataError, /^none\.json: cannot be read \(ENOENT/);
+  refuses(() => readRecord('none.json'), DataError, /^none\.json: cannot be read \(ENOENT.*\. Check that/);
 });
 
 test('--resume finds the run and its record', () => {

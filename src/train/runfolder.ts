@@ -115,7 +115,7 @@ export function openRunFolder(dir: string): { folder: RunFolder; record: RunReco
   try {
     checkWritable(dir);
   } catch (error) {
-    throw unwritable(`--resume ${dir}`, error);
+    throw unwritable(`--resume ${dir}`, error, 'Make it writable, or continue a copy of it.');
   }
   return { folder, record };
 }
@@ -138,10 +138,10 @@ function make(dir: string): boolean {
   }
 }
 
-function unwritable(what: string, error: unknown): ConfigError {
+function unwritable(what: string, error: unknown, mend = 'Choose another folder.'): ConfigError {
   const { code, message } = error as NodeJS.ErrnoException;
   const why = code === 'ENOTDIR' ? 'it is a file, or below one' : message;
-  return new ConfigError(`${what}: cannot be written (${why}). Choose another folder.`);
+  return new ConfigError(`${what}: cannot be written (${why}). ${mend}`);
 }
 
 /** Names in a folder; null where there is none. */

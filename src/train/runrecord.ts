@@ -102,16 +102,23 @@ const expected: Readonly<Record<keyof RunRecord, (value: unknown) => boolean>> =
   result: (value) => value === null || isObject(value),
 };
 
+/** The mend of a damaged record. */
+const ANEW = 'Restore the file, or start the run again in another folder.';
+
 /** Reads run.json. Throws DataError where it is not there, broken, of another program, or of a later version. */
 export function readRecord(path: string): RunRecord {
   let json: unknown;
   try {
     json = JSON.parse(readFileSync(path, 'utf8'));
   } catch (error) {
-    const why = error instanceof SyntaxError ? 'is no JSON, so it is truncated or damaged' : 'cannot be read';
-    throw new DataError(`${path}: ${why} (${(error as Error).message}).`);
+    const { message } = error as Error;
+    if (error instanceof SyntaxError)
+      throw new DataError(`${path}: is no JSON, so it is truncated or damaged (${message}). ${ANEW}`);
+    throw new DataError(`${path}: cannot be read (${message}). Check that it is there and may be read.`);
   }
-  if (!isObject(json) || !('version' in json)) throw new DataError(`${path}: was not written by dawngrad.`);
+  if (!isObject(json) || !('version' in json)) {
+    throw new DataError(`${path}: was not written by dawngrad. Choose the folder of a run.`);
+  }
   if (typeof json.version === 'number' && json.version > VERSION) {
     throw new DataError(`${path}: version ${json.version}; this dawngrad reads ${VERSION}. Use the one that wrote it.`);
   }
@@ -119,9 +126,7 @@ export function readRecord(path: string): RunRecord {
   const wrong = Object.entries(expected).find(([key, holds]) => !holds(record[key]));
   if (wrong) {
     const [key] = wrong;
-    throw new DataError(
-      `${path}: ${key} is ${key in record ? 'not what it should be' : 'missing'}. The file is damaged.`,
-    );
+    throw new DataError(`${path}: ${key} is ${key in record ? 'not what it should be' : 'missing'}. ${ANEW}`);
   }
   return json as unknown as RunRecord;
 }
