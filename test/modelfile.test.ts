@@ -54,6 +54,7 @@ test('metadata that is missing, damaged or of another program is refused in one 
   await refused(withMetadata({ dawngrad: 'null' }), /no valid arch/);
   await refused(withFacts({ arch: 'lenet' }), /holds a 'lenet'; this version knows vgg11_bn/);
   await refused(withFacts({ classes: ['cat'] }), /no valid classes/);
+  await refused(withFacts({ classes: ['cat', 'cat'] }), /no valid classes/);
   await refused(withFacts({ options: undefined }), /no valid options\.classes/);
   for (const wrong of [
     { width: 0 },
@@ -76,6 +77,17 @@ test('metadata that is missing, damaged or of another program is refused in one 
   await refused(withFacts({ normalisation: { mean: [0, 0, 0], std: [1, 0, 1] } }), /no valid normalisation\.std/);
   await refused(withFacts({ storedChannels: 4 }), /no valid storedChannels/);
   await refused(withFacts({ augment: 'affine' }), /no valid augment/);
+});
+
+gpuTest('options that are no network together are refused by the file’s name', async () => {
+  const cases: [change: object, pattern: RegExp][] = [
+    [{ arch: 'fer_vgg' }, /--head fastai is no head of fer_vgg; there are vgg\)/],
+    [{ options: { ...options, size: 31 } }, /--size 31: vgg11_bn halves the image .* at least 32\)/],
+  ];
+  for (const [change, pattern] of cases) {
+    const path = withFacts(change);
+    await rejectsData(() => loadModel(path), `${path}: its metadata describes no network (`, pattern, /Give the model/);
+  }
 });
 
 gpuTest('tensors of another network are refused', async () => {

@@ -1,4 +1,4 @@
-import { DataError } from '../core/errors.ts';
+import { ConfigError, DataError } from '../core/errors.ts';
 import { AUGMENTATIONS, type AugmentationName } from '../data/augment.ts';
 import type { Normalisation } from '../data/batches.ts';
 import { createModel, MODEL_NAMES, type ModelOptions, type Network } from '../models/index.ts';
@@ -30,6 +30,7 @@ export interface ModelFile {
   tensors: ReadonlyMap<string, FileTensor>;
 }
 
+const MEND = 'Give the model.safetensors of a run.';
 const RUNNING_MEAN = /running_mean$/;
 
 /**
@@ -84,11 +85,24 @@ export function checkFinite(tensors: ReadonlyMap<string, FileTensor>, path: stri
   }
 }
 
-/** Builds the network of a model file on the open GPU, in evaluation mode. Throws DataError when its tensors do not fit it. */
+/**
+ * Builds the network of a model file on the open GPU, in evaluation mode. Throws DataError when there is none of its options, or its
+ * tensors do not fit it.
+ */
 export function buildModel({ path, facts, tensors }: ModelFile): Network {
-  const model = unfilled(() => createModel(facts.arch, facts.options)).eval();
+  const model = unfilled(() => networkOf(facts, path)).eval();
   loadTensors(model, tensors, path);
   return model;
+}
+
+/** Each option may be valid and all of them together no network: the file is named, for the user gave no such option. */
+function networkOf({ arch, options }: ModelFacts, path: string): Network {
+  try {
+    return createModel(arch, options);
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    throw new DataError(`${path}: its metadata describes no network (${error.message.replace(/\.$/, '')}). ${MEND}`);
+  }
 }
 
 /** Reads a model file and builds its network, in evaluation mode. Throws DataError as the two above do. */
@@ -124,13 +138,12 @@ const optionChecks: Readonly<Record<keyof ModelOptions, Check>> = {
 
 /** Reads what a model file says beside its tensors. Throws DataError where that is no network of ours. */
 export function parseFacts(text: string | undefined, path: string): Required<ModelFacts> {
-  const mend = 'Give the model.safetensors of a run.';
-  if (!text) throw new DataError(`${path}: its metadata does not say which network it is. ${mend}`);
+  if (!text) throw new DataError(`${path}: its metadata does not say which network it is. ${MEND}`);
   let json: unknown;
   try {
     json = JSON.parse(text);
   } catch {
-    throw new DataError(`${path}: its metadata 'dawngrad' is not JSON. ${mend}`);
+    throw new DataError(`${path}: its metadata 'dawngrad' is not JSON. ${MEND}`);
   }
   const facts = (json && typeof json === 'object' ? json : {}) as Partial<ModelFacts>;
   if (typeof facts.arch === 'string' && !MODEL_NAMES.includes(facts.arch)) {
@@ -150,6 +163,7 @@ export function parseFacts(text: string | undefined, path: string): Required<Mod
       'classes',
       Array.isArray(classes) &&
         classes.length === options?.classes &&
+        new Set(classes).size === classes.length &&
         classes.every((name) => typeof name === 'string'),
     ],
     ['normalisation.mean', numbers(normalisation?.mean, Number.isFinite)],
@@ -159,6 +173,6 @@ export function parseFacts(text: string | undefined, path: string): Required<Mod
     ['augment', oneOf(...Object.keys(AUGMENTATIONS))(augment)],
   ];
   const wrong = checks.find(([, holds]) => !holds);
-  if (wrong) throw new DataError(`${path}: its metadata has no valid ${wrong[0]}. ${mend}`);
+  if (wrong) throw new DataError(`${path}: its metadata has no valid ${wrong[0]}. ${MEND}`);
   return { ...(facts as ModelFacts), storedSide: storedSide!, storedChannels: storedChannels!, augment };
 }
