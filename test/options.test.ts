@@ -133,7 +133,7 @@ test('values that are not valid are refused with what was expected', () => {
     ['train --pretrained=', /^--pretrained: expected a name or path/],
     ['train --decay none', /^--decay: expected all or weights, got 'none'/],
     ['train --size 31', /^--size: expected a whole number \(32 to 1024\)/],
-    ['train --channels 2', /^--channels: expected 1 or 3, got '2'/],
+    ['train --channels 2', /^--channels: expected 1 or 3, got '2'\.$/],
     ['train --data=', /^--data: expected a name or path, got ''/],
     ['train --epochs --batch 3', /^--epochs: expected a whole number \(1 to 100000\), got the option '--batch'/],
     ['train --data --batch 3', /^--data: .* got the option '--batch'/],

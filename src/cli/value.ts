@@ -59,7 +59,8 @@ export function choice<const T extends string | number>(placeholder: string, val
     placeholder,
     expected: listOf(names),
     range: names.join(', '),
-    names,
+    // A number is no misspelling of another.
+    names: names.filter((_, i) => typeof values[i] === 'string'),
     parse: (text) => values.find((value) => String(value) === text),
     has: (value): value is T => values.includes(value as T),
   };
