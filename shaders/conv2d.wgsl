@@ -9,6 +9,10 @@
 // Channels that are no multiple of 4 (the stem's 3, or 1) would leave part of each step's four empty. But the taps of a row of the
 // kernel lie in one run, in x and in w: with RUNS such a row counts as one tap of S·C channels, whose padding is tested for each.
 //
+// With stride 1 the taps of a kernel's row read the same pixels again and again, shifted by one. With WINDOW a lane's four pixels lie
+// in one line; it keeps the last four that it has read, and each tap but the first takes one load of x, not four. On lavapipe loads
+// are half of the time, for each of a vec4 is tested and inserted lane by lane.
+//
 // DGRAD is the same sum with the roles of the channels exchanged: dx[N,H,W,C] = Σ over taps and k of dy · w, where the tap
 // runs backwards through w and w's rows (now input channels c) are contiguous. So w is used as it lies, nothing is transposed.
 // A stride makes phases of it (lib/phases.wgsl), which lie along the grid's z: a tile has pixels of one phase, `stride` apart.
@@ -19,10 +23,12 @@
 //       VEC_X: C is a multiple of 4, and XElem = vec4f (vec4h where x is f16), XWide = vec4f; else false, f32 (f16) and f32.
 //       VEC_W, WElem, WWide the same. RAGGED false. RUNS: not VEC_X, and ceil(S·C / 4) < S·ceil(C / 4).
 //       FOUR: C > 3, or RUNS.
+//       WINDOW: VEC_X, stride 1, S > 1, and Q is a multiple of 4.
 //       entry     `main` where K is a multiple of 4 (y, bias as vec4f), `ragged` for any K (as f32).
 // host, DGRAD:   bindings params, x: dy, w, bias: any, y: dx; hasBias 0.
 //       params    batch N, inH P, inW Q, inC K, outH H, outW W, outC C, r R, s S, the forward's stride, padH, padW.
 //       STRIDE: the stride. VEC_X: K is a multiple of 4, XElem, XWide. VEC_W: C is, WElem, WWide. RAGGED: K is not.
+//       WINDOW: VEC_X, STRIDE 1, S > 1, and W is a multiple of 4.
 //       entry     `main` where C is a multiple of 4, else `ragged`.
 // host, both:
 //       YElem, YScalar: four of y's elements, and one.
@@ -39,6 +45,7 @@ const VEC_W: bool = true;
 const RUNS: bool = false;
 // A step may have a fourth channel to read.
 const FOUR: bool = true;
+const WINDOW: bool = false;
 // What x and w are read as, the same in f32, and what y is stored as.
 alias XElem = vec4f;
 alias WElem = vec4f;
@@ -107,6 +114,12 @@ fn loadW(at: u32, count: u32) -> vec4f {
     v.w = vec4f(WWide(w[at + min(3u, last)])).x;
   }
   return select(vec4f(), v, vec4u(0u, 1u, 2u, 3u) < vec4u(count));
+}
+
+// With WINDOW: four channels of the pixel `i` places right of one in column `left`, which lies at `first`; `line`: its line exists.
+fn windowPixel(i: u32, first: u32, left: u32, line: bool) -> vec4f {
+  let inside = line && left + i < params.inW;
+  return loadX(select(0u, first + i * params.inC, inside), 4u, inside);
 }
 
 // The weights of output channels `c`…c+3 for input channel `k` in `tap`, out of w[K,R,S,C].
@@ -194,9 +207,12 @@ fn tileAt(k0: u32, pixels: Pixels, lane: u32, job: Job) -> Tile {
   var tap = 0u;
   var at = vec4u();
   var inside = vec4<bool>();
+  var window: mat4x4f;
   let steps = job.down.taps * tapsAcross * ((channels + 3u) >> 2u);
   for (var step = 0u; step < steps; step++) {
-    if (c == 0u) {
+    if (WINDOW) {
+      tap = tapIndex(u, v, job);
+    } else if (c == 0u) {
       tap = tapIndex(u, v, job);
       inside = (pixels.top + u < vec4u(params.inH)) & ((pixels.left + v < vec4u(params.inW)) | vec4<bool>(RUNS));
       at = select(vec4u(), origin + (u * params.inW + v) * params.inC, inside);
@@ -229,7 +245,17 @@ fn tileAt(k0: u32, pixels: Pixels, lane: u32, job: Job) -> Tile {
     }
     let first = at + c;
     var b: mat4x4f;
-    if (RUNS) {
+    if (WINDOW) {
+      let line = pixels.top.x + u < params.inH;
+      let start = origin.x + u * params.inW * params.inC + c;
+      if (v == 0u) {
+        window[1] = windowPixel(0u, start, pixels.left.x, line);
+        window[2] = windowPixel(1u, start, pixels.left.x, line);
+        window[3] = windowPixel(2u, start, pixels.left.x, line);
+      }
+      window = mat4x4f(window[1], window[2], window[3], windowPixel(v + 3u, start, pixels.left.x, line));
+      b = window;
+    } else if (RUNS) {
       let run = place + c;
       b = mat4x4f(loadRun(first.x, remaining, inside.x, run.x), loadRun(first.y, remaining, inside.y, run.y),
         loadRun(first.z, remaining, inside.z, run.z), loadRun(first.w, remaining, inside.w, run.w));
@@ -243,9 +269,22 @@ fn tileAt(k0: u32, pixels: Pixels, lane: u32, job: Job) -> Tile {
     } else {
       macK(&tile, f, columns);
     }
-    c += 4u;
-    if (c >= channels) {
-      c = 0u;
+    if (WINDOW) {
+      // Taps of a row first, then channels.
+      v++;
+      if (v == tapsAcross) {
+        v = 0u;
+        c += 4u;
+        if (c == channels) {
+          c = 0u;
+          u++;
+        }
+      }
+    } else {
+      c += 4u;
+      if (c >= channels) {
+        c = 0u;
+      }
     }
   }
   if (DGRAD) {

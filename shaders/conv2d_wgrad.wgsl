@@ -9,11 +9,16 @@
 // A tap away from the kernel's middle reads padding under some pixels, and they give it nothing: a tile walks only the rectangle
 // of each image whose pixels give its taps something. Of 3×3 pixels, padded by one, that saves two fifths of the work.
 //
+// With WINDOW a lane makes all three taps of a kernel's row for its four channels, three tiles: the four pixels of a step lie in
+// one line, the taps read six pixels of x between them, and two of these the step before has loaded: four loads instead of twelve.
+// On lavapipe loads are half of the time, for each of a vec4 is tested and inserted lane by lane.
+//
 // host: bindings  params, x, dy, dw.
 //       VEC_X: C is a multiple of 4, and XElem = vec4f (vec4h where x is f16), XWide = vec4f; else false, f32 (f16) and f32.
 //       VEC_DY, DyElem, DyWide the same for K. DwElem, DwScalar: four of dw's elements, and one.
 //       entry     `main` where C is a multiple of 4 (dw as vec4f), `ragged` for any C (as f32).
-//       columns = R·S·C
+//       WINDOW: S = 3, stride 1, padW < 3, and Q and C are multiples of 4; ROWS at most 16.
+//       columns = R·S·C, with WINDOW R·C
 //       ROWS (lib/lanes*.wgsl): K ≤ 8 takes 8, ≤ 16 takes 16, more takes 32 with lanes8 and 16 with lanes4; lanes1 has 4. Without VEC_X
 //       at most 16.
 //       tiles   = ceil(K / (ROWS·TEAMS)) · ceil(columns / (4·LANES))
@@ -21,6 +26,7 @@
 //       splits  > 1: dw is a partial [splits,K,R,S,C], and splits.wgsl makes the sum.
 const VEC_X: bool = true;
 const VEC_DY: bool = true;
+const WINDOW: bool = false;
 // What x and dy are read as, the same in f32, and what dw is stored as.
 alias XElem = vec4f;
 alias DyElem = vec4f;
@@ -113,32 +119,39 @@ fn columnsAt(columns: Columns, pixel: Pixel, exists: bool) -> vec4f {
   return select(vec4f(), vec4f(vec4f(XWide(x[at.x])).x, vec4f(XWide(x[at.y])).x, vec4f(XWide(x[at.z])).x, vec4f(XWide(x[at.w])).x), inside);
 }
 
-// The tile with output channels from k0 on and this lane's four columns of those from column0 on, over the split's pixels.
-fn tileAt(k0: u32, column0: u32, lane: u32, split: u32, splits: u32) -> Tile {
+// Taps of a kernel's row, and values in all, that lie along the columns.
+fn tapsAcross() -> u32 { return select(params.s, 1u, WINDOW); }
+fn extent() -> u32 { return params.r * tapsAcross() * params.inC; }
+
+// With WINDOW, of the taps s = 0, 1, 2 of the columns' row of the kernel; else only the first. Rows are in the order of macM.
+struct Tiles { s0: Tile, s1: Tile, s2: Tile }
+
+// The tiles with output channels from k0 on and this lane's four columns of those from column0 on, over the split's pixels.
+fn tilesAt(k0: u32, column0: u32, lane: u32, split: u32, splits: u32) -> Tiles {
   let channels = params.inC;
   let stride = params.stride;
   let rowQuad = min(k0 + 4u * fragQuad(lane), params.outC - select(1u, 4u, VEC_DY));
-  let lastColumn = params.r * params.s * channels - 1u;
+  let lastColumn = extent() - 1u;
   let j = min(vec4u(column0 + 4u * lane) + vec4u(0u, 1u, 2u, 3u), vec4u(lastColumn));
   // A division takes as long as a hundred multiply-adds, and most tiles lie in one tap.
   let lastOfTile = min(column0 + 4u * LANES - 1u, lastColumn);
   let firstTap = column0 / channels;
-  let firstRow = firstTap / params.s;
+  let firstRow = firstTap / tapsAcross();
   var taps = vec2u(firstTap);
   var tapRows = vec2u(firstRow);
   var tap = vec4u(firstTap);
   var r = vec4u(firstRow);
   if (lastOfTile >= (firstTap + 1u) * channels) {
     taps.y = lastOfTile / channels;
-    tapRows.y = taps.y / params.s;
+    tapRows.y = taps.y / tapsAcross();
     tap = j / channels;
-    r = tap / params.s;
+    r = tap / tapsAcross();
   }
   let top = r - params.padH;
-  let left = tap - r * params.s - params.padW;
+  let left = tap - r * tapsAcross() - params.padW;
   let columns = Columns(top, left, (top * params.inW + left) * channels + j - tap * channels);
-  // The rectangle of the tile's taps; across several rows of the kernel it is as wide as the map.
-  let inRow = tapRows.x == tapRows.y;
+  // The rectangle of the tile's taps; across several taps of a row, or several rows of the kernel, it is as wide as the map.
+  let inRow = !WINDOW && tapRows.x == tapRows.y;
   let down = spanOf(tapRows.x, tapRows.y, params.outH, params.inH, params.padH);
   let across = spanOf(select(0u, taps.x - tapRows.x * params.s, inRow), select(params.s - 1u, taps.y - tapRows.y * params.s, inRow),
     params.outW, params.inW, params.padW);
@@ -167,7 +180,9 @@ fn tileAt(k0: u32, column0: u32, lane: u32, split: u32, splits: u32) -> Tile {
   }
   var pixel = Pixel(q * stride, p * stride, ((image * params.inH + p * stride) * params.inW + q * stride) * channels,
     (image * params.outH + p) * params.outW + q);
-  var tile: Tile;
+  var tiles: Tiles;
+  var x4 = vec4f();
+  var x5 = vec4f();
   for (var at = first; at < end; at += 4u) {
     // Every load of a step comes before its arithmetic: loads are branches on these drivers, and what lives across spills.
     let p1 = nextPixel(pixel, walk);
@@ -181,12 +196,29 @@ fn tileAt(k0: u32, column0: u32, lane: u32, split: u32, splits: u32) -> Tile {
       f.v2 = rowsAt(rows[fragStep(2u, lane)], rowQuad);
       f.v3 = rowsAt(rows[fragStep(3u, lane)], rowQuad);
     }
-    let b = mat4x4f(columnsAt(columns, pixel, true), columnsAt(columns, p1, at + 1u < pixels),
-      columnsAt(columns, p2, at + 2u < pixels), columnsAt(columns, p3, at + 3u < pixels));
-    macM(&tile, f, b, lane);
+    if (WINDOW) {
+      // Six pixels: two that the step before has loaded, unless a line begins, and four after them.
+      var x0 = x4;
+      var x1 = x5;
+      if (pixel.x == 0u || at == first) {
+        x0 = columnsAt(columns, pixel, true);
+        x1 = columnsAt(columns, p1, true);
+      }
+      let x2 = columnsAt(columns, p2, true);
+      let x3 = columnsAt(columns, p3, true);
+      x4 = columnsAt(columns, Pixel(p3.x + 1u, p3.y, p3.at + channels, 0u), true);
+      x5 = columnsAt(columns, Pixel(p3.x + 2u, p3.y, p3.at + 2u * channels, 0u), true);
+      macM(&tiles.s0, f, mat4x4f(x0, x1, x2, x3), lane);
+      macM(&tiles.s1, f, mat4x4f(x1, x2, x3, x4), lane);
+      macM(&tiles.s2, f, mat4x4f(x2, x3, x4, x5), lane);
+    } else {
+      let b = mat4x4f(columnsAt(columns, pixel, true), columnsAt(columns, p1, at + 1u < pixels),
+        columnsAt(columns, p2, at + 2u < pixels), columnsAt(columns, p3, at + 3u < pixels));
+      macM(&tiles.s0, f, b, lane);
+    }
     pixel = nextPixel(p3, walk);
   }
-  return finishM(tile, lane);
+  return tiles;
 }
 
 fn put(k: u32, column: u32, split: u32, v: vec4f) {
@@ -210,34 +242,44 @@ fn putScalar(k: u32, column: u32, split: u32, v: vec4f) {
 @compute @workgroup_size(LANES * TEAMS)
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) grid: vec3u,
   @builtin(local_invocation_index) local: u32) {
-  let origin = tileOrigin(workgroup, grid, params.outC, params.r * params.s * params.inC);
-  if (origin.x >= params.outC || origin.y >= params.r * params.s * params.inC) {
+  let origin = tileOrigin(workgroup, grid, params.outC, extent());
+  if (origin.x >= params.outC || origin.y >= extent()) {
     return;
   }
   let lane = local % LANES;
   let k = origin.x + local / LANES * ROWS;
-  let column = origin.y + 4u * lane;
-  var t = tileAt(k, origin.y, lane, workgroup.z, grid.z);
-  for (var row = k; row < min(k + ROWS, params.outC); row += 4u) {
-    put(row, column, workgroup.z, t.r0);
-    put(row + 1u, column, workgroup.z, t.r1);
-    put(row + 2u, column, workgroup.z, t.r2);
-    put(row + 3u, column, workgroup.z, t.r3);
-    dropFourRows(&t);
+  var column = origin.y + 4u * lane;
+  var tiles = tilesAt(k, origin.y, lane, workgroup.z, grid.z);
+  if (WINDOW) {
+    column += 2u * (column / params.inC) * params.inC;
+  }
+  // All tiles leave by the same stores: each place that touches memory is what lavapipe takes long to compile.
+  for (var s = 0u; s < select(1u, 3u, WINDOW); s++) {
+    var t = finishM(tiles.s0, lane);
+    for (var row = k; row < min(k + ROWS, params.outC); row += 4u) {
+      put(row, column, workgroup.z, t.r0);
+      put(row + 1u, column, workgroup.z, t.r1);
+      put(row + 2u, column, workgroup.z, t.r2);
+      put(row + 3u, column, workgroup.z, t.r3);
+      dropFourRows(&t);
+    }
+    tiles.s0 = tiles.s1;
+    tiles.s1 = tiles.s2;
+    column += params.inC;
   }
 }
 
 @compute @workgroup_size(LANES * TEAMS)
 fn ragged(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) grid: vec3u,
   @builtin(local_invocation_index) local: u32) {
-  let origin = tileOrigin(workgroup, grid, params.outC, params.r * params.s * params.inC);
-  if (origin.x >= params.outC || origin.y >= params.r * params.s * params.inC) {
+  let origin = tileOrigin(workgroup, grid, params.outC, extent());
+  if (origin.x >= params.outC || origin.y >= extent()) {
     return;
   }
   let lane = local % LANES;
   let k = origin.x + local / LANES * ROWS;
   let column = origin.y + 4u * lane;
-  var t = tileAt(k, origin.y, lane, workgroup.z, grid.z);
+  var t = finishM(tilesAt(k, origin.y, lane, workgroup.z, grid.z).s0, lane);
   for (var row = k; row < min(k + ROWS, params.outC); row += 4u) {
     putScalar(row, column, workgroup.z, t.r0);
     putScalar(row + 1u, column, workgroup.z, t.r1);

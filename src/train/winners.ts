@@ -6,7 +6,7 @@ import { cacheFolder } from '../gpu/cachedir.ts';
 import type { Winner } from '../ops/matrix/prepare.ts';
 
 /** Raise it when kernels become faster or slower under their old names: winners are then found anew. */
-const VERSION = 4;
+const VERSION = 5;
 
 /** One file for each adapter and driver. */
 export function winnersFile(fingerprint: string): string {

@@ -25,6 +25,10 @@ export const convShapes: readonly ConvShape[] = [
   { what: '3×3, 1 channel in and out', x: [1, 5, 5, 1], w: [1, 3, 3], padding: 1 },
   { what: '3×3 without padding', x: [2, 5, 6, 4], w: [5, 3, 3], bias: true },
   { what: '3×3 over its own size', x: [2, 3, 3, 4], w: [4, 3, 3] },
+  { what: '3×3, lines of pixels in fours', x: [2, 6, 8, 12], w: [20, 3, 3], padding: 1, bias: true },
+  { what: '3×3, lines of results in fours, 9 channels out', x: [1, 5, 10, 8], w: [9, 3, 3] },
+  { what: '3×3, lines of data in fours, padding 2', x: [3, 4, 4, 24], w: [12, 3, 3], padding: 2 },
+  { what: '2×3, lines in fours', x: [1, 4, 12, 4], w: [36, 2, 3], padding: [0, 1], bias: true },
   { what: '3×3 around one pixel', x: [4, 1, 1, 8], w: [8, 3, 3], padding: 1 },
   { what: '3×3, stride 2, even sides', x: [2, 8, 6, 4], w: [4, 3, 3], stride: 2, padding: 1, bias: true },
   { what: '3×3, stride 2, odd sides', x: [2, 7, 9, 3], w: [5, 3, 3], stride: 2, padding: 1 },
@@ -50,6 +54,7 @@ export const convShapes: readonly ConvShape[] = [
   { what: 'small maps, stride 2', x: [3, 7, 6, 36], w: [40, 3, 3], stride: 2, padding: 1, bias: true },
   { what: 'small maps, padding wider than the kernel', x: [2, 2, 3, 32], w: [32, 3, 2], padding: [4, 3] },
   { what: 'an odd number of pixels, in several parts', x: [1, 47, 23, 5], w: [3, 3, 3], padding: 1, bias: true },
+  { what: 'lines in fours, in several parts', x: [2, 24, 24, 8], w: [16, 3, 3], padding: 1 },
   { what: 'many pixels, few channels', x: [2, 24, 24, 3], w: [4, 3, 3], padding: 1, bias: true },
 ];
 

@@ -23,6 +23,7 @@ import {
   resultTypes,
   storing,
   sumSplits,
+  TEAM_OF_8,
   teamFor,
   teamKind,
   tileCount,
@@ -41,10 +42,18 @@ const lanes = { name: 'lanes', rank: () => 10 };
 const square = ({ shape: { strideH, strideW } }: { shape: ConvShape }): boolean => strideH === strideW;
 
 /**
- * Most rows of a tile where x is read one value at a time, as in a network's first layer. Higher tiles would save less time there
- * than their kernels take longer to compile.
+ * Rows of a low tile. Where x is read one value at a time, as in a network's first layer, higher ones would save less time than their
+ * kernels take longer to compile. Where a line is read for all taps of a kernel's row, higher ones gain nothing by it (forward and
+ * dgrad), or have too many accumulators (wgrad: three tiles a lane).
  */
-const SCALAR_ROWS = 16;
+const LOW_ROWS = 16;
+
+/**
+ * Whether each four pixels that a lane takes of `t` lie in one line, and their three taps of a kernel's row on six pixels of
+ * another: these are then loaded once for all taps (WINDOW).
+ */
+const readsLines = (t: Tensor, { S, strideW, padW }: ConvShape): boolean =>
+  teamKind(t.storage.gpu.adapter) === TEAM_OF_8 && S === 3 && strideW === 1 && padW < S && t.shape[2]! % 4 === 0;
 
 export const lanesMultiply: Variant<Multiplication> = {
   ...lanes,
@@ -114,7 +123,7 @@ export const lanesForward: Variant<ConvForward> = {
     if (isSmall(y, shape.C, shape)) return smallForward(problem);
     const { N, H, W, C, K, R, S, P, Q, strideH: stride, padH, padW } = shape;
     const vectors = C % 4 === 0;
-    const team = teamFor(y, vectors ? K : Math.min(K, SCALAR_ROWS));
+    const team = teamFor(y, vectors ? K : Math.min(K, LOW_ROWS));
     const RUNS = Math.ceil((S * C) / 4) < S * Math.ceil(C / 4);
     const consts = {
       TEAM: team.include,
@@ -123,6 +132,7 @@ export const lanesForward: Variant<ConvForward> = {
       VEC_W: vectors,
       RUNS,
       FOUR: RUNS || C > 3,
+      WINDOW: vectors && K <= LOW_ROWS && readsLines(y, shape),
       ...operandTypes('X', x, vectors),
       ...operandTypes('W', w, vectors),
       ...resultTypes('Y', y),
@@ -152,8 +162,9 @@ export const lanesDgrad: Variant<ConvDgrad> = {
     const { N, H, W, C, K, R, S, P, Q, strideH: stride, padH, padW } = shape;
     const team = teamFor(dx, C);
     const [VEC_X, VEC_W] = [K % 4 === 0, C % 4 === 0];
+    const WINDOW = VEC_X && C <= LOW_ROWS && readsLines(dx, shape);
     const consts = {
-      ...{ TEAM: team.include, ROWS: team.rows, DGRAD: true, STRIDE: stride, RAGGED: !VEC_X, VEC_X, VEC_W },
+      ...{ TEAM: team.include, ROWS: team.rows, DGRAD: true, STRIDE: stride, RAGGED: !VEC_X, VEC_X, VEC_W, WINDOW },
       ...{ ...operandTypes('X', dy, VEC_X), ...operandTypes('W', w, VEC_W), ...resultTypes('Y', dx) },
     };
     const params = {
@@ -183,18 +194,20 @@ export const lanesWgrad: Variant<ConvWgrad> = {
   run({ x, dy, dw, shape }) {
     const { N, H, W, C, K, R, S, P, Q, strideH: stride, padH, padW } = shape;
     const [VEC_X, VEC_DY] = [C % 4 === 0, K % 4 === 0];
-    const team = teamFor(dw, VEC_X ? K : Math.min(K, SCALAR_ROWS));
+    const WINDOW = VEC_X && readsLines(dy, shape);
+    const team = teamFor(dw, VEC_X && !WINDOW ? K : Math.min(K, LOW_ROWS));
+    const columns = R * C * (WINDOW ? 1 : S);
     const pixels = N * P * Q;
     const { software } = dw.storage.gpu.adapter;
-    const wanted = Math.ceil((software ? BUSY.software : BUSY.hardware) / tileCount(team, K, R * S * C));
+    const wanted = Math.ceil((software ? BUSY.software : BUSY.hardware) / tileCount(team, K, columns));
     const splits = Math.max(1, Math.min(wanted, Math.ceil(pixels / MIN_PIXELS)));
     const params = { batch: N, inH: H, inW: W, inC: C, outH: P, outW: Q, outC: K, r: R, s: S, stride, padH, padW };
     const part = splits > 1 ? partsOf(dw, splits) : dw;
     const consts = {
-      ...{ TEAM: team.include, ROWS: team.rows, VEC_X, VEC_DY },
+      ...{ TEAM: team.include, ROWS: team.rows, VEC_X, VEC_DY, WINDOW },
       ...{ ...operandTypes('X', x, VEC_X), ...operandTypes('Dy', dy, VEC_DY), ...resultTypes('Dw', part) },
     };
-    weightGradient(C)(consts, { x, dy, dw: part }, params, tileGrid(team, K, R * S * C, splits), convFlops(shape));
+    weightGradient(C)(consts, { x, dy, dw: part }, params, tileGrid(team, K, columns, splits), convFlops(shape));
     if (splits > 1) {
       sumSplits(part, dw, splits);
       part.free('conv2d');
