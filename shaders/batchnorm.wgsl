@@ -104,9 +104,10 @@ fn apply(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) loca
     sums[params.c + own.column] = r;
     if (TRAINING) {
       let unbiased = variance * (f32(params.m) / f32(params.m - 1u));
-      let before = Sum(0.0, running_mean[own.column], running_var[own.column]);
-      running_mean[own.column] = before.a + params.momentum * (mean - before.a);
-      running_var[own.column] = before.b + params.momentum * (unbiased - before.b);
+      let mean_before = running_mean[own.column];
+      let var_before = running_var[own.column];
+      running_mean[own.column] = mean_before + params.momentum * (mean - mean_before);
+      running_var[own.column] = var_before + params.momentum * (unbiased - var_before);
     }
   }
   let scale = r * gamma[own.column];

@@ -215,7 +215,7 @@ test('of processes that start together one gets the folder, be it free or left b
   const script = `
     import { existsSync } from 'node:fs';
     import { setTimeout as sleep } from 'node:timers/promises';
-        const { lockFolder } = await import(${lock});
+    const { lockFolder } = await import(${lock});
     console.log('ready');
     while (!existsSync(${JSON.stringify(go)})) await sleep(1);
     try {

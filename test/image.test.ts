@@ -158,7 +158,8 @@ test('refuses what is damaged, truncated or no image', async () => {
       /damaged PNG \(\d+ bytes of pixels; expected 154\)/,
     ]),
     ['a PNG of far more pixels than its size', wrapPng([7, 7, 2, 8], new Uint8Array(2 ** 22)), /damaged PNG/],
-    ['a PNG of colour type 5', makePng(4, 4, 5, 8, new Uint8Array(16)), /damaged PNG \(colour type 5\)/],
+    ['a PNG of colour type 5', makePng(4, 4, 5, 8, new Uint8Array(16)), /damaged PNG \(8 bits of colour type 5\)/],
+    ['a PNG of 255 bits', makePng(4, 4, 6, 255, new Uint8Array(64)), /damaged PNG \(255 bits of colour type 6\)/],
     [
       'a PNG with another chunk before its header',
       Buffer.concat([png.subarray(0, 8), gamma, png.subarray(8)]),

@@ -40,14 +40,20 @@ function onPaper(gpu: Gpu): void {
 }
 
 // The tiers split their sums differently, software adapters transform convolutions, and what they hold meanwhile counts.
-for (const kind of ['lavapipe', 'swiftshader', 'hardware'] as const) {
+for (const [kind, lanes] of [
+  ['lavapipe', 8],
+  ['swiftshader', 4],
+  ['hardware', 32],
+] as const) {
   for (const [dtype, limit] of [
     ['f32', 0.8e9],
     ['f16', 0.7e9],
   ] as const) {
     gpuTest(`VGG16_bn on 64 images of 48 px fits ${limit / 1e9} GB in ${dtype} with the kernels for ${kind}`, () =>
       onDevice({ adapter: 'null' }, async (gpu) => {
-        Object.defineProperty(gpu, 'adapter', { value: { ...gpu.adapter, kind, software: kind !== 'hardware' } });
+        const subgroupSizes = { min: lanes, max: lanes };
+        const value = { ...gpu.adapter, kind, software: kind !== 'hardware', subgroupSizes };
+        Object.defineProperty(gpu, 'adapter', { value });
         onPaper(gpu);
         const bytes = await peakBytes(gpu, dtype);
         assert.ok(bytes <= limit, `${(bytes / 1e9).toFixed(3)} GB`);

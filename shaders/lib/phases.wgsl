@@ -7,7 +7,7 @@
 // i·step + start (modulo 2³²) and the `taps` after it. Tap t is row (column) lastTap − t·pitch of the kernel, without DGRAD t.
 struct Axis { count: u32, first: u32, pitch: u32, step: u32, start: u32, taps: u32, lastTap: u32 }
 
-// Phases with most taps come first.
+// The lower the phase, the more taps it has.
 fn axisOf(phase: u32, out: u32, kernel: u32, stride: u32, pad: u32) -> Axis {
   if (!DGRAD) {
     return Axis(out, 0u, 1u, stride, 0u - pad, kernel, 0u);

@@ -11,7 +11,9 @@ export async function openAdapter(adapter: string | undefined): Promise<Gpu> {
   const gpu = await openGpu({ adapter });
   if (gpu.adapter.kind === 'null') {
     gpu.close();
-    throw new ConfigError(`adapter: "null" compiles and computes nothing, so it is for tests. Valid: ${validWishes}.`);
+    throw new ConfigError(
+      `adapter: "null" compiles kernels but computes nothing: it is for tests. Valid: ${validWishes}.`,
+    );
   }
   console.error(gpu.adapter.why);
   return gpu;

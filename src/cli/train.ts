@@ -75,7 +75,7 @@ async function trainOn(
     createProgress: (steps) => createProgress(process.stderr, steps),
     interrupted: interrupt.requested,
   });
-  // A run that is continued has its folder's lock already: what it continues from is read under it.
+  // A run that is continued has its folder's lock already: its checkpoint is read under it.
   const lock = resumed ? null : await lockRun('--out', run.folder.dir);
   if (run.pretrained && !resumed) console.error(startOf(run.pretrained, options));
   const { arch, width, head } = options;
@@ -90,7 +90,7 @@ async function trainOn(
   return result;
 }
 
-/** One process at a time trains in a folder. Throws ConfigError where another one does. */
+/** One process of a machine at a time trains in a folder. Throws ConfigError where another one does. */
 const lockRun = (flag: string, dir: string): Promise<WorkLock> =>
   lockFolder(`${flag} ${dir}`, dir, (line) => console.error(line));
 

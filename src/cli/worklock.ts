@@ -25,7 +25,7 @@ const PATIENCE_MS = 120_000;
 const SETTLED_MS = 300;
 
 /**
- * Keeps a folder for this process. Waits for a training process that a killed one has left behind, which is about to stop.
+ * Keeps a folder for this process, of all on this machine. Waits for a training process that a killed one has left behind, which is about to stop.
  *
  * Throws ConfigError, in a message that `what` begins, where another process is at work.
  */
@@ -69,7 +69,7 @@ export async function lockFolder(
   }
   const release = () => {
     process.off('exit', release);
-    rmSync(path, { force: true });
+    if (read(path)?.pid === own.pid) rmSync(path, { force: true });
   };
   process.on('exit', release);
   return { child: (pid) => writeFileAtomic(path, JSON.stringify({ ...own, child: pid })), release };
@@ -85,7 +85,7 @@ function take(what: string, path: string, workers: Workers): boolean {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
     throw new ConfigError(
-      `${what}: cannot be written (${(error as Error).message}). Make room or leave to write there.`,
+      `${what}: cannot be written (${(error as Error).message}). Make room there, or make it writable.`,
     );
   }
 }
@@ -100,10 +100,10 @@ function read(path: string): Workers | undefined {
   }
 }
 
-/** Milliseconds since the file was written; 0 where there is none. */
+/** Milliseconds since the file was written, or to come where a file server's clock is ahead; 0 where there is none. */
 function age(path: string): number {
   const stat = statSync(path, { throwIfNoEntry: false });
-  return stat ? Date.now() - stat.mtimeMs : 0;
+  return stat ? Math.abs(Date.now() - stat.mtimeMs) : 0;
 }
 
 function alive(pid: number): boolean {

@@ -1,4 +1,4 @@
-import { type Dirent, readdirSync, type Stats } from 'node:fs';
+import { readdirSync, type Stats, statSync } from 'node:fs';
 import { join } from 'node:path';
 
 /**
@@ -10,7 +10,7 @@ export function* imagesBelow(folder: string): Generator<string> {
   for (const entry of entries.sort((a, b) => (a.name < b.name ? -1 : 1))) {
     const path = join(folder, entry.name);
     if (entry.isDirectory()) yield* imagesBelow(path);
-    else if (specialKind(entry) === null && /\.(png|jpe?g)$/i.test(entry.name)) yield path;
+    else if (/\.(png|jpe?g)$/i.test(entry.name) && !isSpecial(path)) yield path;
   }
 }
 
@@ -18,8 +18,17 @@ export function* imagesBelow(folder: string): Generator<string> {
  * What something is that is neither a regular file nor a folder nor a link, in words; null for those. Who reads a pipe
  * waits for a writer, and can read it but once.
  */
-export function specialKind(entry: Stats | Dirent): string | null {
+export function specialKind(entry: Stats): string | null {
   if (entry.isFIFO()) return 'a pipe';
   if (entry.isSocket()) return 'a socket';
   return entry.isCharacterDevice() || entry.isBlockDevice() ? 'a device' : null;
+}
+
+/** False for what leads nowhere, too: who reads it will say so. */
+function isSpecial(path: string): boolean {
+  try {
+    return specialKind(statSync(path)) !== null;
+  } catch {
+    return false;
+  }
 }

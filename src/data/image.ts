@@ -14,7 +14,7 @@ export interface Image {
   channels: 1 | 3;
 }
 
-/** 64 megapixels: 256 MB decoded to RGBA. A header that claims more is refused before memory is taken. */
+/** 64 megapixels: 256 MB decoded to RGBA, of 16 bits a channel twice that. A header that claims more is refused before memory is taken. */
 const largestArea = 64e6;
 
 /**
@@ -64,9 +64,10 @@ function decodePng(bytes: Uint8Array, name: string): Rgba {
   if (png.toString('latin1', 12, 16) !== 'IHDR') throw damaged('its header is not at its start');
   const [width, height, depth, colourType] = [png.readUInt32BE(16), png.readUInt32BE(20), png[24]!, png[25]!];
   checkArea(width, height, name);
-  const channels = pngChannels[colourType];
-  if (channels === undefined) throw damaged(`colour type ${colourType}`);
-  const size = bytesOfLines(width, height, depth * channels, png[28] !== 0);
+  const kind = pngKinds[colourType];
+  if (!kind?.depths.includes(depth)) throw damaged(`${depth} bits of colour type ${colourType}`);
+  if (png[28]! > 1) throw damaged(`interlace method ${png[28]}`);
+  const size = bytesOfLines(width, height, depth * kind.channels, png[28] === 1);
   try {
     const limits = { finishFlush: constants.Z_SYNC_FLUSH, maxOutputLength: size + largestExcess };
     // Node's types leave out what `info` makes of the result.
@@ -114,8 +115,14 @@ function pngChunk(type: string, data: Buffer): Buffer {
   return Buffer.concat([length, typed, gzipSync(typed, { level: 0 }).subarray(-8, -4).reverse()]);
 }
 
-/** Channels by colour type: gray, RGB, palette, gray and alpha, RGBA. */
-const pngChannels: Record<number, number> = { 0: 1, 2: 3, 3: 1, 4: 2, 6: 4 };
+/** Channels, and bits of each, by colour type: gray, RGB, palette, gray and alpha, RGBA (§11.2.1). */
+const pngKinds: Record<number, { channels: number; depths: readonly number[] }> = {
+  0: { channels: 1, depths: [1, 2, 4, 8, 16] },
+  2: { channels: 3, depths: [8, 16] },
+  3: { channels: 1, depths: [1, 2, 4, 8] },
+  4: { channels: 2, depths: [8, 16] },
+  6: { channels: 4, depths: [8, 16] },
+};
 
 /** First column and row, and the steps to the next ones, of the seven passes of an interlaced picture (§8.2). */
 const adam7: [left: number, top: number, across: number, down: number][] = [

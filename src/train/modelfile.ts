@@ -75,11 +75,12 @@ export function readModelFile(path: string): ModelFile {
 /** Throws DataError for the first tensor with a value that is infinite or no number: no network computes with such weights. */
 export function checkFinite(tensors: ReadonlyMap<string, FileTensor>, path: string): void {
   for (const [name, tensor] of tensors) {
+    if (tensor.data instanceof BigInt64Array) continue;
     const values = toF32(tensor);
-    const at = values.findIndex((value) => !Number.isFinite(value));
-    if (at >= 0) {
+    for (let i = 0; i < values.length; i++) {
+      if (Number.isFinite(values[i])) continue;
       throw new DataError(
-        `${path}: value ${at + 1} of tensor '${name}' is ${values[at]}. The file is damaged, or was written by a run that diverged.`,
+        `${path}: value ${i + 1} of tensor '${name}' is ${values[i]}. The file is damaged, or was written by a run that diverged.`,
       );
     }
   }
