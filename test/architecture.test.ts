@@ -29,7 +29,9 @@ const foundation = ['src/core/errors.ts', 'src/core/nearest.ts'];
 
 /** Folders that are to run in a browser, and the files in them that open Dawn in Node instead. */
 const browserFolders = ['gpu', 'core', 'ops', 'nn', 'models', 'optim'];
-const nodeSide = ['adapters', 'cachedir', 'dawn', 'node', 'polling', 'software'].map((name) => `src/gpu/${name}.ts`);
+const nodeSide = ['adapters', 'cachedir', 'dawn', 'node', 'polling', 'software', 'stderr'].map(
+  (name) => `src/gpu/${name}.ts`,
+);
 /** Packages that run in a browser as they do in Node. */
 const anywhere = ['@petamoriken/float16'];
 

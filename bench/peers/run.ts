@@ -85,7 +85,11 @@ async function compare(given: Partial<Values<typeof options>>): Promise<void> {
   }
   if (packages && !existsSync(packages)) throw new ConfigError(`--packages ${packages}: there is no such folder.`);
   const wanted = chosen(given.engines ?? null);
-  const opened = await openDevice({ adapter: given.adapter ?? undefined, flags: 'fast' });
+  const opened = await openDevice({
+    adapter: given.adapter ?? undefined,
+    flags: 'fast',
+    onPrint: (text) => process.stderr.write(text),
+  });
   const { kind, name, driver, fingerprint, why, flags } = opened;
   opened.close();
   console.log(why);

@@ -4,17 +4,22 @@ import type { Gpu } from '../gpu/gpu.ts';
 import { openGpu } from '../gpu/node.ts';
 
 /**
- * Opens the adapter that a command computes on, and prints the line that says which one and why. Throws what `openGpu` throws, and
- * ConfigError for Dawn's null backend, which compiles but computes nothing.
+ * Opens the adapter that a command computes on, and prints the line that says which one and why, before anything that drivers print.
+ * Throws what `openGpu` throws, and ConfigError for Dawn's null backend, which compiles but computes nothing.
  */
 export async function openAdapter(adapter: string | undefined): Promise<Gpu> {
-  const gpu = await openGpu({ adapter });
-  if (gpu.adapter.kind === 'null') {
-    gpu.close();
-    throw new ConfigError(
-      `adapter: "null" compiles kernels but computes nothing: it is for tests. Valid: ${validWishes}.`,
-    );
+  const printed: string[] = [];
+  try {
+    const gpu = await openGpu({ adapter, onPrint: (text) => printed.push(text) });
+    if (gpu.adapter.kind === 'null') {
+      gpu.close();
+      throw new ConfigError(
+        `adapter: "null" compiles kernels but computes nothing: it is for tests. Valid: ${validWishes}.`,
+      );
+    }
+    console.error(gpu.adapter.why);
+    return gpu;
+  } finally {
+    process.stderr.write(printed.join(''));
   }
-  console.error(gpu.adapter.why);
-  return gpu;
 }

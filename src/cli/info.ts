@@ -18,11 +18,12 @@ const byteLimits: ReadonlySet<string> = new Set<LimitName>([
  */
 export async function info({ adapter, json }: { adapter?: string | undefined; json: boolean }): Promise<void> {
   const notes: string[] = [];
-  const adapters = await listAdapters(notes);
+  const onPrint = (text: string) => void process.stderr.write(text);
+  const adapters = await listAdapters(notes, onPrint);
   let chosen: OpenedDevice | null = null;
   let failure: unknown = null;
   try {
-    chosen = await openDevice({ adapter, flags: 'fast' });
+    chosen = await openDevice({ adapter, flags: 'fast', onPrint });
     chosen.close();
   } catch (error) {
     failure = error;

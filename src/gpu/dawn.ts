@@ -13,6 +13,7 @@ import {
   sources,
 } from './adapters.ts';
 import { calmPolling } from './polling.ts';
+import { holdStderr } from './stderr.ts';
 
 export type { AdapterKind } from './adapters.ts';
 
@@ -24,6 +25,11 @@ export interface OpenOptions {
   adapter?: string | undefined;
   /** Default `checked`. */
   flags?: DawnFlags | undefined;
+  /**
+   * Receives what drivers print on standard error while they are loaded, less Dawn's word on limits that nothing here uses. Without
+   * it, and where it cannot be held back (`holdStderr`), they just print.
+   */
+  onPrint?: ((text: string) => void) | undefined;
 }
 
 /** A matrix product that a subgroup does in hardware: M×K by K×N, `componentType` in, `resultComponentType` out. */
@@ -136,12 +142,12 @@ const toggles: Record<DawnFlags, { on: readonly string[]; off: readonly string[]
  */
 export async function openDevice(options: OpenOptions = {}): Promise<OpenedDevice> {
   const wish = (options.adapter || process.env.DAWNGRAD_ADAPTER || 'auto').trim().toLowerCase();
-  const flags = options.flags ?? 'checked';
+  const { flags = 'checked', onPrint } = options;
   const notes: string[] = [];
   for (const source of sources(wish, notes)) {
-    for (const candidate of candidates(source, await namesIn(source, notes), wish)) {
+    for (const candidate of candidates(source, await namesIn(source, notes, onPrint), wish)) {
       try {
-        const opened = await open(candidate, flags, () => explain(candidate, wish, notes));
+        const opened = await open(candidate, flags, () => explain(candidate, wish, notes), onPrint);
         if (allows(wish, opened)) return opened;
         opened.close();
       } catch (error) {
@@ -150,21 +156,23 @@ export async function openDevice(options: OpenOptions = {}): Promise<OpenedDevic
     }
   }
   const here =
-    wish === 'auto' ? [] : (await listAdapters()).filter(({ kind }) => kind !== 'null').map(({ name }) => name);
+    wish === 'auto'
+      ? []
+      : (await listAdapters([], onPrint)).filter(({ kind }) => kind !== 'null').map(({ name }) => name);
   throw refusal(wish, here, notes);
 }
 
 /**
  * Opens and closes every adapter there is, in the order in which `auto` takes them; Dawn's null backend comes last.
  *
- * `notes` receives a line for each thing that could have been an adapter and is none.
+ * `notes` receives a line for each thing that could have been an adapter and is none; `onPrint` is OpenOptions'.
  */
-export async function listAdapters(notes: string[] = []): Promise<AdapterSummary[]> {
+export async function listAdapters(notes: string[] = [], onPrint?: OpenOptions['onPrint']): Promise<AdapterSummary[]> {
   const found: AdapterSummary[] = [];
   for (const source of [...sources('', notes), nullSource]) {
-    for (const candidate of candidates(source, await namesIn(source, notes), '')) {
+    for (const candidate of candidates(source, await namesIn(source, notes, onPrint), '')) {
       try {
-        const { device, flags, onError, close, ...facts } = await open(candidate, 'checked', () => '');
+        const { device, flags, onError, close, ...facts } = await open(candidate, 'checked', () => '', onPrint);
         close();
         const best = found.find(({ auto }) => auto);
         const user = source.origin === 'bundled' && chosenDrivers();
@@ -185,13 +193,14 @@ async function open(
   { source, name, kind: expected }: Candidate,
   flags: DawnFlags,
   why: () => string,
+  onPrint: OpenOptions['onPrint'],
 ): Promise<OpenedDevice> {
   const { on, off } = toggles[flags];
-  const adapter = await requestAdapter(source, [
-    `adapter=${name}`,
-    `enable-dawn-features=${on.join()}`,
-    `disable-dawn-features=${off.join()}`,
-  ]);
+  const adapter = await requestAdapter(
+    source,
+    [`adapter=${name}`, `enable-dawn-features=${on.join()}`, `disable-dawn-features=${off.join()}`],
+    onPrint,
+  );
   if (!adapter) throw new GpuError('the adapter is gone');
   const { info } = adapter;
   const kind = expected === 'hardware' && info.isFallbackAdapter ? 'software' : expected;
@@ -299,7 +308,14 @@ function loadDawn(): Promise<Dawn> {
  */
 const instances = new Map<string, GPU>();
 
-async function requestAdapter({ create, env }: Source, options: string[]): Promise<GPUAdapter | null> {
+/** What Dawn says of limits that it lowers, on most drivers, and that nothing here comes near. */
+const loweredLimits = /^Warning: maxDynamic\w+ artificially reduced from .*\n/gm;
+
+async function requestAdapter(
+  { create, env }: Source,
+  options: string[],
+  onPrint: OpenOptions['onPrint'],
+): Promise<GPUAdapter | null> {
   const dawn = await loadDawn();
   // Drivers are looked for once an instance: one that was started under other drivers does not see these.
   const drivers = {
@@ -308,17 +324,19 @@ async function requestAdapter({ create, env }: Source, options: string[]): Promi
     ...env,
   };
   const key = JSON.stringify([create, options, drivers]);
-  let gpu = instances.get(key);
-  if (!gpu) {
-    gpu = dawn.create([...create, ...options]);
-    instances.set(key, gpu);
-  }
+  const gpu = instances.get(key) ?? dawn.create([...create, ...options]);
+  instances.set(key, gpu);
   // The drivers are loaded before requestAdapter returns its promise: the variables can be taken back at once, and
   // neither child processes nor the program see them.
   const before = Object.keys(env).map((name) => [name, process.env[name]] as const);
   Object.assign(process.env, env);
+  const request = () => gpu.requestAdapter({ powerPreference: 'high-performance' });
   try {
-    return gpu.requestAdapter({ powerPreference: 'high-performance' });
+    if (!onPrint) return request();
+    return holdStderr(request, (text) => {
+      const rest = text.replace(loweredLimits, '');
+      if (rest) onPrint(rest);
+    });
   } finally {
     for (const [name, value] of before) {
       if (value === undefined) delete process.env[name];
@@ -328,10 +346,10 @@ async function requestAdapter({ create, env }: Source, options: string[]): Promi
 }
 
 /** The names of a source's adapters, in Dawn's order: Dawn lists them when it is asked for a name that nobody has. */
-async function namesIn(source: Source, notes: string[]): Promise<string[]> {
+async function namesIn(source: Source, notes: string[], onPrint: OpenOptions['onPrint']): Promise<string[]> {
   let list = '';
   try {
-    await requestAdapter(source, ['adapter=?']);
+    await requestAdapter(source, ['adapter=?'], onPrint);
   } catch (error) {
     list = String(error);
     if (!list.includes('Available adapters')) throw new GpuError(firstLine(error));

@@ -1,0 +1,65 @@
+import { closeSync, constants, fstatSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+/**
+ * Runs `load`, and hands what native code printed to file descriptor 2 meanwhile to `onPrint`, if anything.
+ *
+ * Dawn and drivers print there, past `process.stderr`. Node cannot duplicate a descriptor, so 2 is opened anew afterwards, which is
+ * the same thing only for what has no position: a terminal, a pipe, a device, a file that is appended to. For others, and on systems
+ * other than Linux, `load` just runs. Synchronous, so that nothing of this program can print in between.
+ */
+export function holdStderr<T>(load: () => T, onPrint: (text: string) => void): T {
+  const stderr = openAnew();
+  if (!stderr) return load();
+  const folder = mkdtempSync(join(tmpdir(), 'dawngrad-'));
+  const held = openSync(join(folder, 'stderr'), 'w+');
+  rmSync(folder, { recursive: true });
+  become2(held, constants.O_WRONLY | constants.O_APPEND);
+  try {
+    return load();
+  } finally {
+    become2(stderr.fd, stderr.flags);
+    closeSync(stderr.fd);
+    const text = readFileSync(held, 'utf8');
+    closeSync(held);
+    if (text) onPrint(text);
+  }
+}
+
+/** A second opening of what descriptor 2 writes to; undefined where that would be another place. */
+function openAnew(): { fd: number; flags: number } | undefined {
+  if (process.platform !== 'linux') return undefined;
+  try {
+    const kind = fstatSync(2);
+    const [, octal = '0'] = /^flags:\s*(\d+)/m.exec(readFileSync('/proc/self/fdinfo/2', 'latin1')) ?? [];
+    const append = Number.parseInt(octal, 8) & constants.O_APPEND;
+    if (!kind.isCharacterDevice() && !kind.isFIFO() && !append) return undefined;
+    // Without O_NONBLOCK, a pipe that nobody reads any more would be waited for; Node sets it for its own pipes, too.
+    const flags = constants.O_WRONLY | constants.O_NOCTTY | append | (kind.isFIFO() ? constants.O_NONBLOCK : 0);
+    return { fd: openSync('/proc/self/fd/2', flags), flags };
+  } catch {
+    return undefined;
+  }
+}
+
+/** Makes descriptor 2 write to what `fd` does. An opening gets the lowest number that is free, which is 2 once that is closed. */
+function become2(fd: number, flags: number): void {
+  closeSync(2);
+  const others: number[] = [];
+  for (let got = reopen(fd, flags); got !== 2; got = reopen(fd, flags)) {
+    // Another thread opened a file just now, and has it for a moment.
+    others.push(got);
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
+  }
+  for (const other of others) closeSync(other);
+}
+
+function reopen(fd: number, flags: number): number {
+  try {
+    return openSync(`/proc/self/fd/${fd}`, flags);
+  } catch {
+    // The terminal was closed, or the pipe's reader has gone.
+    return openSync('/dev/null', constants.O_WRONLY);
+  }
+}
