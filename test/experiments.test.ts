@@ -154,6 +154,22 @@ unix('a run killed before it says which run it is stops nothing later', async ()
   assert.match(await said('soon.json', { list: true }), /^1\. a: not begun$/m);
 });
 
+unix('what a killed run left is not taken from under another process', async () => {
+  list('busy', [{ name: 'a', options: { epochs: 1 } }]);
+  process.env.KILL_AT = '1';
+  ends(1, scratch.path, ['experiments', 'busy.json'], killed);
+  delete process.env.KILL_AT;
+  const record = at('runs', 'busy', 'a', 'run.json');
+  assert.ok(existsSync(record));
+  const lock = await lockFolder('a', at('runs', 'busy', 'a'), () => {});
+  const refused = ends(1, scratch.path, ['experiments', 'busy.json']);
+  assert.match(refused.stderr, /^\[1\/1\] a: runs.busy.a: process \d+ is at work there\./m);
+  assert.match(refused.stderr, /^1 of 1 failed: a$/m);
+  assert.ok(existsSync(record));
+  lock.release();
+  assert.match(ends(0, scratch.path, ['experiments', 'busy.json']).stderr, /^Best: /m);
+});
+
 unix(
   'killed, the whole takes its run along, which has its checkpoint; called again it goes on; Ctrl-C ends it cleanly',
   async () => {

@@ -161,7 +161,18 @@ class Series {
       console.error(`${place} starts from ${experiment.from}, which is not finished`);
       return;
     }
-    if (state.kind === 'new' && state.remains) clearRemains(dir);
+    if (state.kind === 'new' && state.remains) {
+      try {
+        const lock = await lockFolder(dir, dir, (line) => console.error(line));
+        clearRemains(dir);
+        lock.release();
+      } catch (error) {
+        if (!isUserError(error)) throw error;
+        one.status = 'failed';
+        console.error(`${place} ${error.message}`);
+        return;
+      }
+    }
     const args =
       state.kind === 'begun'
         ? ['--resume', dir, ...argumentsOf(trainOptions, resumable(experiment.given))]

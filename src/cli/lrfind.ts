@@ -74,5 +74,5 @@ function trainCall(given: Partial<LrFindOptions>, lr: number): string {
   // What the environment says it says to `train` too.
   const named = adapter === process.env.DAWNGRAD_ADAPTER ? {} : { adapter };
   const words = [...argumentsOf(trainOptions, { ...shared, ...named }), '--lr', lr.toPrecision(3)];
-  return `${callOf('train')} ${words.map(quoted).join(' ')}`;
+  return callOf('train', ...words.map(quoted));
 }

@@ -119,7 +119,6 @@ function startOf({ name, tensors, head }: PretrainedRecord, { arch, freezeEpochs
 
 /** What is printed at the end: how it went, and what to do next. */
 function epilogue({ dir, report, model }: RunFolder, result: RunResult, options: TrainOptions): string[] {
-  const command = callOf('train');
   const lines: string[] = [];
   if (result.validAccuracy !== null) {
     lines.push(
@@ -127,11 +126,11 @@ function epilogue({ dir, report, model }: RunFolder, result: RunResult, options:
       `${Math.round(result.seconds)} s in all, ${result.imagesPerSecond.toPrecision(3)} images/s, ${(result.peakGpuBytes / 1e6).toFixed(0)} MB of GPU memory at most.`,
     );
   }
-  if (result.status === 'stopped') lines.push(`Stopped; continue with: ${command} --resume ${dir}`);
+  if (result.status === 'stopped') lines.push(`Stopped; continue with: ${callOf('train', '--resume', dir)}`);
   if (result.status === 'diverged') lines.push(`The last good weights are in ${model}.`);
   if (result.validAccuracy !== null) lines.push(`Report: ${report}`);
   if (result.status === 'finished' && options.data === TOYFACES && !ofList()) {
-    lines.push(`Now with real faces, FER2013 from Kaggle: ${command} --data fer2013.csv`);
+    lines.push(`Now with real faces, FER2013 from Kaggle: ${callOf('train', '--data fer2013.csv')}`);
   }
   return lines;
 }

@@ -32,7 +32,8 @@ export function readCommandLine(argv: readonly string[], commands: readonly Comm
       optionTerm: ({ flags }) => flags.replace(/[<>]/g, ''),
       optionDescription: ({ description }) => description,
       subcommandTerm: (subcommand) => subcommand.name(),
-      commandUsage: (built) => `${built.parent ? callOf(built.name()) : built.name()} ${built.usage()}`,
+      commandUsage: (built) =>
+        built.parent ? callOf(built.name(), built.usage()) : `${built.name()} ${built.usage()}`,
     });
   for (const command of commands) {
     const built = program.command(command.name);
@@ -126,7 +127,7 @@ function wrapped(words: readonly string[], width: number): string[] {
 
 function examples({ name, examples }: Command): string {
   return examples.length > 0
-    ? `\nExamples:\n${examples.map((line) => `  ${callOf(name)} ${line}`.trimEnd()).join('\n')}\n`
+    ? `\nExamples:\n${examples.map((line) => `  ${line ? callOf(name, line) : callOf(name)}`).join('\n')}\n`
     : '';
 }
 
@@ -151,8 +152,8 @@ function readGiven(built: Built, { name, options }: Command): Record<string, unk
   const excess = entries.some(([, { operand }]) => operand) ? undefined : built.args[0];
   if (excess !== undefined) {
     const mend = calledByNpm()
-      ? `npm passes options on only behind a --, as in: ${callOf(name)} --help`
-      : `Options start with --, and ${callOf(name)} --help lists them.`;
+      ? `npm passes options on only behind a --, as in: ${callOf(name, '--help')}`
+      : `Options start with --, and ${callOf(name, '--help')} lists them.`;
     throw new ConfigError(`${name}: unexpected argument '${excess}'. ${mend}`);
   }
   return given;
@@ -168,6 +169,6 @@ function explain({ code, message }: CommanderError, argv: readonly string[], com
     const entry = Object.entries(command.options).find(([key, entry]) => flagOf(key, entry) === named)?.[1];
     if (entry) return `${named}: expected ${entry.kind.expected}, got nothing.`;
   }
-  const help = `${command ? callOf(command.name) : 'dawngrad'} --help lists what there is.`;
+  const help = `${command ? callOf(command.name, '--help') : 'dawngrad --help'} lists what there is.`;
   return `${command ? `${command.name}: ` : ''}${what}. ${suggestion || help}`;
 }

@@ -59,7 +59,7 @@ export async function writeArtifacts(parts: ArtifactParts): Promise<void> {
     {
       folder: folder.dir,
       date: new Date().toISOString().slice(0, 16).replace('T', ' '),
-      command: [callOf('train'), ...withoutFolder(record.commandLine.slice(1)).map(quoted)].join(' '),
+      command: callOf('train', ...withoutFolder(record.commandLine.slice(1)).map(quoted)),
       options: record.options as Record<string, Setting>,
       seed: record.seed,
       versions: record.versions,

@@ -50,7 +50,7 @@ ${lossSection('', topLosses)}
 ${camSection(cams)}
 <section>
 <h2>Use this model</h2>
-${blocks([['Classify images', `${callOf('predict')} --model ${quoted(model)} IMAGE_OR_FOLDER`]])}
+${blocks([['Classify images', callOf('predict', `--model ${quoted(model)} IMAGE_OR_FOLDER`)]])}
 </section>
 </main>
 <footer class="muted">Written by dawngrad ${version}.</footer>`;

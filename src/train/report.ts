@@ -151,8 +151,8 @@ function usage(run: RunSummary): Html {
   const model = quoted(`${folder}/model.safetensors`);
   const python = pytorch ?? `from safetensors.torch import load_file\n\nweights = load_file("model.safetensors")`;
   const list: [heading: string, code: string][] = [
-    ['Evaluate it', `${callOf('evaluate')} --model ${model} --data ${quoted(data.path)}${splitOf(run)}`],
-    ['Classify images', `${callOf('predict')} --model ${model} IMAGE_OR_FOLDER`],
+    ['Evaluate it', callOf('evaluate', `--model ${model} --data ${quoted(data.path)}${splitOf(run)}`)],
+    ['Classify images', callOf('predict', `--model ${model} IMAGE_OR_FOLDER`)],
     ['Load it in PyTorch', python],
     ['Train it again', command],
   ];
