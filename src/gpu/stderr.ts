@@ -1,6 +1,10 @@
 import { closeSync, constants, fstatSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { GpuError } from '../core/errors.ts';
+
+/** No thread needs a file this long to read or write a few pages. */
+const PATIENCE_MS = 500;
 
 /**
  * Runs `load`, and hands what native code printed to file descriptor 2 meanwhile to `onPrint`, if anything.
@@ -50,6 +54,8 @@ function become2(fd: number, flags: number): void {
   for (let got = reopen(fd, flags); got !== 2; got = reopen(fd, flags)) {
     // Another thread opened a file just now, and has it for a moment.
     others.push(got);
+    if (others.length > PATIENCE_MS)
+      throw new GpuError('another thread keeps file descriptor 2, which is standard error.');
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
   }
   for (const other of others) closeSync(other);
