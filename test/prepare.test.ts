@@ -206,15 +206,15 @@ for (const wrong of [nothing, cleared, short, notANumber]) {
 }
 
 gpuTest(
-  'a doubted variant is used once it was found right, without timing too, and never when it was found wrong',
+  'an unverified variant is used once it was found right, without timing too, and never when it was found wrong',
   async () => {
-    const right = familyOf(fast, { ...fast, name: 'tensor cores', rank: () => 1, doubted: true });
+    const right = familyOf(fast, { ...fast, name: 'tensor cores', rank: () => 1, unverified: true });
     multiplyBy(right);
     assert.is(planOf(gpu).used().get(nameOf(right)), 'fast');
     assert.equal(await chosen(gpu, right), { variant: 'tensor cores', timed: 0, warnings: [] });
 
     for (const winners of [undefined, new Map<string, Winner>()]) {
-      const broken = familyOf(fast, { ...short, doubted: true, rank: () => 1 });
+      const broken = familyOf(fast, { ...short, unverified: true, rank: () => 1 });
       const { variant, warnings } = await chosen(gpu, broken, winners && { winners });
       assert.equal([variant, warnings.length], ['fast', 1]);
     }

@@ -150,20 +150,20 @@ const withSmallTiles = (fn: (other: Gpu) => Promise<void>): Promise<void> =>
   });
 
 halfTest(
-  'a kernel for tensor cores is taken once it was found right on the device, not before, and is then not checked again',
+  'a kernel for tensor cores is taken once it was verified right on the device, not before, and is then not checked again',
   async () => {
-    const found = new Map<string, readonly string[]>();
+    const verified = new Map<string, readonly string[]>();
     await withSmallTiles(async (other) => {
       multiplyHalves();
       assert.equal(computedBy(other), ['lanes']);
-      const { checked, warnings } = await prepare(other, multiplyHalves, { found });
+      const { checked, warnings } = await prepare(other, multiplyHalves, { verified });
       assert.equal({ checked, warnings }, { checked: 1, warnings: [] });
       multiplyHalves();
       assert.equal(computedBy(other), ['tensor 64×64×32']);
-      assert.equal([...found.values()], [['tensor 64×64×32']]);
+      assert.equal([...verified.values()], [['tensor 64×64×32']]);
     });
     await withSmallTiles(async (other) => {
-      assert.is((await prepare(other, multiplyHalves, { found })).checked, 0);
+      assert.is((await prepare(other, multiplyHalves, { verified })).checked, 0);
       multiplyHalves();
       assert.equal(computedBy(other), ['tensor 64×64×32']);
     });
@@ -181,14 +181,14 @@ halfTest(
         assert.is(text.includes(right), path === 'lib/mma_emulated.wgsl');
         return text.replace(right, 'total.high += x * rightAt(at.y + 3u * nextColumn)');
       });
-      const found = new Map<string, readonly string[]>();
-      const { checked, warnings } = await prepare(other, multiplyHalves, { found });
+      const verified = new Map<string, readonly string[]>();
+      const { checked, warnings } = await prepare(other, multiplyHalves, { verified });
       assert.equal([checked, warnings.length], [1, 1]);
       assert.match(
         warnings[0]!,
         /^The kernel 'tensor 64×64×32' is not used on .*: for matmul 64×64×64.* it is off by /,
       );
-      assert.is(found.size, 0, 'to be checked, and warned of, each time');
+      assert.is(verified.size, 0, 'to be checked, and warned of, each time');
       multiplyHalves();
       assert.equal(computedBy(other), ['lanes']);
     }),

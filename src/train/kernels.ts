@@ -2,8 +2,7 @@ import { debug } from '../gpu/debug.ts';
 import type { Gpu } from '../gpu/gpu.ts';
 import { planOf } from '../ops/matrix/plan.ts';
 import { type PrepareOptions, prepare } from '../ops/matrix/prepare.ts';
-import { keepFound, readFound } from './found.ts';
-import { keepWinners, readWinners } from './winners.ts';
+import { keepKernels, readKernels } from './kernelcache.ts';
 
 /**
  * Finds the kernels for what `body` computes (see `prepare`): with `tune` the fastest, which are remembered on this machine for
@@ -16,21 +15,17 @@ export async function prepareKernels(
   limits: Pick<PrepareOptions, 'totalMs' | 'interrupted'> = {},
 ): Promise<{ problems: readonly string[]; lines: string[] }> {
   const { fingerprint } = gpu.adapter;
-  const winners = tune ? readWinners(fingerprint) : undefined;
-  const found = readFound(fingerprint);
+  const { winners, verified } = readKernels(fingerprint);
   const { problems, checked, timed, elapsedMs, warnings } = await prepare(gpu, body, {
-    found,
+    verified,
     ...limits,
-    ...(winners && { winners }),
+    ...(tune && { winners }),
   });
   const lines = [...warnings];
-  const unkept = checked > 0 && keepFound(fingerprint, found);
-  if (unkept) lines.push(unkept);
-  if (winners && timed > 0) {
+  if (timed > 0)
     lines.push(`Tuned ${timed} of ${problems.length} matrix kernels in ${(elapsedMs / 1000).toFixed(1)} s.`);
-    const failure = keepWinners(fingerprint, winners);
-    if (failure) lines.push(failure);
-  }
+  const unkept = checked + timed > 0 && keepKernels(fingerprint, { winners, verified });
+  if (unkept) lines.push(unkept);
   debug(1, () => ['kernels:', ...[...planOf(gpu).used()].map((choice) => `  ${choice.join(': ')}`)].join('\n'));
   return { problems, lines };
 }

@@ -36,9 +36,9 @@ export class Plan {
     this.taken.clear();
   }
 
-  /** Whether a variant may compute: not one that was found wrong, and one that is doubted only once it was found right. */
-  trusts(family: string, variant: string, doubted: boolean): boolean {
-    return this.trusted.get(`${family} ${variant}`) ?? !doubted;
+  /** Whether a variant may compute: not one that was found wrong, and one that is unverified only once it was found right. */
+  trusts(family: string, variant: string, unverified: boolean): boolean {
+    return this.trusted.get(`${family} ${variant}`) ?? !unverified;
   }
 }
 

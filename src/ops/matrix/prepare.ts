@@ -3,7 +3,7 @@ import { Tensor } from '../../core/tensor.ts';
 import type { Gpu } from '../../gpu/gpu.ts';
 import type { Pipeline } from '../../gpu/pipeline.ts';
 import { planOf } from './plan.ts';
-import { deviation, fillWithNoise, type Met, meet, type Runner, type Trial } from './trial.ts';
+import { deviation, fillWithNoise, type Runner, type Trial, type Tunable, tunable } from './trial.ts';
 import { watchProblems } from './variant.ts';
 
 /** What a race between variants found. */
@@ -16,8 +16,8 @@ export interface Winner {
 export interface PrepareOptions {
   /** Winners of earlier runs by problem; those found now are added. Without it nothing is timed. */
   winners?: Map<string, Winner>;
-  /** Doubted variants that earlier runs found right on this adapter, by problem; those found now are added. They are not checked again. */
-  found?: Map<string, readonly string[]>;
+  /** Unverified variants that earlier runs found right on this adapter, by problem; those found now are added. They are not checked again. */
+  verified?: Map<string, readonly string[]>;
   /**
    * Time for one problem's race, and from the start to the end of all of them, what has to be compiled included; where it is
    * over, problems keep their unmeasured choice this time. It is overrun by one run of a kernel at most, the first of
@@ -32,7 +32,7 @@ export interface PrepareOptions {
 export interface Prepared {
   /** The problems that were met, in order. */
   problems: readonly string[];
-  /** Problems whose doubted variants were checked now. */
+  /** Problems whose unverified variants were checked now. */
   checked: number;
   /** Problems whose variants were timed now. */
   timed: number;
@@ -61,7 +61,7 @@ const MARGIN = 0.97;
  * Finds out which variants compute what `body` does, before that is done in earnest: `body` records a step that is then thrown
  * away (`rehearse`), or any other work.
  *
- * Doubted variants are checked first, on problems like those that were met, with noise in place of the tensors; without having
+ * Unverified variants are checked first, on problems like those that were met, with noise in place of the tensors; without having
  * passed here they are never used. With `winners`, each problem that has several candidates and no remembered winner is then put
  * to a race: each candidate's result is held against that of the unmeasured choice, and the fastest of those that agree is the
  * problem's variant from now on.
@@ -71,21 +71,21 @@ const MARGIN = 0.97;
  */
 export async function prepare(gpu: Gpu, body: () => unknown, options: PrepareOptions = {}): Promise<Prepared> {
   const started = performance.now();
-  const { winners, found = new Map<string, readonly string[]>(), totalMs = RACES_MS } = options;
+  const { winners, verified = new Map<string, readonly string[]>(), totalMs = RACES_MS } = options;
   const interrupted = () => options.interrupted?.() ?? false;
   const over = () => performance.now() - started > totalMs || interrupted();
   const warnings: string[] = [];
   const plan = planOf(gpu);
-  const met = await problemsOf(gpu, body, ({ name, family, candidates, doubted }) => {
-    for (const variant of found.get(name) ?? []) if (doubted.includes(variant)) plan.trust(family, variant, true);
+  const met = await problemsOf(gpu, body, ({ name, family, candidates, unverified }) => {
+    for (const variant of verified.get(name) ?? []) if (unverified.includes(variant)) plan.trust(family, variant, true);
     const remembered = winners?.get(name);
     if (remembered && sameNames(remembered.of, candidates)) plan.follow([[name, remembered.variant]]);
   });
-  const openOf = ({ name, family, doubted }: Met): string[] =>
-    doubted.filter((variant) => !found.get(name)?.includes(variant) && plan.trusts(family, variant, false));
+  const openOf = ({ name, family, unverified }: Tunable): string[] =>
+    unverified.filter((variant) => !verified.get(name)?.includes(variant) && plan.trusts(family, variant, false));
   const needed = met.flatMap((problem) => {
     const choice = plan.choice(problem.name);
-    const reference = problem.candidates.find((name) => !problem.doubted.includes(name));
+    const reference = problem.candidates.find((name) => !problem.unverified.includes(name));
     const open = openOf(problem);
     return problem.compile(gpu, [choice, ...open, open.length > 0 ? reference : undefined].filter(isName));
   });
@@ -95,9 +95,9 @@ export async function prepare(gpu: Gpu, body: () => unknown, options: PrepareOpt
     const open = openOf(problem);
     if (open.length === 0) continue;
     if (interrupted()) break;
-    await checkDoubted(gpu, problem, open, warnings);
-    const right = problem.doubted.filter((name) => plan.trusts(problem.family, name, true));
-    if (right.length > 0) found.set(problem.name, right);
+    await checkUnverified(gpu, problem, open, warnings);
+    const right = problem.unverified.filter((name) => plan.trusts(problem.family, name, true));
+    if (right.length > 0) verified.set(problem.name, right);
     checked++;
   }
   let timed = 0;
@@ -105,7 +105,7 @@ export async function prepare(gpu: Gpu, body: () => unknown, options: PrepareOpt
     const remembered = winners?.get(problem.name);
     if (!winners || (remembered && sameNames(remembered.of, problem.candidates))) return [];
     const names = problem.candidates.filter((name) =>
-      plan.trusts(problem.family, name, problem.doubted.includes(name)),
+      plan.trusts(problem.family, name, problem.unverified.includes(name)),
     );
     return names.length < 2 ? [] : [{ problem, names }];
   });
@@ -150,11 +150,11 @@ const sameNames = (a: readonly string[], b: readonly string[]): boolean =>
   [...a].sort().join() === [...b].sort().join();
 
 /** Each problem that comes up in `body`, once; `first` is called with it before its variant is chosen. */
-async function problemsOf(gpu: Gpu, body: () => unknown, first: (met: Met) => void): Promise<Met[]> {
-  const found = new Map<string, Met>();
+async function problemsOf(gpu: Gpu, body: () => unknown, first: (met: Tunable) => void): Promise<Tunable[]> {
+  const found = new Map<string, Tunable>();
   watchProblems((name, family, problem) => {
     if (found.has(name) || family.result(problem).storage.gpu !== gpu) return;
-    const met = meet(name, family, problem);
+    const met = tunable(name, family, problem);
     found.set(name, met);
     first(met);
   });
@@ -166,9 +166,9 @@ async function problemsOf(gpu: Gpu, body: () => unknown, first: (met: Met) => vo
   return [...found.values()];
 }
 
-/** Runs `open`, doubted candidates of a problem, against the best of the others, and says of each whether it may be used. */
-async function checkDoubted(gpu: Gpu, problem: Met, open: readonly string[], warnings: string[]): Promise<void> {
-  const reference = problem.candidates.find((name) => !problem.doubted.includes(name));
+/** Runs `open`, unverified candidates of a problem, against the best of the others, and says of each whether it may be used. */
+async function checkUnverified(gpu: Gpu, problem: Tunable, open: readonly string[], warnings: string[]): Promise<void> {
+  const reference = problem.candidates.find((name) => !problem.unverified.includes(name));
   if (reference === undefined) return;
   await staged(gpu, problem, [reference, ...open], async ({ runners, result }) => {
     const known = runners.find(({ name }) => name === reference)!;
@@ -178,7 +178,7 @@ async function checkDoubted(gpu: Gpu, problem: Met, open: readonly string[], war
 
 async function staged<T>(
   gpu: Gpu,
-  problem: Met,
+  problem: Tunable,
   names: readonly string[],
   use: (trial: Trial) => Promise<T>,
 ): Promise<T> {
@@ -197,7 +197,7 @@ async function staged<T>(
  */
 async function agreeing(
   gpu: Gpu,
-  { name: problem, family }: Met,
+  { name: problem, family }: Tunable,
   runners: readonly Runner[],
   reference: Runner,
   result: Tensor,
@@ -217,7 +217,7 @@ async function agreeing(
       const fault = await faultOf(gpu, runner, result, want);
       if (fault === null) right.push(runner);
       else warnings.push(`The kernel '${runner.name}' is not used on ${gpu.adapter.name}: for ${problem} it ${fault}.`);
-      if (runner.doubted || fault !== null) plan.trust(family, runner.name, fault === null);
+      if (runner.unverified || fault !== null) plan.trust(family, runner.name, fault === null);
     }
   } finally {
     want.free('the check of its variants');
@@ -245,7 +245,7 @@ async function faultOf(gpu: Gpu, { recording }: Runner, result: Tensor, want: Te
  */
 async function race(
   gpu: Gpu,
-  problem: Met,
+  problem: Tunable,
   names: readonly string[],
   limitMs: number | undefined,
   over: () => boolean,
@@ -253,8 +253,8 @@ async function race(
 ): Promise<string | null> {
   const { batchMs, problemMs } = gpu.adapter.software ? PACE.software : PACE.hardware;
   return staged(gpu, problem, names, async ({ runners, result }) => {
-    const unmeasured = runners.find(({ name, doubted }) => name === names[0] && !doubted);
-    const reference = unmeasured ?? runners.find(({ doubted }) => !doubted) ?? runners[0]!;
+    const unmeasured = runners.find(({ name, unverified }) => name === names[0] && !unverified);
+    const reference = unmeasured ?? runners.find(({ unverified }) => !unverified) ?? runners[0]!;
     const right = await agreeing(gpu, problem, runners, reference, result, over, warnings);
     if (over()) return null;
     if (right.length === 1) return right[0]!.name;

@@ -185,7 +185,7 @@ function inSplits(
 function multiplyBy(tile: Tile): Variant<Multiplication> {
   return {
     name: nameOf(tile),
-    doubted: true,
+    unverified: true,
     fits: ({ a, b, c }, adapter) => fits(tile, [a, b], c, adapter),
     rank: ({ product }) => rank(tile, product),
     run({ a, b, bias, c, product }) {
@@ -206,7 +206,7 @@ const forwardExtents = ({ N, P, Q, K, R, S, C }: ConvShape): Extents => ({ M: N 
 function forwardBy(tile: Tile): Variant<ConvForward> {
   return {
     name: nameOf(tile),
-    doubted: true,
+    unverified: true,
     fits: ({ x, w, y }, adapter) => fits(tile, [x, w], y, adapter),
     rank: ({ shape }) => rank(tile, forwardExtents(shape)),
     run({ x, w, bias, y, shape }) {
@@ -264,7 +264,7 @@ const dgradPhases = ({ H, W, R, S, strideH, strideW, padH, padW }: ConvShape): [
 function dgradBy(tile: Tile): Variant<ConvDgrad> {
   return {
     name: nameOf(tile),
-    doubted: true,
+    unverified: true,
     fits: ({ dy, w, dx }, adapter) => fits(tile, [dy, w], dx, adapter),
     rank: ({ shape }) => rank(tile, { M: shape.N * shape.H * shape.W, N: shape.C, K: shape.R * shape.S * shape.K }),
     run({ dy, w, dx, shape }) {
@@ -297,7 +297,7 @@ const wgradExtents = ({ N, P, Q, K, R, S, C }: ConvShape): Extents => ({ M: K, N
 function wgradBy(tile: Tile): Variant<ConvWgrad> {
   return {
     name: nameOf(tile),
-    doubted: true,
+    unverified: true,
     fits: ({ x, dy, dw }, adapter) => fits(tile, [x, dy], dw, adapter),
     rank: ({ shape }) => rank(tile, wgradExtents(shape)),
     run({ x, dy, dw, shape }) {

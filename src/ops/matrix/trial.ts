@@ -20,18 +20,18 @@ const ALLOWED = { f32: 1e-3, f16: 1e-2 };
 /** A variant that is ready to run on tensors of a trial. */
 export interface Runner {
   readonly name: string;
-  readonly doubted: boolean;
+  readonly unverified: boolean;
   readonly recording: Recording;
 }
 
 /** A problem that was met, without its tensors: what it takes to try its variants later. */
-export interface Met {
+export interface Tunable {
   readonly name: string;
   readonly family: string;
-  /** The candidates, best first; doubted ones that nobody has checked yet among them. */
+  /** The candidates, best first; unverified ones that nobody has checked yet among them. */
   readonly candidates: readonly string[];
-  /** Those of them that are `doubted`. */
-  readonly doubted: readonly string[];
+  /** Those of them that are `unverified`. */
+  readonly unverified: readonly string[];
   /** Has what the candidates called `names` need compiled in the background; returns what is not compiled yet. */
   compile(gpu: Gpu, names: readonly string[]): Pipeline[];
   /** Makes a like problem on tensors of its own. */
@@ -46,14 +46,14 @@ export interface Trial {
   free(): void;
 }
 
-export function meet<P>(name: string, family: Family<P>, problem: P): Met {
+export function tunable<P>(name: string, family: Family<P>, problem: P): Tunable {
   const variants = candidatesFor(family, problem, true);
   const called = (names: readonly string[]): Variant<P>[] => variants.filter((variant) => names.includes(variant.name));
   return {
     name,
     family: family.name,
     candidates: variants.map((variant) => variant.name),
-    doubted: variants.filter((variant) => variant.doubted).map((variant) => variant.name),
+    unverified: variants.filter((variant) => variant.unverified).map((variant) => variant.name),
     compile(gpu, names) {
       const tensors: Tensor[] = [];
       const like = (tensor: Tensor): Tensor => {
@@ -82,7 +82,7 @@ export function meet<P>(name: string, family: Family<P>, problem: P): Met {
       const twin = family.on(problem, like);
       const runners = called(names).map((variant) => ({
         name: variant.name,
-        doubted: variant.doubted ?? false,
+        unverified: variant.unverified ?? false,
         recording: gpu.stream.capture(() => noGrad(() => variant.run(twin))),
       }));
       const free = () => {

@@ -14,7 +14,7 @@ export interface Variant<P> {
    */
   rank(problem: P, adapter: Adapter): number;
   /** Set where drivers are known to get it wrong: then nothing takes it before `prepare` has found it right on the device. */
-  readonly doubted?: boolean;
+  readonly unverified?: boolean;
   /** Records it, and gives back what it made for itself. */
   run(problem: P): void;
 }
@@ -43,15 +43,15 @@ export function forceVariant(name: string | null): void {
 
 /**
  * The variants that can compute `problem` and are worth a measurement, the one to take unmeasured first; those of rank Infinity
- * where there are no others. Variants that were found wrong are left out, and so are doubted ones, but for `withDoubted`, until
+ * where there are no others. Variants that were found wrong are left out, and so are unverified ones, but for `withUnverified`, until
  * they were found right.
  */
-export function candidatesFor<P>(family: Family<P>, problem: P, withDoubted = false): Variant<P>[] {
+export function candidatesFor<P>(family: Family<P>, problem: P, withUnverified = false): Variant<P>[] {
   const { gpu } = family.result(problem).storage;
   const { adapter } = gpu;
   const plan = planOf(gpu);
   const fitting = family.variants
-    .filter(({ name, doubted = false }) => plan.trusts(family.name, name, doubted && !withDoubted))
+    .filter(({ name, unverified = false }) => plan.trusts(family.name, name, unverified && !withUnverified))
     .filter((variant) => variant.fits(problem, adapter))
     .map((variant) => ({ variant, rank: variant.rank(problem, adapter) }));
   const worthwhile = fitting.filter(({ rank }) => rank < Number.POSITIVE_INFINITY);
@@ -82,7 +82,7 @@ function choose<P>(family: Family<P>, problem: P, name: string, plan: Plan, adap
   const asked = called(forced);
   if (asked?.fits(problem, adapter)) return asked;
   const planned = called(plan.choice(name));
-  if (planned?.fits(problem, adapter) && plan.trusts(family.name, planned.name, planned.doubted ?? false)) {
+  if (planned?.fits(problem, adapter) && plan.trusts(family.name, planned.name, planned.unverified ?? false)) {
     plan.take(name, planned.name);
     return planned;
   }

@@ -1,0 +1,77 @@
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { suite } from 'uvu';
+import * as assert from 'uvu/assert';
+import type { Winner } from '../src/ops/matrix/prepare.ts';
+import { keepKernels, kernelFile, readKernels } from '../src/train/kernelcache.ts';
+
+const test = suite('kernel cache');
+let before: string | undefined;
+test.before.each(() => {
+  before = process.env.DAWNGRAD_CACHE;
+  process.env.DAWNGRAD_CACHE = mkdtempSync(join(tmpdir(), 'dawngrad-kernels-'));
+});
+test.after.each(() => {
+  rmSync(process.env.DAWNGRAD_CACHE!, { recursive: true });
+  if (before === undefined) delete process.env.DAWNGRAD_CACHE;
+  else process.env.DAWNGRAD_CACHE = before;
+});
+
+const adapter = 'A GPU | driver 1.2 | webgpu 0.6';
+const winner = (variant: string): Winner => ({ variant, of: ['lanes', variant] });
+const none = { winners: new Map(), verified: new Map() };
+
+test('what is found out is kept for each adapter and driver, and added to', () => {
+  assert.equal(readKernels(adapter), none);
+  assert.is(keepKernels(adapter, { winners: new Map([['conv a', winner('tile')]]) }), null);
+  assert.is(keepKernels(adapter, { verified: new Map([['conv a', ['tensor 64×64×32']]]) }), null);
+  const b = {
+    winners: new Map([['conv b', winner('winograd')]]),
+    verified: new Map([['conv b', ['tensor 64×64×32']]]),
+  };
+  assert.is(keepKernels(adapter, b), null);
+  assert.equal(readKernels(adapter), {
+    winners: new Map([['conv a', winner('tile')], ...b.winners]),
+    verified: new Map([['conv a', ['tensor 64×64×32']], ...b.verified]),
+  });
+  assert.equal(readKernels('A GPU | driver 1.3 | webgpu 0.6'), none);
+  assert.is(JSON.parse(readFileSync(kernelFile(adapter), 'utf8')).fingerprint, adapter);
+  assert.is(readdirSync(dirname(kernelFile(adapter))).length, 1, 'no temporary file is left');
+});
+
+test('a file that is damaged, of another adapter or of other kernels says nothing, and is written anew', () => {
+  const file = kernelFile(adapter);
+  const all = { winners: new Map([['conv a', winner('tile')]]), verified: new Map([['conv a', ['tensor']]]) };
+  assert.is(keepKernels(adapter, all), null);
+  const good = JSON.parse(readFileSync(file, 'utf8'));
+  const wrong = { 'conv a': 'tile', 'conv b': { variant: 3, of: [] }, 'conv c': { variant: 'x' }, 'conv d': [3] };
+  const bad = [
+    '',
+    '{"kernels": ',
+    'null',
+    '[]',
+    JSON.stringify({ ...good, fingerprint: 'another' }),
+    JSON.stringify({ ...good, kernels: 'of another text' }),
+    JSON.stringify({ ...good, winners: null, verified: [] }),
+    JSON.stringify({ ...good, winners: wrong, verified: wrong }),
+  ];
+  for (const content of bad) {
+    writeFileSync(file, content);
+    assert.equal(readKernels(adapter), none, content);
+    const added = { winners: new Map([['conv e', winner('tile')]]), verified: new Map([['conv e', ['tensor']]]) };
+    assert.is(keepKernels(adapter, added), null);
+    assert.equal(readKernels(adapter), added, content);
+  }
+});
+
+test('where it cannot be kept, a line says so', () => {
+  const folder = dirname(kernelFile(adapter));
+  writeFileSync(folder, 'a file');
+  const line = keepKernels(adapter, { winners: new Map([['conv a', winner('tile')]]) });
+  assert.match(line!, /^warning: the next run checks and tunes its kernels again: /);
+  assert.ok(existsSync(folder));
+  assert.equal(readKernels(adapter), none);
+});
+
+test.run();
