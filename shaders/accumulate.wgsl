@@ -17,7 +17,7 @@ fn add(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local:
 }
 
 @compute @workgroup_size(GROUP)
-fn add_into(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
+fn addInto(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
   let walk = walked(group, local, groups, params.n);
   for (var i = walk.first; i < walk.end; i += GROUP) { sum[i] = Elem(Vec(sum[i]) + Vec(b[i])); }
 }

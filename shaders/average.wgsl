@@ -34,7 +34,7 @@ fn follow(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) loc
 }
 
 @compute @workgroup_size(GROUP)
-fn follow_scaled(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
+fn followScaled(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
   let walk = walked(group, local, groups, params.n);
   if (scale[4] != 0u) { return; }
   let s = share();
@@ -45,7 +45,7 @@ fn follow_scaled(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_
 fn count() { counted[0] += params.n; }
 
 @compute @workgroup_size(1)
-fn count_scaled() {
+fn countScaled() {
   if (scale[4] == 0u) { counted[0] += params.n; }
 }
 

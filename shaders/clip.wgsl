@@ -8,10 +8,10 @@
 
 alias Vec = f32;
 
-struct Params { n: u32, first_block: u32, first: u32, block: u32, at: u32, most: f32 }
+struct Params { n: u32, firstBlock: u32, first: u32, block: u32, at: u32, most: f32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> gradient: array<vec4f>;
-@group(0) @binding(2) var<storage, read> group_of: array<u32>;
+@group(0) @binding(2) var<storage, read> groupOf: array<u32>;
 // The loss scale, lossscale.wgsl: the norm is that of the unscaled gradients.
 @group(0) @binding(3) var<storage, read> scale: array<u32>;
 @group(0) @binding(4) var<storage, read_write> sums: array<f32>;
@@ -20,7 +20,7 @@ struct Params { n: u32, first_block: u32, first: u32, block: u32, at: u32, most:
 
 @compute @workgroup_size(GROUP)
 fn squares(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let blocks = blocks_of(group, groups);
+  let blocks = blocksOf(group, groups);
   var all = vec4f();
   for (var base = blocks.x; base < blocks.y; base += GROUP / BLOCK) {
     let own = owner(base, local.x, blocks.y);
@@ -32,8 +32,8 @@ fn squares(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) lo
 }
 
 @compute @workgroup_size(GROUP)
-fn squares_scaled(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let blocks = blocks_of(group, groups);
+fn squaresScaled(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
+  let blocks = blocksOf(group, groups);
   let by = bitcast<f32>(scale[0]);
   var all = vec4f();
   for (var base = blocks.x; base < blocks.y; base += GROUP / BLOCK) {

@@ -42,9 +42,9 @@ fn forward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) lo
     for (var s = 0u; s < S; s++) {
       let column = q * STRIDE_W + s - PAD_W;
       if (column >= params.W) { continue; }
-      let from_x = ((n * params.H + h) * params.W + column) * params.C;
-      let from_w = ((k * R + r) * S + s) * params.C;
-      for (var c = 0u; c < params.C; c++) { sum += f32(x[from_x + c]) * f32(w[from_w + c]); }
+      let fromX = ((n * params.H + h) * params.W + column) * params.C;
+      let fromW = ((k * R + r) * S + s) * params.C;
+      for (var c = 0u; c < params.C; c++) { sum += f32(x[fromX + c]) * f32(w[fromW + c]); }
     }
   }
   if (HAS_BIAS) { sum += bias[k]; }
@@ -68,9 +68,9 @@ fn dgrad(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) loca
       let left = column + PAD_W - s;
       let q = left / STRIDE_W;
       if (left % STRIDE_W != 0u || q >= params.Q) { continue; }
-      let from_dy = ((n * params.P + p) * params.Q + q) * params.K;
+      let fromDy = ((n * params.P + p) * params.Q + q) * params.K;
       for (var k = 0u; k < params.K; k++) {
-        sum += f32(dy[from_dy + k]) * f32(w[((k * R + r) * S + s) * params.C + c]);
+        sum += f32(dy[fromDy + k]) * f32(w[((k * R + r) * S + s) * params.C + c]);
       }
     }
   }

@@ -6,7 +6,7 @@
 alias Elem = f32;
 
 struct Params {
-  n: u32, from_offset: u32, to_offset: u32,
+  n: u32, fromOffset: u32, toOffset: u32,
   d1: u32, d2: u32, d3: u32, d4: u32, d5: u32,
   f0: u32, f1: u32, f2: u32, f3: u32, f4: u32, f5: u32,
   t0: u32, t1: u32, t2: u32, t3: u32, t4: u32, t5: u32,
@@ -25,7 +25,7 @@ fn box(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local:
   let i3 = rest % params.d3; rest /= params.d3;
   let i2 = rest % params.d2; rest /= params.d2;
   let i1 = rest % params.d1; rest /= params.d1;
-  let from_at = rest * params.f0 + i1 * params.f1 + i2 * params.f2 + i3 * params.f3 + i4 * params.f4 + i5 * params.f5;
-  let to_at = rest * params.t0 + i1 * params.t1 + i2 * params.t2 + i3 * params.t3 + i4 * params.t4 + i5 * params.t5;
-  y[params.to_offset + to_at] = x[params.from_offset + from_at];
+  let fromAt = rest * params.f0 + i1 * params.f1 + i2 * params.f2 + i3 * params.f3 + i4 * params.f4 + i5 * params.f5;
+  let toAt = rest * params.t0 + i1 * params.t1 + i2 * params.t2 + i3 * params.t3 + i4 * params.t4 + i5 * params.t5;
+  y[params.toOffset + toAt] = x[params.fromOffset + fromAt];
 }

@@ -28,7 +28,7 @@ alias Elem = f32;
 
 struct Params {
   n: u32, at: u32, side: u32, size: u32, span: u32, strips: u32, partners: u32,
-  scale_x: f32, offset_x: f32, scale_y: f32, offset_y: f32,
+  scaleX: f32, offsetX: f32, scaleY: f32, offsetY: f32,
   mean0: f32, mean1: f32, mean2: f32, gain0: f32, gain1: f32, gain2: f32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
@@ -38,13 +38,13 @@ struct Params {
 @group(0) @binding(3) var<storage, read> labels: array<u32>;
 @group(0) @binding(4) var<storage, read> views: array<vec4f>;
 @group(0) @binding(5) var<storage, read_write> x: array<Elem>;
-@group(0) @binding(6) var<storage, read_write> batch_labels: array<u32>;
+@group(0) @binding(6) var<storage, read_write> batchLabels: array<u32>;
 
 const NONE: u32 = 0xffffffffu;
 
-fn view_of(n: u32) -> View {
+fn viewOf(n: u32) -> View {
   if (!DRAWN) {
-    return View(vec3f(params.scale_x, 0.0, params.offset_x), vec3f(0.0, params.scale_y, params.offset_y), vec3f(0.0, 0.0, 1.0),
+    return View(vec3f(params.scaleX, 0.0, params.offsetX), vec3f(0.0, params.scaleY, params.offsetY), vec3f(0.0, 0.0, 1.0),
       0.0, 1.0, vec4f(), EVERYWHERE);
   }
   let first = VIEW_WORDS * n;
@@ -70,7 +70,7 @@ fn padded(place: vec2f, side: f32) -> vec2f {
 }
 
 // Where the four pixels are that a value is mixed from, and by which shares.
-struct Corners { top_left: u32, top_right: u32, bottom_left: u32, bottom_right: u32, part: vec2f }
+struct Corners { topLeft: u32, topRight: u32, bottomLeft: u32, bottomRight: u32, part: vec2f }
 
 fn corners(image: u32, place: vec2f) -> Corners {
   let last = params.side - 1u;
@@ -86,8 +86,8 @@ fn corners(image: u32, place: vec2f) -> Corners {
 }
 
 fn sample(at: Corners, channel: u32) -> f32 {
-  let top = mix(byte(at.top_left + channel), byte(at.top_right + channel), at.part.x);
-  let bottom = mix(byte(at.bottom_left + channel), byte(at.bottom_right + channel), at.part.x);
+  let top = mix(byte(at.topLeft + channel), byte(at.topRight + channel), at.part.x);
+  let bottom = mix(byte(at.bottomLeft + channel), byte(at.bottomRight + channel), at.part.x);
   return mix(top, bottom, at.part.y);
 }
 
@@ -139,27 +139,27 @@ fn gather(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) loc
   let last = min(first + params.span, params.size);
   let image = step[params.at + n];
   if (row == 0u && strip == 0u) {
-    batch_labels[n] = select(labels[min(image, arrayLength(&labels) - 1u)], NONE, image == NONE);
+    batchLabels[n] = select(labels[min(image, arrayLength(&labels) - 1u)], NONE, image == NONE);
   }
   var out = ((n * params.size + row) * params.size + first) * CHANNELS;
   if (image == NONE) {
     for (var at = out; at < out + (last - first) * CHANNELS; at++) { x[at] = Elem(); }
     return;
   }
-  let view = view_of(n);
+  let view = viewOf(n);
   var partner = n;
   var share = 1.0;
   if (MIXED) {
     partner = step[params.partners + n];
     share = bitcast<f32>(step[params.partners + params.n + n]);
   }
-  let other_view = view_of(partner);
-  let other_image = step[params.at + partner];
+  let otherView = viewOf(partner);
+  let otherImage = step[params.at + partner];
   let mean = vec3f(params.mean0, params.mean1, params.mean2);
   let gain = vec3f(params.gain0, params.gain1, params.gain2);
   for (var column = first; column < last; column++) {
     var v = seen(view, image, row, column);
-    if (MIXED) { v = mix(seen(other_view, other_image, row, column), v, share); }
+    if (MIXED) { v = mix(seen(otherView, otherImage, row, column), v, share); }
     v = (v - mean) * gain;
     x[out] = Elem(v.x);
     if (CHANNELS == 3u) {

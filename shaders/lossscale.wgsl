@@ -9,10 +9,10 @@
 const LARGEST: f32 = 0x1p40;
 const SMALLEST: f32 = 0x1p-24;
 
-struct Params { n: u32, first_block: u32, interval: u32, share: f32 }
+struct Params { n: u32, firstBlock: u32, interval: u32, share: f32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> gradient: array<vec4f>;
-@group(0) @binding(2) var<storage, read> group_of: array<u32>;
+@group(0) @binding(2) var<storage, read> groupOf: array<u32>;
 @group(0) @binding(3) var<storage, read_write> flags: array<atomic<u32>>;
 @group(0) @binding(3) var<storage, read_write> state: array<u32>;
 @group(0) @binding(4) var<storage, read_write> out: array<f32>;
@@ -24,7 +24,7 @@ fn start() { out[0] = params.share * bitcast<f32>(state[0]); }
 // Padding between gradients is 0. Looks for one with all bits of the exponent set: by bits, since a shader compiler may take v == v for granted.
 @compute @workgroup_size(GROUP)
 fn inspect(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let blocks = blocks_of(group, groups);
+  let blocks = blocksOf(group, groups);
   var bad = vec4<bool>();
   for (var base = blocks.x; base < blocks.y; base += GROUP / BLOCK) {
     let own = owner(base, local.x, blocks.y);

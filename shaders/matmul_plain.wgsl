@@ -26,9 +26,9 @@ fn multiply(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) l
   let m = i / params.N;
   var sum = 0.0;
   for (var k = 0u; k < params.K; k++) {
-    let from_a = select(m * params.K + k, k * params.M + m, TRANSPOSE_A);
-    let from_b = select(k * params.N + n, n * params.K + k, TRANSPOSE_B);
-    sum += f32(a[from_a]) * f32(b[from_b]);
+    let fromA = select(m * params.K + k, k * params.M + m, TRANSPOSE_A);
+    let fromB = select(k * params.N + n, n * params.K + k, TRANSPOSE_B);
+    sum += f32(a[fromA]) * f32(b[fromB]);
   }
   if (HAS_BIAS) { sum += bias[n]; }
   c[i] = CElem(sum);

@@ -12,13 +12,13 @@ alias Half = vec4f;
 
 const NESTEROV: bool = false;
 const DECOUPLED: bool = false;
-// Gradients are multiplied by the factor at step[clip_at], clip.wgsl.
+// Gradients are multiplied by the factor at step[clipAt], clip.wgsl.
 const CLIPPED: bool = false;
 
-struct Params { n: u32, at: u32, first_block: u32, clip_at: u32 }
+struct Params { n: u32, at: u32, firstBlock: u32, clipAt: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> step: array<u32>;
-@group(0) @binding(2) var<storage, read> group_of: array<u32>;
+@group(0) @binding(2) var<storage, read> groupOf: array<u32>;
 @group(0) @binding(3) var<storage, read> gradient: array<vec4f>;
 @group(0) @binding(4) var<storage, read_write> p: array<vec4f>;
 @group(0) @binding(5) var<storage, read_write> m: array<vec4f>;
@@ -28,15 +28,15 @@ struct Params { n: u32, at: u32, first_block: u32, clip_at: u32 }
 // The loss scale: (scale, good steps, updates, skipped, 1 where this update is to be left out), lossscale.wgsl.
 @group(0) @binding(8) var<storage, read> scale: array<u32>;
 
-fn hyper(of_group: u32, i: u32) -> f32 { return bitcast<f32>(step[params.at + 8u * of_group + i]); }
+fn hyper(ofGroup: u32, i: u32) -> f32 { return bitcast<f32>(step[params.at + 8u * ofGroup + i]); }
 
 fn clipped(gradient: vec4f) -> vec4f {
-  if (CLIPPED) { return gradient * bitcast<f32>(step[params.clip_at]); }
+  if (CLIPPED) { return gradient * bitcast<f32>(step[params.clipAt]); }
   return gradient;
 }
 
 // Updates four values of a group with their gradient; the kernels that train in f16 store the result once more.
-fn sgd_at(i: u32, own: u32, gradient: vec4f) -> vec4f {
+fn sgdAt(i: u32, own: u32, gradient: vec4f) -> vec4f {
   let lr = hyper(own, 0u);
   let momentum = hyper(own, 1u);
   let before = p[i];
@@ -50,7 +50,7 @@ fn sgd_at(i: u32, own: u32, gradient: vec4f) -> vec4f {
 }
 
 // correction1 = 1 − β₁ᵗ, correction2 = 1 − β₂ᵗ.
-fn adam_at(i: u32, own: u32, gradient: vec4f, correction1: f32, correction2: f32) -> vec4f {
+fn adamAt(i: u32, own: u32, gradient: vec4f, correction1: f32, correction2: f32) -> vec4f {
   let lr = hyper(own, 0u);
   let beta1 = hyper(own, 1u);
   let decay = hyper(own, 2u);
@@ -70,8 +70,8 @@ fn adam_at(i: u32, own: u32, gradient: vec4f, correction1: f32, correction2: f32
 }
 
 // 1 − βᵗ from ln β, to full precision where it is small: a series for 1 − eᶻ, z > −½, whose next term is 3e-9 of it.
-fn one_minus_power(log_beta: f32, t: f32) -> f32 {
-  let z = log_beta * t;
+fn oneMinusPower(logBeta: f32, t: f32) -> f32 {
+  let z = logBeta * t;
   if (z < -0.5) { return 1.0 - exp(z); }
   return -z * (1.0 + z / 2.0 * (1.0 + z / 3.0 * (1.0 + z / 4.0 * (1.0 + z / 5.0 * (1.0 + z / 6.0 * (1.0 + z / 7.0 * (1.0 + z / 8.0)))))));
 }
@@ -82,50 +82,50 @@ fn skipped() -> bool { return scale[4] != 0u; }
 
 @compute @workgroup_size(GROUP)
 fn sgd(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let blocks = blocks_of(group, groups);
+  let blocks = blocksOf(group, groups);
   for (var base = blocks.x; base < blocks.y; base += GROUP / BLOCK) {
     let own = owner(base, local.x, blocks.y);
     if (own == FROZEN) { continue; }
     let i = base * BLOCK + local.x;
-    sgd_at(i, own, clipped(gradient[i]));
+    sgdAt(i, own, clipped(gradient[i]));
   }
 }
 
 @compute @workgroup_size(GROUP)
-fn sgd_scaled(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let blocks = blocks_of(group, groups);
+fn sgdScaled(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
+  let blocks = blocksOf(group, groups);
   if (skipped()) { return; }
   for (var base = blocks.x; base < blocks.y; base += GROUP / BLOCK) {
     let own = owner(base, local.x, blocks.y);
     if (own == FROZEN) { continue; }
     let i = base * BLOCK + local.x;
-    half[i] = Half(sgd_at(i, own, clipped(unscaled(i))));
+    half[i] = Half(sgdAt(i, own, clipped(unscaled(i))));
   }
 }
 
 @compute @workgroup_size(GROUP)
 fn adam(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let blocks = blocks_of(group, groups);
+  let blocks = blocksOf(group, groups);
   for (var base = blocks.x; base < blocks.y; base += GROUP / BLOCK) {
     let own = owner(base, local.x, blocks.y);
     if (own == FROZEN) { continue; }
     let i = base * BLOCK + local.x;
-    adam_at(i, own, clipped(gradient[i]), hyper(own, 4u), hyper(own, 5u));
+    adamAt(i, own, clipped(gradient[i]), hyper(own, 4u), hyper(own, 5u));
   }
 }
 
 // The step buffer has ln β₁ and ln β₂ in the places of the corrections: only updates that were made count.
 @compute @workgroup_size(GROUP)
-fn adam_scaled(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let blocks = blocks_of(group, groups);
+fn adamScaled(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
+  let blocks = blocksOf(group, groups);
   if (skipped()) { return; }
   let t = f32(scale[2] + 1u);
   for (var base = blocks.x; base < blocks.y; base += GROUP / BLOCK) {
     let own = owner(base, local.x, blocks.y);
     if (own == FROZEN) { continue; }
     let i = base * BLOCK + local.x;
-    let correction1 = one_minus_power(hyper(own, 4u), t);
-    let correction2 = one_minus_power(hyper(own, 5u), t);
-    half[i] = Half(adam_at(i, own, clipped(unscaled(i)), correction1, correction2));
+    let correction1 = oneMinusPower(hyper(own, 4u), t);
+    let correction2 = oneMinusPower(hyper(own, 5u), t);
+    half[i] = Half(adamAt(i, own, clipped(unscaled(i)), correction1, correction2));
   }
 }

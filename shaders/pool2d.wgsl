@@ -31,7 +31,7 @@ struct Params { n: u32, h: u32, w: u32, c: u32, p: u32, q: u32, span: u32, strip
 @group(0) @binding(1) var<storage, read> x: array<Elem>;
 @group(0) @binding(2) var<storage, read> dy: array<Elem>;
 @group(0) @binding(3) var<storage, read_write> y: array<Elem>;
-// Where the maximum was, see `rank_in`.
+// Where the maximum was, see `rankIn`.
 @group(0) @binding(4) var<storage, read_write> argmax: array<Winners>;
 @group(0) @binding(5) var<storage, read> winner: array<Winners>;
 @group(0) @binding(6) var<storage, read_write> dx: array<Elem>;
@@ -51,7 +51,7 @@ fn covering(at: u32, input: u32, output: u32, kernel: u32, stride: u32, pad: u32
 }
 
 // How input (h, w) is known among the elements of window (p, q): by its place in a window that is the same everywhere, or in the image.
-fn rank_in(p: u32, q: u32, h: u32, w: u32) -> Index {
+fn rankIn(p: u32, q: u32, h: u32, w: u32) -> Index {
   if (ADAPTIVE) { return Index(h * params.w + w); }
   return Index((h + PAD_H - p * STRIDE_H) * L + w + PAD_W - q * STRIDE_W);
 }
@@ -72,7 +72,7 @@ fn larger(best: Best, element: u32, at: Index) -> Best {
 }
 
 @compute @workgroup_size(GROUP)
-fn max_forward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
+fn maxForward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
   let i = rank(group, local, groups);
   if (i >= params.n * params.p * params.q * params.c) { return; }
   let channel = i % params.c;
@@ -82,10 +82,10 @@ fn max_forward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id
   let rows = window(p, params.h, params.p, K, STRIDE_H, PAD_H);
   let columns = window(q, params.w, params.q, L, STRIDE_W, PAD_W);
   let corner = ((n * params.h + rows.x) * params.w + columns.x) * params.c + channel;
-  var best = Best(Vec(x[corner]), rank_in(p, q, rows.x, columns.x));
+  var best = Best(Vec(x[corner]), rankIn(p, q, rows.x, columns.x));
   for (var h = rows.x; h < rows.y; h++) {
     for (var w = columns.x; w < columns.y; w++) {
-      best = larger(best, ((n * params.h + h) * params.w + w) * params.c + channel, rank_in(p, q, h, w));
+      best = larger(best, ((n * params.h + h) * params.w + w) * params.c + channel, rankIn(p, q, h, w));
     }
   }
   y[i] = Elem(best.value);
@@ -95,7 +95,7 @@ fn max_forward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id
 // A strip of a row of windows: the first and the one after the last, and where the first is in y, and its corner in x.
 struct Strip { first: u32, end: u32, window: u32, corner: u32 }
 
-fn strip_of(i: u32) -> Strip {
+fn stripOf(i: u32) -> Strip {
   let channel = i % params.c;
   let row = i / params.c / params.strips;
   let first = ((i / params.c) % params.strips) * params.span;
@@ -110,10 +110,10 @@ fn strip_of(i: u32) -> Strip {
 
 // Windows that do not hang over the edge.
 @compute @workgroup_size(GROUP)
-fn max_inside(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
+fn maxInside(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
   let i = rank(group, local, groups);
   if (i >= params.n * params.p * params.strips * params.c) { return; }
-  let strip = strip_of(i);
+  let strip = stripOf(i);
   var window = strip.window;
   var corner = strip.corner;
   for (var q = strip.first; q < strip.end; q++) {
@@ -139,24 +139,24 @@ fn max_inside(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id)
 
 // Windows that lie side by side and leave nothing over.
 @compute @workgroup_size(GROUP)
-fn max_tiles_backward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
+fn maxTilesBackward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
   let i = rank(group, local, groups);
   if (i >= params.n * params.p * params.strips * params.c) { return; }
-  let strip = strip_of(i);
+  let strip = stripOf(i);
   var window = strip.window;
   var corner = strip.corner;
   for (var q = strip.first; q < strip.end; q++) {
     let g = Vec(dy[window]);
-    let best_at = unpack(winner[window]);
+    let bestAt = unpack(winner[window]);
     if (K == 2u && L == 2u) {
-      dx[corner] = Elem(select(Vec(), g, best_at == Index(0u)));
-      dx[corner + params.c] = Elem(select(Vec(), g, best_at == Index(1u)));
-      dx[corner + params.w * params.c] = Elem(select(Vec(), g, best_at == Index(2u)));
-      dx[corner + (params.w + 1u) * params.c] = Elem(select(Vec(), g, best_at == Index(3u)));
+      dx[corner] = Elem(select(Vec(), g, bestAt == Index(0u)));
+      dx[corner + params.c] = Elem(select(Vec(), g, bestAt == Index(1u)));
+      dx[corner + params.w * params.c] = Elem(select(Vec(), g, bestAt == Index(2u)));
+      dx[corner + (params.w + 1u) * params.c] = Elem(select(Vec(), g, bestAt == Index(3u)));
     } else {
       for (var k = 0u; k < K; k++) {
         for (var l = 0u; l < L; l++) {
-          dx[corner + (k * params.w + l) * params.c] = Elem(select(Vec(), g, best_at == Index(k * L + l)));
+          dx[corner + (k * params.w + l) * params.c] = Elem(select(Vec(), g, bestAt == Index(k * L + l)));
         }
       }
     }
@@ -166,7 +166,7 @@ fn max_tiles_backward(@builtin(workgroup_id) group: vec3u, @builtin(local_invoca
 }
 
 @compute @workgroup_size(GROUP)
-fn max_backward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
+fn maxBackward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
   let i = rank(group, local, groups);
   if (i >= params.n * params.h * params.w * params.c) { return; }
   let channel = i % params.c;
@@ -179,7 +179,7 @@ fn max_backward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_i
   for (var p = rows.x; p < rows.y; p++) {
     for (var q = columns.x; q < columns.y; q++) {
       let at = ((n * params.p + p) * params.q + q) * params.c + channel;
-      sum += select(Vec(), Vec(dy[at]), unpack(winner[at]) == rank_in(p, q, h, w));
+      sum += select(Vec(), Vec(dy[at]), unpack(winner[at]) == rankIn(p, q, h, w));
     }
   }
   dx[i] = Elem(sum);
@@ -187,7 +187,7 @@ fn max_backward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_i
 
 // Row sums first, then their sum: two levels keep the rounding of a large window small.
 @compute @workgroup_size(GROUP)
-fn average_forward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
+fn averageForward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
   let i = rank(group, local, groups);
   if (i >= params.n * params.p * params.q * params.c) { return; }
   let channel = i % params.c;
@@ -208,19 +208,19 @@ fn average_forward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocatio
 }
 
 @compute @workgroup_size(GROUP)
-fn average_backward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
+fn averageBackward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
   let i = rank(group, local, groups);
   if (i >= params.n * params.h * params.w * params.c) { return; }
   let channel = i % params.c;
   let w = (i / params.c) % params.w;
   let h = (i / params.c / params.w) % params.h;
   let n = i / params.c / params.w / params.h;
-  let over_p = covering(h, params.h, params.p, K, STRIDE_H, PAD_H);
-  let over_q = covering(w, params.w, params.q, L, STRIDE_W, PAD_W);
+  let overP = covering(h, params.h, params.p, K, STRIDE_H, PAD_H);
+  let overQ = covering(w, params.w, params.q, L, STRIDE_W, PAD_W);
   var sum = Vec();
-  for (var p = over_p.x; p < over_p.y; p++) {
+  for (var p = overP.x; p < overP.y; p++) {
     let rows = window(p, params.h, params.p, K, STRIDE_H, PAD_H);
-    for (var q = over_q.x; q < over_q.y; q++) {
+    for (var q = overQ.x; q < overQ.y; q++) {
       let columns = window(q, params.w, params.q, L, STRIDE_W, PAD_W);
       sum += Vec(dy[((n * params.p + p) * params.q + q) * params.c + channel]) / area(rows, columns);
     }

@@ -23,7 +23,7 @@ struct Params { n: u32, c: u32, smoothing: f32, scale: f32, block: u32 }
 // What the sum of the losses is multiplied by.
 @group(0) @binding(6) var<storage, read> factor: array<f32>;
 @group(0) @binding(7) var<storage, read_write> out: array<f32>;
-@group(0) @binding(8) var<storage, read_write> out_factor: array<f32>;
+@group(0) @binding(8) var<storage, read_write> outFactor: array<f32>;
 
 fn maximum(first: u32) -> f32 {
   var m = x[first];
@@ -31,13 +31,13 @@ fn maximum(first: u32) -> f32 {
   return m;
 }
 
-fn exp_sum(first: u32, m: f32) -> f32 {
+fn expSum(first: u32, m: f32) -> f32 {
   var s = 0.0;
   for (var c = 0u; c < params.c; c++) { s += exp(x[first + c] - m); }
   return s;
 }
 
-fn class_weight(c: u32) -> f32 {
+fn classWeight(c: u32) -> f32 {
   if (WEIGHTED) { return weight[c]; }
   return 1.0;
 }
@@ -48,11 +48,11 @@ fn forward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) lo
   if (row >= params.n) { return; }
   let first = row * params.c;
   let m = maximum(first);
-  let s = exp_sum(first, m);
-  let log_s = log(s);
+  let s = expSum(first, m);
+  let logS = log(s);
   for (var c = 0u; c < params.c; c++) {
     let d = x[first + c] - m;
-    out[first + c] = select(exp(d) / s, d - log_s, LOG);
+    out[first + c] = select(exp(d) / s, d - logS, LOG);
   }
 }
 
@@ -80,41 +80,41 @@ fn term(row: u32) -> Sum {
   if (label >= params.c) { return Sum(); }
   let first = row * params.c;
   let m = maximum(first);
-  let log_s = log(exp_sum(first, m));
-  var smooth_loss = 0.0;
+  let logS = log(expSum(first, m));
+  var smoothLoss = 0.0;
   if (params.smoothing > 0.0) {
-    for (var c = 0u; c < params.c; c++) { smooth_loss += class_weight(c) * (log_s - (x[first + c] - m)); }
+    for (var c = 0u; c < params.c; c++) { smoothLoss += classWeight(c) * (logS - (x[first + c] - m)); }
   }
-  let w = class_weight(label);
-  let nll = w * (log_s - (x[first + label] - m));
-  return Sum(1.0, (1.0 - params.smoothing) * nll + params.smoothing / f32(params.c) * smooth_loss, w);
+  let w = classWeight(label);
+  let nll = w * (logS - (x[first + label] - m));
+  return Sum(1.0, (1.0 - params.smoothing) * nll + params.smoothing / f32(params.c) * smoothLoss, w);
 }
 
 // out[row] = the row's loss.
 @compute @workgroup_size(GROUP)
-fn cross_entropies(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
+fn crossEntropies(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
   let row = rank(group, local, groups);
   if (row < params.n) { out[row] = term(row).a; }
 }
 
-// out = the sum of the losses times out_factor, which is `scale`, divided by the sum of the labels' weights when MEAN_WEIGHTED.
+// out = the sum of the losses times outFactor, which is `scale`, divided by the sum of the labels' weights when MEAN_WEIGHTED.
 const MEAN_WEIGHTED: bool = false;
 @compute @workgroup_size(GROUP)
-fn cross_entropy(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
+fn crossEntropy(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
   let own = place(group, local, groups, 1u, 1u);
   let all = total(own, local.x, params.n, params.block);
   if (own.inside && own.lane == 0u) {
     var scale = params.scale;
     if (MEAN_WEIGHTED) { scale /= all.b; }
     out[0] = all.a * scale;
-    out_factor[0] = scale;
+    outFactor[0] = scale;
   }
 }
 
 // out = dx. `dy` holds one value, to which `factor` applies, or one a row.
 const ROW_GRADIENT: bool = false;
 @compute @workgroup_size(GROUP)
-fn cross_entropy_backward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
+fn crossEntropyBackward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
   let row = rank(group, local, groups);
   if (row >= params.n) { return; }
   let label = labels[row];
@@ -126,13 +126,13 @@ fn cross_entropy_backward(@builtin(workgroup_id) group: vec3u, @builtin(local_in
   var g = 0.0;
   if (ROW_GRADIENT) { g = dy[row]; } else { g = dy[0] * factor[0]; }
   let m = maximum(first);
-  let s = exp_sum(first, m);
+  let s = expSum(first, m);
   let e = params.smoothing / f32(params.c);
-  let on_label = (1.0 - params.smoothing) * class_weight(label);
-  var total = on_label;
-  for (var c = 0u; c < params.c; c++) { total += e * class_weight(c); }
+  let onLabel = (1.0 - params.smoothing) * classWeight(label);
+  var total = onLabel;
+  for (var c = 0u; c < params.c; c++) { total += e * classWeight(c); }
   for (var c = 0u; c < params.c; c++) {
-    let a = select(0.0, on_label, c == label) + e * class_weight(c);
+    let a = select(0.0, onLabel, c == label) + e * classWeight(c);
     out[first + c] = g * (exp(x[first + c] - m) / s * total - a);
   }
 }

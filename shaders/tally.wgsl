@@ -38,9 +38,9 @@ fn tally(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) loca
     s += exp(logits[first + c] - m);
     d += m - logits[first + c];
   }
-  let log_s = log(s);
-  var nll = log_s + (m - logits[first + label]);
-  if (MIXED) { nll = mix(log_s + (m - logits[first + others[n]]), nll, share[n]); }
-  let even = log_s + d / f32(params.c);
+  let logS = log(s);
+  var nll = logS + (m - logits[first + label]);
+  if (MIXED) { nll = mix(logS + (m - logits[first + others[n]]), nll, share[n]); }
+  let even = logS + d / f32(params.c);
   rows[step[params.at] + n] = vec4f(mix(nll, even, params.smoothing), f32(best), 1.0 / s, f32(label));
 }

@@ -28,16 +28,16 @@ struct Params { n: u32 }
 fn sigmoid(v: Vec) -> Vec { return 1.0 / (1.0 + exp(-v)); }
 
 // The builtin gives NaN for large arguments on several drivers; beyond ±15 the result is ±1 in f32 anyway.
-fn tanh_safe(v: Vec) -> Vec { return tanh(clamp(v, Vec(-15.0), Vec(15.0))); }
+fn tanhSafe(v: Vec) -> Vec { return tanh(clamp(v, Vec(-15.0), Vec(15.0))); }
 
 // GELU in its tanh form: x/2 · (1 + tanh(√(2/π)·(x + 0.044715·x³))).
-fn gelu_inner(v: Vec) -> Vec { return 0.7978845608 * (v + 0.044715 * v * v * v); }
+fn geluInner(v: Vec) -> Vec { return 0.7978845608 * (v + 0.044715 * v * v * v); }
 
 fn f(v: Vec) -> Vec {
   switch OP {
     case RELU: { return select(v, Vec(), v < Vec()); } // not max(v, 0): a NaN must stay one
     case SIGMOID: { return sigmoid(v); }
-    case TANH: { return tanh_safe(v); }
+    case TANH: { return tanhSafe(v); }
     case EXP: { return exp(v); }
     case LOG: { return log(v); }
     case SQRT: { return sqrt(v); }
@@ -45,7 +45,7 @@ fn f(v: Vec) -> Vec {
     case NEG: { return -v; }
     case SQUARE: { return v * v; }
     case SILU: { return v * sigmoid(v); }
-    case GELU: { return 0.5 * v * (1.0 + tanh_safe(gelu_inner(v))); }
+    case GELU: { return 0.5 * v * (1.0 + tanhSafe(geluInner(v))); }
     case SOFTPLUS: { return max(v, Vec()) + log(1.0 + exp(-abs(v))); }
     default: { return v; }
   }
@@ -55,7 +55,7 @@ fn df(v: Vec) -> Vec {
   switch OP {
     case RELU: { return select(Vec(), Vec(1.0), v > Vec()); }
     case SIGMOID: { let s = sigmoid(v); return s * (1.0 - s); }
-    case TANH: { let t = tanh_safe(v); return 1.0 - t * t; }
+    case TANH: { let t = tanhSafe(v); return 1.0 - t * t; }
     case EXP: { return exp(v); }
     case LOG: { return 1.0 / v; }
     case SQRT: { return 0.5 / sqrt(v); }
@@ -64,7 +64,7 @@ fn df(v: Vec) -> Vec {
     case SQUARE: { return 2.0 * v; }
     case SILU: { let s = sigmoid(v); return s * (1.0 + v * (1.0 - s)); }
     case GELU: {
-      let t = tanh_safe(gelu_inner(v));
+      let t = tanhSafe(geluInner(v));
       return 0.5 * (1.0 + t) + 0.5 * v * (1.0 - t * t) * 0.7978845608 * (1.0 + 0.134145 * v * v);
     }
     case SOFTPLUS: { return sigmoid(v); }

@@ -1,4 +1,4 @@
-// Views as fast.ai's `aug_transforms` draws them; each kind is drawn for itself, with probability `p_affine` or `p_lighting`.
+// Views as fast.ai's `aug_transforms` draws them; each kind is drawn for itself, with probability `pAffine` or `pLighting`.
 //
 // In coordinates from −1 at the centre of the first pixel to 1 at that of the last (align_corners=True), an output position goes
 // through flip·rotation·zoom, zoom first, and then through the homography that takes the corners of a warped square
@@ -9,7 +9,7 @@
 
 struct Params {
   n: u32, draw: u32, side: f32, size: f32,
-  rotate: f32, zoom: f32, warp: f32, lighting: f32, p_affine: f32, p_lighting: f32,
+  rotate: f32, zoom: f32, warp: f32, lighting: f32, pAffine: f32, pLighting: f32,
 }
 
 fn logit(p: f32) -> f32 { return log(p / (1.0 - p)); }
@@ -23,31 +23,31 @@ fn draw(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
   let c = drawn(n, 2u);
   let d = drawn(n, 3u);
   let mirror = select(1.0, -1.0, a.x < 0.5);
-  let angle = select(0.0, params.rotate * centred(a.z), a.y < params.p_affine);
-  let zoom = 1.0 / select(1.0, mix(1.0, params.zoom, b.x), a.w < params.p_affine);
+  let angle = select(0.0, params.rotate * centred(a.z), a.y < params.pAffine);
+  let zoom = 1.0 / select(1.0, mix(1.0, params.zoom, b.x), a.w < params.pAffine);
   let centre = (1.0 - zoom) * vec2f(centred(b.y), centred(b.z));
-  let x = select(0.0, params.warp * centred(c.y), c.x < params.p_affine);
-  let y = select(0.0, params.warp * centred(c.w), c.z < params.p_affine);
+  let x = select(0.0, params.warp * centred(c.y), c.x < params.pAffine);
+  let y = select(0.0, params.warp * centred(c.w), c.z < params.pAffine);
 
   // Rows of flip·rotation·zoom, and then of the same from the output's pixels.
   let turn = vec2f(cos(angle), sin(angle));
   let across = mirror * vec3f(zoom * turn, dot(turn, centre));
   let down = vec3f(-zoom * turn.y, zoom * turn.x, turn.x * centre.y - turn.y * centre.x);
-  let step_out = 2.0 / max(1.0, params.size - 1.0);
-  let column = vec3f(step_out * across.xy, across.z - across.x - across.y);
-  let row = vec3f(step_out * down.xy, down.z - down.x - down.y);
+  let stepOut = 2.0 / max(1.0, params.size - 1.0);
+  let column = vec3f(stepOut * across.xy, across.z - across.x - across.y);
+  let row = vec3f(stepOut * down.xy, down.z - down.x - down.y);
 
   let k = 1.0 - x * x - y * y;
   let xy = 2.0 * x * y;
   let tilt = -vec2f(x * (1.0 - x * x + y * y), y * (1.0 + x * x - y * y));
   let unit = vec3f(0.0, 0.0, 1.0);
   // Divided by k, so that it is exactly the identity where nothing is warped.
-  let from_x = (k * column + xy * row + tilt.x * unit) / k;
-  let from_y = (xy * column + k * row + tilt.y * unit) / k;
-  let from_w = (tilt.x * column + tilt.y * row) / k + unit;
+  let fromX = (k * column + xy * row + tilt.x * unit) / k;
+  let fromY = (xy * column + k * row + tilt.y * unit) / k;
+  let fromW = (tilt.x * column + tilt.y * row) / k + unit;
 
   let half = 0.5 * (params.side - 1.0);
-  let brightness = select(0.0, logit(0.5 * (1.0 + params.lighting * centred(d.x))), b.w < params.p_lighting);
-  let contrast = select(1.0, exp(-log(1.0 - params.lighting) * centred(d.z)), d.y < params.p_lighting);
-  put(n, View(half * (from_x + from_w), half * (from_y + from_w), from_w, brightness, contrast, vec4f(), EVERYWHERE));
+  let brightness = select(0.0, logit(0.5 * (1.0 + params.lighting * centred(d.x))), b.w < params.pLighting);
+  let contrast = select(1.0, exp(-log(1.0 - params.lighting) * centred(d.z)), d.y < params.pLighting);
+  put(n, View(half * (fromX + fromW), half * (fromY + fromW), fromW, brightness, contrast, vec4f(), EVERYWHERE));
 }

@@ -11,8 +11,8 @@
 
 struct Params {
   n: u32, draw: u32, side: f32, size: f32, window: f32,
-  area_low: f32, area_high: f32, ratio: f32, shift: f32, rotate: f32,
-  erase_low: f32, erase_high: f32, erase_ratio_low: f32, erase_ratio_high: f32,
+  areaLow: f32, areaHigh: f32, ratio: f32, shift: f32, rotate: f32,
+  eraseLow: f32, eraseHigh: f32, eraseRatioLow: f32, eraseRatioHigh: f32,
 }
 
 const ATTEMPTS: u32 = 10u;
@@ -24,7 +24,7 @@ fn whole(u: f32, most: f32) -> f32 { return min(floor(u * (most + 1.0)), most); 
 fn part(n: u32) -> vec4f {
   for (var i = 0u; i < ATTEMPTS; i++) {
     let u = drawn(n, 3u + i);
-    let area = params.side * params.side * mix(params.area_low, params.area_high, u.x);
+    let area = params.side * params.side * mix(params.areaLow, params.areaHigh, u.x);
     let ratio = exp(log(params.ratio) * centred(u.y));
     let extent = round(sqrt(area * vec2f(ratio, 1.0 / ratio)));
     if (all(extent >= vec2f(1.0)) && all(extent <= vec2f(params.side))) {
@@ -38,8 +38,8 @@ fn part(n: u32) -> vec4f {
 fn rectangle(n: u32) -> vec4f {
   for (var i = 0u; i < ATTEMPTS; i++) {
     let u = drawn(n, 3u + ATTEMPTS + i);
-    let area = params.size * params.size * mix(params.erase_low, params.erase_high, u.x);
-    let ratio = exp(mix(log(params.erase_ratio_low), log(params.erase_ratio_high), u.y));
+    let area = params.size * params.size * mix(params.eraseLow, params.eraseHigh, u.x);
+    let ratio = exp(mix(log(params.eraseRatioLow), log(params.eraseRatioHigh), u.y));
     let extent = round(sqrt(area * vec2f(1.0 / ratio, ratio)));
     if (all(extent < vec2f(params.size))) {
       let corner = vec2f(whole(u.z, params.size - extent.x), whole(u.w, params.size - extent.y));

@@ -9,7 +9,7 @@
 //
 //   dg = Gᵀ [ Σ over tiles of (A dy Aᵀ) ⊙ (Bᵀ d B) ] G,
 //
-// `result_gradient`, matmul and `weight_gradient`. All transforms are written as two passes of one line each
+// `resultGradient`, matmul and `weightGradient`. All transforms are written as two passes of one line each
 // (lib/winograd*.wgsl). An invocation takes one tile of one channel and keeps it in registers: what is transformed is read
 // once and written once, and neighbours share no more than the border of a tile, which the cache has. One channel, not four: 144
 // registers spill (lavapipe and SwiftShader take a tenth to a quarter longer), and lavapipe compiles five times as long.
@@ -20,8 +20,8 @@
 //                         channels K, tiles C
 //       `results`         source [POINTS²,tiles,K], bias [K], result [N,P,Q,K]; height P, width Q, channels K. biased 0:
 //                         anything stands in for the bias
-//       `result_gradient` source [N,P,Q,K], result [POINTS²,tiles,K]; height P, width Q, channels K
-//       `weight_gradient` source [POINTS²,K,C], result [K,3,3,C]; channels C, tiles K
+//       `resultGradient` source [N,P,Q,K], result [POINTS²,tiles,K]; height P, width Q, channels K
+//       `weightGradient` source [POINTS²,K,C], result [K,3,3,C]; channels C, tiles K
 //       tiles: those of `images` images from image `first` on, down × across each, rounded up to a multiple of 4 so that matmul
 //       can sum over them; data of the tiles too many is zero. Invocations: tiles · channels.
 //#include TRANSFORM "lib/winograd4.wgsl"
@@ -231,7 +231,7 @@ fn results(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) lo
 }
 
 @compute @workgroup_size(GROUP)
-fn result_gradient(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u,
+fn resultGradient(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u,
   @builtin(num_workgroups) groups: vec3u) {
   let task = taskOf(group, local, groups);
   if (!task.exists) { return; }
@@ -255,7 +255,7 @@ fn result_gradient(@builtin(workgroup_id) group: vec3u, @builtin(local_invocatio
 }
 
 @compute @workgroup_size(GROUP)
-fn weight_gradient(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u,
+fn weightGradient(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u,
   @builtin(num_workgroups) groups: vec3u) {
   let task = taskOf(group, local, groups);
   if (!task.exists) { return; }

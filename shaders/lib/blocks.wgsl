@@ -1,13 +1,13 @@
 // What an invocation works on in a range of an arena, vec4s: EACH of them, one of each block that its workgroup walks over. Where a
 // workgroup is one block wide, a block's numbers are the same for all lanes, and a driver loads them once.
-//   let blocks = blocks_of(group, groups);
+//   let blocks = blocksOf(group, groups);
 //   for (var base = blocks.x; base < blocks.y; base += GROUP / BLOCK) {
 //     let own = owner(base, local.x, blocks.y);
 //     if (own == FROZEN) { continue; }
 //     let i = base * BLOCK + local.x;
 //     …
 //   }
-// The shader has `params.n` and `params.first_block`, and `group_of`, the parameter group of each block.
+// The shader has `params.n` and `params.firstBlock`, and `groupOf`, the parameter group of each block.
 //#include "lib/grid.wgsl"
 
 const EACH: u32 = 1u;
@@ -15,7 +15,7 @@ const EACH: u32 = 1u;
 const BLOCK: u32 = 16u;
 const FROZEN: u32 = 0xffffffffu;
 
-fn blocks_of(group: vec3u, groups: vec3u) -> vec2u {
+fn blocksOf(group: vec3u, groups: vec3u) -> vec2u {
   let share = GROUP / BLOCK * EACH;
   let first = (group.y * groups.x + group.x) * share;
   return vec2u(first, min(first + share, params.n / BLOCK));
@@ -25,5 +25,5 @@ fn blocks_of(group: vec3u, groups: vec3u) -> vec2u {
 fn owner(base: u32, lane: u32, end: u32) -> u32 {
   let block = base + select(lane / BLOCK, 0u, GROUP == BLOCK);
   if (block >= end) { return FROZEN; }
-  return group_of[params.first_block + block];
+  return groupOf[params.firstBlock + block];
 }

@@ -3,7 +3,7 @@ import type { Tensor } from './tensor.ts';
 import { walkOver } from './walk.ts';
 
 const add = kernel('accumulate', 'add');
-const addIntoKernel = kernel('accumulate', 'add_into');
+const addIntoKernel = kernel('accumulate', 'addInto');
 
 /** a + b in a new tensor. */
 export function sumOf(a: Tensor, b: Tensor): Tensor {

@@ -171,14 +171,14 @@ function amounts(augmentation: Exclude<Augmentation, Plain>, side: number, size:
     return { scale, offset, shift: augmentation.shift };
   }
   if (augmentation.draw === 'fastai') {
-    const { rotateRad: rotate, zoom, warp, lighting, pAffine: p_affine, pLighting: p_lighting } = augmentation;
-    return { size, rotate, zoom, warp, lighting, p_affine, p_lighting };
+    const { rotateRad: rotate, zoom, warp, lighting, pAffine, pLighting } = augmentation;
+    return { size, rotate, zoom, warp, lighting, pAffine, pLighting };
   }
   const { area, ratio, shift, rotateRad: rotate, erasedArea, erasedRatio } = augmentation;
   return {
-    ...{ size, window: windowOf(side), area_low: area[0], area_high: area[1], ratio, shift, rotate },
-    ...{ erase_low: erasedArea[0], erase_high: erasedArea[1] },
-    ...{ erase_ratio_low: erasedRatio[0], erase_ratio_high: erasedRatio[1] },
+    ...{ size, window: windowOf(side), areaLow: area[0], areaHigh: area[1], ratio, shift, rotate },
+    ...{ eraseLow: erasedArea[0], eraseHigh: erasedArea[1] },
+    ...{ eraseRatioLow: erasedRatio[0], eraseRatioHigh: erasedRatio[1] },
   };
 }
 

@@ -176,10 +176,10 @@ export class Batches {
     const step = stepStorage();
     gather(
       { Elem: this.dtype, CHANNELS: channels, SOURCE_CHANNELS: this.set.channels, MIXED: mixup !== null, ...consts },
-      { step, images: this.images, labels: this.labels, views: views ?? step, x, batch_labels: labels },
+      { step, images: this.images, labels: this.labels, views: views ?? step, x, batchLabels: labels },
       {
         ...{ n: batch, at: this.indices.at, side: this.set.side, size, span, strips, partners: mixup?.at ?? 0 },
-        ...{ scale_x: frame.scaleX, offset_x: frame.offsetX, scale_y: frame.scaleY, offset_y: frame.offsetY },
+        ...{ scaleX: frame.scaleX, offsetX: frame.offsetX, scaleY: frame.scaleY, offsetY: frame.offsetY },
         ...{ mean0, mean1, mean2, gain0, gain1, gain2 },
       },
       batch * size * strips,

@@ -41,8 +41,8 @@ export function copyBox(
   const n = sizeOf(shape);
   const params: Record<string, number> = {
     n,
-    from_offset: from.offset,
-    to_offset: to.offset,
+    fromOffset: from.offset,
+    toOffset: to.offset,
     d1: d1!,
     d2: d2!,
     d3: d3!,

@@ -5,12 +5,12 @@ import { expectPositive, type Pair, pair, showShape, windowOutput } from '../cor
 import { record } from '../core/tape.ts';
 import { Tensor } from '../core/tensor.ts';
 
-const maxForward = kernel('pool2d', 'max_forward');
-const maxInside = kernel('pool2d', 'max_inside');
-const maxBackward = kernel('pool2d', 'max_backward');
-const maxTilesBackward = kernel('pool2d', 'max_tiles_backward');
-const averageForward = kernel('pool2d', 'average_forward');
-const averageBackward = kernel('pool2d', 'average_backward');
+const maxForward = kernel('pool2d', 'maxForward');
+const maxInside = kernel('pool2d', 'maxInside');
+const maxBackward = kernel('pool2d', 'maxBackward');
+const maxTilesBackward = kernel('pool2d', 'maxTilesBackward');
+const averageForward = kernel('pool2d', 'averageForward');
+const averageBackward = kernel('pool2d', 'averageBackward');
 
 export interface PoolOptions {
   /** Window side. */

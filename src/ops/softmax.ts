@@ -8,9 +8,9 @@ import { columnOf } from './columns.ts';
 
 const forward = kernel('softmax', 'forward');
 const backward = kernel('softmax', 'backward');
-const losses = kernel('softmax', 'cross_entropies');
-const lossForward = kernel('softmax', 'cross_entropy');
-const lossBackward = kernel('softmax', 'cross_entropy_backward');
+const losses = kernel('softmax', 'crossEntropies');
+const lossForward = kernel('softmax', 'crossEntropy');
+const lossBackward = kernel('softmax', 'crossEntropyBackward');
 
 const rowsOf = (x: Tensor) => {
   const c = x.shape.at(-1)!;
@@ -86,7 +86,7 @@ export function crossEntropy(
   }
   const loss = Tensor.empty([1]);
   const factor = Tensor.empty([1]);
-  const out = { out: loss, out_factor: factor };
+  const out = { out: loss, outFactor: factor };
   lossForward({ ...consts, WEIGHTED, MEAN_WEIGHTED: WEIGHTED && mean }, { ...operands, ...out }, params, threads);
   const backward = (dy: Tensor) => {
     const dx = x.emptyLike();

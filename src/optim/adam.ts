@@ -4,7 +4,7 @@ import type { Tensor } from '../core/tensor.ts';
 import { Optimizer, type OptimizerOptions, type ParamGroup, type StepValues, type UpdateRange } from './optimizer.ts';
 
 const update = kernel('optimizer', 'adam');
-const updateScaled = kernel('optimizer', 'adam_scaled');
+const updateScaled = kernel('optimizer', 'adamScaled');
 
 export interface AdamOptions extends OptimizerOptions {
   beta2?: number;
@@ -45,9 +45,9 @@ export class Adam extends Optimizer {
   protected override update(range: UpdateRange): void {
     const { parameters, gradients, state, scaled, firstBlock, count, threads } = range;
     const [m, v] = state as [UpdateRange['parameters'], UpdateRange['parameters']];
-    const operands = { step: stepStorage(), group_of: this.groupTable, gradient: gradients, p: parameters, m, v };
+    const operands = { step: stepStorage(), groupOf: this.groupTable, gradient: gradients, p: parameters, m, v };
     const consts = { DECOUPLED: this.decoupled, CLIPPED: this.clip !== null, ...range.consts };
-    const params = { n: count, at: this.hyper.at, first_block: firstBlock, clip_at: this.clip?.at ?? 0 };
+    const params = { n: count, at: this.hyper.at, firstBlock, clipAt: this.clip?.at ?? 0 };
     if (scaled) updateScaled({ ...consts, Half: 'vec4h' }, { ...operands, ...scaled }, params, threads);
     else update(consts, operands, params, threads);
   }

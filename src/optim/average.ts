@@ -6,9 +6,9 @@ import { walkOver } from '../core/walk.ts';
 import type { UpdateRange } from './optimizer.ts';
 
 const follow = kernel('average', 'follow');
-const followScaled = kernel('average', 'follow_scaled');
+const followScaled = kernel('average', 'followScaled');
 const count = kernel('average', 'count');
-const countScaled = kernel('average', 'count_scaled');
+const countScaled = kernel('average', 'countScaled');
 const exchange = kernel('average', 'exchange');
 
 /**

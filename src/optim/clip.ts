@@ -7,7 +7,7 @@ import { columnOf } from '../ops/columns.ts';
 import type { UpdateRange } from './optimizer.ts';
 
 const squares = kernel('clip', 'squares');
-const squaresScaled = kernel('clip', 'squares_scaled');
+const squaresScaled = kernel('clip', 'squaresScaled');
 const factor = kernel('clip', 'factor');
 
 /** Invocations that share a range, at most: each leaves a partial sum. They fill a large GPU, and are summed by one workgroup. */
@@ -47,12 +47,12 @@ export class GradientClip {
       return { range, consts, threads: threadsOf(range.count, consts) };
     });
     const parts = Tensor.empty([shares.reduce((sum, { threads }) => sum + threads, 0)]);
-    const params = { n: 0, first_block: 0, first: 0, block: 0, at: this.at, most: this.most };
+    const params = { n: 0, firstBlock: 0, first: 0, block: 0, at: this.at, most: this.most };
     let first = 0;
     for (const { range, consts, threads } of shares) {
       const { gradients, firstBlock, count, scaled } = range;
-      const operands = { gradient: gradients, group_of: groupTable, sums: parts };
-      const own = { ...params, n: count, first_block: firstBlock, first };
+      const operands = { gradient: gradients, groupOf: groupTable, sums: parts };
+      const own = { ...params, n: count, firstBlock, first };
       if (scaled) squaresScaled(consts, { ...operands, scale: scaled.scale }, own, threads);
       else squares(consts, operands, own, threads);
       first += threads;

@@ -58,19 +58,19 @@ export class LossScale {
   /** What `loss.backward` starts from: the scale times `share`, of one element; 1/n where n batches make an update. */
   gradient(share = 1): Tensor {
     const out = Tensor.empty([1]);
-    start({}, { state: this.words, out }, { n: 1, first_block: 0, interval: 0, share }, [1, 1, 1]);
+    start({}, { state: this.words, out }, { n: 1, firstBlock: 0, interval: 0, share }, [1, 1, 1]);
     return out;
   }
 
   /** Records the search for bad gradients in a range; the optimizer calls it before the updates. */
   inspect({ gradients, firstBlock, count, consts, threads }: UpdateRange, groupTable: Tensor): void {
-    const params = { n: count, first_block: firstBlock, interval: 0, share: 0 };
-    inspect(consts, { gradient: gradients, group_of: groupTable, flags: this.words }, params, threads);
+    const params = { n: count, firstBlock, interval: 0, share: 0 };
+    inspect(consts, { gradient: gradients, groupOf: groupTable, flags: this.words }, params, threads);
   }
 
   /** Records the decision about the next scale; the optimizer calls it after the updates. */
   settle(): void {
-    settle({}, { state: this.words }, { n: 1, first_block: 0, interval: this.interval, share: 0 }, [1, 1, 1]);
+    settle({}, { state: this.words }, { n: 1, firstBlock: 0, interval: this.interval, share: 0 }, [1, 1, 1]);
   }
 
   /** Counts updates from 0 again, as an optimizer does that has cleared its state; the scale stays. */

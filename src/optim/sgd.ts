@@ -4,7 +4,7 @@ import type { Tensor } from '../core/tensor.ts';
 import { Optimizer, type OptimizerOptions, type ParamGroup, type UpdateRange } from './optimizer.ts';
 
 const update = kernel('optimizer', 'sgd');
-const updateScaled = kernel('optimizer', 'sgd_scaled');
+const updateScaled = kernel('optimizer', 'sgdScaled');
 
 export interface SgdOptions extends OptimizerOptions {
   nesterov?: boolean;
@@ -29,13 +29,13 @@ export class SGD extends Optimizer {
     const { parameters, gradients, state, scaled, firstBlock, count, threads } = range;
     const operands = {
       step: stepStorage(),
-      group_of: this.groupTable,
+      groupOf: this.groupTable,
       gradient: gradients,
       p: parameters,
       m: state[0]!,
     };
     const consts = { NESTEROV: this.nesterov, CLIPPED: this.clip !== null, ...range.consts };
-    const params = { n: count, at: this.hyper.at, first_block: firstBlock, clip_at: this.clip?.at ?? 0 };
+    const params = { n: count, at: this.hyper.at, firstBlock, clipAt: this.clip?.at ?? 0 };
     if (scaled) updateScaled({ ...consts, Half: 'vec4h' }, { ...operands, ...scaled }, params, threads);
     else update(consts, operands, params, threads);
   }

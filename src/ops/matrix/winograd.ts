@@ -9,8 +9,8 @@ import type { Variant } from './variant.ts';
 const transformData = kernel('winograd', 'data');
 const transformWeights = kernel('winograd', 'weights');
 const transformResults = kernel('winograd', 'results');
-const transformResultGradient = kernel('winograd', 'result_gradient');
-const transformWeightGradient = kernel('winograd', 'weight_gradient');
+const transformResultGradient = kernel('winograd', 'resultGradient');
+const transformWeightGradient = kernel('winograd', 'weightGradient');
 
 /** F(out×out, 3×3): how many results a tile has on a side. */
 type Out = 2 | 4;
