@@ -1,7 +1,8 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { kernel } from '../src/core/kernel.ts';
 import { keep, step } from '../src/core/step.ts';
-import { reserveStepWords, stepCounter } from '../src/core/stepbuffer.ts';
+import { reserveStepWords, stepCounter, stepStorage } from '../src/core/stepbuffer.ts';
 import { Tensor } from '../src/core/tensor.ts';
 import * as ops from '../src/ops/index.ts';
 import { gpu, gpuTest, messageOf } from './gpu.ts';
@@ -62,6 +63,36 @@ gpuTest('steps do not nest', async () => {
     inner.catch(() => {});
   });
   assert.match(await messageOf(() => inner), /^step: steps do not nest/);
+});
+
+gpuTest('steps that nobody awaits run in order, each with its own numbers', async () => {
+  const slot = reserveStepWords(1);
+  const out = Tensor.zeros([1]);
+  // A shader of its own: while it compiles, the first step waits to be submitted.
+  const code = `
+@group(0) @binding(0) var<storage, read> step: array<f32>;
+@group(0) @binding(1) var<storage, read_write> out: array<f32>;
+const AT: u32 = 0;
+@compute @workgroup_size(1) fn append() { out[0] = 10.0 * out[0] + step[AT]; }`;
+  const append = kernel('digits', 'append', code);
+  const running = [1, 2, 3].map((digit) =>
+    step(() => {
+      slot.setFloat(0, digit);
+      append({ AT: slot.at }, { step: stepStorage(), out }, {}, 1);
+    }),
+  );
+  await Promise.all(running);
+  assert.is(await out.item(), 123);
+  slot.release();
+});
+
+gpuTest('a step that fails does not hold up the next one', async () => {
+  const failing = step(() => {
+    throw new Error('mine');
+  });
+  const following = step(() => Tensor.full([1], 5));
+  assert.is(await messageOf(() => failing), 'mine');
+  assert.is(await (await following).item(), 5);
 });
 
 gpuTest('the function of a step is not async', async () => {

@@ -2,7 +2,7 @@ import { debugLevel } from '../gpu/debug.ts';
 import { currentGpu } from '../gpu/gpu.ts';
 import { Profile } from '../gpu/profile.ts';
 import { GpuError } from './errors.ts';
-import { beginStep, endStep, setStepCounter, stepCounter } from './stepbuffer.ts';
+import { beginStep, setStepCounter, stepCounter } from './stepbuffer.ts';
 import type { Storage } from './storage.ts';
 import type { Tensor } from './tensor.ts';
 
@@ -42,39 +42,54 @@ export const isKept = (tensor: Tensor): boolean => kept.has(tensor);
 /**
  * Runs one training or evaluation step: records all GPU work of `fn`, submits it once and gives back the memory of every tensor
  * made in it, but for those that `fn` returns (a tensor, or an array or object of them); what `backward` frees in it has to be
- * kept before. Resolves when the work is submitted; it
- * waits for earlier steps when two are already running.
+ * kept before. Resolves when the work is submitted, and no more than two steps are running. Steps that are not awaited run one after
+ * another, in the order of the calls.
  *
  * `fn` is not async: reading a value back would stop the GPU in the middle of the step. Steps do not nest.
  */
 export const step = <T>(fn: () => T): Promise<T> => runStep(fn, () => {});
 
+/** The latest step until it is done: the numbers in the step buffer are its own until it is submitted. */
+let latest: Promise<unknown> | null = null;
+
 /** A step that calls `freed` as soon as its memory is given back, before it is submitted. */
 export async function runStep<T>(fn: () => T, freed: () => void): Promise<T> {
   if (members) throw new GpuError('step: steps do not nest; call it after the running one has ended.');
+  const own = stepAfter(latest, fn, freed);
+  latest = own;
+  try {
+    return await own;
+  } finally {
+    if (latest === own) latest = null;
+  }
+}
+
+/** A step once the one before is done, or has failed; where there is none, `fn` runs at once. */
+async function stepAfter<T>(before: Promise<unknown> | null, fn: () => T, freed: () => void): Promise<T> {
+  if (before) await before.catch(() => {});
   const gpu = currentGpu();
   const { stream } = gpu;
   if (stream.pending > 0) await stream.flush();
   if (debugLevel >= 2) stream.profile = new Profile();
-  members = new Set();
+  const endStep = beginStep();
   let result: T;
   try {
-    beginStep();
-    result = fn();
-    if (result instanceof Promise)
-      throw new GpuError('step: the function must not be async; read values after the step.');
-    for (const tensor of tensorsIn(result)) keep(tensor);
-  } catch (error) {
-    endStep();
-    throw error;
+    members = new Set();
+    try {
+      result = fn();
+      if (result instanceof Promise)
+        throw new GpuError('step: the function must not be async; read values after the step.');
+      for (const tensor of tensorsIn(result)) keep(tensor);
+    } finally {
+      const left: Set<Tensor> = members;
+      members = null;
+      for (const tensor of left) tensor.free('the end of its step()');
+    }
+    freed();
+    await stream.flush();
   } finally {
-    const left: Set<Tensor> = members;
-    members = null;
-    for (const tensor of left) tensor.free('the end of its step()');
+    endStep();
   }
-  freed();
-  await stream.flush();
-  endStep();
   if (debugLevel >= 2) console.error(`step: ${stream.profile}`);
   await stream.throttle();
   gpu.check();
@@ -88,10 +103,11 @@ export async function runStep<T>(fn: () => T, freed: () => void): Promise<T> {
 export function rehearse(fn: () => void): void {
   if (members) throw new GpuError('rehearse: steps do not nest; call it after the running one has ended.');
   const counter = stepCounter();
+  let endStep = () => {};
   members = new Set();
   try {
     currentGpu().stream.capture(() => {
-      beginStep();
+      endStep = beginStep();
       fn();
     });
   } finally {

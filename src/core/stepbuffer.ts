@@ -99,17 +99,16 @@ export function reserveStepWords(length: number): StepSlot {
 /** The buffer as kernels bind it. */
 export const stepStorage = (): Storage => stepBuffer().storage;
 
-/** Starts a step: counts it and sends the buffer, as it will be when the step is submitted. */
-export function beginStep(): void {
+/** Starts a step: counts it and sends the buffer, as it will be when the step is submitted. Returns what ends it. */
+export function beginStep(): () => void {
   const buffer = stepBuffer();
   buffer.words[COUNTER]!++;
   buffer.draws = 0;
   buffer.running = true;
   buffer.send();
-}
-
-export function endStep(): void {
-  stepBuffer().running = false;
+  return () => {
+    buffer.running = false;
+  };
 }
 
 /** The random stream of the next random operation: its rank within the step. */
