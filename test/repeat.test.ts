@@ -376,4 +376,17 @@ ownTest('a recording is of one device', async () => {
   assert.is(calls, 4);
 });
 
+ownTest('a tensor that the body returns, but did not make, is left alone', async () => {
+  const x = Tensor.from([1, 2]);
+  const again = repeated(
+    () => {},
+    () => ({ same: ops.dropout(x, 0.5, { training: false }), more: ops.add(x, 1) }),
+  );
+  for (let call = 0; call < 5; call++) {
+    const { same, more } = await again();
+    assert.equal([...(await same.read()), ...(await more.read())], [1, 2, 2, 3]);
+  }
+  assert.ok(x.alive);
+});
+
 test.run();

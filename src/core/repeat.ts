@@ -4,7 +4,7 @@ import { currentGpu, type Gpu } from '../gpu/gpu.ts';
 import type { PoolBuffer } from '../gpu/pool.ts';
 import type { BufferRange, Command, Recording } from '../gpu/stream.ts';
 import { GpuError } from './errors.ts';
-import { runStep, tensorsIn } from './step.ts';
+import { madeInStep, runStep, tensorsIn } from './step.ts';
 import type { Tensor } from './tensor.ts';
 import { type Trace, traced } from './trace.ts';
 
@@ -30,7 +30,7 @@ import { type Trace, traced } from './trace.ts';
  * `if` in it one needs two repeated steps. Modes of modules, `requiresGrad`, gradients that wait to be added to, and memory that went
  * to somebody else are noticed: then `body` runs again. Dropout and augmentation draw anew each time.
  *
- * Tensors that `body` returns live until the next call, which frees them: read them before. A body that keeps a tensor in
+ * Tensors that `body` makes and returns live until the next call, which frees them: read them before. A body that keeps a tensor in
  * another way works, but is never replayed. Throws GpuError when a half is async, and when `body` reads a tensor, uploads data or
  * sets numbers that only `prepare` can.
  */
@@ -81,7 +81,7 @@ class RepeatedStep<T> {
         let result: T;
         if (this.proven && last && holds(last)) result = replay(last);
         else [result, freed] = this.take();
-        this.returned = tensorsIn(result);
+        this.returned = tensorsIn(result).filter(madeInStep);
         return result;
       },
       () => freed(),

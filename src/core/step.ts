@@ -17,6 +17,9 @@ export function enroll(tensor: Tensor, memory: Storage): void {
   else collected.register(tensor, memory, tensor);
 }
 
+/** True for a tensor that was made in the running step. */
+export const madeInStep = (tensor: Tensor): boolean => members?.has(tensor) ?? false;
+
 /** Called when a tensor's memory is given back by hand. */
 export function excuse(tensor: Tensor): void {
   members?.delete(tensor);
