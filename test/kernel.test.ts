@@ -120,4 +120,26 @@ gpuTest('WGSL that does not compile is shown with its lines, and the device stay
   assert.is(await ops.sum(Tensor.full([3], 1)).item(), 3);
 });
 
+gpuTest('operands are those that the entry point mentions, no fewer and no more', () => {
+  const x = Tensor.from([1, 2]);
+  const out = x.emptyLike();
+  const params = { n: 2, shift: 0 };
+  assert.throws(
+    () => cubeBackward({}, { x, out }, params, 2),
+    /^my\/cube\.backward: 'dy' is not given, but the entry point mentions it; it takes x, dy, out\.$/,
+  );
+  assert.throws(
+    () => cubeForward({}, { x, dy: x, out }, params, 2),
+    /^my\/cube\.forward: 'dy' is given, but the entry point does not mention it; it takes x, out\.$/,
+  );
+});
+
+gpuTest('an entry point that mentions no parameters gets none', async () => {
+  const text = `${CUBE.slice(0, CUBE.indexOf('@compute'))}
+@compute @workgroup_size(GROUP) fn ones(@builtin(global_invocation_id) id: vec3u) { out[id.x] = 1.0; }`;
+  const out = Tensor.zeros([64]);
+  kernel('my/ones', 'ones', text)({}, { out }, { n: 64, shift: 0 }, 64);
+  assert.is((await out.read())[63], 1);
+});
+
 test.run();

@@ -1,6 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { type Consts, loadShader, type Shader, workgroupSize } from '../src/gpu/shader.ts';
+import { type Consts, loadShader, mentions, type Shader, workgroupSize } from '../src/gpu/shader.ts';
 
 const files: Record<string, string> = {
   'lib/a.wgsl': 'const SHARED: u32 = 1u;\nfn a() {}\n',
@@ -129,6 +129,32 @@ test('a workgroup size may be a constant, and other attributes may follow', () =
 
 test('a shader or piece that is missing is named', () => {
   assert.throws(() => loadShader('absent', {}, source), /there is no shader absent\.wgsl/);
+});
+
+test('bindings are those that an entry point mentions, also by way of functions', () => {
+  const text = `
+struct Params { n: u32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> a: array<f32>;
+@group(0) @binding(2) var<storage, read> b: array<f32>;
+@group(0) @binding(3) var<storage, read> x: array<vec4f>;
+@group(0) @binding(4) var<storage, read_write> out: array<f32>;
+@group(0) @binding(4) var<storage, read_write> outs: array<vec4f>;
+fn scaled(i: u32) -> f32 { return deeper(i) * f32(params.n); }
+/* fn deeper speaks of b */
+fn deeper(i: u32) -> f32 { if (i > 3) { return 0.0; } return a[i]; } // b
+fn shadow(x: f32) -> f32 { return x; }
+@compute @workgroup_size(1) fn direct() { out[0] = b[0]; }
+@compute @workgroup_size(1) fn nested() { let v = vec4f(); out[0] = scaled(1) + v.x; }
+@compute @workgroup_size(1) fn unclear() { out[0] = shadow(1.0); }`;
+  const shader = loadShader('demo', {}, () => text);
+  const found = (entry: string) => {
+    const { surely, perhaps } = mentions(shader, entry);
+    return `${[...surely].sort()} | ${[...perhaps].sort()}`;
+  };
+  assert.is(found('direct'), 'b,out | b,out,outs');
+  assert.is(found('nested'), 'a,out,params | a,out,outs,params');
+  assert.is(found('unclear'), 'out | out,outs,x');
 });
 
 test.run();

@@ -74,7 +74,7 @@ export function spread(threads: number, groupSize: number): Grid {
 const isTensor = (operand: Operand): operand is Tensor => 'dtype' in operand;
 
 function bind(pipeline: Pipeline, operands: Readonly<Record<string, Operand>>): Binding[] {
-  const { shader, label } = pipeline;
+  const { shader, label, mentions } = pipeline;
   const bound: Binding[] = [];
   const accesses: string[] = [];
   for (const name in operands) {
@@ -97,11 +97,23 @@ function bind(pipeline: Pipeline, operands: Readonly<Record<string, Operand>>): 
         );
       }
     }
+    if (!mentions.perhaps.has(name)) {
+      throw new GpuError(`${label}: '${name}' is given, but the entry point does not mention it; ${takes(pipeline)}.`);
+    }
     accesses.push(access);
     bound.push({ binding, range });
   }
+  for (const name of mentions.surely) {
+    const binding = operands[name] ? undefined : shader.bindings.get(name)?.binding;
+    if (binding !== undefined && !bound.some((other) => other.binding === binding)) {
+      throw new GpuError(`${label}: '${name}' is not given, but the entry point mentions it; ${takes(pipeline)}.`);
+    }
+  }
   return bound;
 }
+
+const takes = ({ shader, mentions }: Pipeline): string =>
+  `it takes ${[...shader.bindings.keys()].filter((name) => mentions.perhaps.has(name)).join(', ')}`;
 
 /** Where `Params` are packed before they are looked up. */
 const packed = { u32: new Uint32Array(64), i32: new Int32Array(0), f32: new Float32Array(0) };
@@ -125,6 +137,8 @@ function pack(pipeline: Pipeline, params: Readonly<Record<string, number>>): Uin
       `${pipeline.label}: parameters are ${fields.map((f) => f.name).join(', ')}, not ${Object.keys(params).join(', ')}.`,
     );
   }
+  const { mentions, shader } = pipeline;
+  if (!mentions.perhaps.has(shader.paramsName)) return null;
   const words = Math.ceil(fields.length / 4) * 4;
   return packed.u32.fill(0, fields.length, words).subarray(0, words);
 }

@@ -1,6 +1,14 @@
 import { GpuError } from '../core/errors.ts';
 import { debug } from './debug.ts';
-import { type Consts, loadShader, type Shader, type ShaderSource, workgroupSize } from './shader.ts';
+import {
+  type Consts,
+  loadShader,
+  type Mentions,
+  mentions,
+  type Shader,
+  type ShaderSource,
+  workgroupSize,
+} from './shader.ts';
 
 /** A compute pipeline, compiled in the background: `handle` is null until `compiled` settles. */
 export interface Pipeline {
@@ -8,6 +16,8 @@ export interface Pipeline {
   /** `conv2d.forward TILE_M=8 …`: what profiles and error messages show. */
   readonly label: string;
   readonly shader: Shader;
+  /** Which of the shader's bindings it has: with any other set of them Dawn, whose validation is off, ends the process. */
+  readonly mentions: Mentions;
   readonly workgroup: readonly [number, number, number];
   /** What it was made of. */
   readonly name: string;
@@ -64,6 +74,7 @@ export class PipelineCache {
       id: this.pipelines.size,
       label,
       shader,
+      mentions: mentions(shader, entry),
       workgroup: workgroupSize(shader, entry),
       name,
       entry,

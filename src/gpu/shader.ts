@@ -18,6 +18,8 @@ export interface Shader {
   /** Fields of `struct Params`, in order; all are scalars of 4 bytes. */
   params: readonly { name: string; type: 'u32' | 'i32' | 'f32' }[];
   paramsBinding: number;
+  /** The variable that is bound there. */
+  paramsName: string;
 }
 
 /** Where shader text comes from: the file system in Node, a bundler's import in a browser. */
@@ -84,9 +86,12 @@ export function loadShader(name: string, consts: Consts, source: ShaderSource): 
   const aliases = new Map([...code.matchAll(ALIAS)].map(([, alias, type]) => [alias!, type!]));
   const bindings = new Map<string, ShaderBinding>();
   let paramsBinding = -1;
+  let paramsName = '';
   for (const [, binding, kind, variable, type] of code.matchAll(BINDING)) {
-    if (kind === 'uniform') paramsBinding = Number(binding);
-    else {
+    if (kind === 'uniform') {
+      paramsBinding = Number(binding);
+      paramsName = variable!;
+    } else {
       const element = /^array<(.+)>$/.exec(type!.trim())?.[1]?.split(',')[0]?.trim() ?? type!.trim();
       bindings.set(variable!, {
         binding: Number(binding),
@@ -103,7 +108,58 @@ export function loadShader(name: string, consts: Consts, source: ShaderSource): 
     }
     return { name: key, type: type as 'u32' | 'i32' | 'f32' };
   });
-  return { name, code, bindings, params, paramsBinding };
+  return { name, code, bindings, params, paramsBinding, paramsName };
+}
+
+/** Bindings that an entry point mentions, itself or in a function that it calls: those that its pipeline has. */
+export interface Mentions {
+  readonly surely: ReadonlySet<string>;
+  /** Those, the ones whose name is a local one as well where it stands, and other names of the same bindings. */
+  readonly perhaps: ReadonlySet<string>;
+}
+
+/** What the entry point mentions of the shader's bindings, `params` among them. */
+export function mentions({ code, bindings, paramsName }: Shader, entry: string): Mentions {
+  const functions = functionsOf(code);
+  const surely = new Set<string>();
+  const perhaps = new Set<string>();
+  const reached = new Set([entry]);
+  for (const name of reached) {
+    const { words, locals } = functions.get(name) ?? { words: new Set(), locals: new Set() };
+    for (const other of functions.keys()) if (words.has(other)) reached.add(other);
+    for (const variable of [...bindings.keys(), paramsName]) {
+      if (!words.has(variable)) continue;
+      perhaps.add(variable);
+      if (!locals.has(variable)) surely.add(variable);
+    }
+  }
+  const slots = new Set([...perhaps].map((name) => bindings.get(name)?.binding));
+  for (const [name, { binding }] of bindings) if (slots.has(binding)) perhaps.add(name);
+  return { surely, perhaps };
+}
+
+/** For each function the words of its text that are no members, and those that it declares. */
+function functionsOf(code: string): Map<string, { words: Set<string>; locals: Set<string> }> {
+  const bare = code.replace(/\/\/.*$/gm, '').replace(/\/\*[\s\S]*?\*\//g, '');
+  const found = new Map<string, { words: Set<string>; locals: Set<string> }>();
+  for (const { 1: name, index } of bare.matchAll(/\bfn\s+(\w+)/g)) {
+    const start = bare.indexOf('(', index);
+    const text = bare.slice(start, closing(bare, bare.indexOf('{', start)));
+    const words = new Set(text.match(/(?<![.\w])[A-Za-z_]\w*/g));
+    const declared = text.matchAll(/\b(?:let|var(?:<\w+>)?|const)\s+(\w+)|\b(\w+)\s*:(?!:)/g);
+    found.set(name!, { words, locals: new Set([...declared].map(([, local, parameter]) => (local ?? parameter)!)) });
+  }
+  return found;
+}
+
+/** Where the block that opens at `at` ends. */
+function closing(text: string, at: number): number {
+  let depth = 0;
+  for (let i = at; i < text.length; i++) {
+    if (text[i] === '{') depth++;
+    else if (text[i] === '}' && --depth === 0) return i;
+  }
+  return text.length;
 }
 
 /** The workgroup size of an entry point, constants resolved. */
