@@ -4,10 +4,11 @@ import { kernel, spread } from '../src/core/kernel.ts';
 import { step } from '../src/core/step.ts';
 import { record } from '../src/core/tape.ts';
 import { Tensor } from '../src/core/tensor.ts';
+import { useGpu } from '../src/gpu/gpu.ts';
 import * as ops from '../src/ops/index.ts';
 import { gradcheck } from './cases/case.ts';
 import { uniform } from './check.ts';
-import { gpu, gpuTest, messageOf } from './gpu.ts';
+import { gpu, gpuTest, messageOf, onDevice } from './gpu.ts';
 import * as ref from './reference.ts';
 
 /** An operation as a user writes one: y = x³ + shift, with WGSL of their own and one of the engine's pieces. */
@@ -124,6 +125,7 @@ gpuTest('operands are those that the entry point mentions, no fewer and no more'
   const x = Tensor.from([1, 2]);
   const out = x.emptyLike();
   const params = { n: 2, shift: 0 };
+  assert.throws(() => cubeForward({}, { x, out }, params, Number.NaN), /a grid of NaN×/);
   assert.throws(
     () => cubeBackward({}, { x, out }, params, 2),
     /^my\/cube\.backward: 'dy' is not given, but the entry point mentions it; it takes x, dy, out\.$/,
@@ -140,6 +142,20 @@ gpuTest('an entry point that mentions no parameters gets none', async () => {
   const out = Tensor.zeros([64]);
   kernel('my/ones', 'ones', text)({}, { out }, { n: 64, shift: 0 }, 64);
   assert.is((await out.read())[63], 1);
+});
+
+gpuTest('tensors of another GPU are refused, and those of a closed one', async () => {
+  const here = Tensor.from([1]);
+  const [there, other] = await onDevice({ flags: 'checked' }, async (other) => {
+    const there = Tensor.from([2]);
+    assert.throws(() => ops.add(here, there), /^binary\.forward .*: 'a' is on another GPU, .*, than the one in use, /);
+    assert.is(await here.item(), 1);
+    return [there, other] as const;
+  });
+  assert.match(await messageOf(() => there.read()), /^a tensor \[1\] was on a GPU that is closed\.$/);
+  assert.throws(() => ops.add(here, there), /was on a GPU that is closed/);
+  assert.throws(() => useGpu(other), /^useGpu: .* was closed; open it anew/);
+  assert.is(await ops.add(here, 1).item(), 2);
 });
 
 test.run();

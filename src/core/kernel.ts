@@ -1,5 +1,5 @@
 import { debugLevel } from '../gpu/debug.ts';
-import { currentGpu } from '../gpu/gpu.ts';
+import { currentGpu, type Gpu } from '../gpu/gpu.ts';
 import type { Pipeline } from '../gpu/pipeline.ts';
 import type { Work } from '../gpu/profile.ts';
 import type { Consts } from '../gpu/shader.ts';
@@ -41,9 +41,9 @@ export function kernel(name: string, entry: string, code?: string): Kernel {
     const gpu = currentGpu();
     if (code !== undefined) gpu.pipelines.define(name, code);
     const pipeline = gpu.pipelines.get(name, entry, consts, gpu.stream.expected);
-    const bindings = bind(pipeline, operands);
+    const bindings = bind(gpu, pipeline, operands);
     const grid = typeof threads === 'number' ? spread(threads, pipeline.workgroup[0]) : threads;
-    if (grid.some((groups) => groups > MAX_GROUPS || groups < 1)) {
+    if (!grid.every((groups) => groups >= 1 && groups <= MAX_GROUPS)) {
       throw new GpuError(`${pipeline.label}: a grid of ${grid.join('×')} workgroups; each side is 1 to ${MAX_GROUPS}.`);
     }
     const work = gpu.stream.profile && workOf(operands, bindings, flops);
@@ -73,7 +73,7 @@ export function spread(threads: number, groupSize: number): Grid {
 
 const isTensor = (operand: Operand): operand is Tensor => 'dtype' in operand;
 
-function bind(pipeline: Pipeline, operands: Readonly<Record<string, Operand>>): Binding[] {
+function bind(gpu: Gpu, pipeline: Pipeline, operands: Readonly<Record<string, Operand>>): Binding[] {
   const { shader, label, mentions } = pipeline;
   const bound: Binding[] = [];
   const accesses: string[] = [];
@@ -89,7 +89,7 @@ function bind(pipeline: Pipeline, operands: Readonly<Record<string, Operand>>): 
     if (isTensor(operand) && !holds(element, operand.dtype)) {
       throw new GpuError(`${label}: '${name}' is ${operand.dtype} but the shader takes ${element}.`);
     }
-    const range = isTensor(operand) ? operand.storage : operand;
+    const range = isTensor(operand) ? storageOn(gpu, operand, label, name) : operand;
     for (let i = 0; i < bound.length; i++) {
       if (bound[i]!.range.pool === range.pool && accesses[i] !== access) {
         throw new GpuError(
@@ -110,6 +110,14 @@ function bind(pipeline: Pipeline, operands: Readonly<Record<string, Operand>>): 
     }
   }
   return bound;
+}
+
+function storageOn(gpu: Gpu, { storage }: Tensor, label: string, name: string): BufferRange {
+  if (storage.gpu === gpu) return storage;
+  const [its, used] = [storage.gpu.adapter.name, gpu.adapter.name];
+  throw new GpuError(
+    `${label}: '${name}' is on another GPU, ${its}, than the one in use, ${used}. \`useGpu\` says which that is.`,
+  );
 }
 
 const takes = ({ shader, mentions }: Pipeline): string =>

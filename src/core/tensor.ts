@@ -90,13 +90,14 @@ export class Tensor {
     return sizeOf(this.shape);
   }
 
-  /** Where the data is. Throws GpuError when it was freed. */
+  /** Where the data is. Throws GpuError when it was freed, or its GPU closed. */
   get storage(): Storage {
     if (this.freedBy) {
       throw new GpuError(
         `a tensor ${showShape(this.shape)} was freed by ${this.freedBy}. Use it before, or keep it with \`keep(tensor)\`.`,
       );
     }
+    if (this.memory.gpu.closed) throw new GpuError(`a tensor ${showShape(this.shape)} was on a GPU that is closed.`);
     return this.memory;
   }
 

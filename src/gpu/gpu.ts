@@ -34,6 +34,9 @@ export class Gpu {
   readonly device: GPUDevice;
   readonly adapter: Adapter;
 
+  /** True once `close` was called. */
+  closed = false;
+
   private readonly onClose: () => void;
 
   constructor(device: GPUDevice, adapter: Adapter, source: ShaderSource, onClose: () => void = () => device.destroy()) {
@@ -79,8 +82,10 @@ export class Gpu {
     return `memory: ${held}; ${created} buffers and ${this.pipelines.size} pipelines made, ${dispatches} dispatches in ${submits} submits`;
   }
 
+  /** Frees the device and all that is on it: tensors, networks and optimizers that were made on it are of no use any more. */
   close(): void {
     debug(1, () => this.memory());
+    this.closed = true;
     this.onClose();
     if (current === this) current = null;
   }
@@ -88,8 +93,9 @@ export class Gpu {
 
 let current: Gpu | null = null;
 
-/** Makes `gpu` the one that tensors are created on. */
+/** Makes `gpu` the one that tensors are created on. Operations take tensors of this one alone. */
 export function useGpu(gpu: Gpu): Gpu {
+  if (gpu.closed) throw new GpuError(`useGpu: ${gpu.adapter.name} was closed; open it anew with \`await openGpu()\`.`);
   current = gpu;
   return gpu;
 }
