@@ -5,6 +5,7 @@ import { Tensor } from '../src/core/tensor.ts';
 import * as ops from '../src/ops/index.ts';
 import * as optim from '../src/optim/index.ts';
 import { close } from './check.ts';
+import { collected } from './collected.ts';
 import { fixture } from './fixtures/vgg.ts';
 import { gpuTest, messageOf, onDevice } from './gpu.ts';
 
@@ -220,6 +221,29 @@ gpuTest('parameters keep their values when they move into the arena', async () =
   new optim.SGD([parameter([5]), p]);
   assert.equal([...(await p.read())], values);
 });
+
+gpuTest('what an optimizer holds is given back when it is collected, weights when their tensors are', () =>
+  onDevice({ flags: 'checked' }, async ({ pool }) => {
+    const arenaBytes = 4 * 2 ** 18;
+    let p: Tensor | null = parameter(new Float32Array(2 ** 18).fill(7));
+    const train = async () => {
+      const adam = new optim.Adam([p!], { clip: 1, ema: 0.9 });
+      await stepOn(adam, new Map(), { lr: 1, momentum: 0.9 });
+      return adam.state()[1]![0]!;
+    };
+    for (let i = 0; i < 5; i++) await train();
+    let moments: Tensor | null = await train();
+    const within = (arenas: number) => collected(() => pool.stats.liveBytes < (arenas + 0.5) * arenaBytes);
+    assert.ok(await within(3), 'weights, gradients and the moments that are left');
+    Tensor.full([2 ** 18], 1);
+    assert.equal([(await moments.read())[0], (await p.read())[1]], [0, 7]);
+    moments = null;
+    assert.ok(await within(2), 'weights and gradients');
+    assert.is((await p.read())[1], 7);
+    p = null;
+    assert.ok(await within(0), 'nothing');
+  }),
+);
 
 gpuTest('no parameters, or one twice, are refused', async () => {
   const p = parameter([1]);

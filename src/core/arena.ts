@@ -45,34 +45,36 @@ export const halvedLayout = (layout: ArenaLayout): ArenaLayout =>
     })),
   );
 
+const collected = new FinalizationRegistry<readonly Storage[]>((parts) => {
+  for (const part of parts) part.release();
+});
+
 /**
  * Memory for many tensors that one kernel walks over: parameters, gradients, or one kind of optimizer state. Slots are padded to
- * 256 bytes and zeroed; a chunk never exceeds what the adapter can bind at once, unless a single slot does.
+ * 256 bytes and zeroed; a chunk never exceeds what the adapter can bind at once, unless a single slot does. It is given back when
+ * the arena and all tensors in it have been collected.
  */
 export class Arena {
   readonly chunks: readonly ArenaChunk[];
-  private readonly storages: Storage[] = [];
+  /** By slot. */
+  private readonly parts: Storage[] = [];
 
   constructor(gpu: Gpu, layout: ArenaLayout) {
     this.chunks = layout.map((slots) => {
       const last = slots.at(-1)!;
       const sizeBytes = last.offsetBytes + paddedBytes(last.sizeBytes);
-      const pool = gpu.pool.acquire(sizeBytes);
-      gpu.stream.clear({ pool, offsetBytes: 0, sizeBytes });
-      for (const { index, offsetBytes, sizeBytes: size } of slots) {
-        this.storages[index] = Storage.within(gpu, pool, offsetBytes, size);
-      }
-      return { pool, sizeBytes, slots };
+      const memory = Storage.acquire(sizeBytes, gpu);
+      gpu.stream.clear(memory);
+      for (const { index, offsetBytes, sizeBytes: size } of slots) this.parts[index] = memory.part(offsetBytes, size);
+      // From here on it is the slots that hold it.
+      memory.release();
+      return { pool: memory.pool, sizeBytes, slots };
     });
+    collected.register(this, this.parts);
   }
 
-  /** The memory of slot `index`. */
-  storage(index: number): Storage {
-    return this.storages[index]!;
-  }
-
-  /** Gives all of it back. */
-  release(gpu: Gpu): void {
-    for (const { pool } of this.chunks) gpu.pool.release(pool);
+  /** The memory of slot `index`, for a tensor that holds it from now on. */
+  slot(index: number): Storage {
+    return this.parts[index]!.hold();
   }
 }

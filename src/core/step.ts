@@ -26,6 +26,13 @@ export function excuse(tensor: Tensor): void {
   collected.unregister(tensor);
 }
 
+/** Called when a tensor has moved to other memory. */
+export function rehouse(tensor: Tensor, memory: Storage): void {
+  if (members?.has(tensor)) return;
+  collected.unregister(tensor);
+  collected.register(tensor, memory, tensor);
+}
+
 const kept = new WeakSet<Tensor>();
 
 /**

@@ -4,8 +4,8 @@ import type { BufferRange } from '../gpu/stream.ts';
 import { GpuError } from './errors.ts';
 
 /**
- * The memory of one or more tensors (views share it). It goes back to the pool when the last holder lets go; slots of an arena
- * are never given back one by one.
+ * The memory of one or more tensors (views share it): a buffer of the pool, which gets it back when the last holder lets go, or a
+ * part of other memory, which it holds until then.
  */
 export class Storage implements BufferRange {
   readonly gpu: Gpu;
@@ -13,26 +13,25 @@ export class Storage implements BufferRange {
   readonly offsetBytes: number;
   readonly sizeBytes: number;
   private holders = 1;
-  private readonly pooled: boolean;
+  private readonly whole: Storage | null;
 
-  private constructor(gpu: Gpu, pool: PoolBuffer, offsetBytes: number, sizeBytes: number, pooled: boolean) {
+  private constructor(gpu: Gpu, pool: PoolBuffer, offsetBytes: number, sizeBytes: number, whole: Storage | null) {
     this.gpu = gpu;
     this.pool = pool;
     this.offsetBytes = offsetBytes;
     // Whole vec4s, so that kernels which read four values at once can bind any tensor.
     this.sizeBytes = Math.ceil(sizeBytes / 16) * 16;
-    this.pooled = pooled;
+    this.whole = whole?.hold() ?? null;
   }
 
   /** A buffer of the pool, its content garbage. */
-  static acquire(sizeBytes: number): Storage {
-    const gpu = currentGpu();
-    return new Storage(gpu, gpu.pool.acquire(sizeBytes), 0, sizeBytes, true);
+  static acquire(sizeBytes: number, gpu: Gpu = currentGpu()): Storage {
+    return new Storage(gpu, gpu.pool.acquire(sizeBytes), 0, sizeBytes, null);
   }
 
-  /** A range of a buffer that somebody else owns. */
-  static within(gpu: Gpu, pool: PoolBuffer, offsetBytes: number, sizeBytes: number): Storage {
-    return new Storage(gpu, pool, offsetBytes, sizeBytes, false);
+  /** A part of this memory, which starts `offsetBytes` after it does. */
+  part(offsetBytes: number, sizeBytes: number): Storage {
+    return new Storage(this.gpu, this.pool, this.offsetBytes + offsetBytes, sizeBytes, this);
   }
 
   get alive(): boolean {
@@ -41,7 +40,7 @@ export class Storage implements BufferRange {
 
   /** True when one tensor holds it, and the pool gets it back from that one. */
   get sole(): boolean {
-    return this.pooled && this.holders === 1;
+    return !this.whole && this.holders === 1;
   }
 
   hold(): this {
@@ -51,13 +50,16 @@ export class Storage implements BufferRange {
   }
 
   release(): void {
-    if (--this.holders === 0 && this.pooled) this.gpu.pool.release(this.pool);
+    if (--this.holders > 0) return;
+    if (this.whole) this.whole.release();
+    else this.gpu.pool.release(this.pool);
   }
 
   /** `release` of memory whose size nobody will ask for again: it is not kept for others. */
   discard(): void {
     const { gpu, pool } = this;
-    if (--this.holders > 0 || !this.pooled) return;
+    if (this.whole || this.holders > 1) return this.release();
+    this.holders = 0;
     // Recorded commands that use it must not be replayed from now on.
     pool.state = 'destroyed';
     gpu.stream.afterwards(() => gpu.pool.discard(pool));

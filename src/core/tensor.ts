@@ -2,7 +2,7 @@ import { type DType, decodeFloats, elementBytes, encode, type Numbers } from './
 import { GpuError, ShapeError } from './errors.ts';
 import { kernel } from './kernel.ts';
 import { type Shape, sameShape, showShape, sizeOf } from './shape.ts';
-import { enroll, excuse } from './step.ts';
+import { enroll, excuse, rehouse } from './step.ts';
 import { Storage } from './storage.ts';
 import { backward, type Node } from './tape.ts';
 import { refreshTwin } from './twin.ts';
@@ -178,9 +178,9 @@ export class Tensor {
   /** Moves the tensor to other memory of the same size, as an arena does with parameters; the content is copied on the GPU. */
   moveTo(memory: Storage): void {
     memory.gpu.stream.copy(this.storage, memory);
-    excuse(this);
     this.memory.discard();
     this.memory = memory;
+    rehouse(this, memory);
   }
 
   private async readBytes(): Promise<ArrayBuffer> {

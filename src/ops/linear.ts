@@ -2,7 +2,6 @@ import { addInto } from '../core/accumulate.ts';
 import { elementBytes } from '../core/dtype.ts';
 import { GpuError, ShapeError } from '../core/errors.ts';
 import { showShape } from '../core/shape.ts';
-import { Storage } from '../core/storage.ts';
 import { gradientFor, record } from '../core/tape.ts';
 import { Tensor } from '../core/tensor.ts';
 import { copyBox, corner, whole } from './box.ts';
@@ -102,8 +101,7 @@ function slicesOf(w: Tensor, limitBytes: number): Slice[] {
 function rows(tensor: Tensor, { first, count }: Slice): Tensor {
   if (count === tensor.shape[0]) return tensor;
   const rowBytes = (elementBytes(tensor.dtype) * tensor.size) / tensor.shape[0]!;
-  const { gpu, pool, offsetBytes } = tensor.storage;
-  const memory = Storage.within(gpu, pool, offsetBytes + first * rowBytes, count * rowBytes);
+  const memory = tensor.storage.part(first * rowBytes, count * rowBytes);
   return new Tensor(memory, [count, ...tensor.shape.slice(1)], tensor.dtype);
 }
 

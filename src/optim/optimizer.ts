@@ -118,9 +118,9 @@ export abstract class Optimizer {
     const state = Array.from({ length: stateCount }, arena);
     this.arenas = { parameters: arena(), gradients: arena(), state, half, average };
     for (const [i, parameter] of this.parameters.entries()) {
-      parameter.moveTo(this.arenas.parameters.storage(i));
-      setTwin(parameter, half && new Tensor(half.storage(i), parameter.shape, 'f16'));
-      const gradient = new Tensor(this.arenas.gradients.storage(i), parameter.shape);
+      parameter.moveTo(this.arenas.parameters.slot(i));
+      setTwin(parameter, half && new Tensor(half.slot(i), parameter.shape, 'f16'));
+      const gradient = new Tensor(this.arenas.gradients.slot(i), parameter.shape);
       this.gradients.push(gradient);
       this.slots.push(setGradientSlot(parameter, gradient));
     }
@@ -194,7 +194,7 @@ export abstract class Optimizer {
   }
 
   private tensorsOf(arena: Arena): Tensor[] {
-    return this.parameters.map((p, i) => new Tensor(arena.storage(i), p.shape));
+    return this.parameters.map((p, i) => new Tensor(arena.slot(i), p.shape));
   }
 
   /** Values after lr, momentum and weight decay in the step buffer. */
