@@ -60,7 +60,6 @@ async function through(set: ImageSet, augmentation: Augmentation, view: readonly
     batches.choose([0]);
     return batches.see(frame, views, abilities(augmentation, side, size)).x;
   });
-  batches.release();
   return x.read();
 }
 
@@ -101,7 +100,6 @@ gpuTest('what is not augmented is resized as PyTorch does with and without align
   for (const framing of ['whole', 'corners'] as const) {
     const batches = new Batches(setOf(torch.gray, 1), { batch: 1, size, normalisation: unit, framing });
     assertClose(await (await step(() => batches.take([0]).x)).read(), torch[framing], framing);
-    batches.release();
   }
 });
 
@@ -136,7 +134,6 @@ gpuTest('the centre of 48 pixels is 40 of them, pixel by pixel, and so are the t
     const [left, top] = corners[i % 5]!;
     assertClose(await look(frame), cut(left, top, i >= 5), `crop ${i}`);
   }
-  batches.release();
 });
 
 test('ten crops of images that are not larger than the input are five sixths of them, enlarged', () => {
@@ -382,7 +379,6 @@ gpuTest('draws depend on seed, step and image alone', async () => {
     setStepCounter(counter);
     const batches = new Batches(set, { batch: 4, size: 24, normalisation: unit, augmentation: AUGMENTATIONS[name] });
     const x = await step(() => batches.take([3, 3, 1, 7]).x);
-    batches.release();
     return x.read();
   };
   const image = 24 * 24;
@@ -401,7 +397,6 @@ gpuTest('a batch that is not full is empty there, whatever is drawn', async () =
     const { x, labels } = await step(() => batches.take([2]));
     assert.ok((await x.read()).subarray(400).every((value) => value === 0));
     assert.equal([...(await labels.readInts())], [0, 0xffffffff, 0xffffffff]);
-    batches.release();
   }
 });
 
@@ -414,7 +409,6 @@ gpuTest('every specialisation compiles', () =>
           const mixup = i < dtypes.length ? 0 : 0.4;
           const batches = new Batches(set, { batch: 1, size: 20, channels: 3, augmentation, mixup, dtype });
           await step(() => batches.take([0]));
-          batches.release();
         }
       }
     }

@@ -122,7 +122,6 @@ gpuTest('batches have each channel normalised by its own numbers, resized or not
         );
       }
     }
-    batches.release();
   }
 });
 

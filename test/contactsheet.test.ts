@@ -48,7 +48,6 @@ gpuTest('a row is an image as validation sees it, and then what is drawn, each t
     assert.is(new Set([plain, ...drawn.map(({ picture }) => picture)].map(({ pixels }) => pixels.join())).size, 4);
     assert.ok(drawn.every(({ mixed }) => mixed === null));
   }
-  batches.release();
   assert.equal(await contactRows(set, options), rows, 'the same seed');
 });
 

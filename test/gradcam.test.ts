@@ -133,7 +133,6 @@ gpuTest('a map lies over the part of an image that the network is shown', async 
   const batches = new Batches(data.valid, input);
   const { x } = await step(() => batches.take([0]));
   const values = Uint8Array.from(await x.read(), (v) => Math.round(255 * v));
-  batches.release();
   const model = createModel('vgg11_bn', { classes: 7, channels: 1, size: 40, width: 1 / 64 });
   const label = data.valid.labels[0]!;
   const verdict = { loss: 0.5, prediction: label, probability: 0.6, label };

@@ -54,7 +54,6 @@ async function batchOf(mixup: number, seed = 2, indices: readonly number[] = ord
     const { x, labels, mixed } = batches.take(indices);
     return { x, labels, others: mixed?.labels, share: mixed?.share };
   });
-  batches.release();
   return {
     x: await x.read(),
     labels: await labels.readInts(),
@@ -98,7 +97,6 @@ gpuTest('partners are augmented as they are for themselves', async () => {
       const { x, mixed } = batches.take(order);
       return { x, others: mixed?.labels, share: mixed?.share };
     });
-    batches.release();
     return { x: await x.read(), others: await others?.readInts(), share: await share?.read() };
   };
   const [plain, mixed] = [await looks(0), await looks(1)];
@@ -157,7 +155,6 @@ gpuTest('the loss is that of both labels by their shares, its gradient too, and 
     close(gradient[i]!, (moved(h) - moved(-h)) / (2 * h), `gradient ${i}`);
   }
   const verdicts = await tally.take();
-  tally.release();
   for (const [n, want] of rows(logits).entries()) close(verdicts[n]!.loss, want, `tallied loss ${n}`);
   assert.equal(
     verdicts.map(({ label }) => label),

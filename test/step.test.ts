@@ -4,8 +4,13 @@ import { kernel } from '../src/core/kernel.ts';
 import { keep, step } from '../src/core/step.ts';
 import { reserveStepWords, stepCounter, stepStorage } from '../src/core/stepbuffer.ts';
 import { Tensor } from '../src/core/tensor.ts';
+import { Batches } from '../src/data/batches.ts';
+import { drawToyfaces } from '../src/data/toyfaces.ts';
 import * as ops from '../src/ops/index.ts';
-import { gpu, gpuTest, messageOf } from './gpu.ts';
+import * as optim from '../src/optim/index.ts';
+import { Tally } from '../src/train/tally.ts';
+import { collected } from './collected.ts';
+import { gpu, gpuTest, messageOf, onDevice } from './gpu.ts';
 
 gpuTest('what a step returns lives on, what it made besides does not', async () => {
   const made: Tensor[] = [];
@@ -121,14 +126,40 @@ gpuTest('each step counts', async () => {
   assert.is(stepCounter(), before + 2);
 });
 
-gpuTest('step words are reserved apart from each other, and given back', () => {
-  const [a, b] = [reserveStepWords(3), reserveStepWords(5)];
-  assert.ok(a.at + 3 <= b.at || b.at + 5 <= a.at);
-  a.release();
-  const again = reserveStepWords(3);
-  assert.is(again.at, a.at);
-  for (const slot of [again, b]) slot.release();
-  assert.throws(() => reserveStepWords(1_000_000), /the step buffer holds 16384 values/);
-});
+gpuTest('step words are reserved apart from each other, and given back when their slots are collected', () =>
+  onDevice({ flags: 'checked' }, async () => {
+    let slots = [2, 3, 5, 7].map(reserveStepWords);
+    assert.equal(
+      slots.map(({ at }) => at),
+      [2, 4, 7, 12],
+    );
+    slots = [slots[0]!, slots[3]!];
+    const places: number[] = [];
+    const given = () => {
+      const { at } = reserveStepWords(4);
+      places.push(at);
+      return at === 4;
+    };
+    assert.ok(await collected(given), `both gaps are one, not ${places}`);
+    assert.equal(
+      slots.map(({ at }) => at),
+      [2, 12],
+    );
+  }),
+);
+
+gpuTest('batches and optimizers that are collected leave the step buffer as it was', () =>
+  onDevice({ flags: 'checked' }, async () => {
+    const { train: set } = drawToyfaces(7);
+    const p = Tensor.from([1], [1], { requiresGrad: true });
+    const use = () => {
+      new optim.AdamW([p], { clip: 1 });
+      new Batches(set, { batch: 7, mixup: 1 });
+      new Tally(7, 1);
+    };
+    for (let i = 0; i < 3; i++) use();
+    assert.ok(await collected(() => reserveStepWords(1).at === 2));
+  }),
+);
 
 test.run();

@@ -64,7 +64,6 @@ async function logitsOf(model: nn.Module, looks: readonly Look[]): Promise<Float
       for (const [n, index] of indices.entries()) all[index]!.push(values.slice(7 * n, 7 * n + 7));
     }
   }
-  batches.release();
   return all;
 }
 
@@ -86,7 +85,6 @@ gpuTest('fast.ai: ¾ of the mean of augmented probabilities and ¼ of the plain 
   const judge = new Judge(set, { ...options, tta });
   started();
   const got = await judge.probabilities(model);
-  judge.release();
   started();
   const logits = await logitsOf(model, [null, ...Array<Look>(3).fill(AUGMENTATIONS.fastai)]);
   const want = logits.map(([plain, ...augmented]) => {
@@ -96,7 +94,6 @@ gpuTest('fast.ai: ¾ of the mean of augmented probabilities and ¼ of the plain 
   assertClose(got, want);
   const plain = new Judge(set, options);
   assert.not.equal(await plain.probabilities(model), got, 'it makes a difference');
-  plain.release();
 });
 
 gpuTest('ten crops: the softmax of the mean logits', async () => {
@@ -107,7 +104,6 @@ gpuTest('ten crops: the softmax of the mean logits', async () => {
   assertClose(got, want);
 
   const verdicts = await judge.verdicts(model);
-  judge.release();
   for (const [i, { loss, prediction, probability, label }] of verdicts.entries()) {
     assert.is(label, set.labels[i]);
     assert.is(probability, Math.max(...want[i]!) === want[i]![prediction] ? probability : -1);
@@ -123,7 +119,6 @@ gpuTest('it is the same again from the same seed, and what is drawn depends on i
     setSeed(seed);
     setStepCounter(0);
     const all = await judge.probabilities(model);
-    judge.release();
     return all;
   };
   const first = await draw(1);
@@ -138,7 +133,6 @@ gpuTest('without it, verdicts and probabilities are of the same pass', async () 
   for (const [i, { prediction, probability }] of (await judge.verdicts(model)).entries()) {
     assert.ok(Math.abs(shares[i]![prediction]! - probability) < 1e-6);
   }
-  judge.release();
 });
 
 // The commands -----------------------------------------------------------------------------------------------------------
@@ -196,7 +190,6 @@ gpuTest(
     const { framing } = AUGMENTATIONS.fastai;
     const judge = new Judge(drawToyfaces(6).valid, { batch: 4, size: SIZE, channels: 1, normalisation, framing });
     const { loss, count } = addVerdicts(noSums(), await judge.verdicts(loadModel(model).model));
-    judge.release();
     assert.ok(Math.abs(loss / count - cornered.loss) < 1e-5);
 
     const drawn = await evaluated(model, '2', join(scratch.path, 'page'));

@@ -147,12 +147,7 @@ async function judge(
   tta: Tta | undefined,
 ): Promise<Float64Array[]> {
   if (images.length === 0) return [];
-  const judge = new Judge(setOf(images, facts), { ...inputOf(facts), tta });
-  try {
-    return await judge.probabilities(model);
-  } finally {
-    judge.release();
-  }
+  return new Judge(setOf(images, facts), { ...inputOf(facts), tta }).probabilities(model);
 }
 
 function setOf(images: readonly Decoded[], { storedSide: side, storedChannels }: ModelFile['facts']): ImageSet {

@@ -7,6 +7,13 @@ const WORDS = 16_384;
 const COUNTER = 0;
 const SEED = 1;
 
+interface WordRange {
+  readonly at: number;
+  readonly length: number;
+}
+
+const endOf = ({ at, length }: WordRange): number => at + length;
+
 /**
  * The one small buffer of everything that changes from step to step: the step counter (dropout and augmentation draw from it),
  * learning rates, bias corrections, batch indices. Kernels bind it as `step: array<u32>` and are told their offset in `Params`;
@@ -17,8 +24,8 @@ class StepBuffer {
   readonly floats = new Float32Array(this.words.buffer);
   readonly storage: Storage;
   readonly gpu: Gpu;
-  private readonly holes: { at: number; length: number }[] = [];
-  private used = 2;
+  /** What is reserved, in order; the first two words are the counter and the seed. */
+  private readonly taken: WordRange[] = [{ at: COUNTER, length: 2 }];
   /** Random operations so far in this step: each draws from its own stream. */
   draws = 0;
   running = false;
@@ -29,20 +36,23 @@ class StepBuffer {
     gpu.stream.clear(this.storage);
   }
 
-  reserve(length: number): number {
-    const hole = this.holes.findIndex((h) => h.length === length);
-    if (hole >= 0) return this.holes.splice(hole, 1)[0]!.at;
-    if (this.used + length > WORDS) {
+  /** Takes the first gap that is large enough. */
+  reserve(length: number): WordRange {
+    const { taken } = this;
+    const next = taken.findIndex((range, i) => i > 0 && range.at - endOf(taken[i - 1]!) >= length);
+    const i = next < 0 ? taken.length : next;
+    const range = { at: endOf(taken[i - 1]!), length };
+    if (endOf(range) > WORDS) {
       throw new GpuError(
-        `the step buffer holds ${WORDS} values and ${this.used + length} are asked for; use a smaller batch.`,
+        `the step buffer holds ${WORDS} values and ${endOf(range)} are asked for; use a smaller batch.`,
       );
     }
-    this.used += length;
-    return this.used - length;
+    taken.splice(i, 0, range);
+    return range;
   }
 
-  giveBack(at: number, length: number): void {
-    this.holes.push({ at, length });
+  giveBack(range: WordRange): void {
+    this.taken.splice(this.taken.indexOf(range), 1);
   }
 
   /** Sends the whole buffer; within a step that happens once, with the values that it has when the step is submitted. */
@@ -70,30 +80,35 @@ export interface StepSlot {
   readonly at: number;
   setFloat(index: number, value: number): void;
   setInts(values: ArrayLike<number>): void;
-  release(): void;
 }
+
+const collected = new FinalizationRegistry<{ buffer: StepBuffer; range: WordRange }>(({ buffer, range }) =>
+  buffer.giveBack(range),
+);
 
 const SET_IN_BODY =
   'repeated: the body sets numbers that change from step to step, which a replay would not. Set them in `prepare`: optimizer.prepare and batches.choose there, optimizer.apply and batches.gather in the body.';
 
-/** Reserves `length` words that may have new values each step. */
+/** Reserves `length` words that may have new values each step, until the slot is collected. */
 export function reserveStepWords(length: number): StepSlot {
   const buffer = stepBuffer();
-  const at = buffer.reserve(length);
+  const range = buffer.reserve(length);
+  const { at } = range;
   const change = (set: () => void) => {
     if (isTracing()) throw new GpuError(SET_IN_BODY);
     set();
     if (!buffer.running) buffer.send();
   };
-  return {
+  const slot: StepSlot = {
     at,
     setFloat: (index, value) =>
       change(() => {
         buffer.floats[at + index] = value;
       }),
     setInts: (values) => change(() => buffer.words.set(values, at)),
-    release: () => buffer.giveBack(at, length),
   };
+  collected.register(slot, { buffer, range });
+  return slot;
 }
 
 /** The buffer as kernels bind it. */

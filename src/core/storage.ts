@@ -58,7 +58,10 @@ export class Storage implements BufferRange {
   /** `release` of memory whose size nobody will ask for again: it is not kept for others. */
   discard(): void {
     const { gpu, pool } = this;
-    if (this.whole || this.holders > 1) return this.release();
+    if (this.whole || this.holders > 1) {
+      this.release();
+      return;
+    }
     this.holders = 0;
     // Recorded commands that use it must not be replayed from now on.
     pool.state = 'destroyed';

@@ -187,12 +187,6 @@ export class Batches {
     return mixup ? { x, labels, mixed: mixup.partners(labels) } : { x, labels };
   }
 
-  /** Gives the step buffer's words back. */
-  release(): void {
-    this.indices.release();
-    this.mixup?.release();
-  }
-
   /** Copies the chosen images and renumbers them from 0. */
   private copyToGpu(chosen: Uint32Array): void {
     const bytes = imageBytes(this.set);

@@ -56,10 +56,6 @@ export class Mixup {
     partners({}, { step: stepStorage(), labels, others, share }, { n: this.batch, at: this.at }, this.batch);
     return { labels: others, share };
   }
-
-  release(): void {
-    this.slot.release();
-  }
 }
 
 /** Numbers in (0, 1), one after the other. */

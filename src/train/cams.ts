@@ -26,22 +26,18 @@ export async function heatMapsOf(
   const batch = Math.min(options.batch, wanted.length);
   const batches = new Batches(chosen(set, wanted), { ...options, batch });
   const all: HeatMap[] = [];
-  try {
-    for (let first = 0; first < wanted.length; first += batch) {
-      const places = Array.from({ length: Math.min(batch, wanted.length - first) }, (_, i) => first + i);
-      const classes = Array.from({ length: batch }, (_, i) => wanted[first + i]?.label ?? 0);
-      const maps = await step(() => {
-        const { x } = batches.take(places);
-        return gradCam(model, x, { classes, ...(least !== undefined && { least }) }).maps;
-      });
-      const [, rows, columns] = maps.shape as [number, number, number];
-      const values = await maps.read();
-      for (const i of places.keys()) {
-        all.push({ values: values.slice(i * rows * columns, (i + 1) * rows * columns), rows, columns });
-      }
+  for (let first = 0; first < wanted.length; first += batch) {
+    const places = Array.from({ length: Math.min(batch, wanted.length - first) }, (_, i) => first + i);
+    const classes = Array.from({ length: batch }, (_, i) => wanted[first + i]?.label ?? 0);
+    const maps = await step(() => {
+      const { x } = batches.take(places);
+      return gradCam(model, x, { classes, ...(least !== undefined && { least }) }).maps;
+    });
+    const [, rows, columns] = maps.shape as [number, number, number];
+    const values = await maps.read();
+    for (const i of places.keys()) {
+      all.push({ values: values.slice(i * rows * columns, (i + 1) * rows * columns), rows, columns });
     }
-  } finally {
-    batches.release();
   }
   return all;
 }

@@ -57,30 +57,25 @@ export async function contactRows(set: ImageSet, options: ContactOptions): Promi
       return { pixels, side: size, channels: set.channels };
     });
   };
-  try {
-    setSeed(seed);
-    setStepCounter(0);
-    const originals = await pictures(await step(() => plain.take(chosen).x));
-    const rows: ContactRow[] = originals.map((picture, n) => ({
-      ...{ label: set.labels[chosen[n]!]!, plain: picture, drawn: [] },
-    }));
-    for (let variant = 0; variant < variants; variant++) {
-      const made = await step(() => {
-        const { x, mixed } = drawing.take(chosen);
-        return { x, others: mixed?.labels, shares: mixed?.share };
-      });
-      const others = await made.others?.readInts();
-      const shares = await made.shares?.read();
-      for (const [n, picture] of (await pictures(made.x)).entries()) {
-        const mixed = others && shares ? { label: others[n]!, share: shares[n]! } : null;
-        rows[n]!.drawn.push({ picture, mixed });
-      }
+  setSeed(seed);
+  setStepCounter(0);
+  const originals = await pictures(await step(() => plain.take(chosen).x));
+  const rows: ContactRow[] = originals.map((picture, n) => ({
+    ...{ label: set.labels[chosen[n]!]!, plain: picture, drawn: [] },
+  }));
+  for (let variant = 0; variant < variants; variant++) {
+    const made = await step(() => {
+      const { x, mixed } = drawing.take(chosen);
+      return { x, others: mixed?.labels, shares: mixed?.share };
+    });
+    const others = await made.others?.readInts();
+    const shares = await made.shares?.read();
+    for (const [n, picture] of (await pictures(made.x)).entries()) {
+      const mixed = others && shares ? { label: others[n]!, share: shares[n]! } : null;
+      rows[n]!.drawn.push({ picture, mixed });
     }
-    return rows;
-  } finally {
-    plain.release();
-    drawing.release();
   }
+  return rows;
 }
 
 // In pixels.

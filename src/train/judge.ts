@@ -103,12 +103,6 @@ export class Judge {
     return passes;
   }
 
-  /** Gives back what was reserved on the GPU. */
-  release(): void {
-    this.batches.release();
-    this.tally.release();
-  }
-
   private indices(batch: number): Uint32Array {
     const first = batch * this.batches.batch;
     const count = Math.min(this.batches.batch, this.batches.count - first);

@@ -93,8 +93,4 @@ export class Tally {
     }
     return verdicts;
   }
-
-  release(): void {
-    this.first.release();
-  }
 }
