@@ -142,7 +142,7 @@ halfTest('several ranges are looked at before any is updated', () =>
   }),
 );
 
-halfTest('the copy in f16 follows updates and writes, and its gradient comes in f32', async () => {
+halfTest('the copy in f16 follows updates, writes and fills, and its gradient comes in f32', async () => {
   const w = Tensor.from([0.1, 0.2, 0.3], [1, 3], { requiresGrad: true });
   const lossScale = new optim.LossScale({ initial: 1 });
   const optimizer = new optim.SGD([w], { lossScale });
@@ -159,6 +159,8 @@ halfTest('the copy in f16 follows updates and writes, and its gradient comes in 
   w.write(Float32Array.of(5, 6, 7));
   assert.equal([...(await copyOf(w))], [5, 6, 7]);
   assert.is(await ops.linear(x, w, null).item(), f16round(5 + 6 * 2 ** -11 + 7 * f16round(1 / 3)));
+  w.fill(0.1);
+  assert.equal([...(await copyOf(w))], new Array(3).fill(f16round(0.1)));
 });
 
 halfTest('what a loss scale cannot be is refused', async () => {

@@ -83,6 +83,7 @@ export class Tensor {
   fill(value: number): this {
     const { consts, n, threads } = walkOver(this.size, this.dtype);
     fill(consts, { out: this }, { n, value }, threads);
+    refreshTwin(this);
     return this;
   }
 
