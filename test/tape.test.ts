@@ -91,6 +91,28 @@ gpuTest('a tensor without requiresGrad gets no gradient, and its share is not co
   assert.equal(await valuesOf(x.grad), [3, 4]);
 });
 
+gpuTest('a computed tensor with requiresGrad gets its gradient, the sum over its uses, and passes it on', async () => {
+  const x = parameter(1, 2);
+  const y = ops.square(x);
+  y.requiresGrad = true;
+  const loss = ops.sum(ops.add(ops.mul(y, 3), ops.square(y)));
+  loss.requiresGrad = true;
+  loss.backward();
+  assert.equal(await valuesOf(y.grad), [3 + 2 * 1, 3 + 2 * 4]);
+  assert.equal(await valuesOf(x.grad), [5 * 2, 11 * 4]);
+  assert.equal(await valuesOf(loss.grad), [1]);
+  assert.equal(await valuesOf(y), [1, 4]);
+  const masked = ops.relu(x);
+  masked.requiresGrad = true;
+  // The norm's gradient may go over the one that it is given, but not over one that is kept.
+  const [one, variance] = [Tensor.full([2], 1), Tensor.full([2], 1)];
+  const z = ops.batchNorm(ops.reshape(masked, [1, 2]), one, one, Tensor.full([2], 0), variance, { training: false });
+  z.requiresGrad = true;
+  ops.sum(z).backward();
+  assert.equal(await valuesOf(z.grad), [1, 1]);
+  assert.ok((await valuesOf(masked.grad)).every((value) => value < 1 && value > 0.9999));
+});
+
 gpuTest('a second backward says that the graph is gone', async () => {
   const x = parameter(1, 2);
   const loss = ops.sum(ops.square(x));

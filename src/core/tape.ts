@@ -220,6 +220,7 @@ export function backward(root: Tensor, dy: Tensor): void {
   for (const node of reachable(root.node)) {
     const gradient = gradients.take(node.output);
     if (gradient) {
+      if (node.output.requiresGrad) accumulate(node.output, gradient);
       run(node, gradient, gradients);
       gradients.drop(gradient);
     }

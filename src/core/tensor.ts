@@ -23,7 +23,7 @@ export interface TensorOptions {
 export class Tensor {
   readonly shape: Shape;
   readonly dtype: DType;
-  /** Set for parameters: the tape computes `grad` for them. */
+  /** Set for parameters, and for whatever else a `grad` is wanted of, computed tensors too. */
   requiresGrad: boolean;
   /** ∂loss/∂this after `backward`, summed over calls; null before. */
   grad: Tensor | null = null;
