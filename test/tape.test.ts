@@ -1,7 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { keep, step } from '../src/core/step.ts';
-import { isRecording, letGo, noGrad, record } from '../src/core/tape.ts';
+import { isRecording, letGo, mayOverwrite, noGrad, record } from '../src/core/tape.ts';
 import { Tensor } from '../src/core/tensor.ts';
 import * as ops from '../src/ops/index.ts';
 import { gpuTest, messageOf } from './gpu.ts';
@@ -111,6 +111,17 @@ gpuTest('a computed tensor with requiresGrad gets its gradient, the sum over its
   ops.sum(z).backward();
   assert.equal(await valuesOf(z.grad), [1, 1]);
   assert.ok((await valuesOf(masked.grad)).every((value) => value < 1 && value > 0.9999));
+});
+
+gpuTest('when a backward function throws, none is running any more', async () => {
+  let given: Tensor | undefined;
+  const y = record(ops.neg(parameter(1)), [parameter(1)], (dy) => {
+    given = dy;
+    throw new Error('mine');
+  });
+  assert.is(await messageOf(() => y.backward()), 'mine');
+  assert.not(mayOverwrite(given!));
+  assert.ok(isRecording());
 });
 
 gpuTest('a second backward says that the graph is gone', async () => {

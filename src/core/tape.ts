@@ -245,9 +245,14 @@ function reachable(root: Node): Node[] {
 function run(node: Node, dy: Tensor, gradients: Gradients): void {
   if (!node.backward) throw alreadyFreed();
   const needs = node.inputs.map(tracked);
-  running = { node, gradients };
-  const results = noGrad(() => node.backward!(dy, needs));
-  running = null;
+  const results = noGrad(() => {
+    running = { node, gradients };
+    try {
+      return node.backward!(dy, needs);
+    } finally {
+      running = null;
+    }
+  });
   for (const [i, gradient] of results.entries()) {
     const input = node.inputs[i];
     if (!gradient) continue;
