@@ -1,4 +1,4 @@
-import { ConfigError } from '../core/errors.ts';
+import { ConfigError, ShapeError } from '../core/errors.ts';
 import { kernel } from '../core/kernel.ts';
 import { Random } from '../core/random.ts';
 import { reserveStepWords, type StepSlot, stepStorage } from '../core/stepbuffer.ts';
@@ -143,11 +143,23 @@ export class Batches {
     return this.gather();
   }
 
-  /** The host's half of `take`: says which images are next. A repeated step calls it in `prepare`. */
+  /**
+   * The host's half of `take`: says which images are next. A repeated step calls it in `prepare`. Throws ShapeError for more indices
+   * than a batch has places, and for one of no image.
+   */
   choose(indices: ArrayLike<number>): void {
-    const { batch } = this;
+    const { batch, count } = this;
+    if (indices.length > batch) {
+      throw new ShapeError(`Batches: ${indices.length} indices are more than a batch of ${batch} takes.`);
+    }
     const chosen = new Uint32Array(batch).fill(NO_IMAGE);
-    chosen.set(Array.from(indices));
+    for (let n = 0; n < indices.length; n++) {
+      const index = indices[n]!;
+      if (!(Number.isInteger(index) && index >= 0 && index < count)) {
+        throw new ShapeError(`Batches: there is no image ${index}; the set has ${count}, numbered from 0.`);
+      }
+      chosen[n] = index;
+    }
     if (this.streamed) this.copyToGpu(chosen);
     this.indices.setInts(chosen);
     this.mixup?.choose(indices.length);

@@ -1,0 +1,40 @@
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { step } from '../src/core/step.ts';
+import { Batches, NO_IMAGE } from '../src/data/batches.ts';
+import { gpu, gpuTest, messageOf } from './gpu.ts';
+
+const COUNT = 5;
+const set = {
+  pixels: Uint8Array.from({ length: COUNT * 4 }, (_, i) => i),
+  labels: Uint8Array.from({ length: COUNT }, (_, n) => n),
+  count: COUNT,
+  side: 2,
+  channels: 1 as const,
+};
+
+for (const streamed of [false, true]) {
+  gpuTest(`indices name images, no others, in a set ${streamed ? 'on the CPU' : 'on the GPU'}`, async () => {
+    const { limits } = gpu;
+    const limit = (value: object) => Object.defineProperty(gpu, 'limits', { value, configurable: true });
+    if (streamed) limit({ ...limits, maxStorageBufferBindingSize: 16 });
+    const batches = new Batches(set, { batch: 3, normalisation: { mean: [0], std: [1 / 255] } });
+    limit(limits);
+    const { x, labels } = await step(() => batches.take([4, 0]));
+    assert.equal(
+      [...(await x.read())].slice(0, 8).map((value) => Math.round(value)),
+      [16, 17, 18, 19, 0, 1, 2, 3],
+    );
+    assert.equal([...(await labels.readInts())], [4, 0, NO_IMAGE]);
+    for (const bad of [COUNT, -1, 0.5, Number.NaN, NO_IMAGE]) {
+      assert.is(
+        await messageOf(() => step(() => batches.take([0, bad]))),
+        `Batches: there is no image ${bad}; the set has 5, numbered from 0.`,
+      );
+    }
+    assert.match(await messageOf(() => batches.choose([0, 1, 2, 3])), /^Batches: 4 indices are more than a batch of 3/);
+    batches.release();
+  });
+}
+
+test.run();
