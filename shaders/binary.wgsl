@@ -32,28 +32,38 @@ struct Params {
 @group(0) @binding(3) var<storage, read> dy: array<DyElem>;
 @group(0) @binding(4) var<storage, read_write> out: array<OutElem>;
 
+// By its bits, since a shader compiler may take v != v for an ordered comparison, or fold it away.
+fn nan(v: f32) -> bool { return (bitcast<u32>(v) & 0x7fffffffu) > 0x7f800000u; }
+
+// WGSL's max and min may drop a NaN; as in PyTorch, one in either operand is the result.
+fn or_nan(extreme: f32, u: f32, v: f32) -> f32 { return select(select(extreme, v, nan(v)), u, nan(u)); }
+
 fn f(u: f32, v: f32) -> f32 {
   switch OP {
     case ADD: { return u + v; }
     case SUB: { return u - v; }
     case MUL: { return u * v; }
     case DIV: { return u / v; }
-    case MAXIMUM: { return max(u, v); }
-    case MINIMUM: { return min(u, v); }
+    case MAXIMUM: { return or_nan(max(u, v), u, v); }
+    case MINIMUM: { return or_nan(min(u, v), u, v); }
     case EQUAL: { return select(0.0, 1.0, u == v); }
     default: { return u; }
   }
 }
 
-// A tie of maximum or minimum is shared evenly, as in PyTorch.
+// As in PyTorch, a tie of maximum or minimum is shared evenly, and both get all of it where one is NaN.
+fn share(wins: bool, u: f32, v: f32) -> f32 {
+  return select(select(select(0.0, 1.0, wins), 0.5, u == v), 1.0, nan(u) || nan(v));
+}
+
 fn df(u: f32, v: f32) -> f32 {
   let left = SIDE == 0u;
   switch OP {
     case SUB: { return select(-1.0, 1.0, left); }
     case MUL: { return select(u, v, left); }
     case DIV: { return select(-u / (v * v), 1.0 / v, left); }
-    case MAXIMUM: { return select(select(0.0, 1.0, (u > v) == left), 0.5, u == v); }
-    case MINIMUM: { return select(select(0.0, 1.0, (u < v) == left), 0.5, u == v); }
+    case MAXIMUM: { return share((u > v) == left, u, v); }
+    case MINIMUM: { return share((u < v) == left, u, v); }
     default: { return 1.0; }
   }
 }

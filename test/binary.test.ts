@@ -59,6 +59,22 @@ gpuTest('maximum and minimum share the gradient of a tie', async () => {
   }
 });
 
+gpuTest('maximum and minimum hand on NaN from either side, and both gradients there, as PyTorch', async () => {
+  const left = Float32Array.of(Number.NaN, 1, Number.NaN, 1, -0, Number.NEGATIVE_INFINITY);
+  const right = Float32Array.of(1, Number.NaN, Number.NaN, 2, -1, Number.NaN);
+  for (const op of [ops.maximum, ops.minimum]) {
+    const [a, b] = [left, right].map((data) => Tensor.from(data, [6], { requiresGrad: true })) as [Tensor, Tensor];
+    const y = op(a, b);
+    y.backward(Tensor.full([6], 8));
+    const [low, high] = op === ops.maximum ? [0, 8] : [8, 0];
+    const extremes = op === ops.maximum ? [2, -0] : [1, -1];
+    assert.equal([...(await y.read())], [Number.NaN, Number.NaN, Number.NaN, ...extremes, Number.NaN]);
+    assert.equal([...(await a.grad!.read())], [8, 8, 8, low, high, 8]);
+    assert.equal([...(await b.grad!.read())], [8, 8, 8, high, low, 8]);
+    assert.ok(Number.isNaN((await op(a, 0).read())[0]));
+  }
+});
+
 gpuTest('one tensor on both sides gets both gradients', async () => {
   const x = Tensor.from([3, -2], [2], { requiresGrad: true });
   ops.mul(x, x).backward(Tensor.from([1, 10]));

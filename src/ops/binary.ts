@@ -66,9 +66,9 @@ export const add = binary('ADD');
 export const sub = binary('SUB');
 export const mul = binary('MUL');
 export const div = binary('DIV');
-/** The larger of a and b; a tie shares the gradient evenly. */
+/** The larger of a and b, or NaN where one is; a tie shares the gradient evenly. */
 export const maximum = binary('MAXIMUM');
-/** The smaller of a and b; a tie shares the gradient evenly. */
+/** The smaller of a and b, or NaN where one is; a tie shares the gradient evenly. */
 export const minimum = binary('MINIMUM');
 /** 1 where a = b, else 0. Has no gradient. */
 export const equal = (a: Tensor, b: Tensor): Tensor => binary('EQUAL')(a.detach(), b.detach());
