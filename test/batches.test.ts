@@ -33,7 +33,6 @@ for (const streamed of [false, true]) {
       );
     }
     assert.match(await messageOf(() => batches.choose([0, 1, 2, 3])), /^Batches: 4 indices are more than a batch of 3/);
-    batches.release();
   });
 }
 
