@@ -136,8 +136,8 @@ test('classes that differ in hue alone are learned in colour, and the files of t
   assert.equal([facts.storedChannels, facts.options.channels, facts.normalisation.mean.length], [3, 3, 3]);
   assert.is(new Set(facts.normalisation.mean).size, 3);
   assert.equal(tensors.get('features.0.weight')!.shape, [8, 3, 3, 3]);
-  const judge = ['evaluate', '--model', 'run/model.safetensors', '--data', 'hues', '--out', 'judged', '--json'];
-  const evaluation = ends(0, scratch.path, judge);
+  const evaluate = ['evaluate', '--model', 'run/model.safetensors', '--data', 'hues', '--out', 'judged', '--json'];
+  const evaluation = ends(0, scratch.path, evaluate);
   assert.ok(JSON.parse(evaluation.stdout).accuracy > 0.9, evaluation.stdout);
   assert.match(evaluation.stderr, /^Report: judged\/report\.html$/m);
   const figures = ['confusion.svg', 'grad-cam.png', 'report.html', 'top-losses.png'];

@@ -147,7 +147,7 @@ gpuTest('--ema validates the averages and leaves training alone, to the bit', as
   // The network with the averages written into it, and the running statistics that it has.
   const averages = await Promise.all(averaged.optimizer.average!.tensors.map((tensor) => tensor.read()));
   for (const [i, parameter] of [...plain.model.parameters().values()].entries()) parameter.write(averages[i]!);
-  assert.equal(await plain.validate(), results.at(-1)!.verdicts);
+  assert.equal(await plain.validate(), results.at(-1)!.predictions);
 
   const scratch = scratchFolder();
   const path = scratch.write('model.safetensors', '');

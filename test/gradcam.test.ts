@@ -135,8 +135,8 @@ gpuTest('a map lies over the part of an image that the network is shown', async 
   const values = Uint8Array.from(await x.read(), (v) => Math.round(255 * v));
   const model = createModel('vgg11_bn', { classes: 7, channels: 1, size: 40, width: 1 / 64 });
   const label = data.valid.labels[0]!;
-  const verdict = { loss: 0.5, prediction: label, probability: 0.6, label };
-  const [row] = await camRowsOf(model, [verdict], data, 'valid', input);
+  const prediction = { loss: 0.5, predicted: label, probability: 0.6, label };
+  const [row] = await camRowsOf(model, [prediction], data, 'valid', input);
   const { side, pixels } = row!.right[0]!;
   assert.equal([side, pixels], [40, values]);
 

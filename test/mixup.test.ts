@@ -9,7 +9,7 @@ import { Batches } from '../src/data/batches.ts';
 import type { ImageSet } from '../src/data/dataset.ts';
 import { drawMixup } from '../src/data/mixup.ts';
 import { batchLoss } from '../src/train/loss.ts';
-import { Tally } from '../src/train/tally.ts';
+import { PredictionBuffer } from '../src/train/predictions.ts';
 import { fixture } from './fixtures/vgg.ts';
 import { scaled } from './fixtures/weights.ts';
 import { gpuTest, messageOf } from './gpu.ts';
@@ -116,52 +116,55 @@ gpuTest('a batch that is not full is mixed with what is there', async () => {
   assert.ok(x.subarray(2 * 144).every((value) => value === 0));
 });
 
-gpuTest('the loss is that of both labels by their shares, its gradient too, and the tally has the same', async () => {
-  const [N, C] = [6, 5];
-  const random = new Random(9, 1);
-  const logits = Float32Array.from({ length: N * C }, () => 2 * random.normal());
-  const labels = [0, 3, 1, 4, 2, 2];
-  const others = [3, 0, 2, 1, 2, 4];
-  const share = Float32Array.of(0.5, 0.73, 1, 0.91, 0.6, 0.55);
-  const labelSmoothing = 0.1;
-  const rows = (x: ArrayLike<number>) => {
-    const options = { labelSmoothing, reduction: 'none' } as const;
-    const own = crossEntropy(values([N, C], x), labels, options).data;
-    const other = crossEntropy(values([N, C], x), others, options).data;
-    return own.map((loss, n) => share[n]! * loss + (1 - share[n]!) * other[n]!);
-  };
-  const meanOf = (x: ArrayLike<number>) => rows(x).reduce((sum, loss) => sum + loss, 0) / N;
+gpuTest(
+  'the loss is that of both labels by their shares, its gradient too, and the predictions have the same',
+  async () => {
+    const [N, C] = [6, 5];
+    const random = new Random(9, 1);
+    const logits = Float32Array.from({ length: N * C }, () => 2 * random.normal());
+    const labels = [0, 3, 1, 4, 2, 2];
+    const others = [3, 0, 2, 1, 2, 4];
+    const share = Float32Array.of(0.5, 0.73, 1, 0.91, 0.6, 0.55);
+    const labelSmoothing = 0.1;
+    const rows = (x: ArrayLike<number>) => {
+      const options = { labelSmoothing, reduction: 'none' } as const;
+      const own = crossEntropy(values([N, C], x), labels, options).data;
+      const other = crossEntropy(values([N, C], x), others, options).data;
+      return own.map((loss, n) => share[n]! * loss + (1 - share[n]!) * other[n]!);
+    };
+    const meanOf = (x: ArrayLike<number>) => rows(x).reduce((sum, loss) => sum + loss, 0) / N;
 
-  const x = Tensor.from(logits, [N, C], { requiresGrad: true });
-  const batch = {
-    labels: Tensor.from(Uint32Array.from(labels)),
-    mixed: { labels: Tensor.from(Uint32Array.from(others)), share: Tensor.from(share) },
-  };
-  const tally = new Tally(N, 1);
-  const loss = await step(() => {
-    const loss = batchLoss(x, batch, { labelSmoothing });
-    loss.backward();
-    tally.next();
-    tally.write(x, batch, labelSmoothing);
-    return loss;
-  });
-  const close = (got: number, want: number, what: string) =>
-    assert.ok(Math.abs(got - want) <= 3e-6 * Math.max(1, Math.abs(want)), `${what}: ${got}, expected ${want}`);
-  close(await loss.item(), meanOf(logits), 'loss');
-  const gradient = await x.grad!.read();
-  const h = 1e-5;
-  for (const i of logits.keys()) {
-    const moved = (by: number) => meanOf(Float64Array.from(logits, (value, j) => (j === i ? value + by : value)));
-    close(gradient[i]!, (moved(h) - moved(-h)) / (2 * h), `gradient ${i}`);
-  }
-  const verdicts = await tally.take();
-  for (const [n, want] of rows(logits).entries()) close(verdicts[n]!.loss, want, `tallied loss ${n}`);
-  assert.equal(
-    verdicts.map(({ label }) => label),
-    labels,
-    'predictions are held against the images’ own labels',
-  );
-});
+    const x = Tensor.from(logits, [N, C], { requiresGrad: true });
+    const batch = {
+      labels: Tensor.from(Uint32Array.from(labels)),
+      mixed: { labels: Tensor.from(Uint32Array.from(others)), share: Tensor.from(share) },
+    };
+    const buffer = new PredictionBuffer(N, 1);
+    const loss = await step(() => {
+      const loss = batchLoss(x, batch, { labelSmoothing });
+      loss.backward();
+      buffer.next();
+      buffer.write(x, batch, labelSmoothing);
+      return loss;
+    });
+    const close = (got: number, want: number, what: string) =>
+      assert.ok(Math.abs(got - want) <= 3e-6 * Math.max(1, Math.abs(want)), `${what}: ${got}, expected ${want}`);
+    close(await loss.item(), meanOf(logits), 'loss');
+    const gradient = await x.grad!.read();
+    const h = 1e-5;
+    for (const i of logits.keys()) {
+      const moved = (by: number) => meanOf(Float64Array.from(logits, (value, j) => (j === i ? value + by : value)));
+      close(gradient[i]!, (moved(h) - moved(-h)) / (2 * h), `gradient ${i}`);
+    }
+    const predictions = await buffer.take();
+    for (const [n, want] of rows(logits).entries()) close(predictions[n]!.loss, want, `tallied loss ${n}`);
+    assert.equal(
+      predictions.map(({ label }) => label),
+      labels,
+      'predictions are held against the images’ own labels',
+    );
+  },
+);
 
 gpuTest('the loss and its gradient are those of fast.ai’s formula in PyTorch, with label smoothing too', async () => {
   const { classes, labels, others, share, runs } = fixture<{

@@ -8,7 +8,7 @@ import { Batches } from '../src/data/batches.ts';
 import { drawToyfaces } from '../src/data/toyfaces.ts';
 import * as ops from '../src/ops/index.ts';
 import * as optim from '../src/optim/index.ts';
-import { Tally } from '../src/train/tally.ts';
+import { PredictionBuffer } from '../src/train/predictions.ts';
 import { collected } from './collected.ts';
 import { gpu, gpuTest, messageOf, onDevice } from './gpu.ts';
 
@@ -154,7 +154,7 @@ gpuTest('batches and optimizers that are collected leave the step buffer as it w
     const use = () => {
       new optim.AdamW([p], { clip: 1 });
       new Batches(set, { batch: 7, mixup: 1 });
-      new Tally(7, 1);
+      new PredictionBuffer(7, 1);
     };
     for (let i = 0; i < 3; i++) use();
     assert.ok(await collected(() => reserveStepWords(1).at === 2));

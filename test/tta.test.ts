@@ -17,10 +17,10 @@ import { drawToyfaces } from '../src/data/toyfaces.ts';
 import { useGpu } from '../src/gpu/gpu.ts';
 import { createModel } from '../src/models/index.ts';
 import * as nn from '../src/nn/index.ts';
-import { Judge } from '../src/train/judge.ts';
+import { Evaluator } from '../src/train/evaluator.ts';
 import { loadModel, type ModelFacts, saveModel } from '../src/train/modelfile.ts';
-import { addVerdicts, noSums } from '../src/train/tally.ts';
-import { augmentedTta, type Look, once, tenCropTta } from '../src/train/tta.ts';
+import { addPredictions, noSums } from '../src/train/predictions.ts';
+import { augmentedTta, once, tenCropTta, type View } from '../src/train/tta.ts';
 import { grayPng, scratchFolder } from './files.ts';
 import { gpu, gpuTest, messageOf } from './gpu.ts';
 
@@ -49,16 +49,16 @@ const softmax = (logits: ArrayLike<number>): number[] => {
 const mean = (rows: readonly ArrayLike<number>[]): number[] =>
   Array.from(rows[0]!, (_, c) => rows.reduce((sum, row) => sum + row[c]!, 0) / rows.length);
 
-/** Logits of every image, batch by batch, with the looks in the order in which a judge has them. */
-async function logitsOf(model: nn.Module, looks: readonly Look[]): Promise<Float32Array[][]> {
+/** Logits of every image, batch by batch, with the views in the order in which an evaluator has them. */
+async function logitsOf(model: nn.Module, views: readonly View[]): Promise<Float32Array[][]> {
   const batches = new Batches(set, options);
   const all: Float32Array[][] = Array.from({ length: set.count }, () => []);
   for (let first = 0; first < set.count; first += BATCH) {
     const indices = Array.from({ length: Math.min(BATCH, set.count - first) }, (_, n) => first + n);
-    for (const look of looks) {
+    for (const view of views) {
       const y = await step(() => {
         batches.choose(indices);
-        return noGrad(() => model.forward(batches.gather(look ?? undefined).x));
+        return noGrad(() => model.forward(batches.gather(view ?? undefined).x));
       });
       const values = await y.read();
       for (const [n, index] of indices.entries()) all[index]!.push(values.slice(7 * n, 7 * n + 7));
@@ -82,32 +82,32 @@ function assertClose(got: readonly ArrayLike<number>[], want: readonly ArrayLike
 gpuTest('fast.ai: ¾ of the mean of augmented probabilities and ¼ of the plain ones', async () => {
   const model = network();
   const tta = augmentedTta(AUGMENTATIONS.fastai, 3);
-  const judge = new Judge(set, { ...options, tta });
+  const evaluator = new Evaluator(set, { ...options, tta });
   started();
-  const got = await judge.probabilities(model);
+  const got = await evaluator.probabilities(model);
   started();
-  const logits = await logitsOf(model, [null, ...Array<Look>(3).fill(AUGMENTATIONS.fastai)]);
+  const logits = await logitsOf(model, [null, ...Array<View>(3).fill(AUGMENTATIONS.fastai)]);
   const want = logits.map(([plain, ...augmented]) => {
     const drawn = mean(augmented.map(softmax));
     return softmax(plain!).map((share, c) => 0.25 * share + 0.75 * drawn[c]!);
   });
   assertClose(got, want);
-  const plain = new Judge(set, options);
+  const plain = new Evaluator(set, options);
   assert.not.equal(await plain.probabilities(model), got, 'it makes a difference');
 });
 
 gpuTest('ten crops: the softmax of the mean logits', async () => {
   const model = network();
-  const judge = new Judge(set, { ...options, tta: tenCropTta });
-  const got = await judge.probabilities(model);
+  const evaluator = new Evaluator(set, { ...options, tta: tenCropTta });
+  const got = await evaluator.probabilities(model);
   const want = (await logitsOf(model, tenCrops(set.side, SIZE))).map((rows) => softmax(mean(rows)));
   assertClose(got, want);
 
-  const verdicts = await judge.verdicts(model);
-  for (const [i, { loss, prediction, probability, label }] of verdicts.entries()) {
+  const predictions = await evaluator.predictions(model);
+  for (const [i, { loss, predicted, probability, label }] of predictions.entries()) {
     assert.is(label, set.labels[i]);
-    assert.is(probability, Math.max(...want[i]!) === want[i]![prediction] ? probability : -1);
-    assert.ok(Math.abs(probability - want[i]![prediction]!) < 1e-6);
+    assert.is(probability, Math.max(...want[i]!) === want[i]![predicted] ? probability : -1);
+    assert.ok(Math.abs(probability - want[i]![predicted]!) < 1e-6);
     assert.ok(Math.abs(loss + Math.log(want[i]![label]!)) < 1e-4);
   }
 });
@@ -115,10 +115,10 @@ gpuTest('ten crops: the softmax of the mean logits', async () => {
 gpuTest('it is the same again from the same seed, and what is drawn depends on it', async () => {
   const model = network();
   const draw = async (seed: number) => {
-    const judge = new Judge(set, { ...options, tta: augmentedTta(AUGMENTATIONS.fer, 2) });
+    const evaluator = new Evaluator(set, { ...options, tta: augmentedTta(AUGMENTATIONS.fer, 2) });
     setSeed(seed);
     setStepCounter(0);
-    const all = await judge.probabilities(model);
+    const all = await evaluator.probabilities(model);
     return all;
   };
   const first = await draw(1);
@@ -126,12 +126,12 @@ gpuTest('it is the same again from the same seed, and what is drawn depends on i
   assert.not.equal(await draw(2), first);
 });
 
-gpuTest('without it, verdicts and probabilities are of the same pass', async () => {
+gpuTest('without it, predictions and probabilities are of the same pass', async () => {
   const model = network();
-  const judge = new Judge(set, { ...options, tta: once });
-  const shares = await judge.probabilities(model);
-  for (const [i, { prediction, probability }] of (await judge.verdicts(model)).entries()) {
-    assert.ok(Math.abs(shares[i]![prediction]! - probability) < 1e-6);
+  const evaluator = new Evaluator(set, { ...options, tta: once });
+  const shares = await evaluator.probabilities(model);
+  for (const [i, { predicted, probability }] of (await evaluator.predictions(model)).entries()) {
+    assert.ok(Math.abs(shares[i]![predicted]! - probability) < 1e-6);
   }
 });
 
@@ -188,8 +188,14 @@ gpuTest(
     assert.is(new Set([plain.loss, centred.loss, cornered.loss]).size, 3);
     assert.is(cornered.tta, null);
     const { framing } = AUGMENTATIONS.fastai;
-    const judge = new Judge(drawToyfaces(6).valid, { batch: 4, size: SIZE, channels: 1, normalisation, framing });
-    const { loss, count } = addVerdicts(noSums(), await judge.verdicts(loadModel(model).model));
+    const evaluator = new Evaluator(drawToyfaces(6).valid, {
+      batch: 4,
+      size: SIZE,
+      channels: 1,
+      normalisation,
+      framing,
+    });
+    const { loss, count } = addPredictions(noSums(), await evaluator.predictions(loadModel(model).model));
     assert.ok(Math.abs(loss / count - cornered.loss) < 1e-5);
 
     const drawn = await evaluated(model, '2', join(scratch.path, 'page'));

@@ -5,12 +5,12 @@ import { writeFileAtomic } from '../data/atomic.ts';
 import { AUGMENTATIONS } from '../data/augment.ts';
 import { loadDataset } from '../data/dataset.ts';
 import { evaluationHtml } from '../train/evaluationpage.ts';
+import { Evaluator } from '../train/evaluator.ts';
 import { confusionOf, interpret, writeInterpretation } from '../train/interpretation.ts';
-import { Judge } from '../train/judge.ts';
 import { mostConfused, scores } from '../train/metrics.ts';
 import { buildModel, readModelFile } from '../train/modelfile.ts';
+import { addPredictions, noSums } from '../train/predictions.ts';
 import { runFolder } from '../train/runfolder.ts';
-import { addVerdicts, noSums } from '../train/tally.ts';
 import { openAdapter } from './adapter.ts';
 import type { EvaluateOptions } from './options.ts';
 import { checkOutputs } from './outputs.ts';
@@ -76,15 +76,15 @@ export async function evaluate(options: EvaluateOptions): Promise<void> {
     const { framing } = AUGMENTATIONS[facts.augment];
     setSeed(seed);
     const input = { batch, size, channels, normalisation: facts.normalisation, framing };
-    const judge = new Judge(set, { ...input, tta });
+    const evaluator = new Evaluator(set, { ...input, tta });
     const model = buildModel(file);
     let reported = started;
-    const verdicts = await judge.verdicts(model, (done, of) => {
+    const predictions = await evaluator.predictions(model, (done, of) => {
       if (done === of || performance.now() - reported < 1000 * REPORT_SECONDS) return;
       reported = performance.now();
       console.error(`${done} of ${of} batches`);
     });
-    const confusion = confusionOf(verdicts, facts.classes.length);
+    const confusion = confusionOf(predictions, facts.classes.length);
     const { accuracy, correct, macroF1, classes } = scores(confusion);
     const nameOf = (label: number): string => facts.classes[label]!;
     const evaluation: Evaluation = {
@@ -92,8 +92,8 @@ export async function evaluate(options: EvaluateOptions): Promise<void> {
       splitName: split === 'valid' ? data.validName : split,
       adapter: gpu.adapter.name,
       tta: ttaFacts,
-      ...{ images: verdicts.length, correct, accuracy },
-      loss: addVerdicts(noSums(), verdicts).loss / verdicts.length,
+      ...{ images: predictions.length, correct, accuracy },
+      loss: addPredictions(noSums(), predictions).loss / predictions.length,
       macroF1,
       classes: classes.map(({ precision, recall, f1, support }, label) => ({
         ...{ name: nameOf(label), precision, recall, f1, images: support },
@@ -107,7 +107,7 @@ export async function evaluate(options: EvaluateOptions): Promise<void> {
     if (out !== null) {
       const files = runFolder(out);
       mkdirSync(out, { recursive: true });
-      const interpretation = await interpret(model, verdicts, data, split, input);
+      const interpretation = await interpret(model, predictions, data, split, input);
       await writeInterpretation(files, interpretation, facts.classes);
       const summary = {
         ...evaluation,

@@ -38,7 +38,7 @@ export const evaluate: Manual<typeof evaluateOptions> = {
   options: evaluateOptions,
   examples: [
     '--model model.safetensors --data fer2013.csv --split test',
-    '--model model.safetensors --data faces/ --out judged/',
+    '--model model.safetensors --data faces/ --out evaluation/',
   ],
 };
 

@@ -10,8 +10,8 @@ import { cropSquare, decodeImage, toRgb } from '../data/image.ts';
 import type { Gpu } from '../gpu/gpu.ts';
 import type { Network } from '../models/index.ts';
 import { heatMapsOf, shownPart } from '../train/cams.ts';
+import { Evaluator } from '../train/evaluator.ts';
 import { overlay } from '../train/heat.ts';
-import { Judge } from '../train/judge.ts';
 import { buildModel, type ModelFile, readModelFile } from '../train/modelfile.ts';
 import { picturePng } from '../train/sheet.ts';
 import type { Tta } from '../train/tta.ts';
@@ -22,7 +22,7 @@ import { ttaOf } from './tta.ts';
 
 /** Images that go through the network at once. */
 const BATCH = 32;
-/** Images that are decoded, judged and printed before the next ones are looked at. */
+/** Images that are decoded, classified and printed before the next ones are looked at. */
 const PORTION = 16 * BATCH;
 /** Up to so many images get a table each, more a line each. */
 const FEW = 4;
@@ -74,7 +74,7 @@ export async function predict(options: PredictOptions): Promise<void> {
         const gpu = await openAdapter(adapter);
         opened = { gpu, model: buildModel(file) };
       }
-      const shares = opened ? await judge(opened.model, readable, file.facts, tta) : [];
+      const shares = opened ? await classify(opened.model, readable, file.facts, tta) : [];
       if (opened && cam !== null) await draw(opened.model, readable, shares, file.facts, camMaps);
       for (const item of portion) {
         if ('pixels' in item) {
@@ -140,14 +140,14 @@ async function decode({ image, output, error }: Found, facts: ModelFile['facts']
   }
 }
 
-async function judge(
+async function classify(
   model: Network,
   images: readonly Decoded[],
   facts: ModelFile['facts'],
   tta: Tta | undefined,
 ): Promise<Float64Array[]> {
   if (images.length === 0) return [];
-  return new Judge(setOf(images, facts), { ...inputOf(facts), tta }).probabilities(model);
+  return new Evaluator(setOf(images, facts), { ...inputOf(facts), tta }).probabilities(model);
 }
 
 function setOf(images: readonly Decoded[], { storedSide: side, storedChannels }: ModelFile['facts']): ImageSet {

@@ -7,11 +7,11 @@ import { interpret, writeInterpretation } from './interpretation.ts';
 import { type EpochRow, scores } from './metrics.ts';
 import { loadModel } from './modelfile.ts';
 import { curvesSvg } from './plots.ts';
+import type { Prediction } from './predictions.ts';
 import { reportHtml } from './report.ts';
 import type { Setting } from './reportparts.ts';
 import type { RunFolder } from './runfolder.ts';
 import type { RunRecord, RunResult } from './runrecord.ts';
-import type { Verdict } from './tally.ts';
 
 export interface ArtifactParts {
   folder: RunFolder;
@@ -21,7 +21,7 @@ export interface ArtifactParts {
   options: ModelOptions;
   rows: readonly EpochRow[];
   /** Of the best epoch's weights on the validation images. */
-  verdicts: readonly Verdict[];
+  predictions: readonly Prediction[];
   data: Dataset;
   /** Images at once where the network is asked again, for Grad-CAM. */
   batch: number;
@@ -46,12 +46,12 @@ const withoutFolder = (args: readonly string[]): string[] =>
  * The network is that of the folder's model file.
  */
 export async function writeArtifacts(parts: ArtifactParts): Promise<void> {
-  const { folder, record, result, options, rows, verdicts, data, batch } = parts;
+  const { folder, record, result, options, rows, predictions, data, batch } = parts;
   const { model, facts } = loadModel(folder.model);
   const { size, channels } = facts.options;
   const { framing } = AUGMENTATIONS[facts.augment];
   const input = { batch, size, channels, normalisation: facts.normalisation, framing };
-  const interpretation = await interpret(model, verdicts, data, 'valid', input);
+  const interpretation = await interpret(model, predictions, data, 'valid', input);
   writeFileAtomic(folder.curves, await curvesSvg(rows));
   await writeInterpretation(folder, interpretation, data.classes);
   const counts = { train: data.train.count, valid: data.valid.count, ...(data.test ? { test: data.test.count } : {}) };

@@ -2,12 +2,12 @@ import type { Dataset, SplitName } from '../data/dataset.ts';
 import type { Network } from '../models/index.ts';
 import { type HeatMapOptions, heatMapsOf, shownPart, type Wanted } from './cams.ts';
 import type { HeatMap } from './heat.ts';
-import type { Verdict } from './tally.ts';
-import { judgedImage, type TopLoss } from './toplosses.ts';
+import type { Prediction } from './predictions.ts';
+import { evaluatedImage, type TopLoss } from './toplosses.ts';
 
 /** Images of a class of each kind: so few that somebody looks at all. */
 const EACH = 2;
-/** Images at once: with gradients a network of full width takes more memory for each than it does to judge it. */
+/** Images at once: with gradients a network of full width takes more memory for each than it does to evaluate it. */
 const BATCH = 16;
 /** Rows at most: of more classes, those with the most mistakes. */
 const CLASSES = 12;
@@ -31,30 +31,30 @@ export interface CamRow {
 
 /**
  * For each class the images that a network is surest of and those that it gets most wrong, with Grad-CAM of what it took them for
- * and, where that is not what they are, of that too. `verdicts` are on all images of the split, in order.
+ * and, where that is not what they are, of that too. `predictions` are on all images of the split, in order.
  */
 export async function camRowsOf(
   model: Network,
-  verdicts: readonly Verdict[],
+  predictions: readonly Prediction[],
   data: Dataset,
   split: SplitName,
   options: HeatMapOptions,
 ): Promise<CamRow[]> {
-  const chosen = choose(verdicts, data.classes.length);
+  const chosen = choose(predictions, data.classes.length);
   const wanted: Wanted[] = [];
   for (const index of chosen.flatMap(({ right, wrong }) => [...right, ...wrong])) {
-    const { prediction, label } = verdicts[index]!;
-    wanted.push({ index, label: prediction });
-    if (prediction !== label) wanted.push({ index, label });
+    const { predicted, label } = predictions[index]!;
+    wanted.push({ index, label: predicted });
+    if (predicted !== label) wanted.push({ index, label });
   }
   const batch = Math.min(BATCH, options.batch);
   const maps = await heatMapsOf(model, data[split]!, wanted, { ...options, batch });
   const example = (index: number): CamExample => {
-    const verdict = verdicts[index]!;
+    const prediction = predictions[index]!;
     const seen = maps.shift()!;
-    const missed = verdict.prediction === verdict.label ? null : maps.shift()!;
-    const judged = judgedImage(data, split, verdict, index);
-    return { ...judged, ...shownPart(judged, options.framing), seen, missed };
+    const missed = prediction.predicted === prediction.label ? null : maps.shift()!;
+    const evaluated = evaluatedImage(data, split, prediction, index);
+    return { ...evaluated, ...shownPart(evaluated, options.framing), seen, missed };
   };
   return chosen.map(({ label, right, wrong }) => ({
     name: data.classes[label]!,
@@ -69,17 +69,17 @@ interface Choice {
   wrong: number[];
 }
 
-/** Places of images in `verdicts`, class by class. */
-function choose(verdicts: readonly Verdict[], classes: number): Choice[] {
+/** Places of images in `predictions`, class by class. */
+function choose(predictions: readonly Prediction[], classes: number): Choice[] {
   const ofClass = Array.from({ length: classes }, (_, label) => ({
     label,
     right: [] as number[],
     wrong: [] as number[],
   }));
-  for (const [index, { label, prediction }] of verdicts.entries()) {
-    ofClass[label]![prediction === label ? 'right' : 'wrong'].push(index);
+  for (const [index, { label, predicted }] of predictions.entries()) {
+    ofClass[label]![predicted === label ? 'right' : 'wrong'].push(index);
   }
-  const loss = (index: number): number => verdicts[index]!.loss;
+  const loss = (index: number): number => predictions[index]!.loss;
   return ofClass
     .filter(({ right, wrong }) => right.length + wrong.length > 0)
     .sort((a, b) => b.wrong.length - a.wrong.length)

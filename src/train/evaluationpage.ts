@@ -31,21 +31,21 @@ export async function evaluationHtml(
   { confusion, topLosses, cams }: Interpretation,
 ): Promise<string> {
   const { date, version, model, arch, data, splitName, classes, adapter, augmented } = summary;
-  const judged = scores(confusion);
+  const measured = scores(confusion);
   const title = `${arch} on ${data}`;
   const body = html`<header>
 <p class="kicker">dawngrad evaluation</p>
 <h1>${title}</h1>
 <p class="muted">${date} · ${adapter} · <code>${model}</code>${augmented === null ? '' : ` · test-time augmentation: ${augmented}`}</p>
 ${figures([
-  ['Accuracy', percent(judged.accuracy), `${count(judged.correct)} of ${count(judged.total)} images`],
+  ['Accuracy', percent(measured.accuracy), `${count(measured.correct)} of ${count(measured.total)} images`],
   ['Loss', loss(summary.loss), 'mean cross-entropy'],
-  ['Mean F1', percent(judged.macroF1), `of ${classes.length} classes`],
-  ['Images', count(judged.total), splitName],
+  ['Mean F1', percent(measured.macroF1), `of ${classes.length} classes`],
+  ['Images', count(measured.total), splitName],
 ])}
 </header>
 <main>
-${await confusionSection(`On ${splitName}`, classes, confusion, judged)}
+${await confusionSection(`On ${splitName}`, classes, confusion, measured)}
 ${lossSection('', topLosses)}
 ${camSection(cams)}
 <section>
@@ -54,5 +54,5 @@ ${blocks([['Classify images', callOf('predict', `--model ${quoted(model)} IMAGE_
 </section>
 </main>
 <footer class="muted">Written by dawngrad ${version}.</footer>`;
-  return page(version, title, percent(judged.accuracy), body);
+  return page(version, title, percent(measured.accuracy), body);
 }

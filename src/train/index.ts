@@ -3,6 +3,7 @@ export { type CheckpointFacts, loadCheckpoint, saveCheckpoint } from './checkpoi
 export { balancedWeights } from './classweights.ts';
 export type { TrainConfig } from './config.ts';
 export { type ContactOptions, type ContactRow, contactRows, contactSheetPng } from './contactsheet.ts';
+export { Evaluator, type EvaluatorOptions } from './evaluator.ts';
 export {
   type FineTuneOptions,
   fineTunePhases,
@@ -15,10 +16,10 @@ export {
 export { type GradCam, type GradCamOptions, gradCam, LEAST_MAPS } from './gradcam.ts';
 export { type HeatMap, heatColour, mostlyAt, overlay, stretched } from './heat.ts';
 export { type Interpretation, interpret } from './interpretation.ts';
-export { Judge, type JudgeOptions } from './judge.ts';
 export { batchLoss } from './loss.ts';
 export * from './metrics.ts';
 export { buildModel, loadModel, type ModelFacts, type ModelFile, readModelFile, saveModel } from './modelfile.ts';
+export { addPredictions, noSums, type Prediction, PredictionBuffer, type Sums } from './predictions.ts';
 export {
   IMAGENET,
   loadPretrained,
@@ -33,7 +34,6 @@ export { Run, type RunRequest } from './run.ts';
 export * from './safetensors.ts';
 export { type Picture, picturePng } from './sheet.ts';
 export { type Suggestions, suggest } from './suggest.ts';
-export { addVerdicts, noSums, type Sums, Tally, type Verdict } from './tally.ts';
 export {
   DivergenceError,
   type EpochResult,
@@ -42,4 +42,4 @@ export {
   type TrainerHooks,
   type TrainerParts,
 } from './trainer.ts';
-export { augmentedTta, type Look, once, type Tta, tenCropTta } from './tta.ts';
+export { augmentedTta, once, type Tta, tenCropTta, type View } from './tta.ts';

@@ -6,31 +6,31 @@ import type { HeatMapOptions } from './cams.ts';
 import { camSheetPng } from './camsheet.ts';
 import { type Confusion, confusionFrom } from './metrics.ts';
 import { confusionSvg } from './plots.ts';
+import type { Prediction } from './predictions.ts';
 import type { RunFolder } from './runfolder.ts';
-import type { Verdict } from './tally.ts';
-import { judgedImage, type TopLoss, topLossesPng } from './toplosses.ts';
+import { evaluatedImage, type TopLoss, topLossesPng } from './toplosses.ts';
 
 const TOP_LOSSES = 25;
 
 /** Counts of (label, prediction) as a matrix: rows are labels, columns predictions. */
-export function confusionOf(verdicts: readonly Verdict[], classes: number): number[][] {
+export function confusionOf(predictions: readonly Prediction[], classes: number): number[][] {
   const counts = new Array<number>(classes * classes).fill(0);
-  for (const { label, prediction } of verdicts) counts[label * classes + prediction]!++;
+  for (const { label, predicted } of predictions) counts[label * classes + predicted]!++;
   return confusionFrom(counts, classes);
 }
 
 /** The images with the highest losses, with what they are and were taken for. */
 export function topLossesOf(
-  verdicts: readonly Verdict[],
+  predictions: readonly Prediction[],
   data: Dataset,
   split: SplitName,
   count = TOP_LOSSES,
 ): TopLoss[] {
-  return verdicts
-    .map((verdict, index) => ({ verdict, index }))
-    .sort((a, b) => b.verdict.loss - a.verdict.loss)
+  return predictions
+    .map((prediction, index) => ({ prediction, index }))
+    .sort((a, b) => b.prediction.loss - a.prediction.loss)
     .slice(0, count)
-    .map(({ verdict, index }) => judgedImage(data, split, verdict, index));
+    .map(({ prediction, index }) => evaluatedImage(data, split, prediction, index));
 }
 
 /** What a person looks at to understand what a network makes of labelled images. */
@@ -42,18 +42,18 @@ export interface Interpretation {
   cams: readonly CamRow[];
 }
 
-/** What a network makes of a split: `verdicts` are on all of its images, in order, and `input` is what they were judged with. */
+/** What a network makes of a split: `predictions` are on all of its images, in order, and `input` is what they were evaluated with. */
 export async function interpret(
   model: Network,
-  verdicts: readonly Verdict[],
+  predictions: readonly Prediction[],
   data: Dataset,
   split: SplitName,
   input: HeatMapOptions,
 ): Promise<Interpretation> {
   return {
-    confusion: confusionOf(verdicts, data.classes.length),
-    topLosses: topLossesOf(verdicts, data, split),
-    cams: await camRowsOf(model, verdicts, data, split, input),
+    confusion: confusionOf(predictions, data.classes.length),
+    topLosses: topLossesOf(predictions, data, split),
+    cams: await camRowsOf(model, predictions, data, split, input),
   };
 }
 

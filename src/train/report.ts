@@ -81,17 +81,17 @@ export interface ReportParts {
 export async function reportHtml(run: RunSummary, { rows, confusion, topLosses, cams }: ReportParts): Promise<string> {
   const title = `${run.model.arch} on ${run.data.name}`;
   const matrix = confusion?.length ? confusion : undefined;
-  const judged = matrix && scores(matrix);
+  const measured = matrix && scores(matrix);
   const body = html`<header>
 <p class="kicker">dawngrad training run</p>
 <h1>${title}</h1>
 <p class="muted">${run.date} · ${run.adapter.name} · <code>${run.folder}</code></p>
 ${run.result.note ? html`<p class="note">${run.result.note}</p>` : ''}
-${headline(run, judged)}
+${headline(run, measured)}
 </header>
 <main>
 ${await curves(rows)}
-${matrix && judged ? await confusionSection(`The best epoch's weights on ${run.data.validName}`, run.data.classes, matrix, judged) : ''}
+${matrix && measured ? await confusionSection(`The best epoch's weights on ${run.data.validName}`, run.data.classes, matrix, measured) : ''}
 ${topLosses?.length ? lossSection('validation ', topLosses) : ''}
 ${cams?.length ? camSection(cams) : ''}
 ${usage(run)}
@@ -103,8 +103,8 @@ Everything on this page is in the run's folder: <code>run.json</code>, <code>met
   return page(run.versions.dawngrad, title, percent(run.result.bestValidAccuracy), body);
 }
 
-function headline({ result, data, model, options }: RunSummary, judged: Scores | undefined): Html {
-  const right = judged ? `${count(judged.correct)} of ${count(judged.total)} images, ` : '';
+function headline({ result, data, model, options }: RunSummary, measured: Scores | undefined): Html {
+  const right = measured ? `${count(measured.correct)} of ${count(measured.total)} images, ` : '';
   const images = Object.entries(data.counts).map(([split, size]) => `${count(size)} ${split}`);
   const list: [label: string, value: string, remark: string][] = [
     ['Best validation', percent(result.bestValidAccuracy), `${right}epoch ${result.bestEpoch}`],

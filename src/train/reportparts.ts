@@ -49,12 +49,12 @@ export async function confusionSection(
   of: string,
   names: readonly string[],
   matrix: Confusion,
-  judged: Scores,
+  measured: Scores,
 ): Promise<Html> {
   const name = (k: number) => names[k] ?? `${k}`;
   const figure = await themed((options) => confusionSvg(matrix, names, options), 'confusion');
   const confused = mostConfused(matrix).slice(0, 8);
-  const lines = judged.classes.map(({ precision, recall, f1, support }, k) => [
+  const lines = measured.classes.map(({ precision, recall, f1, support }, k) => [
     name(k),
     bar(precision),
     bar(recall),
@@ -63,8 +63,8 @@ export async function confusionSection(
   ]);
   return html`<section>
 <h2>Classes</h2>
-<p class="muted">${of}, ${count(judged.total)} images. \
-Mean F1 of the classes: ${percent(judged.macroF1)}.</p>
+<p class="muted">${of}, ${count(measured.total)} images. \
+Mean F1 of the classes: ${percent(measured.macroF1)}.</p>
 <div class="split">
 <div class="matrix scroll">${figure}</div>
 <div>

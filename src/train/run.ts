@@ -12,13 +12,13 @@ import type { TrainConfig } from './config.ts';
 import { prepareKernels } from './kernels.ts';
 import { type EpochRow, metricsCsv, parseMetricsCsv, recorded } from './metrics.ts';
 import { loadTensors, type ModelFacts, saveModel } from './modelfile.ts';
+import { addPredictions, noSums, type Prediction } from './predictions.ts';
 import { loadPretrained, type PretrainedRecord, readPretrained } from './pretrained.ts';
 import type { Progress } from './progress.ts';
 import type { RunFolder } from './runfolder.ts';
 import { type RunRecord, type RunResult, writeRecord } from './runrecord.ts';
 import { readSafetensors } from './safetensors.ts';
 import { setUp } from './setup.ts';
-import { addVerdicts, noSums, type Verdict } from './tally.ts';
 import { DivergenceError, type EpochResult, type Trainer } from './trainer.ts';
 
 /** The part of a run's facts that is known before the network is built. */
@@ -67,7 +67,7 @@ export class Run {
   private readonly progress: Progress;
   private rows: EpochRow[] = [];
   private best: CheckpointFacts['best'] = null;
-  private bestVerdicts: Verdict[] | null = null;
+  private bestPredictions: Prediction[] | null = null;
   private secondsBefore = 0;
   private epochStartedMs = performance.now();
   /** Seconds of the running epoch in processes before this one. */
@@ -132,7 +132,7 @@ export class Run {
     const { kernelPlan } = this;
     if (status === 'diverged') await this.keepLastGood();
     if (this.rows.length > 0) {
-      const verdicts = this.bestVerdicts ?? (await this.judgeBest());
+      const predictions = this.bestPredictions ?? (await this.evaluateBest());
       // The best network comes beside the one that was trained: what training took for its steps makes room.
       await gpu.trim();
       await writeArtifacts({
@@ -141,7 +141,7 @@ export class Run {
         result,
         options: this.facts.options,
         rows: this.rows,
-        verdicts,
+        predictions,
         data: this.request.data,
         batch: this.request.config.batch,
       });
@@ -199,7 +199,7 @@ export class Run {
     return stop;
   }
 
-  private async epochEnd({ epoch, step, lr, train, valid, verdicts }: EpochResult): Promise<void> {
+  private async epochEnd({ epoch, step, lr, train, valid, predictions }: EpochResult): Promise<void> {
     const seconds = this.epochSeconds();
     const accuracy = valid.correct / valid.count;
     const row = recorded({
@@ -217,7 +217,7 @@ export class Run {
     const best = this.best === null || accuracy > this.best.accuracy;
     if (best) {
       this.best = { epoch, accuracy };
-      this.bestVerdicts = verdicts;
+      this.bestPredictions = predictions;
       await this.trainer.withAveraged(() => saveModel(this.folder.model, this.trainer.model, this.facts, step));
     }
     writeFileAtomic(this.folder.metrics, metricsCsv(this.rows));
@@ -277,7 +277,7 @@ export class Run {
     const { trainer, facts } = this;
     const { position, updates } = loadCheckpoint(this.folder.checkpoint, trainer);
     if (position.step > 0) {
-      const { loss, count } = addVerdicts(noSums(), await trainer.withAveraged(() => trainer.validate()));
+      const { loss, count } = addPredictions(noSums(), await trainer.withAveraged(() => trainer.validate()));
       const guess = Math.log(facts.classes.length);
       if (!(loss / count < guess)) {
         return saveModel(this.folder.model, this.firstModel(), facts, 0);
@@ -295,8 +295,8 @@ export class Run {
     return model;
   }
 
-  /** Verdicts of the best weights, where they were found before this process was started. */
-  private async judgeBest(): Promise<Verdict[]> {
+  /** Predictions of the best weights, where they were found before this process was started. */
+  private async evaluateBest(): Promise<Prediction[]> {
     loadTensors(this.trainer.model, readSafetensors(this.folder.model).tensors, this.folder.model);
     return this.trainer.validate();
   }

@@ -1,6 +1,6 @@
 import { type Dataset, pixelsOf, type SplitName } from '../data/dataset.ts';
+import type { Prediction } from './predictions.ts';
 import { checkPicture, inks, lineStep, type Picture, Sheet, textWidth } from './sheet.ts';
-import type { Verdict } from './tally.ts';
 
 /** An image that the network got most wrong. */
 export interface TopLoss extends Picture {
@@ -12,15 +12,15 @@ export interface TopLoss extends Picture {
 }
 
 /** An image of a set with what the network makes of it. */
-export function judgedImage(data: Dataset, split: SplitName, verdict: Verdict, index: number): TopLoss {
+export function evaluatedImage(data: Dataset, split: SplitName, prediction: Prediction, index: number): TopLoss {
   const set = data[split]!;
-  const { label, prediction, probability, loss } = verdict;
+  const { label, predicted, probability, loss } = prediction;
   return {
     pixels: pixelsOf(set, index),
     side: set.side,
     channels: set.channels,
     truth: data.classes[label]!,
-    prediction: data.classes[prediction]!,
+    prediction: data.classes[predicted]!,
     probability,
     loss,
   };

@@ -10,14 +10,14 @@ import * as ops from '../ops/index.ts';
 import { LossScale, type Optimizer, Plateau, type Rates } from '../optim/index.ts';
 import { balancedWeights } from './classweights.ts';
 import type { TrainConfig } from './config.ts';
+import { Evaluator } from './evaluator.ts';
 import { type Phase, phaseAt, setFrozen } from './finetune.ts';
-import { Judge } from './judge.ts';
 import { batchLoss } from './loss.ts';
+import { addPredictions, noSums, type Prediction, PredictionBuffer, type Sums } from './predictions.ts';
 import { checkPrecision, optimizerOf, phasesOf } from './recipe.ts';
-import { addVerdicts, noSums, type Sums, Tally, type Verdict } from './tally.ts';
 
 /** Batches that the GPU may be ahead of what the host has seen. */
-const TALLY_BATCHES = 64;
+const BUFFERED_BATCHES = 64;
 /** How often the host looks at losses, at most: each look costs the GPU a moment. */
 const LOOK_MS = 400;
 
@@ -53,7 +53,7 @@ export interface EpochResult {
   lr: number;
   train: Sums;
   valid: Sums;
-  verdicts: Verdict[];
+  predictions: Prediction[];
 }
 
 /** Called by `run` at its few moments. Between them nothing waits. */
@@ -91,10 +91,10 @@ export class Trainer {
   private readonly config: TrainConfig;
   /** Batches of the training images. */
   readonly train: Batches;
-  private readonly judge: Judge;
+  private readonly evaluator: Evaluator;
   private readonly phases: readonly Phase[];
   private readonly plateau = new Plateau();
-  private readonly tally: Tally;
+  private readonly predictions: PredictionBuffer;
   private readonly classes: number;
   /** With `--class-weights`. */
   private readonly weight: Tensor | null;
@@ -113,7 +113,7 @@ export class Trainer {
     const { batch, channels, mixup, precision: dtype } = config;
     const shared = { batch, size: config.size ?? inputSide(augmentation, train.side), channels, normalisation, dtype };
     this.train = new Batches(train, { ...shared, augmentation, mixup });
-    this.judge = new Judge(valid, { ...shared, framing: augmentation.framing });
+    this.evaluator = new Evaluator(valid, { ...shared, framing: augmentation.framing });
     this.stepsPerEpoch = Math.floor(this.train.full / config.accumulate);
     if (this.stepsPerEpoch === 0) {
       throw new ConfigError(
@@ -125,7 +125,7 @@ export class Trainer {
     this.optimizer = optimizerOf(config, model, this.lossScale);
     this.weight =
       config.classWeights === 'balanced' ? Tensor.from(balancedWeights(train.labels, classes, classNames)) : null;
-    this.tally = new Tally(config.batch, TALLY_BATCHES);
+    this.predictions = new PredictionBuffer(config.batch, BUFFERED_BATCHES);
   }
 
   /** Epochs in all, those with a frozen body among them. */
@@ -191,7 +191,7 @@ export class Trainer {
       const first = (this.position.step * accumulate + part) * batch;
       const last = part === accumulate - 1;
       await this.pass(part === 0, last)(order.subarray(first, first + batch), last ? rates : null);
-      if (this.tally.full) await this.settle();
+      if (this.predictions.full) await this.settle();
     }
   }
 
@@ -207,7 +207,7 @@ export class Trainer {
     const pass = repeated(
       (indices: Uint32Array, rates: Rates | null) => {
         this.train.choose(indices);
-        this.tally.next();
+        this.predictions.next();
         if (rates) this.optimizer.prepare(rates);
       },
       () => {
@@ -215,7 +215,7 @@ export class Trainer {
         const logits = ops.cast(this.model.forward(batch.x), 'f32');
         const loss = batchLoss(logits, batch, this.lossOptions);
         // Before the way back, which frees the logits that mixup's loss was made of.
-        this.tally.write(logits, batch, labelSmoothing);
+        this.predictions.write(logits, batch, labelSmoothing);
         loss.backward(this.lossScale?.gradient(1 / accumulate) ?? Tensor.full([1], 1 / accumulate));
         if (last) this.optimizer.apply();
       },
@@ -237,7 +237,7 @@ export class Trainer {
     }
   }
 
-  /** A weighted mean has weights; what is shown of it, the tally's losses, has none, to compare with validation. */
+  /** A weighted mean has weights; what is shown of it, the losses of the predictions, has none, to compare with validation. */
   private get lossOptions(): ops.CrossEntropyOptions {
     const { labelSmoothing } = this.config;
     return { labelSmoothing, ...(this.weight && { weight: this.weight }) };
@@ -250,29 +250,29 @@ export class Trainer {
   }
 
   /** Forward passes over the validation set. */
-  validate(onBatch?: (done: number, of: number) => void): Promise<Verdict[]> {
-    return this.judge.verdicts(this.model, onBatch);
+  validate(onBatch?: (done: number, of: number) => void): Promise<Prediction[]> {
+    return this.evaluator.predictions(this.model, onBatch);
   }
 
   /** Waits for all losses so far: call it before `position` is saved. */
   async settle(): Promise<void> {
     await this.looking;
     if (this.failure) throw this.failure;
-    this.take(await this.tally.take());
+    this.take(await this.predictions.take());
   }
 
   private async finishEpoch(hooks: TrainerHooks): Promise<void> {
     await this.settle();
     this.report(hooks);
     const { lr } = this.rates(this.steps - 1);
-    const verdicts = await this.withAveraged(() => this.validate(hooks.validating));
-    const valid = addVerdicts(noSums(), verdicts);
+    const predictions = await this.withAveraged(() => this.validate(hooks.validating));
+    const valid = addPredictions(noSums(), predictions);
     // The epoch's last update is in no training loss yet; only this shows what it did to the weights.
     if (!Number.isFinite(valid.loss)) throw this.divergence(valid.loss);
     if (this.config.schedule === 'plateau') this.plateau.next(valid.correct / valid.count);
     const { epoch, sums: train } = this.position;
     this.position = { epoch: epoch + 1, step: 0, sums: noSums(), plateau: this.plateau.state };
-    await hooks.epochEnd({ epoch: epoch + 1, step: this.steps, lr, train, valid, verdicts });
+    await hooks.epochEnd({ epoch: epoch + 1, step: this.steps, lr, train, valid, predictions });
   }
 
   /** Asks for the latest losses now and then; they are reported whenever they arrive. */
@@ -280,10 +280,10 @@ export class Trainer {
     if (this.failure) throw this.failure;
     if (this.looking || performance.now() - this.lookedAtMs < LOOK_MS) return;
     this.lookedAtMs = performance.now();
-    this.looking = this.tally
+    this.looking = this.predictions
       .take()
-      .then((verdicts) => {
-        this.take(verdicts);
+      .then((predictions) => {
+        this.take(predictions);
         this.report(hooks);
       })
       .catch((error: unknown) => {
@@ -294,13 +294,13 @@ export class Trainer {
       });
   }
 
-  private take(verdicts: readonly Verdict[]): void {
-    const fresh = addVerdicts(noSums(), verdicts);
+  private take(predictions: readonly Prediction[]): void {
+    const fresh = addPredictions(noSums(), predictions);
     const loss = fresh.loss / Math.max(1, fresh.count);
     if (!Number.isFinite(loss) || loss > 1000 * Math.log(this.classes)) {
       throw this.divergence(loss);
     }
-    addVerdicts(this.position.sums, verdicts);
+    addPredictions(this.position.sums, predictions);
   }
 
   private divergence(loss: number): DivergenceError {

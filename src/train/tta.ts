@@ -2,18 +2,18 @@ import type { Augmentation, Frame } from '../data/augment.ts';
 import { tenCrops } from '../data/augment.ts';
 
 /** What a pass over the images sees: what is drawn, a frame, or, where it is null, what validation sees. */
-export type Look = Augmentation | Frame | null;
+export type View = Augmentation | Frame | null;
 
 /** Test-time augmentation: images are seen several times, and what the network says is averaged. */
 export interface Tta {
   /** One for each pass, for images of a stored side and the input's side. */
-  looks(side: number, size: number): Look[];
+  views(side: number, size: number): View[];
   /** Class probabilities of an image from its logits in each pass. */
   combine(logits: readonly Float32Array[]): Float64Array;
 }
 
 /** As images are seen without it, once. */
-export const once: Tta = { looks: () => [null], combine: ([logits]) => softmax(logits!) };
+export const once: Tta = { views: () => [null], combine: ([logits]) => softmax(logits!) };
 
 /**
  * Probabilities of `passes` passes with the training's augmentation and one without: (1 − β)·mean(softmax(augmented)) + β·softmax(plain).
@@ -21,7 +21,7 @@ export const once: Tta = { looks: () => [null], combine: ([logits]) => softmax(l
  * Source: fast.ai's `Learner.tta`, whose defaults are four passes and β = 0.25.
  */
 export const augmentedTta = (augmentation: Augmentation, passes = 4, beta = 0.25): Tta => ({
-  looks: () => [null, ...Array<Look>(passes).fill(augmentation)],
+  views: () => [null, ...Array<View>(passes).fill(augmentation)],
   combine: ([plain, ...augmented]) => {
     const mean = meanOf(augmented.map(softmax));
     const own = softmax(plain!);
@@ -30,7 +30,7 @@ export const augmentedTta = (augmentation: Augmentation, passes = 4, beta = 0.25
 });
 
 /** The softmax of the mean logits of ten crops: four corners and the centre, and their mirror images. Khaireddin and Chen 2021. */
-export const tenCropTta: Tta = { looks: tenCrops, combine: (logits) => softmax(meanOf(logits)) };
+export const tenCropTta: Tta = { views: tenCrops, combine: (logits) => softmax(meanOf(logits)) };
 
 function meanOf(rows: readonly ArrayLike<number>[]): Float64Array {
   const sums = new Float64Array(rows[0]!.length);

@@ -3,7 +3,7 @@ import { data, models, openGpu, ops, optim, step, train } from 'dawngrad';
 const gpu = await openGpu();
 const set = await data.loadDataset({ data: 'toyfaces' });
 const batches = new data.Batches(set.train, { batch: 32, augmentation: data.AUGMENTATIONS.crop });
-const judge = new train.Judge(set.valid, { batch: 32, normalisation: batches.normalisation });
+const evaluator = new train.Evaluator(set.valid, { batch: 32, normalisation: batches.normalisation });
 const model = models.createModel('vgg11_bn', { classes: 7, channels: 1, size: 48, width: 0.125, head: 'fastai' });
 const optimizer = new optim.AdamW(model.parameters().values(), { weightDecay: 0.01 });
 const [epochs, schedule] = [6, optim.oneCycle(0.002)];
@@ -16,7 +16,7 @@ for (let epoch = 0; epoch < epochs; epoch++) {
       optimizer.step(schedule(optimizer.steps, epochs * batches.full));
     });
   }
-  const right = (await judge.verdicts(model)).filter(({ label, prediction }) => label === prediction).length;
+  const right = (await evaluator.predictions(model)).filter(({ label, predicted }) => label === predicted).length;
   console.log(`epoch ${epoch + 1}: ${right} of ${set.valid.count} right`);
 }
 gpu.close();

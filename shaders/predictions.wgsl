@@ -1,4 +1,4 @@
-// Keeps what a report needs of each image of a batch, without stopping the GPU: rows[at + n] = (loss, prediction, probability of
+// Keeps what a report needs of each image of a batch, without stopping the GPU: rows[at + n] = (loss, predicted class, probability of
 // the prediction, label), read back many steps later. The loss is the training loss of the row, label smoothing included.
 // With mixup that is the loss against both labels, while the prediction is held against the image's own.
 // An image that is not one (label beyond C) leaves a label of −1.
@@ -18,7 +18,7 @@ struct Params { n: u32, c: u32, at: u32, smoothing: f32 }
 @group(0) @binding(6) var<storage, read_write> rows: array<vec4f>;
 
 @compute @workgroup_size(GROUP)
-fn tally(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
+fn record(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
   let n = rank(group, local, groups);
   if (n >= params.n) { return; }
   let first = n * params.c;

@@ -5,10 +5,10 @@ import { Batches, type BatchOptions } from '../data/batches.ts';
 import type { ImageSet } from '../data/dataset.ts';
 import type { Module } from '../nn/index.ts';
 import * as ops from '../ops/index.ts';
-import { Tally, type Verdict } from './tally.ts';
-import { type Look, once, type Tta } from './tta.ts';
+import { type Prediction, PredictionBuffer } from './predictions.ts';
+import { once, type Tta, type View } from './tta.ts';
 
-export interface JudgeOptions extends Omit<BatchOptions, 'augmentation' | 'mixup'> {
+export interface EvaluatorOptions extends Omit<BatchOptions, 'augmentation' | 'mixup'> {
   /** Test-time augmentation. Default: none. */
   tta?: Tta;
 }
@@ -16,55 +16,55 @@ export interface JudgeOptions extends Omit<BatchOptions, 'augmentation' | 'mixup
 type Pass = (indices: Uint32Array) => Promise<Tensor>;
 
 /** Runs a network forward over a set of images, in order, as they are or with test-time augmentation. */
-export class Judge {
+export class Evaluator {
   private readonly batches: Batches;
-  private readonly tally: Tally;
+  private readonly buffer: PredictionBuffer;
   private readonly tta: Tta;
-  private readonly looks: Look[];
+  private readonly views: View[];
   private readonly labels: Uint8Array;
   private readonly passes = new WeakMap<Module, Pass[]>();
-  private readonly judges = new WeakMap<Module, (indices: Uint32Array) => Promise<void>>();
+  private readonly steps = new WeakMap<Module, (indices: Uint32Array) => Promise<void>>();
 
-  constructor(set: ImageSet, options: JudgeOptions) {
+  constructor(set: ImageSet, options: EvaluatorOptions) {
     this.batches = new Batches(set, { ...options, batch: Math.min(options.batch, set.count) });
-    this.tally = new Tally(this.batches.batch, this.batches.all);
+    this.buffer = new PredictionBuffer(this.batches.batch, this.batches.all);
     this.tta = options.tta ?? once;
-    this.looks = this.tta.looks(set.side, options.size ?? set.side);
+    this.views = this.tta.views(set.side, options.size ?? set.side);
     this.labels = set.labels;
   }
 
   /** Loss, prediction and probability of each image. */
-  async verdicts(model: Module, onBatch: (done: number, of: number) => void = () => {}): Promise<Verdict[]> {
+  async predictions(model: Module, onBatch: (done: number, of: number) => void = () => {}): Promise<Prediction[]> {
     if (this.tta !== once) {
       const all = await this.probabilities(model, onBatch);
-      return all.map((shares, i) => verdictOf(shares, this.labels[i]!));
+      return all.map((shares, i) => predictionOf(shares, this.labels[i]!));
     }
     model.eval();
-    const judge = this.judging(model);
+    const evaluate = this.stepFor(model);
     for (let batch = 0; batch < this.batches.all; batch++) {
-      await judge(this.indices(batch));
+      await evaluate(this.indices(batch));
       onBatch(batch + 1, this.batches.all);
     }
-    return this.tally.take();
+    return this.buffer.take();
   }
 
-  /** The step that judges a batch of images; a recording of it serves all validations of one network. */
-  private judging(model: Module): (indices: Uint32Array) => Promise<void> {
-    const before = this.judges.get(model);
+  /** The step that evaluates a batch of images; a recording of it serves all validations of one network. */
+  private stepFor(model: Module): (indices: Uint32Array) => Promise<void> {
+    const before = this.steps.get(model);
     if (before) return before;
-    const judge = repeated(
+    const evaluate = repeated(
       (indices: Uint32Array) => {
         this.batches.choose(indices);
-        this.tally.next();
+        this.buffer.next();
       },
       () =>
         noGrad(() => {
           const { x, labels } = this.batches.gather();
-          this.tally.write(ops.cast(model.forward(x), 'f32'), { labels });
+          this.buffer.write(ops.cast(model.forward(x), 'f32'), { labels });
         }),
     );
-    this.judges.set(model, judge);
-    return judge;
+    this.steps.set(model, evaluate);
+    return evaluate;
   }
 
   /** Class probabilities of each image. */
@@ -89,14 +89,14 @@ export class Judge {
     return all;
   }
 
-  /** A step for each look, which gives the logits of a batch. */
+  /** A step for each view, which gives the logits of a batch. */
   private passing(model: Module): Pass[] {
     const before = this.passes.get(model);
     if (before) return before;
-    const passes = this.looks.map((look) =>
+    const passes = this.views.map((view) =>
       repeated(
         (indices: Uint32Array) => this.batches.choose(indices),
-        () => noGrad(() => ops.cast(model.forward(this.batches.gather(look ?? undefined).x), 'f32')),
+        () => noGrad(() => ops.cast(model.forward(this.batches.gather(view ?? undefined).x), 'f32')),
       ),
     );
     this.passes.set(model, passes);
@@ -111,9 +111,9 @@ export class Judge {
 }
 
 /** What is tallied on the GPU, from probabilities; one that is 0 counts as the smallest that f32 has. */
-function verdictOf(shares: Float64Array, label: number): Verdict {
-  let prediction = 0;
-  for (const [c, share] of shares.entries()) if (share > shares[prediction]!) prediction = c;
+function predictionOf(shares: Float64Array, label: number): Prediction {
+  let predicted = 0;
+  for (const [c, share] of shares.entries()) if (share > shares[predicted]!) predicted = c;
   const loss = -Math.log(Math.max(shares[label]!, 2 ** -149));
-  return { loss, prediction, probability: shares[prediction]!, label };
+  return { loss, predicted, probability: shares[predicted]!, label };
 }

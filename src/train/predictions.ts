@@ -3,12 +3,12 @@ import { reserveStepWords, type StepSlot, stepStorage } from '../core/stepbuffer
 import { Tensor } from '../core/tensor.ts';
 import type { Batch } from '../data/batches.ts';
 
-const tally = kernel('tally', 'tally');
+const recordPredictions = kernel('predictions', 'record');
 
 /** What is known of one image after a forward pass. */
-export interface Verdict {
+export interface Prediction {
   loss: number;
-  prediction: number;
+  predicted: number;
   probability: number;
   label: number;
 }
@@ -22,20 +22,20 @@ export interface Sums {
 
 export const noSums = (): Sums => ({ loss: 0, correct: 0, count: 0 });
 
-export function addVerdicts(sums: Sums, verdicts: readonly Verdict[]): Sums {
-  for (const { loss, prediction, label } of verdicts) {
+export function addPredictions(sums: Sums, predictions: readonly Prediction[]): Sums {
+  for (const { loss, predicted, label } of predictions) {
     sums.loss += loss;
-    sums.correct += prediction === label ? 1 : 0;
+    sums.correct += predicted === label ? 1 : 0;
     sums.count++;
   }
   return sums;
 }
 
 /**
- * Collects verdicts on the GPU over many steps; reading them is left to whoever wants to wait. Rows are a ring of `capacity`
+ * Collects predictions on the GPU over many steps; reading them is left to whoever wants to wait. Rows are a ring of `capacity`
  * batches.
  */
-export class Tally {
+export class PredictionBuffer {
   private readonly rows: Tensor;
   private readonly first: StepSlot;
   private readonly batch: number;
@@ -64,33 +64,33 @@ export class Tally {
     this.first.setInts([(this.recorded++ % this.capacity) * this.batch]);
   }
 
-  /** Records the verdicts on a batch; call it within a step, once, after `next`. */
+  /** Records the predictions on a batch; call it within a step, once, after `next`. */
   write(logits: Tensor, { labels, mixed }: Pick<Batch, 'labels' | 'mixed'>, labelSmoothing = 0): void {
     const params = { n: this.batch, c: logits.shape[1]!, at: this.first.at, smoothing: labelSmoothing };
     const { labels: others = labels, share = logits } = mixed ?? {};
     const operands = { step: stepStorage(), logits, labels, others, share, rows: this.rows };
-    tally({ MIXED: mixed !== undefined }, operands, params, this.batch);
+    recordPredictions({ MIXED: mixed !== undefined }, operands, params, this.batch);
   }
 
-  /** The verdicts since the last call, in order. Waits for the GPU. */
-  async take(): Promise<Verdict[]> {
+  /** The predictions since the last call, in order. Waits for the GPU. */
+  async take(): Promise<Prediction[]> {
     const [from, to] = [this.taken, this.recorded];
     this.taken = to;
     if (from === to) return [];
     const values = await this.rows.read();
-    const verdicts: Verdict[] = [];
+    const predictions: Prediction[] = [];
     for (let batch = from; batch < to; batch++) {
       for (let n = 0; n < this.batch; n++) {
         const at = 4 * ((batch % this.capacity) * this.batch + n);
-        const [loss, prediction, probability, label] = values.subarray(at, at + 4) as unknown as [
+        const [loss, predicted, probability, label] = values.subarray(at, at + 4) as unknown as [
           number,
           number,
           number,
           number,
         ];
-        if (label >= 0) verdicts.push({ loss, prediction, probability, label });
+        if (label >= 0) predictions.push({ loss, predicted, probability, label });
       }
     }
-    return verdicts;
+    return predictions;
   }
 }
