@@ -29,8 +29,8 @@ struct Params { m: u32, c: u32, rows: u32, chunks: u32, block: u32, whole: u32, 
 @group(0) @binding(4) var<storage, read> beta: array<Vec>;
 @group(0) @binding(5) var<storage, read_write> out: array<Elem>;
 @group(0) @binding(6) var<storage, read_write> sums: array<Vec>;
-@group(0) @binding(7) var<storage, read_write> running_mean: array<Vec>;
-@group(0) @binding(8) var<storage, read_write> running_var: array<Vec>;
+@group(0) @binding(7) var<storage, read_write> runningMean: array<Vec>;
+@group(0) @binding(8) var<storage, read_write> runningVar: array<Vec>;
 
 // a = mean, b = M2, the sum of squared deviations from it.
 fn combine(p: Sum, q: Sum) -> Sum {
@@ -41,7 +41,7 @@ fn combine(p: Sum, q: Sum) -> Sum {
 }
 
 // Of an invocation's own rows.
-fn moments_of(own: Place) -> Sum {
+fn momentsOf(own: Place) -> Sum {
   let first = own.chunk * params.rows + own.lane;
   let last = select(first, min(own.chunk * params.rows + params.rows, params.m), own.inside);
   var all = Sum();
@@ -67,7 +67,7 @@ fn moments_of(own: Place) -> Sum {
 @compute @workgroup_size(GROUP)
 fn moments(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
   let own = place(group, local, groups, params.c, params.chunks);
-  let all = together(moments_of(own), local.x);
+  let all = together(momentsOf(own), local.x);
   if (own.inside && own.lane == 0u) {
     let at = 2u * params.c * (1u + own.chunk) + own.column;
     sums[at] = all.a;
@@ -82,8 +82,8 @@ fn apply(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) loca
   var variance = Vec();
   if (TRAINING) {
     var all = Sum();
-    if (sums_itself(params.whole)) {
-      all = moments_of(own);
+    if (sumsItself(params.whole)) {
+      all = momentsOf(own);
     } else {
       for (var chunk = own.lane; chunk < params.chunks; chunk += LANES) {
         let n = f32(min(params.rows, params.m - chunk * params.rows));
@@ -95,8 +95,8 @@ fn apply(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) loca
     mean = all.a;
     variance = all.b / all.n;
   } else {
-    mean = running_mean[own.column];
-    variance = running_var[own.column];
+    mean = runningMean[own.column];
+    variance = runningVar[own.column];
   }
   let r = inverseSqrt(variance + Vec(params.eps));
   if (own.inside && own.chunk == 0u && own.lane == 0u) {
@@ -104,10 +104,10 @@ fn apply(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) loca
     sums[params.c + own.column] = r;
     if (TRAINING) {
       let unbiased = variance * (f32(params.m) / f32(params.m - 1u));
-      let mean_before = running_mean[own.column];
-      let var_before = running_var[own.column];
-      running_mean[own.column] = mean_before + params.momentum * (mean - mean_before);
-      running_var[own.column] = var_before + params.momentum * (unbiased - var_before);
+      let meanBefore = runningMean[own.column];
+      let varBefore = runningVar[own.column];
+      runningMean[own.column] = meanBefore + params.momentum * (mean - meanBefore);
+      runningVar[own.column] = varBefore + params.momentum * (unbiased - varBefore);
     }
   }
   let scale = r * gamma[own.column];

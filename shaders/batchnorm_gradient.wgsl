@@ -32,7 +32,7 @@ struct Params { m: u32, c: u32, rows: u32, chunks: u32, block: u32, whole: u32 }
 
 fn combine(p: Sum, q: Sum) -> Sum { return Sum(p.n + q.n, p.a + q.a, p.b + q.b); }
 
-fn write_partial(all: Sum, own: Place, r: Vec) {
+fn writePartial(all: Sum, own: Place, r: Vec) {
   if (own.inside && own.lane == 0u) {
     let at = 2u * params.c * (1u + own.chunk) + own.column;
     sums[at] = all.a;
@@ -41,7 +41,7 @@ fn write_partial(all: Sum, own: Place, r: Vec) {
 }
 
 // Of an invocation's own rows, (Σ g, Σ g·(x − μ)).
-fn sums_of(own: Place, mean: Vec, scale: Vec, shift: Vec) -> Sum {
+fn sumsOf(own: Place, mean: Vec, scale: Vec, shift: Vec) -> Sum {
   let first = own.chunk * params.rows + own.lane;
   let last = select(first, min(own.chunk * params.rows + params.rows, params.m), own.inside);
   var i = first * params.c + own.column;
@@ -65,17 +65,17 @@ fn sums_of(own: Place, mean: Vec, scale: Vec, shift: Vec) -> Sum {
 }
 
 @compute @workgroup_size(GROUP)
-fn gradient_sums(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
+fn gradientSums(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
   let own = place(group, local, groups, params.c, params.chunks);
   let mean = sums[own.column];
   let r = sums[params.c + own.column];
   let scale = r * gamma[own.column];
-  write_partial(together(sums_of(own, mean, scale, beta[own.column]), local.x), own, r);
+  writePartial(together(sumsOf(own, mean, scale, beta[own.column]), local.x), own, r);
 }
 
 // The same with a residual and ReLU: out = g.
 @compute @workgroup_size(GROUP)
-fn residual_sums(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
+fn residualSums(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
   let own = place(group, local, groups, params.c, params.chunks);
   let mean = sums[own.column];
   let r = sums[params.c + own.column];
@@ -98,20 +98,20 @@ fn residual_sums(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_
     }
     all = combine(all, Sum(0.0, s, t));
   }
-  write_partial(together(all, local.x), own, r);
+  writePartial(together(all, local.x), own, r);
 }
 
 // out = dx; dγ and dβ besides.
 @compute @workgroup_size(GROUP)
-fn gradient_input(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
+fn gradientInput(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
   let own = place(group, local, groups, params.c, params.chunks);
   let mean = sums[own.column];
   let r = sums[params.c + own.column];
   let scale = r * gamma[own.column];
   let shift = beta[own.column];
   var all = Sum();
-  if (sums_itself(params.whole)) {
-    all = sums_of(own, mean, scale, shift);
+  if (sumsItself(params.whole)) {
+    all = sumsOf(own, mean, scale, shift);
     all.b *= r;
   } else {
     for (var chunk = own.lane; chunk < params.chunks; chunk += LANES) {

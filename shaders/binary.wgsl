@@ -36,7 +36,7 @@ struct Params {
 fn nan(v: f32) -> bool { return (bitcast<u32>(v) & 0x7fffffffu) > 0x7f800000u; }
 
 // WGSL's max and min may drop a NaN; as in PyTorch, one in either operand is the result.
-fn or_nan(extreme: f32, u: f32, v: f32) -> f32 { return select(select(extreme, v, nan(v)), u, nan(u)); }
+fn orNan(extreme: f32, u: f32, v: f32) -> f32 { return select(select(extreme, v, nan(v)), u, nan(u)); }
 
 fn f(u: f32, v: f32) -> f32 {
   switch OP {
@@ -44,8 +44,8 @@ fn f(u: f32, v: f32) -> f32 {
     case SUB: { return u - v; }
     case MUL: { return u * v; }
     case DIV: { return u / v; }
-    case MAXIMUM: { return or_nan(max(u, v), u, v); }
-    case MINIMUM: { return or_nan(min(u, v), u, v); }
+    case MAXIMUM: { return orNan(max(u, v), u, v); }
+    case MINIMUM: { return orNan(min(u, v), u, v); }
     case EQUAL: { return select(0.0, 1.0, u == v); }
     default: { return u; }
   }

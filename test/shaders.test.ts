@@ -32,6 +32,18 @@ test('there are shaders, and each has an entry point', () => {
   }
 });
 
+test('what shaders declare is named in camelCase, types in PascalCase, constants in capitals', () => {
+  const files = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.wgsl'));
+  for (const file of files) {
+    const code = readFileSync(new URL(file, folder), 'utf8').replace(/\/\/.*/g, '');
+    const declared = /\b(?:(struct|alias)|fn|let|const|var(?:<[^>]*>)?)\s+(\w+)|[(,{]\s*(\w+)\s*:/g;
+    for (const [, type, name, member] of code.matchAll(declared)) {
+      const pattern = type ? /^[A-Z]\w*$/ : /^([a-z][a-zA-Z0-9]*|[A-Z][A-Z0-9_]*|_)$/;
+      assert.match(name ?? member!, pattern, `${file}: ${name ?? member}`);
+    }
+  }
+});
+
 for (const name of names) {
   gpuTest(`${name}.wgsl compiles as it stands`, () =>
     onNull(async ({ pipelines }) => {

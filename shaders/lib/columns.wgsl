@@ -13,4 +13,4 @@ struct Sum { n: f32, a: Vec, b: Vec }
 struct Place { column: u32, chunk: u32, lane: u32, inside: bool }
 
 // True where the chunk is the whole column and the kernel that needs the sums makes them itself: only an invocation that is alone.
-fn sums_itself(whole: u32) -> bool { return LANES == 1u && whole != 0u; }
+fn sumsItself(whole: u32) -> bool { return LANES == 1u && whole != 0u; }

@@ -8,9 +8,9 @@ import { columnsOf } from './columns.ts';
 
 const moments = kernel('batchnorm', 'moments');
 const apply = kernel('batchnorm', 'apply');
-const gradientSums = kernel('batchnorm_gradient', 'gradient_sums');
-const residualSums = kernel('batchnorm_gradient', 'residual_sums');
-const gradientInput = kernel('batchnorm_gradient', 'gradient_input');
+const gradientSums = kernel('batchnorm_gradient', 'gradientSums');
+const residualSums = kernel('batchnorm_gradient', 'residualSums');
+const gradientInput = kernel('batchnorm_gradient', 'gradientInput');
 
 export interface BatchNormOptions {
   /** Normalise with the batch's statistics and update the running ones; else use the running ones. */
@@ -66,7 +66,7 @@ export function batchNorm(
   if (training && !whole) moments(shared, { x, sums }, norm, threads);
   apply(
     { ...shared, RELU: relu, RESIDUAL: residual !== undefined, TRAINING: training },
-    { x, residual: residual ?? x, gamma, beta, out: y, sums, running_mean: runningMean, running_var: runningVar },
+    { x, residual: residual ?? x, gamma, beta, out: y, sums, runningMean, runningVar },
     norm,
     threads,
   );
