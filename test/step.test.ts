@@ -1,8 +1,9 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { kernel } from '../src/core/kernel.ts';
+import { repeated } from '../src/core/repeat.ts';
 import { keep, step } from '../src/core/step.ts';
-import { reserveStepWords, stepCounter, stepStorage } from '../src/core/stepbuffer.ts';
+import { reserveStepWords, setSeed, stepCounter, stepSeed, stepStorage } from '../src/core/stepbuffer.ts';
 import { Tensor } from '../src/core/tensor.ts';
 import { Batches } from '../src/data/batches.ts';
 import { drawToyfaces } from '../src/data/toyfaces.ts';
@@ -143,6 +144,48 @@ gpuTest('step words are reserved apart from each other, and given back when thei
     assert.equal(
       slots.map(({ at }) => at),
       [2, 12],
+    );
+  }),
+);
+
+gpuTest('the step buffer grows as batches need it: numbers stay, and a step that was recorded is recorded anew', () =>
+  onDevice({ flags: 'checked' }, async () => {
+    const count = 20_000;
+    const set = {
+      ...{
+        pixels: Uint8Array.from({ length: count }, (_, i) => i),
+        labels: Uint8Array.from({ length: count }, (_, i) => i % 7),
+      },
+      ...({ count, side: 1, channels: 1 } as const),
+    };
+    setSeed(9);
+    const p = Tensor.from([0], [1], { requiresGrad: true });
+    const sgd = new optim.SGD([p]);
+    let bodies = 0;
+    const train = repeated(
+      () => sgd.prepare({ lr: 1, momentum: 0 }),
+      () => {
+        bodies++;
+        ops.sum(p).backward();
+        sgd.apply();
+      },
+    );
+    for (let i = 0; i < 4; i++) await train();
+    const before = [bodies, stepSeed(), stepCounter()];
+    const batches = new Batches(set, { batch: count, mixup: 1, normalisation: { mean: [0], std: [1] } });
+    const order = Uint32Array.from({ length: count }, (_, i) => count - 1 - i);
+    const labels = await step(() => batches.take(order).labels);
+    assert.equal(
+      [...(await labels.readInts())],
+      Array.from(order, (i) => i % 7),
+    );
+    for (let i = 0; i < 3; i++) await train();
+    assert.is(await p.item(), -7);
+    assert.equal(before, [2, 9, 4]);
+    assert.equal([bodies, stepSeed(), stepCounter()], [4, 9, 8]);
+    assert.match(
+      await messageOf(() => step(() => reserveStepWords(1_000_000))),
+      /^a step cannot reserve so much\. Make batches and optimizers before it\./,
     );
   }),
 );

@@ -3,6 +3,7 @@ import { GpuError } from './errors.ts';
 import { Storage } from './storage.ts';
 import { isTracing } from './trace.ts';
 
+/** Of a new buffer, which doubles when more is reserved. */
 const WORDS = 16_384;
 const COUNTER = 0;
 const SEED = 1;
@@ -20,9 +21,9 @@ const endOf = ({ at, length }: WordRange): number => at + length;
  * it is written once at the start of a step, so a schedule never recompiles a kernel and never makes a uniform.
  */
 class StepBuffer {
-  readonly words = new Uint32Array(WORDS);
-  readonly floats = new Float32Array(this.words.buffer);
-  readonly storage: Storage;
+  words = new Uint32Array(WORDS);
+  floats = new Float32Array(this.words.buffer);
+  storage: Storage;
   readonly gpu: Gpu;
   /** What is reserved, in order; the first two words are the counter and the seed. */
   private readonly taken: WordRange[] = [{ at: COUNTER, length: 2 }];
@@ -42,17 +43,26 @@ class StepBuffer {
     const next = taken.findIndex((range, i) => i > 0 && range.at - endOf(taken[i - 1]!) >= length);
     const i = next < 0 ? taken.length : next;
     const range = { at: endOf(taken[i - 1]!), length };
-    if (endOf(range) > WORDS) {
-      throw new GpuError(
-        `the step buffer holds ${WORDS} values and ${endOf(range)} are asked for; use a smaller batch.`,
-      );
-    }
+    if (endOf(range) > this.words.length) this.grow(endOf(range));
     taken.splice(i, 0, range);
     return range;
   }
 
   giveBack(range: WordRange): void {
     this.taken.splice(this.taken.indexOf(range), 1);
+  }
+
+  /** Moves to memory for `length` words or more. Recorded steps see that the old memory is gone and record anew. */
+  private grow(length: number): void {
+    if (this.running) throw new GpuError('a step cannot reserve so much. Make batches and optimizers before it.');
+    const words = new Uint32Array(2 ** Math.ceil(Math.log2(length)));
+    const storage = Storage.acquire(words.byteLength, this.gpu);
+    words.set(this.words);
+    this.storage.release();
+    this.words = words;
+    this.floats = new Float32Array(words.buffer);
+    this.storage = storage;
+    this.send();
   }
 
   /** Sends the whole buffer; within a step that happens once, with the values that it has when the step is submitted. */
