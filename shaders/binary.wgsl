@@ -61,7 +61,7 @@ fn df(u: f32, v: f32) -> f32 {
   switch OP {
     case SUB: { return select(-1.0, 1.0, left); }
     case MUL: { return select(u, v, left); }
-    case DIV: { return select(-u / (v * v), 1.0 / v, left); }
+    case DIV: { return select(-(u / v) / v, 1.0 / v, left); } // v² would leave f32 from 1.8e19 on
     case MAXIMUM: { return share((u > v) == left, u, v); }
     case MINIMUM: { return share((u < v) == left, u, v); }
     default: { return 1.0; }

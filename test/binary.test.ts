@@ -45,6 +45,16 @@ gpuTest('a number stands for a tensor on either side', async () => {
   assert.equal([...(await ops.maximum(x, 3).read())], [3, 3, 4]);
 });
 
+gpuTest('the gradient of div is right where the square of the divisor leaves f32', async () => {
+  const a = Tensor.from([2 ** 66, 2 ** -70], [2], { requiresGrad: true });
+  const b = Tensor.from([2 ** 67, 2 ** -75], [2], { requiresGrad: true });
+  ops.div(a, b).backward(Tensor.full([2], 1));
+  const got = [...(await a.grad!.read()), ...(await b.grad!.read())];
+  for (const [i, want] of [2 ** -67, 2 ** 75, -(2 ** -68), -(2 ** 80)].entries()) {
+    assert.ok(Math.abs(got[i]! / want - 1) < 1e-6, `${got[i]} for ${want}`);
+  }
+});
+
 gpuTest('maximum and minimum share the gradient of a tie', async () => {
   for (const op of [ops.maximum, ops.minimum]) {
     const a = Tensor.from([2, 1], [2], { requiresGrad: true });
