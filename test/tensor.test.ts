@@ -1,3 +1,4 @@
+import { runInNewContext } from 'node:vm';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Tensor } from '../src/core/tensor.ts';
@@ -87,6 +88,27 @@ gpuTest('shapes that cannot be are refused', async () => {
   assert.match(await messageOf(() => Tensor.zeros([2]).write(Float32Array.of(1))), /1 values do not fill \[2\]/);
   assert.match(await messageOf(() => Tensor.zeros([2]).view([3])), /\[2\] cannot become \[3\]/);
   assert.match(await messageOf(() => Tensor.zeros([2]).item()), /has 2 elements, not one/);
+});
+
+gpuTest('an array of another type is refused, not taken for its bits', async () => {
+  const from = (data: unknown, options = {}) => messageOf(() => Tensor.from(data as Float32Array, undefined, options));
+  const write = (dtype: 'f32' | 'f16' | 'u32' | 'i32', data: unknown) =>
+    messageOf(() => Tensor.zeros([2], dtype).write(data as Float32Array));
+  const known = 'it takes a Float32Array, Uint32Array, Int32Array';
+  assert.is(await from(Uint8Array.of(1, 2)), `Tensor.from: ${known}, not Uint8Array.`);
+  assert.is(await from(Float64Array.of(1, 2)), `Tensor.from: ${known}, not Float64Array.`);
+  assert.is(await write('f32', [1, 2]), `Tensor.write: ${known}, not Array.`);
+  assert.match(await from([[1, 2]]), /^Tensor\.from: a plain array is one of numbers; flatten it/);
+  assert.match(await from(Int32Array.of(1), { dtype: 'f16' }), /^Tensor\.from: i32 values do not become f16/);
+  assert.is(
+    await write('f32', Int32Array.of(1, 2)),
+    'Tensor.write: the tensor is f32 but the values are i32, Int32Array; convert them.',
+  );
+  assert.match(await write('f16', Uint32Array.of(1, 2)), /the tensor is f16 but the values are u32/);
+  assert.match(await write('u32', Float32Array.of(1, 2)), /the tensor is u32 but the values are f32/);
+  assert.match(await write('i32', Uint32Array.of(1, 2)), /the tensor is i32 but the values are u32/);
+  const foreign = runInNewContext('Float32Array.of(1, 2)') as Float32Array;
+  assert.equal([...(await Tensor.from(foreign).read())], [1, 2]);
 });
 
 gpuTest('a tensor above the largest buffer is refused with the limit', async () => {

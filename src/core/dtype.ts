@@ -1,9 +1,21 @@
 import { Float16Array } from '@petamoriken/float16';
+import { ShapeError } from './errors.ts';
 
 export type DType = 'f32' | 'f16' | 'u32' | 'i32';
 
 /** Numbers as JavaScript has them; it has no f16 of its own on every Node that is supported. */
 export type Numbers = Float32Array | Uint32Array | Int32Array;
+
+/** By its name, for a type of another realm is no instance of this one's. */
+const TYPES: Readonly<Record<string, DType>> = { Float32Array: 'f32', Uint32Array: 'u32', Int32Array: 'i32' };
+const nameOf = (values: unknown): string => Object.prototype.toString.call(values).slice(8, -1);
+
+/** The type of the elements of an array that `op` is given. Throws ShapeError where tensors have none such. */
+export function dtypeOf(op: string, values: Numbers): DType {
+  const dtype = TYPES[nameOf(values)];
+  if (dtype) return dtype;
+  throw new ShapeError(`${op}: it takes a ${Object.keys(TYPES).join(', ')}, not ${nameOf(values)}.`);
+}
 
 export const elementBytes = (dtype: DType): number => (dtype === 'f16' ? 2 : 4);
 
@@ -24,8 +36,15 @@ const VECTORS: Readonly<Record<DType, RegExp>> = {
 export const holds = (element: string, dtype: DType): boolean =>
   element.includes(dtype) || VECTORS[dtype].test(element);
 
-/** The bytes of `values` as elements of `dtype`, in whole words: f16 takes the nearest value, ties to even. */
-export function encode(values: Numbers, dtype: DType): Uint8Array<ArrayBuffer> {
+/**
+ * The bytes of `values` as elements of `dtype`, in whole words: f16 takes the nearest value, ties to even. Throws ShapeError for
+ * numbers of another type.
+ */
+export function encode(op: string, values: Numbers, dtype: DType): Uint8Array<ArrayBuffer> {
+  const given = dtypeOf(op, values);
+  if (given !== (dtype === 'f16' ? 'f32' : dtype)) {
+    throw new ShapeError(`${op}: the tensor is ${dtype} but the values are ${given}, ${nameOf(values)}; convert them.`);
+  }
   if (dtype !== 'f16') {
     return new Uint8Array(values.buffer.slice(values.byteOffset, values.byteOffset + values.byteLength) as ArrayBuffer);
   }

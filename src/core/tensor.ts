@@ -1,4 +1,4 @@
-import { type DType, decodeFloats, elementBytes, encode, type Numbers } from './dtype.ts';
+import { type DType, decodeFloats, dtypeOf, elementBytes, encode, type Numbers } from './dtype.ts';
 import { GpuError, ShapeError } from './errors.ts';
 import { kernel } from './kernel.ts';
 import { type Shape, sameShape, showShape, sizeOf } from './shape.ts';
@@ -54,20 +54,29 @@ export class Tensor {
     return tensor;
   }
 
-  /** Copies `data` to the GPU. A plain array becomes f32, `dtype: 'f16'` rounds. The default shape is [length]. */
+  /**
+   * Copies `data` to the GPU. A plain array becomes f32, `dtype: 'f16'` rounds. The default shape is [length]. Throws ShapeError for
+   * other arrays, and where their length is not the shape's.
+   */
   static from(
     data: Numbers | readonly number[],
     shape?: Shape,
     options: TensorOptions & { dtype?: 'f32' | 'f16' } = {},
   ): Tensor {
-    const values = Array.isArray(data) ? Float32Array.from(data) : (data as Numbers);
+    const plain = Array.isArray(data);
+    if (plain && data.some((value) => typeof value !== 'number'))
+      throw new ShapeError('Tensor.from: a plain array is one of numbers; flatten it and give the shape.');
+    const values = plain ? Float32Array.from(data) : (data as Numbers);
+    const given = dtypeOf('Tensor.from', values);
+    if (options.dtype && given !== 'f32') {
+      throw new ShapeError(`Tensor.from: ${given} values do not become ${options.dtype}; give it a Float32Array.`);
+    }
     const extents = shape ?? [values.length];
     if (values.length !== sizeOf(extents)) {
       throw new ShapeError(
         `Tensor.from: ${values.length} values do not fill ${showShape(extents)}, which takes ${sizeOf(extents)}.`,
       );
     }
-    const given = values instanceof Float32Array ? 'f32' : values instanceof Uint32Array ? 'u32' : 'i32';
     const tensor = Tensor.empty(extents, given === 'f32' ? (options.dtype ?? 'f32') : given);
     tensor.requiresGrad = options.requiresGrad ?? false;
     tensor.write(values);
@@ -106,12 +115,12 @@ export class Tensor {
     return this.freedBy === null;
   }
 
-  /** Replaces the content; an f16 tensor takes the nearest values. */
+  /** Replaces the content; an f16 tensor takes the nearest values. Throws ShapeError for values of another type or number. */
   write(data: Numbers): void {
     if (data.length !== this.size) {
       throw new ShapeError(`Tensor.write: ${data.length} values do not fill ${showShape(this.shape)}.`);
     }
-    this.storage.gpu.stream.write(this.storage, encode(data, this.dtype));
+    this.storage.gpu.stream.write(this.storage, encode('Tensor.write', data, this.dtype));
     refreshTwin(this);
   }
 
