@@ -26,23 +26,43 @@ gpuTest('one tensor joined with itself gets both gradients', async () => {
   assert.equal([...(await x.grad!.read())], [11, 22]);
 });
 
+gpuTest('permute counts negative dimensions from the end', async () => {
+  const x = Tensor.from([1, 2, 3, 4, 5, 6], [1, 2, 3], { requiresGrad: true });
+  const y = ops.permute(x, [-1, 0, -2]);
+  assert.equal(y.shape, [3, 1, 2]);
+  assert.equal([...(await y.read())], [1, 4, 2, 5, 3, 6]);
+  y.backward(Tensor.from([1, 4, 2, 5, 3, 6], [3, 1, 2]));
+  assert.equal([...(await x.grad!.read())], [1, 2, 3, 4, 5, 6]);
+});
+
 gpuTest('shapes that do not fit are refused', async () => {
   const x = Tensor.zeros([2, 3]);
   const refusals: [() => unknown, RegExp][] = [
     [() => ops.reshape(x, [4, -1]), /^reshape: \[2,3\] with 6 elements cannot become \[4,-1\]/],
     [() => ops.reshape(x, [-1, -1]), /cannot become/],
     [() => ops.reshape(x, [7]), /cannot become/],
+    [() => ops.reshape(x, [-2, -3]), /cannot become \[-2,-3\]/],
+    [() => ops.reshape(x, [1.5, 4]), /cannot become/],
+    [() => x.view([-2, -3]), /^view: \[2,3\] cannot become \[-2,-3\]/],
+    [() => x.view([1.5, 4]), /cannot become/],
     [() => ops.permute(x, [0, 0]), /^permute: /],
+    [() => ops.permute(x, [0.5, 1]), /^permute: axis 0.5 is not in/],
     [() => ops.permute(x, [0]), /must name each of the 2 dimensions/],
     [() => ops.expand(x, [2, 4]), /^expand: \[2,3\] cannot be repeated to \[2,4\]/],
     [() => ops.expand(x, [3]), /cannot be repeated/],
     [() => ops.slice(x, [0, 2], [1, 2]), /^slice: \[0,2\] \+ \[1,2\] is not inside of \[2,3\]/],
     [() => ops.slice(x, [-1, 0], [1, 1]), /is not inside/],
+    [() => ops.slice(x, [0, 0.5], [1, 1]), /^slice: \[0,0\.5\] \+ \[1,1\] is not inside/],
+    [() => ops.slice(x, [0, Number.NaN], [1, 1]), /is not inside/],
+    [() => ops.slice(x, [0, 0], [1, 1.5]), /is not inside/],
     [() => ops.pad(x, [1], [1]), /^pad: \[1\] and \[1\] must give a margin/],
     [() => ops.pad(x, [0, -1], [0, 0]), /must give a margin/],
+    [() => ops.pad(x, [0, 0.5], [0, 0]), /must give a margin/],
+    [() => ops.expand(x, [1.5, 2, 3]), /whole numbers/],
     [() => ops.concat([], 0), /at least one tensor/],
     [() => ops.concat([x, Tensor.zeros([2, 4])], 0), /^concat: \[2,3\] and \[2,4\] differ outside of axis 0/],
     [() => ops.concat([x], 2), /axis 2 is not in \[2,3\]/],
+    [() => ops.concat([x, x], 0.5), /axis 0.5 is not in/],
   ];
   for (const [run, message] of refusals) assert.match(await messageOf(run), message);
 });

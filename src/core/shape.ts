@@ -11,6 +11,9 @@ export const sizeOf = (shape: Shape): number => shape.reduce((product, extent) =
 export const sameShape = (a: Shape, b: Shape): boolean =>
   a.length === b.length && a.every((extent, i) => extent === b[i]);
 
+/** True for extents that a tensor can have. */
+export const isShape = (shape: Shape): boolean => shape.every((extent) => Number.isInteger(extent) && extent >= 1);
+
 export const showShape = (shape: Shape): string => `[${shape.join(',')}]`;
 
 /** Elements to step over to move by one along each dimension. */

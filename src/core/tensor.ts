@@ -1,7 +1,7 @@
 import { type DType, decodeFloats, dtypeOf, elementBytes, encode, type Numbers } from './dtype.ts';
 import { GpuError, ShapeError } from './errors.ts';
 import { kernel } from './kernel.ts';
-import { type Shape, sameShape, showShape, sizeOf } from './shape.ts';
+import { isShape, type Shape, sameShape, showShape, sizeOf } from './shape.ts';
 import { enroll, excuse, rehouse } from './step.ts';
 import { Storage } from './storage.ts';
 import { backward, type Node } from './tape.ts';
@@ -42,7 +42,7 @@ export class Tensor {
 
   /** A tensor whose content is garbage until a kernel writes all of it. */
   static empty(shape: Shape, dtype: DType = 'f32'): Tensor {
-    if (shape.some((extent) => !Number.isInteger(extent) || extent < 1)) {
+    if (!isShape(shape)) {
       throw new ShapeError(`Tensor: extents are whole numbers from 1 on, not ${showShape(shape)}.`);
     }
     return new Tensor(Storage.acquire(elementBytes(dtype) * sizeOf(shape)), [...shape], dtype);
@@ -147,7 +147,7 @@ export class Tensor {
 
   /** The same memory in another shape; no gradient flows through (see `ops.reshape` for that). */
   view(shape: Shape): Tensor {
-    if (sizeOf(shape) !== this.size)
+    if (sizeOf(shape) !== this.size || !isShape(shape))
       throw new ShapeError(`view: ${showShape(this.shape)} cannot become ${showShape(shape)}.`);
     return new Tensor(this.storage.hold(), [...shape], this.dtype);
   }

@@ -1,5 +1,5 @@
 import { ShapeError } from '../core/errors.ts';
-import { resolveAxes, type Shape, showShape, sizeOf, stridesOf } from '../core/shape.ts';
+import { isShape, resolveAxes, type Shape, showShape, sizeOf, stridesOf } from '../core/shape.ts';
 import { record } from '../core/tape.ts';
 import { Tensor } from '../core/tensor.ts';
 import { broadcastStrides, copyBox, corner, whole } from './box.ts';
@@ -10,10 +10,7 @@ import { reduceTo } from './fold.ts';
 export function reshape(x: Tensor, shape: Shape): Tensor {
   const known = sizeOf(shape.filter((extent) => extent !== -1));
   const extents = shape.map((extent) => (extent === -1 ? x.size / known : extent));
-  const fits =
-    shape.filter((extent) => extent === -1).length <= 1 &&
-    sizeOf(extents) === x.size &&
-    extents.every(Number.isInteger);
+  const fits = shape.filter((extent) => extent === -1).length <= 1 && sizeOf(extents) === x.size && isShape(extents);
   if (!fits)
     throw new ShapeError(`reshape: ${showShape(x.shape)} with ${x.size} elements cannot become ${showShape(shape)}.`);
   return record(x.view(extents), [x], (dy) => [dy.view(x.shape)]);
@@ -39,29 +36,31 @@ export function expand(x: Tensor, shape: Shape): Tensor {
   return record(y, [x], (dy) => [reduceTo(dy, x.shape, x.dtype)]);
 }
 
-/** y's dimension i is x's dimension `order[i]`. */
+/** y's dimension i is x's dimension `order[i]`; negative ones count from the end. */
 export function permute(x: Tensor, order: readonly number[]): Tensor {
-  if (order.length !== x.shape.length || resolveAxes('permute', x.shape, order).some((axis, i) => axis !== i)) {
-    throw new ShapeError(
-      `permute: [${order}] must name each of the ${x.shape.length} dimensions of ${showShape(x.shape)} once.`,
-    );
+  const rank = x.shape.length;
+  if (resolveAxes('permute', x.shape, order).length !== rank) {
+    throw new ShapeError(`permute: [${order}] must name each of the ${rank} dimensions of ${showShape(x.shape)} once.`);
   }
+  const axes = order.map((axis) => (axis < 0 ? axis + rank : axis));
   const strides = stridesOf(x.shape);
-  const shape = order.map((axis) => x.shape[axis]!);
+  const shape = axes.map((axis) => x.shape[axis]!);
   const y = Tensor.empty(shape, x.dtype);
-  copyBox(shape, x, { offset: 0, strides: order.map((axis) => strides[axis]!) }, y, whole(shape));
+  copyBox(shape, x, { offset: 0, strides: axes.map((axis) => strides[axis]!) }, y, whole(shape));
   return record(y, [x], (dy) => [
     permute(
       dy,
-      order.map((_, i) => order.indexOf(i)),
+      axes.map((_, i) => axes.indexOf(i)),
     ),
   ]);
 }
 
 /** The box of extents `sizes` that starts at `starts`. The gradient is zero outside of it. */
 export function slice(x: Tensor, starts: readonly number[], sizes: Shape): Tensor {
-  const fits = starts.length === x.shape.length && sizes.length === starts.length;
-  if (!fits || starts.some((start, i) => start < 0 || sizes[i]! < 1 || start + sizes[i]! > x.shape[i]!)) {
+  const fits = starts.length === x.shape.length && sizes.length === starts.length && isShape(sizes);
+  const inside = (start: number, i: number) =>
+    Number.isInteger(start) && start >= 0 && start + sizes[i]! <= x.shape[i]!;
+  if (!fits || !starts.every(inside)) {
     throw new ShapeError(`slice: [${starts}] + ${showShape(sizes)} is not inside of ${showShape(x.shape)}.`);
   }
   const y = Tensor.empty(sizes, x.dtype);
