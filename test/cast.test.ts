@@ -5,7 +5,7 @@ import { Tensor } from '../src/core/tensor.ts';
 import * as ops from '../src/ops/index.ts';
 import { castCases } from './cases/cast.ts';
 import { BEYOND_ONE_ROW, equalAtSamples, pattern, patternAt } from './exact.ts';
-import { gradcheckAll, halfTest, messageOf } from './gpu.ts';
+import { gpuTest, gradcheckAll, halfTest } from './gpu.ts';
 
 gradcheckAll(castCases);
 
@@ -33,8 +33,26 @@ halfTest('reaches past 65,535 workgroups', async () => {
   equalAtSamples(await ops.cast(half, 'f32').read(), patternAt);
 });
 
-halfTest('whole numbers are refused', async () => {
-  assert.match(await messageOf(() => ops.cast(Tensor.from(Uint32Array.of(1)), 'f16')), /x is u32; only f32 and f16/);
+gpuTest('whole numbers become f32, also in operations that compute with fractions', async () => {
+  const signed = Tensor.from(Int32Array.of(-1, 2, -3, 4), [1, 2, 2, 1]);
+  const unsigned = Tensor.from(Uint32Array.of(1, 2, 4), [3, 1]);
+  const one = Tensor.full([1, 1, 1, 1], 0.5);
+  const values = async (y: Tensor) => `${y.dtype} ${(await y.read()).join()}`;
+  assert.is(await values(ops.cast(signed, 'f32')), 'f32 -1,2,-3,4');
+  assert.is(await values(ops.neg(unsigned)), 'f32 -1,-2,-4');
+  assert.is(await values(ops.sqrt(unsigned)), `f32 1,${Math.fround(Math.SQRT2)},2`);
+  assert.is(await values(ops.sum(signed)), 'f32 2');
+  assert.is(await values(ops.mean(signed)), 'f32 0.5');
+  assert.is(await values(ops.max(signed)), 'f32 4');
+  assert.is(await values(ops.avgPool2d(signed, { kernel: 2 })), 'f32 0.5');
+  assert.is(await values(ops.maxPool2d(signed, { kernel: 2 })), 'f32 4');
+  assert.is(await values(ops.conv2d(signed, one, null)), 'f32 -0.5,1,-1.5,2');
+  assert.is(await values(ops.linear(unsigned, Tensor.full([1, 1], 0.5), null)), 'f32 0.5,1,2');
+  assert.equal([...(await ops.pad(unsigned, [1, 0], [0, 0], 7).readInts())], [7, 1, 2, 4]);
+});
+
+halfTest('whole numbers become f16', async () => {
+  assert.equal([...(await ops.cast(Tensor.from(Uint32Array.of(1, 2049)), 'f16').read())], [1, 2048]);
 });
 
 test.run();

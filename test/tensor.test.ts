@@ -16,6 +16,13 @@ gpuTest('what is written is read back, in each type', async () => {
   assert.is(await Tensor.from([7], []).item(), 7);
 });
 
+gpuTest('whole numbers are not read as fractions', async () => {
+  const [u, i] = [Tensor.from(Uint32Array.of(7)), Tensor.from(Int32Array.of(-7))];
+  assert.is(await u.item(), 7);
+  assert.is(await i.item(), -7);
+  assert.is(await messageOf(() => u.read()), 'read: the tensor is u32; take readInts().');
+});
+
 gpuTest('f16 is written rounded and read widened, an odd number of elements too', async () => {
   const x = Tensor.from([1, -2.5, 65504, 0.1, 1e6], [5, 1], { dtype: 'f16', requiresGrad: true });
   assert.equal([x.dtype, x.shape, x.size, x.requiresGrad, x.storage.sizeBytes], ['f16', [5, 1], 5, true, 16]);

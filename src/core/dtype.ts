@@ -17,6 +17,8 @@ export function dtypeOf(op: string, values: Numbers): DType {
   throw new ShapeError(`${op}: it takes a ${Object.keys(TYPES).join(', ')}, not ${nameOf(values)}.`);
 }
 
+export const isWhole = (dtype: DType): boolean => dtype === 'u32' || dtype === 'i32';
+
 export const elementBytes = (dtype: DType): number => (dtype === 'f16' ? 2 : 4);
 
 /** The type that WGSL has for one element, or for a vector of four. */

@@ -1,4 +1,4 @@
-import { type DType, decodeFloats, dtypeOf, elementBytes, encode, type Numbers } from './dtype.ts';
+import { type DType, decodeFloats, dtypeOf, elementBytes, encode, isWhole, type Numbers } from './dtype.ts';
 import { GpuError, ShapeError } from './errors.ts';
 import { kernel } from './kernel.ts';
 import { isShape, type Shape, sameShape, showShape, sizeOf } from './shape.ts';
@@ -88,7 +88,7 @@ export class Tensor {
     return Tensor.empty(shape, dtype).fill(value);
   }
 
-  /** Overwrites a floating-point tensor with one value, on the GPU. Returns it. */
+  /** Overwrites all elements with one value, on the GPU. Returns it. */
   fill(value: number): this {
     const { consts, n, threads } = walkOver(this.size, this.dtype);
     fill(consts, { out: this }, { n, value }, threads);
@@ -124,12 +124,13 @@ export class Tensor {
     refreshTwin(this);
   }
 
-  /** The values of a floating-point tensor, in the order of the shape. */
+  /** The values of a floating-point tensor, in the order of the shape. Throws ShapeError for whole numbers. */
   async read(): Promise<Float32Array> {
+    if (isWhole(this.dtype)) throw new ShapeError(`read: the tensor is ${this.dtype}; take readInts().`);
     return decodeFloats(await this.readBytes(), this.dtype, this.size);
   }
 
-  /** The values as 32-bit integers. */
+  /** The 32-bit words of any tensor: the values of u32, and the bits of other types. */
   async readInts(): Promise<Uint32Array> {
     return new Uint32Array(await this.readBytes());
   }
@@ -137,7 +138,9 @@ export class Tensor {
   /** The value of a one-element tensor. */
   async item(): Promise<number> {
     if (this.size !== 1) throw new ShapeError(`item: ${showShape(this.shape)} has ${this.size} elements, not one.`);
-    return (await this.read())[0]!;
+    if (!isWhole(this.dtype)) return (await this.read())[0]!;
+    const [value] = await this.readInts();
+    return this.dtype === 'i32' ? value! | 0 : value!;
   }
 
   /** A tensor of the same shape and type whose content is garbage. */

@@ -4,6 +4,7 @@ import { kernel } from '../core/kernel.ts';
 import { sameShape, showShape } from '../core/shape.ts';
 import { gradientFor, mayOverwrite, record, sumsToZero } from '../core/tape.ts';
 import { Tensor } from '../core/tensor.ts';
+import { floats } from './cast.ts';
 import { columnsOf } from './columns.ts';
 
 const moments = kernel('batchnorm', 'moments');
@@ -35,13 +36,14 @@ export interface BatchNormOptions {
  * Source: Ioffe and Szegedy 2015; PyTorch's `batch_norm`.
  */
 export function batchNorm(
-  x: Tensor,
+  given: Tensor,
   gamma: Tensor,
   beta: Tensor,
   runningMean: Tensor,
   runningVar: Tensor,
   { training, momentum = 0.1, eps = 1e-5, relu = false, residual }: BatchNormOptions,
 ): Tensor {
+  const x = floats(given);
   const c = x.shape.at(-1)!;
   for (const [name, tensor] of Object.entries({ gamma, beta, runningMean, runningVar })) {
     if (tensor.size !== c) {

@@ -1,6 +1,5 @@
 import { convert } from '../core/convert.ts';
 import type { DType } from '../core/dtype.ts';
-import { ShapeError } from '../core/errors.ts';
 import { record } from '../core/tape.ts';
 import { Tensor } from '../core/tensor.ts';
 import { twinOf } from '../core/twin.ts';
@@ -14,17 +13,15 @@ export const floating = (dtype: DType): FloatType => (dtype === 'f16' ? 'f16' : 
 export const commonType = (a: Tensor, b: Tensor): FloatType => (a.dtype === 'f16' ? floating(b.dtype) : 'f32');
 
 /**
- * y = x as `dtype`, f32 or f16 (rounded to a neighbour, beyond ±65,520 infinite); x itself where it is of that type. The gradient
- * is dy as x's type. Saves nothing. Throws ShapeError for whole numbers. Source: PyTorch's `Tensor.to`.
+ * y = x as `dtype`, f32 or f16 (rounded to a neighbour, in f16 infinite beyond ±65,520); x itself where it is of that type. The
+ * gradient is dy as x's type; whole numbers have none. Saves nothing. Source: PyTorch's `Tensor.to`.
  */
 export function cast(x: Tensor, dtype: FloatType): Tensor {
-  if (x.dtype !== 'f32' && x.dtype !== 'f16') {
-    throw new ShapeError(`cast: x is ${x.dtype}; only f32 and f16 become one another.`);
-  }
   if (x.dtype === dtype) return x;
   const y = Tensor.empty(x.shape, dtype);
   convert(x, y);
   const before = x.dtype;
+  if (before !== 'f32' && before !== 'f16') return y;
   const backward = (dy: Tensor) => {
     const dx = Tensor.empty(x.shape, before);
     convert(dy, dx);
@@ -32,6 +29,9 @@ export function cast(x: Tensor, dtype: FloatType): Tensor {
   };
   return record(y, [x], backward, [], []);
 }
+
+/** x itself, or whole numbers as f32: what operations that compute with fractions start from. */
+export const floats = (x: Tensor): Tensor => cast(x, floating(x.dtype));
 
 /**
  * The values of a weight as `dtype`, and the tensor that its gradient belongs to. Where an optimizer keeps a copy of that type,

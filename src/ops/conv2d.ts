@@ -2,7 +2,7 @@ import { ShapeError } from '../core/errors.ts';
 import { expectPositive, type Pair, pair, showShape, windowOutput } from '../core/shape.ts';
 import { doneWith, gradientFor, record } from '../core/tape.ts';
 import { Tensor } from '../core/tensor.ts';
-import { cast, floating, weightAs } from './cast.ts';
+import { cast, floating, floats, weightAs } from './cast.ts';
 import { biasGradient } from './fold.ts';
 import { convDgrad, convForward, convWgrad } from './matrix/convolve.ts';
 import type { ConvShape } from './matrix/problem.ts';
@@ -21,11 +21,12 @@ export interface Conv2dOptions {
  * type, which is y's as well. Saves x and w. Throws ShapeError when channels differ or the kernel is larger than the padded image.
  */
 export function conv2d(
-  x: Tensor,
+  given: Tensor,
   weight: Tensor,
   bias: Tensor | null,
   { stride = 1, padding = 0 }: Conv2dOptions = {},
 ): Tensor {
+  const x = floats(given);
   if (x.shape.length !== 4 || weight.shape.length !== 4) {
     throw new ShapeError(
       `conv2d: x is ${showShape(x.shape)} and w ${showShape(weight.shape)}; they are [N,H,W,C] and [K,R,S,C].`,

@@ -5,7 +5,7 @@ import { showShape } from '../core/shape.ts';
 import { gradientFor, record } from '../core/tape.ts';
 import { Tensor } from '../core/tensor.ts';
 import { copyBox, corner, whole } from './box.ts';
-import { cast, floating, weightAs } from './cast.ts';
+import { cast, floating, floats, weightAs } from './cast.ts';
 import { biasGradient } from './fold.ts';
 import { multiply } from './matrix/multiply.ts';
 
@@ -19,7 +19,8 @@ export const linear = (x: Tensor, w: Tensor, b: Tensor | null): Tensor =>
   linearWithin(x, w, b, w.storage.gpu.limits.maxStorageBufferBindingSize);
 
 /** `linear` with the most bytes of w that are bound at once, `limitBytes`. */
-export function linearWithin(x: Tensor, weight: Tensor, bias: Tensor | null, limitBytes: number): Tensor {
+export function linearWithin(given: Tensor, weight: Tensor, bias: Tensor | null, limitBytes: number): Tensor {
+  const x = floats(given);
   const [N, I] = x.shape as [number, number];
   const [O, wI] = weight.shape as [number, number];
   if (x.shape.length !== 2 || weight.shape.length !== 2 || I !== wI) {

@@ -4,6 +4,7 @@ import { kernel } from '../core/kernel.ts';
 import { expectPositive, type Pair, pair, showShape, windowOutput } from '../core/shape.ts';
 import { record } from '../core/tape.ts';
 import { Tensor } from '../core/tensor.ts';
+import { floats } from './cast.ts';
 
 const maxForward = kernel('pool2d', 'maxForward');
 const maxInside = kernel('pool2d', 'maxInside');
@@ -130,10 +131,14 @@ function averagePool(x: Tensor, plan: Plan): Tensor {
  * x [N,H,W,C] → y [N,P,Q,C], P = ⌊(H + 2·padding − kernel)/stride⌋ + 1. Saves where the maxima were, a byte each for
  * windows of up to 256 elements; of equal ones the first gets the gradient, as in PyTorch.
  */
-export const maxPool2d = (x: Tensor, options: PoolOptions): Tensor => maxPool(x, windows('maxPool2d', x, options));
+export const maxPool2d = (given: Tensor, options: PoolOptions): Tensor => {
+  const x = floats(given);
+  return maxPool(x, windows('maxPool2d', x, options));
+};
 
 /** Mean of each window; shapes as `maxPool2d`. Saves nothing. */
-export const avgPool2d = (x: Tensor, { countIncludePad = true, ...options }: AveragePoolOptions): Tensor => {
+export const avgPool2d = (given: Tensor, { countIncludePad = true, ...options }: AveragePoolOptions): Tensor => {
+  const x = floats(given);
   const plan = windows('avgPool2d', x, options);
   return averagePool(x, { ...plan, consts: { ...plan.consts, COUNT_PADDING: countIncludePad } });
 };
@@ -145,13 +150,15 @@ const changes = ({ params: { h, w, p, q } }: Plan): boolean => h !== p || w !== 
  * Mean over windows that divide any input evenly into `output` rows and columns: rows ⌊p·H/P⌋ up to ⌈(p+1)·H/P⌉. Returns x itself
  * where that is its size.
  */
-export function adaptiveAvgPool2d(x: Tensor, output: Pair): Tensor {
+export function adaptiveAvgPool2d(given: Tensor, output: Pair): Tensor {
+  const x = floats(given);
   const plan = adaptive('adaptiveAvgPool2d', x, output);
   return changes(plan) ? averagePool(x, plan) : x;
 }
 
 /** Maximum over the windows of `adaptiveAvgPool2d`. */
-export function adaptiveMaxPool2d(x: Tensor, output: Pair): Tensor {
+export function adaptiveMaxPool2d(given: Tensor, output: Pair): Tensor {
+  const x = floats(given);
   const plan = adaptive('adaptiveMaxPool2d', x, output);
   return changes(plan) ? maxPool(x, plan) : x;
 }

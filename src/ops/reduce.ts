@@ -2,7 +2,7 @@ import { resolveAxes, type Shape, sizeOf } from '../core/shape.ts';
 import { record } from '../core/tape.ts';
 import type { Tensor } from '../core/tensor.ts';
 import { div, equal, mul } from './binary.ts';
-import { cast, floating } from './cast.ts';
+import { cast, floating, floats } from './cast.ts';
 import { fold } from './fold.ts';
 import { expand } from './reshape.ts';
 
@@ -25,7 +25,8 @@ const withAxes = (shape: Shape, axes: readonly number[]): number[] =>
   shape.map((extent, i) => (axes.includes(i) ? 1 : extent));
 
 function summing(op: string, factor: (count: number) => number) {
-  return (x: Tensor, axes?: readonly number[] | number, { keepDims = false }: ReduceOptions = {}): Tensor => {
+  return (given: Tensor, axes?: readonly number[] | number, { keepDims = false }: ReduceOptions = {}): Tensor => {
+    const x = floats(given);
     const over = resolveAxes(op, x.shape, axes);
     const scale = factor(sizeOf(x.shape.filter((_, axis) => over.includes(axis))));
     const y = finish(fold('SUM', x, over, scale), over, keepDims);
@@ -37,7 +38,8 @@ function summing(op: string, factor: (count: number) => number) {
 }
 
 function extreme(OP: 'MAX' | 'MIN', op: string) {
-  return (x: Tensor, axes?: readonly number[] | number, { keepDims = false }: ReduceOptions = {}): Tensor => {
+  return (given: Tensor, axes?: readonly number[] | number, { keepDims = false }: ReduceOptions = {}): Tensor => {
+    const x = floats(given);
     const over = resolveAxes(op, x.shape, axes);
     const y = finish(fold(OP, x, over), over, keepDims);
     return record(y, [x], (dy) => {

@@ -3,7 +3,6 @@ import { isShape, resolveAxes, type Shape, showShape, sizeOf, stridesOf } from '
 import { record } from '../core/tape.ts';
 import { Tensor } from '../core/tensor.ts';
 import { broadcastStrides, copyBox, corner, whole } from './box.ts';
-import { floating } from './cast.ts';
 import { reduceTo } from './fold.ts';
 
 /** The same elements in another shape; one extent may be −1 and is computed. Shares x's memory. Throws ShapeError if they do not fit. */
@@ -82,7 +81,7 @@ export function pad(x: Tensor, before: readonly number[], after: readonly number
     );
   }
   const shape = x.shape.map((extent, i) => before[i]! + extent + after[i]!);
-  const y = Tensor.full(shape, value, floating(x.dtype));
+  const y = Tensor.empty(shape, x.dtype).fill(value);
   copyBox(x.shape, x, whole(x.shape), y, corner(shape, before));
   return record(y, [x], (dy) => [slice(dy, before, x.shape)]);
 }

@@ -2,14 +2,16 @@ import { kernel } from '../core/kernel.ts';
 import { record } from '../core/tape.ts';
 import type { Tensor } from '../core/tensor.ts';
 import { walkOver } from '../core/walk.ts';
+import { floats } from './cast.ts';
 
 const forward = kernel('unary', 'forward');
 const backward = kernel('unary', 'backward');
 
-/** Elementwise y = f(x). f and f′ are the cases named `OP` in shaders/unary.wgsl. Saves x. */
+/** Elementwise y = f(x), of whole numbers in f32. f and f′ are the cases named `OP` in shaders/unary.wgsl. Saves x. */
 const unary =
   (OP: string) =>
-  (x: Tensor): Tensor => {
+  (given: Tensor): Tensor => {
+    const x = floats(given);
     const y = x.emptyLike();
     const { consts, n, threads } = walkOver(x.size, x.dtype);
     forward({ OP, ...consts }, { x, out: y }, { n }, threads);
