@@ -245,9 +245,24 @@ gpuTest('what an optimizer holds is given back when it is collected, weights whe
   }),
 );
 
+gpuTest('rates that are no numbers are refused', async () => {
+  const optimizer = new optim.SGD([parameter([1])]);
+  const refusal = /^the optimizer's step has lr NaN and momentum 0; both are numbers\.$/;
+  assert.match(await messageOf(() => optimizer.step({ lr: Number.NaN, momentum: 0 })), refusal);
+  assert.match(await messageOf(() => optimizer.step({ lr: 1 } as optim.StepValues)), /lr 1 and momentum undefined/);
+});
+
+gpuTest('a parameter has one optimizer at a time', async () => {
+  const p = parameter([1]);
+  const [first, second] = [new optim.SGD([p]), new optim.SGD([p])];
+  await stepOn(second, new Map([[p, [1]]]), { lr: 0.5, momentum: 0 });
+  assert.is(await p.item(), 0.5);
+  assert.match(await messageOf(() => first.step({ lr: 0.5, momentum: 0 })), /^a later optimizer has taken over/);
+});
+
 gpuTest('no parameters, or one twice, are refused', async () => {
   const p = parameter([1]);
-  assert.match(await messageOf(() => new optim.SGD([])), /no parameters to train/);
+  assert.match(await messageOf(() => new optim.SGD([])), /no parameters to train: a module names its layers in/);
   assert.match(await messageOf(() => new optim.SGD([p, p])), /a parameter is in the optimizer twice/);
 });
 

@@ -169,6 +169,11 @@ gpuTest('gradients and tensors of other shapes are refused', async () => {
   assert.match(await messageOf(() => y.backward(Tensor.zeros([3]))), /the gradient is \[3\] but the tensor \[2\]/);
   const wrong = record(ops.sum(x.detach()), [x], () => [Tensor.zeros([3])]);
   assert.match(await messageOf(() => wrong.backward()), /input 0 is \[2\] but its gradient came as \[3\]/);
+  const short = record(Tensor.zeros([1]), [x, x], () => [null]);
+  assert.match(
+    await messageOf(() => short.backward()),
+    /^backward: an operation of 2 inputs gave 1 gradients; give one each/,
+  );
 });
 
 gpuTest('saved tensors live until backward, or not at all when nothing is recorded', async () => {

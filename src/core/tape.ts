@@ -7,8 +7,8 @@ import type { Tensor } from './tensor.ts';
 import { assume, effect } from './trace.ts';
 
 /**
- * Computes the gradients of an operation's inputs from `dy`, the gradient of its output. `needs[i]` says whether input i wants
- * one; null is a fine answer where it does not.
+ * Computes the gradients of an operation's inputs, one each and in their order, from `dy`, the gradient of its output. `needs[i]`
+ * says whether input i wants one; null is a fine answer where it does not.
  */
 export type BackwardFn = (dy: Tensor, needs: readonly boolean[]) => readonly (Tensor | null)[];
 
@@ -124,6 +124,9 @@ export function setGradientSlot(parameter: Tensor, tensor: Tensor): GradientSlot
   slots.set(parameter, slot);
   return slot;
 }
+
+/** True until another slot is set. */
+export const hasGradientSlot = (parameter: Tensor, slot: GradientSlot): boolean => slots.get(parameter) === slot;
 
 /**
  * The tensor that a backward function writes the gradient of `input` to. For a parameter in an arena it is the parameter's slot,
@@ -253,6 +256,11 @@ function run(node: Node, dy: Tensor, gradients: Gradients): void {
       running = null;
     }
   });
+  if (results.length !== node.inputs.length) {
+    throw new ShapeError(
+      `backward: an operation of ${node.inputs.length} inputs gave ${results.length} gradients; give one each, or null.`,
+    );
+  }
   for (const [i, gradient] of results.entries()) {
     const input = node.inputs[i];
     if (!gradient) continue;

@@ -1,7 +1,7 @@
 import { Arena, arenaLayout, BLOCK_BYTES, halvedLayout, paddedBytes } from '../core/arena.ts';
 import { ConfigError } from '../core/errors.ts';
 import { reserveStepWords, type StepSlot } from '../core/stepbuffer.ts';
-import { type GradientSlot, isFilled, setGradientSlot, tracked } from '../core/tape.ts';
+import { type GradientSlot, hasGradientSlot, isFilled, setGradientSlot, tracked } from '../core/tape.ts';
 import { Tensor } from '../core/tensor.ts';
 import { assume, beforehand, effect, overwrites } from '../core/trace.ts';
 import { setTwin } from '../core/twin.ts';
@@ -66,7 +66,8 @@ export interface OptimizerOptions {
 
 /**
  * Base of the optimizers. It moves the parameters into an arena and gives them gradients and state in others, so that an update
- * is one dispatch per chunk; `zeroGrad` costs nothing, since a step's first gradient overwrites its slot.
+ * is one dispatch per chunk; `zeroGrad` costs nothing, since a step's first gradient overwrites its slot. A parameter has one
+ * optimizer at a time: the latest that was made for it.
  */
 export abstract class Optimizer {
   readonly groups: readonly Required<ParamGroup>[];
@@ -104,7 +105,11 @@ export abstract class Optimizer {
       : [{ params: list as Tensor[] }];
     this.groups = groups.map((group) => ({ lrScale: 1, weightDecay, layer: 0, ...group }));
     this.parameters = this.groups.flatMap((group) => group.params);
-    if (this.parameters.length === 0) throw new ConfigError('the optimizer has no parameters to train.');
+    if (this.parameters.length === 0) {
+      throw new ConfigError(
+        'the optimizer has no parameters to train: a module names its layers in `children()`, its tensors in `own()`.',
+      );
+    }
     if (new Set(this.parameters).size !== this.parameters.length)
       throw new ConfigError('a parameter is in the optimizer twice.');
 
@@ -150,13 +155,22 @@ export abstract class Optimizer {
     this.steps++;
     for (const [g, { lrScale, weightDecay, layer }] of this.groups.entries()) {
       const lr = values.layerLrs?.[layer] ?? values.lr;
+      if (!Number.isFinite(lr) || !Number.isFinite(values.momentum)) {
+        throw new ConfigError(`the optimizer's step has lr ${lr} and momentum ${values.momentum}; both are numbers.`);
+      }
       const hyper = [lrScale * lr, values.momentum, weightDecay, ...this.extraHyper(values)];
       for (const [i, value] of hyper.entries()) this.hyper.setFloat(WORDS_PER_GROUP * g + i, value);
     }
   }
 
-  /** The GPU's half of `step`: records the update with the numbers that `prepare` set. */
+  /**
+   * The GPU's half of `step`: records the update with the numbers that `prepare` set. Throws ConfigError when a later optimizer has
+   * taken over a parameter.
+   */
   apply(): void {
+    if (!this.parameters.every((parameter, i) => hasGradientSlot(parameter, this.slots[i]!))) {
+      throw new ConfigError('a later optimizer has taken over parameters of this one; make it anew to go back to it.');
+    }
     this.refreshGroups();
     const ranges = [...this.ranges()];
     for (const range of ranges) this.lossScale?.inspect(range, this.groupTable);
