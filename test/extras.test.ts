@@ -55,7 +55,6 @@ const normalisation = { mean: [0.5], std: [0.25] };
 
 function trainerOf(change: Partial<TrainConfig>): Trainer {
   setSeed(7);
-  setStepCounter(0);
   return new Trainer({ model: network(), config: { ...config, ...change }, ...faces, normalisation }, 7);
 }
 

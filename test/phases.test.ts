@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { setSeed, setStepCounter } from '../src/core/stepbuffer.ts';
+import { setSeed } from '../src/core/stepbuffer.ts';
 import { drawToyfaces } from '../src/data/toyfaces.ts';
 import { Profile } from '../src/gpu/profile.ts';
 import { createModel } from '../src/models/index.ts';
@@ -47,7 +47,6 @@ const STEPS = 4;
 function trainer(change: Partial<TrainConfig> = {}): Trainer {
   const { train, valid } = drawToyfaces(64);
   setSeed(3);
-  setStepCounter(0);
   const model = createModel('vgg11_bn', { classes: 7, size: 32, width: 1 / 64, head: 'fastai', dropout: 0.25 });
   const all = { ...config, ...change };
   return new Trainer({ model, config: all, train, valid, normalisation: { mean: [0.5], std: [0.25] } }, 7);

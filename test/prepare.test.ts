@@ -4,7 +4,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { kernel } from '../src/core/kernel.ts';
 import { Random } from '../src/core/random.ts';
-import { setSeed, setStepCounter, stepCounter } from '../src/core/stepbuffer.ts';
+import { setSeed, stepCounter } from '../src/core/stepbuffer.ts';
 import { Storage } from '../src/core/storage.ts';
 import { Tensor } from '../src/core/tensor.ts';
 import { drawToyfaces } from '../src/data/toyfaces.ts';
@@ -45,7 +45,6 @@ const config: TrainConfig = {
 /** All that a step draws from or leaves behind: running statistics, dropout, parameters with and without a bias. */
 function trainerOf(): Trainer {
   setSeed(7);
-  setStepCounter(0);
   const random = new Random(1, 1);
   const model = new nn.Sequential([
     new nn.Conv2d({ inChannels: 1, outChannels: 8, kernel: 3, padding: 1, bias: false }, random),

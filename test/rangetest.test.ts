@@ -18,7 +18,6 @@ const BATCH = 8;
 /** A small network with dropout and batch norm on images of noise, everything from the same seed. */
 function scene(make: (model: Module) => Optimizer, dtype: 'f32' | 'f16' = 'f32') {
   setSeed(3);
-  setStepCounter(0);
   const count = 3 * BATCH;
   const pixels = Uint8Array.from({ length: count * 32 * 32 }, (_, i) => (i * 2654435761) >>> 24);
   const labels = Uint8Array.from({ length: count }, (_, i) => i % 7);

@@ -2,7 +2,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { repeated } from '../src/core/repeat.ts';
 import { keep, step } from '../src/core/step.ts';
-import { reserveStepWords, setSeed, setStepCounter, stepCounter } from '../src/core/stepbuffer.ts';
+import { reserveStepWords, setSeed, stepCounter } from '../src/core/stepbuffer.ts';
 import { noGrad } from '../src/core/tape.ts';
 import { Tensor } from '../src/core/tensor.ts';
 import { AUGMENTATIONS } from '../src/data/augment.ts';
@@ -25,7 +25,6 @@ const schedule = optim.oneCycle(1e-2);
 /** A network with batch norm and dropout, on augmented batches: all that draws, counts and remembers between steps. */
 function training() {
   setSeed(3);
-  setStepCounter(0);
   const { train: set } = drawToyfaces(64);
   const batches = new Batches(set, { batch: BATCH, size: 32, channels: 3, augmentation: AUGMENTATIONS.fastai });
   const net = createModel('vgg11_bn', {

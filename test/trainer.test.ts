@@ -1,7 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Random } from '../src/core/random.ts';
-import { setSeed, setStepCounter } from '../src/core/stepbuffer.ts';
+import { setSeed } from '../src/core/stepbuffer.ts';
 import type { Tensor } from '../src/core/tensor.ts';
 import { drawToyfaces } from '../src/data/toyfaces.ts';
 import type { Gpu } from '../src/gpu/gpu.ts';
@@ -114,7 +114,6 @@ async function epochs({ stream }: Gpu, change: Partial<TrainConfig>, eager: bool
     new nn.Linear({ inFeatures: 8 * 8 * 8, outFeatures: 7, std: 0.05 }, random),
   ]);
   setSeed(1);
-  setStepCounter(0);
   const recipe: Partial<TrainConfig> = { epochs: 3, batch: 8, schedule: 'one-cycle', augment: 'crop', ...change };
   const parts = { model, config: { ...config, ...recipe }, train, valid, normalisation: { mean: [0.5], std: [0.25] } };
   const trainer = new Trainer(parts, 7);
@@ -174,7 +173,6 @@ halfTest(
     const { train, valid } = drawToyfaces(64);
     const start = () => {
       setSeed(7);
-      setStepCounter(0);
       const model = createModel('vgg11_bn', { classes: 7, size: 32, width: 1 / 16, head: 'fastai', dropout: 0.5 });
       const change = {
         size: 32,

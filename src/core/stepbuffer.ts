@@ -139,9 +139,10 @@ export function beginStep(): () => void {
 /** The random stream of the next random operation: its rank within the step. */
 export const nextDraw = (): number => stepBuffer().draws++;
 
-/** Sets the seed of everything random on the GPU. */
+/** Sets the seed of everything random on the GPU, which begins anew: the same steps after it draw the same numbers. */
 export function setSeed(seed: number): void {
   setWord(SEED, seed >>> 0);
+  setStepCounter(0);
 }
 
 /** The seed of everything random on the GPU. */

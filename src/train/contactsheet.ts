@@ -1,5 +1,5 @@
 import { step } from '../core/step.ts';
-import { setSeed, setStepCounter } from '../core/stepbuffer.ts';
+import { setSeed } from '../core/stepbuffer.ts';
 import type { Tensor } from '../core/tensor.ts';
 import type { Augmentation } from '../data/augment.ts';
 import { Batches } from '../data/batches.ts';
@@ -58,7 +58,6 @@ export async function contactRows(set: ImageSet, options: ContactOptions): Promi
     });
   };
   setSeed(seed);
-  setStepCounter(0);
   const originals = await pictures(await step(() => plain.take(chosen).x));
   const rows: ContactRow[] = originals.map((picture, n) => ({
     ...{ label: set.labels[chosen[n]!]!, plain: picture, drawn: [] },
