@@ -424,4 +424,9 @@ test('augmentations say what is seen without them', () => {
     assert.is(framing, framings[name as AugmentationName]);
 });
 
+gpuTest('a batch is a whole number of images', () => {
+  for (const batch of [0, 1.5])
+    assert.throws(() => new Batches(grays(4, 16), { batch }), /batch is .*; it is a whole number from 1 on/);
+});
+
 test.run();

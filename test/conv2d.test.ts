@@ -44,6 +44,7 @@ gpuTest('shapes and options that do not fit are refused', async () => {
   const x = Tensor.zeros([1, 4, 4, 3]);
   const w = (shape: number[]) => Tensor.zeros(shape);
   const refusals: [() => unknown, RegExp][] = [
+    [() => ops.conv2d(x, w([8, 3, 3, 4]), null), /x \[1,4,4,3\] has 3\. Images are channels last: \[N,H,W,C\]\.$/],
     [() => ops.conv2d(x, w([8, 3, 3, 64]), null), /^conv2d: w takes 64 channels but x \[1,4,4,3\] has 3\. Build/],
     [() => ops.conv2d(w([4, 4, 3]), w([8, 3, 3, 3]), null), /they are \[N,H,W,C\] and \[K,R,S,C\]/],
     [() => ops.conv2d(x, w([8, 3, 3, 3]), w([7])), /gives 8 channels but b is \[7\]/],

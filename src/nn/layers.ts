@@ -1,4 +1,4 @@
-import { ShapeError } from '../core/errors.ts';
+import { ConfigError } from '../core/errors.ts';
 import type { Random } from '../core/random.ts';
 import { type Pair, pair } from '../core/shape.ts';
 import { letGo } from '../core/tape.ts';
@@ -197,7 +197,7 @@ export class Dropout extends Module {
   constructor(p: number) {
     super();
     if (!(p >= 0 && p < 1))
-      throw new ShapeError(`Dropout: p is ${p}; it is a probability from 0 up to, not including, 1.`);
+      throw new ConfigError(`Dropout: p is ${p}; it is a probability from 0 up to, not including, 1.`);
     this.p = p;
   }
 

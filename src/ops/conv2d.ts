@@ -35,9 +35,8 @@ export function conv2d(
   const [N, H, W, C] = x.shape as [number, number, number, number];
   const [K, R, S, wC] = weight.shape as [number, number, number, number];
   if (C !== wC) {
-    throw new ShapeError(
-      `conv2d: w takes ${wC} channels but x ${showShape(x.shape)} has ${C}. Build the layer with inChannels: ${C}.`,
-    );
+    const mend = H === wC ? 'Images are channels last: [N,H,W,C]' : `Build the layer with inChannels: ${C}`;
+    throw new ShapeError(`conv2d: w takes ${wC} channels but x ${showShape(x.shape)} has ${C}. ${mend}.`);
   }
   if (bias && bias.size !== K)
     throw new ShapeError(`conv2d: w ${showShape(weight.shape)} gives ${K} channels but b is ${showShape(bias.shape)}.`);
