@@ -6,7 +6,7 @@ import { loadModel, type ModelFacts, readModelFile, saveModel } from '../src/tra
 import { readPretrained } from '../src/train/pretrained.ts';
 import { readSafetensors, writeSafetensors } from '../src/train/safetensors.ts';
 import { rejectsData, scratchFolder } from './files.ts';
-import { gpuTest } from './gpu.ts';
+import { gpuTest, messageOf } from './gpu.ts';
 
 const scratch = scratchFolder();
 test.after(() => scratch.remove());
@@ -112,6 +112,14 @@ gpuTest('weights that no run keeps are refused by name', async () => {
     await rejectsData(() => readModelFile(path), line);
     await rejectsData(() => readPretrained(path), line);
   }
+});
+
+gpuTest('a network that createModel does not know is not saved as one of its own', async () => {
+  const mine = saveModel(file, createModel(facts.arch, options), { ...facts, arch: 'mine' }, 0);
+  assert.match(
+    await messageOf(() => mine),
+    /^saveModel: no network is called 'mine'; there are vgg11_bn, .*stateTensors/,
+  );
 });
 
 test.run();

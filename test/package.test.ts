@@ -10,7 +10,7 @@ import * as assert from 'uvu/assert';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const tsc = join(root, 'node_modules/typescript/bin/tsc');
-const examples = ['program', 'operation'] as const;
+const examples = ['program', 'network', 'operation'] as const;
 const exampleText = (name: string): string => readFileSync(join(root, 'test/examples', `${name}.ts`), 'utf8');
 
 const folder = mkdtempSync(join(tmpdir(), 'dawngrad-package-'));
@@ -85,8 +85,10 @@ function shortened(text: string): string {
 
 const programs: Record<string, string> = {
   'program.ts': shortened(exampleText('program')),
+  'network.ts': exampleText('network'),
   'operation.ts': exampleText('operation'),
   'own.ts': `import { data, keep, noGrad, nn, openGpu, ops, Random, step, Tensor } from 'dawngrad';
+import { load, Residual, save } from './network.js';
 import { mish } from './operation.js';
 
 const gpu = await openGpu();
@@ -96,11 +98,12 @@ const set = data.fromArrays({ images, labels: images.map((_, i) => i % 2), class
 const { x } = await step(() => new data.Batches(set.train, { batch: 4 }).take([0, 1, 2, 3]));
 class Net extends nn.Module {
   readonly conv = new nn.Conv2d({ inChannels: 1, outChannels: 4, kernel: 3, padding: 1 }, new Random(1));
+  readonly residual = new Residual(4, new Random(2));
   override children() {
-    return [['conv', this.conv]] as const;
+    return [['conv', this.conv], ['residual', this.residual]] as const;
   }
   forward(x: Tensor): Tensor {
-    return ops.mean(mish(this.conv.forward(x)));
+    return ops.mean(this.residual.forward(mish(this.conv.forward(x))));
   }
 }
 const net = new Net();
@@ -110,6 +113,12 @@ const y = await step(() => {
   return keep(loss);
 });
 const gradient = await net.parameters().get('conv.weight')!.grad!.read();
+const before = await net.residual.norm.runningVar.read();
+await save('own.safetensors', net);
+net.residual.norm.runningVar.fill(5);
+load('own.safetensors', net);
+const after = await net.residual.norm.runningVar.read();
+if (before.join() !== after.join()) throw new Error(\`saved \${before}, loaded \${after}\`);
 console.log(JSON.stringify([await y.item(), noGrad(() => x.size), gradient.length, device.limits.maxBindGroups > 0]));
 gpu.close();
 `,

@@ -97,7 +97,7 @@ export class Batches {
         `--batch ${options.batch} is larger than the set, which has ${set.count} images. Use a smaller batch.`,
       );
     }
-    if (!(Number.isInteger(options.batch) && options.batch > 0))
+    if (!Number.isInteger(options.batch) || options.batch < 1)
       throw new ConfigError(`batch is ${options.batch}; it is a whole number from 1 on.`);
     const { limits } = currentGpu();
     this.set = set;

@@ -23,7 +23,7 @@ export type DawnFlags = 'checked' | 'fast';
 export interface OpenOptions {
   /** `auto`, `hardware`, `software`, `lavapipe`, `swiftshader`, `null` or part of a name; default `DAWNGRAD_ADAPTER`, else `auto`. */
   adapter?: string | undefined;
-  /** Default `checked`. */
+  /** Default of `openGpu`: `fast`; of `openDevice`: `checked`. */
   flags?: DawnFlags | undefined;
   /**
    * Receives what drivers print on standard error while they are loaded, less Dawn's word on limits that nothing here uses. Without

@@ -20,7 +20,8 @@ export function readShader(path: string): string {
 
 /**
  * Opens a GPU, or a software one where there is none, and makes it the one that tensors are created on. `adapter` is `auto`
- * (default, or the environment's DAWNGRAD_ADAPTER), `hardware`, `software`, `lavapipe`, `swiftshader` or part of a name.
+ * (default, or the environment's DAWNGRAD_ADAPTER), `hardware`, `software`, `lavapipe`, `swiftshader` or part of a name. `flags` is
+ * `fast`, or `checked` for whoever writes kernels: Dawn then validates every call, and no kernel reads or writes out of bounds.
  */
 export async function openGpu(options: OpenOptions = {}): Promise<Gpu> {
   const opened = await openDevice({ flags: 'fast', ...options });

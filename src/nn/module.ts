@@ -40,7 +40,7 @@ export abstract class Module {
 
   abstract forward(x: Tensor): Tensor;
 
-  /** Modules inside, by the names that files know them by, in order. */
+  /** Modules inside, by the names that files know them by, in order. Those that it leaves out are not trained, saved or switched. */
   children(): readonly (readonly [string, Module])[] {
     return [];
   }

@@ -33,7 +33,7 @@ export class Evaluator {
     this.labels = set.labels;
   }
 
-  /** Loss, prediction and probability of each image. */
+  /** Loss, prediction and probability of each image. Leaves the network in evaluation mode. */
   async predictions(model: Module, onBatch: (done: number, of: number) => void = () => {}): Promise<Prediction[]> {
     if (this.tta !== once) {
       const all = await this.probabilities(model, onBatch);
@@ -67,7 +67,7 @@ export class Evaluator {
     return evaluate;
   }
 
-  /** Class probabilities of each image. */
+  /** Class probabilities of each image. Leaves the network in evaluation mode. */
   async probabilities(model: Module, onBatch: (done: number, of: number) => void = () => {}): Promise<Float64Array[]> {
     model.eval();
     const passes = this.passing(model);

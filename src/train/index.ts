@@ -18,7 +18,16 @@ export { type HeatMap, heatColour, mostlyAt, overlay, stretched } from './heat.t
 export { type Interpretation, interpret } from './interpretation.ts';
 export { batchLoss } from './loss.ts';
 export * from './metrics.ts';
-export { buildModel, loadModel, type ModelFacts, type ModelFile, readModelFile, saveModel } from './modelfile.ts';
+export {
+  buildModel,
+  loadModel,
+  loadTensors,
+  type ModelFacts,
+  type ModelFile,
+  readModelFile,
+  saveModel,
+  stateTensors,
+} from './modelfile.ts';
 export { addPredictions, noSums, type Prediction, PredictionBuffer, type Sums } from './predictions.ts';
 export {
   IMAGENET,

@@ -37,7 +37,7 @@ const RUNNING_MEAN = /running_mean$/;
  * A network's state as file tensors, named and laid out as torchvision's state_dict. `steps` becomes the `num_batches_tracked`
  * that PyTorch keeps with each batch norm.
  */
-export async function stateTensors(model: Module, steps: number): Promise<Map<string, FileTensor>> {
+export async function stateTensors(model: Module, steps = 0): Promise<Map<string, FileTensor>> {
   const tensors = new Map<string, FileTensor>();
   for (const [name, { shape, data }] of await readState(model)) {
     tensors.set(name, { dtype: 'F32', shape: [...shape], data });
@@ -58,8 +58,16 @@ export function loadTensors(model: Module, tensors: ReadonlyMap<string, FileTens
   writeState(model, floats, source);
 }
 
-/** Writes `model.safetensors`: weights that PyTorch loads, and in the metadata what dawngrad needs to use them. */
+/**
+ * Writes `model.safetensors`: weights that PyTorch loads, and in the metadata what dawngrad needs to use them. Throws ConfigError for
+ * a network that `createModel` does not know.
+ */
 export async function saveModel(path: string, model: Module, facts: ModelFacts, steps: number): Promise<void> {
+  if (!MODEL_NAMES.includes(facts.arch)) {
+    throw new ConfigError(
+      `saveModel: no network is called '${facts.arch}'; there are ${MODEL_NAMES.join(', ')}. Save one of your own by writeSafetensors(path, await stateTensors(model)).`,
+    );
+  }
   const metadata = { format: 'pt', dawngrad: JSON.stringify(facts) };
   writeSafetensors(path, await stateTensors(model, steps), metadata);
 }
