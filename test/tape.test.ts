@@ -193,7 +193,7 @@ gpuTest('what is let go of is freed at once, or when no backward function reads 
   const x = parameter(-1, 2);
   const y = ops.relu(x);
   const z = ops.square(y); // reads y
-  const sum = ops.sum(z); // reads nothing of z but its shape; said nowhere, so z is kept
+  const sum = ops.sum(z);
   letGo(y, 'a test');
   assert.ok(y.alive);
   sum.backward();
@@ -205,6 +205,47 @@ gpuTest('what is let go of is freed at once, or when no backward function reads 
   letGo(unread, 'a test');
   assert.match(await messageOf(() => unread.storage), /was freed by a test/);
   ops.sum(after).backward();
+});
+
+gpuTest('operations keep only what their backward functions read', async () => {
+  const row = () => parameter(1, 2, 3, 4);
+  const other = Tensor.from([2, 4, 8, 16]);
+  // What becomes of two inputs, and which of them is read for their gradients.
+  const cases: [string, (a: Tensor, b: Tensor) => Tensor, boolean, boolean][] = [
+    ['add', ops.add, false, false],
+    ['sub', ops.sub, false, false],
+    ['mul', ops.mul, true, true],
+    ['mul by a constant', (a) => ops.mul(a, other), false, false],
+    ['div', ops.div, true, true],
+    ['div by a constant', (a) => ops.div(a, other), false, false],
+    ['maximum', ops.maximum, true, true],
+    ['sum', (a) => ops.sum(a, 0), false, false],
+    ['mean', (a) => ops.mean(a), false, false],
+    ['reshape', (a) => ops.reshape(a, [2, 2]), false, false],
+    ['expand', (a) => ops.expand(a, [3, 4]), false, false],
+    ['permute', (a) => ops.permute(ops.reshape(a, [2, 2]), [1, 0]), false, false],
+    ['slice', (a) => ops.slice(a, [1], [2]), false, false],
+    ['pad', (a) => ops.pad(a, [1], [2]), false, false],
+    ['concat', (a, b) => ops.concat([a, b], 0), false, false],
+    ['upsample', (a) => ops.upsampleNearest2d(ops.reshape(a, [1, 2, 2, 1]), 2), false, false],
+    ['softmax', ops.softmax, false, false],
+  ];
+  for (const [name, op, first, second] of cases) {
+    const gradients = async (letThemGo: boolean): Promise<number[][]> => {
+      const leaves = [row(), row()];
+      const [a, b] = leaves.map((leaf) => ops.square(leaf)) as [Tensor, Tensor];
+      const y = op(a, b);
+      if (letThemGo) {
+        // Of the memory, which views may share: a tensor of the same size must not get it.
+        for (const input of [a, b]) letGo(input, 'a test');
+        assert.equal([a.alive, b.alive], [first, second], name);
+        for (let i = 0; i < 4; i++) keep(Tensor.full([4], -1));
+      }
+      ops.sum(ops.square(y)).backward();
+      return Promise.all(leaves.map(({ grad }) => (grad ? valuesOf(grad) : [])));
+    };
+    assert.equal(await gradients(true), await gradients(false), name);
+  }
 });
 
 gpuTest('parameters and what is kept are not let go of', () => {

@@ -84,6 +84,10 @@ export function record(
   return y;
 }
 
+/** For the `reads` of `record`: `tensor` where it is read for the gradient of `input`, and that will be asked for. */
+export const readFor = (input: Tensor | null, tensor: Tensor): Tensor | null =>
+  recording && tracked(input) ? tensor : null;
+
 /** By tensor, how many operations on the tape have a backward function that reads it. */
 const readers = new WeakMap<Tensor, number>();
 const released = new WeakSet<Tensor>();

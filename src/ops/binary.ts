@@ -1,7 +1,7 @@
 import type { DType } from '../core/dtype.ts';
 import { kernel } from '../core/kernel.ts';
 import { broadcastShapes, type Shape, sameShape, sizeOf } from '../core/shape.ts';
-import { record } from '../core/tape.ts';
+import { readFor, record } from '../core/tape.ts';
 import { Tensor } from '../core/tensor.ts';
 import { broadcastStrides, padExtents } from './box.ts';
 import { reduceTo } from './fold.ts';
@@ -29,46 +29,57 @@ const resultType = (...operands: readonly (Tensor | number)[]): DType =>
 
 /**
  * Elementwise out = f(a, b) with NumPy's broadcasting. f and its derivatives are the cases named `OP` in shaders/binary.wgsl; a
- * gradient is summed over the dimensions in which its operand was repeated. A number stands for a tensor of shape [1]. Saves a
- * and b. f16 where both are (or one and a number), else f32. Throws ShapeError when the shapes do not broadcast.
+ * gradient is summed over the dimensions in which its operand was repeated. A number stands for a tensor of shape [1]. f16 where
+ * both are (or one and a number), else f32. `reads` names the operands, a 0 and b 1, that ∂f/∂a and ∂f/∂b read: these are saved.
+ * Throws ShapeError when the shapes do not broadcast.
  */
 const binary =
-  (OP: string, op = OP.toLowerCase()) =>
+  (OP: string, reads: readonly (readonly number[])[]) =>
   (left: Tensor | number, right: Tensor | number): Tensor => {
+    const op = OP.toLowerCase();
     const [a, b] = [tensorOf(left), tensorOf(right)];
     const shape = broadcastShapes(op, a.shape, b.shape);
     const { params, SAME } = layout(op, a, b, shape);
     const out = Tensor.empty(shape, resultType(left, right));
     const n = out.size;
-    const types = { AElem: a.dtype, BElem: b.dtype };
-    forward({ OP, SAME, ...types, OutElem: out.dtype }, { a, b, out }, params, n);
-    return record(out, [a, b], (dy, needs) =>
-      [a, b].map((operand, SIDE) => {
+    forward({ OP, SAME, AElem: a.dtype, BElem: b.dtype, OutElem: out.dtype }, { a, b, out }, params, n);
+    const operands = [a, b];
+    const gradient = (dy: Tensor, needs: readonly boolean[]) =>
+      operands.map((operand, SIDE) => {
         if (!needs[SIDE]) return null;
         if (OP === 'ADD') return reduceTo(dy, operand.shape, operand.dtype);
+        // dy, which is as large, stands in for what is not read and may be gone.
+        const [u, v] = operands.map((tensor, i) => (reads[SIDE]!.includes(i) ? tensor : dy)) as [Tensor, Tensor];
         // Summed in f32, and rounded once.
         const repeated = !sameShape(operand.shape, shape);
         const factor = Tensor.empty(shape, repeated ? 'f32' : operand.dtype);
         backward(
-          { OP, SAME, SIDE, ...types, DyElem: dy.dtype, OutElem: factor.dtype },
-          { a, b, dy, out: factor },
+          { OP, SAME, SIDE, AElem: u.dtype, BElem: v.dtype, DyElem: dy.dtype, OutElem: factor.dtype },
+          { a: u, b: v, dy, out: factor },
           params,
           n,
         );
         const gradient = reduceTo(factor, operand.shape, operand.dtype);
         if (gradient !== factor) factor.free(op);
         return gradient;
-      }),
-    );
+      });
+    const saved = operands.flatMap((operand, SIDE) => reads[SIDE]!.map((i) => readFor(operand, operands[i]!)));
+    return record(out, operands, gradient, [], saved);
   };
 
-export const add = binary('ADD');
-export const sub = binary('SUB');
-export const mul = binary('MUL');
-export const div = binary('DIV');
+const NONE = [[], []] as const;
+const BOTH = [
+  [0, 1],
+  [0, 1],
+] as const;
+
+export const add = binary('ADD', NONE);
+export const sub = binary('SUB', NONE);
+export const mul = binary('MUL', [[1], [0]]);
+export const div = binary('DIV', [[1], [0, 1]]);
 /** The larger of a and b, or NaN where one is; a tie shares the gradient evenly. */
-export const maximum = binary('MAXIMUM');
+export const maximum = binary('MAXIMUM', BOTH);
 /** The smaller of a and b, or NaN where one is; a tie shares the gradient evenly. */
-export const minimum = binary('MINIMUM');
+export const minimum = binary('MINIMUM', BOTH);
 /** 1 where a = b, else 0. Has no gradient. */
-export const equal = (a: Tensor, b: Tensor): Tensor => binary('EQUAL')(a.detach(), b.detach());
+export const equal = (a: Tensor, b: Tensor): Tensor => binary('EQUAL', NONE)(a.detach(), b.detach());

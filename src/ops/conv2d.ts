@@ -1,6 +1,6 @@
 import { ShapeError } from '../core/errors.ts';
 import { expectPositive, type Pair, pair, showShape, windowOutput } from '../core/shape.ts';
-import { doneWith, gradientFor, record } from '../core/tape.ts';
+import { doneWith, gradientFor, readFor, record } from '../core/tape.ts';
 import { Tensor } from '../core/tensor.ts';
 import { cast, floating, floats, weightAs } from './cast.ts';
 import { biasGradient } from './fold.ts';
@@ -61,5 +61,5 @@ export function conv2d(
     const db = b && needs[2] ? biasGradient(b, dy) : null;
     return [dx, dw, db];
   };
-  return record(y, [x, owner, b], backward, [], [x, w]);
+  return record(y, [x, owner, b], backward, [], [readFor(owner, x), readFor(x, w)]);
 }

@@ -2,7 +2,7 @@ import { addInto } from '../core/accumulate.ts';
 import { elementBytes } from '../core/dtype.ts';
 import { GpuError, ShapeError } from '../core/errors.ts';
 import { showShape } from '../core/shape.ts';
-import { gradientFor, record } from '../core/tape.ts';
+import { gradientFor, readFor, record } from '../core/tape.ts';
 import { Tensor } from '../core/tensor.ts';
 import { copyBox, corner, whole } from './box.ts';
 import { cast, floating, floats, weightAs } from './cast.ts';
@@ -68,7 +68,7 @@ export function linearWithin(given: Tensor, weight: Tensor, bias: Tensor | null,
     }
     return [dx, dw, b && needs[2] ? biasGradient(b, dy) : null];
   };
-  return record(y, [x, owner, b], backward, [], [x, w]);
+  return record(y, [x, owner, b], backward, [], [readFor(owner, x), readFor(x, w)]);
 }
 
 /** Rows of w, features of y. */

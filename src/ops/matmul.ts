@@ -1,6 +1,6 @@
 import { ShapeError } from '../core/errors.ts';
 import { showShape } from '../core/shape.ts';
-import { record } from '../core/tape.ts';
+import { readFor, record } from '../core/tape.ts';
 import { Tensor } from '../core/tensor.ts';
 import { cast, commonType } from './cast.ts';
 import { multiply } from './matrix/multiply.ts';
@@ -34,7 +34,7 @@ export function matmul(
   const dtype = commonType(left, right);
   const [a, b] = [cast(left, dtype), cast(right, dtype)];
   const c = multiply(a, b, null, Tensor.empty([M, N], dtype), { M, N, K, transposeA, transposeB });
-  return record(c, [a, b], (dc, needs) => [
+  const backward = (dc: Tensor, needs: readonly boolean[]) => [
     // op(a) gets dc·op(b)ᵀ; stored transposed, that is op(b)·dcᵀ.
     needs[0]
       ? transposeA
@@ -46,5 +46,6 @@ export function matmul(
         ? multiply(dc, a, null, b.emptyLike(), { M: N, N: K, K: M, transposeA: true, transposeB: transposeA })
         : multiply(a, dc, null, b.emptyLike(), { M: K, N, K: M, transposeA: !transposeA, transposeB: false })
       : null,
-  ]);
+  ];
+  return record(c, [a, b], backward, [], [readFor(b, a), readFor(a, b)]);
 }

@@ -30,10 +30,11 @@ function summing(op: string, factor: (count: number) => number) {
     const over = resolveAxes(op, x.shape, axes);
     const scale = factor(sizeOf(x.shape.filter((_, axis) => over.includes(axis))));
     const y = finish(fold('SUM', x, over, scale), over, keepDims);
-    return record(y, [x], (dy) => {
+    const backward = (dy: Tensor) => {
       const kept = dy.view(withAxes(x.shape, over));
       return [expand(scale === 1 ? kept : mul(kept, scale), x.shape)];
-    });
+    };
+    return record(y, [x], backward, [], []);
   };
 }
 

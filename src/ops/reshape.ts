@@ -12,7 +12,7 @@ export function reshape(x: Tensor, shape: Shape): Tensor {
   const fits = shape.filter((extent) => extent === -1).length <= 1 && sizeOf(extents) === x.size && isShape(extents);
   if (!fits)
     throw new ShapeError(`reshape: ${showShape(x.shape)} with ${x.size} elements cannot become ${showShape(shape)}.`);
-  return record(x.view(extents), [x], (dy) => [dy.view(x.shape)]);
+  return record(x.view(extents), [x], (dy) => [dy.view(x.shape)], [], []);
 }
 
 /** [N, …] → [N, product of the rest]. Shares x's memory. */
@@ -32,7 +32,7 @@ export function expand(x: Tensor, shape: Shape): Tensor {
     y,
     whole(shape),
   );
-  return record(y, [x], (dy) => [reduceTo(dy, x.shape, x.dtype)]);
+  return record(y, [x], (dy) => [reduceTo(dy, x.shape, x.dtype)], [], []);
 }
 
 /** y's dimension i is x's dimension `order[i]`; negative ones count from the end. */
@@ -46,12 +46,8 @@ export function permute(x: Tensor, order: readonly number[]): Tensor {
   const shape = axes.map((axis) => x.shape[axis]!);
   const y = Tensor.empty(shape, x.dtype);
   copyBox(shape, x, { offset: 0, strides: axes.map((axis) => strides[axis]!) }, y, whole(shape));
-  return record(y, [x], (dy) => [
-    permute(
-      dy,
-      axes.map((_, i) => axes.indexOf(i)),
-    ),
-  ]);
+  const back = axes.map((_, i) => axes.indexOf(i));
+  return record(y, [x], (dy) => [permute(dy, back)], [], []);
 }
 
 /** The box of extents `sizes` that starts at `starts`. The gradient is zero outside of it. */
@@ -64,11 +60,12 @@ export function slice(x: Tensor, starts: readonly number[], sizes: Shape): Tenso
   }
   const y = Tensor.empty(sizes, x.dtype);
   copyBox(sizes, x, corner(x.shape, starts), y, whole(sizes));
-  return record(y, [x], (dy) => {
+  const backward = (dy: Tensor) => {
     const dx = Tensor.zeros(x.shape, x.dtype);
     copyBox(sizes, dy, whole(sizes), dx, corner(x.shape, starts));
     return [dx];
-  });
+  };
+  return record(y, [x], backward, [], []);
 }
 
 /** Puts `before[i]` and `after[i]` elements of `value` around dimension i. */
@@ -83,7 +80,7 @@ export function pad(x: Tensor, before: readonly number[], after: readonly number
   const shape = x.shape.map((extent, i) => before[i]! + extent + after[i]!);
   const y = Tensor.empty(shape, x.dtype).fill(value);
   copyBox(x.shape, x, whole(x.shape), y, corner(shape, before));
-  return record(y, [x], (dy) => [slice(dy, before, x.shape)]);
+  return record(y, [x], (dy) => [slice(dy, before, x.shape)], [], []);
 }
 
 /** Joins tensors along `axis`; their other extents are equal. */
@@ -109,5 +106,7 @@ export function concat(tensors: readonly Tensor[], axis: number): Tensor {
     start += t.shape[at]!;
     return from;
   });
-  return record(y, tensors, (dy, needs) => tensors.map((t, i) => (needs[i] ? slice(dy, starts[i]!, t.shape) : null)));
+  const backward = (dy: Tensor, needs: readonly boolean[]) =>
+    tensors.map((t, i) => (needs[i] ? slice(dy, starts[i]!, t.shape) : null));
+  return record(y, tensors, backward, [], []);
 }

@@ -25,12 +25,12 @@ const softmaxOf =
     const params = rowsOf(x);
     const y = x.emptyLike();
     forward({ LOG }, { x, out: y }, params, params.n);
-    const result = record(y, [x], (dy) => {
+    const gradient = (dy: Tensor) => {
       const dx = x.emptyLike();
       backward({ LOG }, { y, dy, out: dx }, params, params.n);
       return [dx];
-    });
-    return cast(result, floating(given.dtype));
+    };
+    return cast(record(y, [x], gradient, [], [y]), floating(given.dtype));
   };
 
 /** exp(x_c)/Σ exp(x) over the last dimension. Saves the result. */
@@ -75,14 +75,16 @@ export function crossEntropy(
   const params = { n, c, smoothing: labelSmoothing, scale: mean && !weight ? 1 / n : 1, block };
   const WEIGHTED = weight !== undefined;
   const operands = { x, labels, weight: weight ?? x };
+  const reads = Object.values(operands);
   if (reduction === 'none') {
     const loss = Tensor.empty([n]);
     losses({ WEIGHTED }, { ...operands, out: loss }, params, n);
-    return record(loss, [x], (dy) => {
+    const backward = (dy: Tensor) => {
       const dx = x.emptyLike();
       lossBackward({ WEIGHTED, ROW_GRADIENT: true }, { ...operands, dy, factor: dy, out: dx }, params, n);
       return [dx];
-    });
+    };
+    return record(loss, [x], backward, [], reads);
   }
   const loss = Tensor.empty([1]);
   const factor = Tensor.empty([1]);
@@ -93,5 +95,5 @@ export function crossEntropy(
     lossBackward({ WEIGHTED }, { ...operands, dy, factor, out: dx }, params, n);
     return [dx];
   };
-  return record(loss, [x], backward, [factor]);
+  return record(loss, [x], backward, [factor], reads);
 }

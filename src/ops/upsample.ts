@@ -28,9 +28,10 @@ export function upsampleNearest2d(x: Tensor, factor: Pair): Tensor {
   const params = { n, h, w, c: columns };
   const y = Tensor.empty([n, h * FACTOR_H, w * FACTOR_W, c], x.dtype);
   forward(consts, { x, out: y }, params, (y.size / c) * columns);
-  return record(y, [x], (dy) => {
+  const gradient = (dy: Tensor) => {
     const dx = x.emptyLike();
     backward(consts, { x: dy, out: dx }, params, (x.size / c) * columns, x.size * FACTOR_H * FACTOR_W);
     return [dx];
-  });
+  };
+  return record(y, [x], gradient, [], []);
 }
