@@ -1,9 +1,11 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { kernel } from '../src/core/kernel.ts';
 import { keep, step } from '../src/core/step.ts';
 import { isRecording, letGo, mayOverwrite, noGrad, record } from '../src/core/tape.ts';
 import { Tensor } from '../src/core/tensor.ts';
 import * as ops from '../src/ops/index.ts';
+import * as optim from '../src/optim/index.ts';
 import { gpuTest, messageOf } from './gpu.ts';
 
 const parameter = (...values: number[]): Tensor => Tensor.from(values, [values.length], { requiresGrad: true });
@@ -247,6 +249,71 @@ gpuTest('operations keep only what their backward functions read', async () => {
     assert.equal(await gradients(true), await gradients(false), name);
   }
 });
+
+const bump = kernel(
+  'bump',
+  'bump',
+  '@group(0) @binding(0) var<storage, read_write> x: array<f32>;\n@compute @workgroup_size(1) fn bump() { x[0] += 1.0; }',
+);
+
+gpuTest('what the backward pass reads must be what the forward pass read', async () => {
+  const changes: [string, (x: Tensor) => unknown][] = [
+    ['fill', (x) => x.fill(100)],
+    ['write', (x) => x.write(Float32Array.of(3, 4))],
+    ['a view', (x) => x.view([2, 1]).fill(100)],
+    ['a kernel', (x) => bump({}, { x }, {}, 1)],
+    ['an optimizer', (x) => stepOf(new optim.SGD([x]), x)],
+  ];
+  const stepOf = (optimizer: optim.Optimizer, x: Tensor) => {
+    ops.sum(x).backward();
+    optimizer.step({ lr: 0.1, momentum: 0 });
+  };
+  for (const [what, change] of changes) {
+    const x = parameter(1, 2);
+    const loss = ops.sum(ops.square(x));
+    change(x);
+    const message = await messageOf(() => loss.backward());
+    assert.match(
+      message,
+      /^backward: it reads a tensor \[2\] that was changed since the forward pass \(unary\.forward/,
+      what,
+    );
+    assert.match(message, /OP=SQUARE.*Call backward\(\) before that, or run the forward pass again\.$/);
+    // It is not read for the gradient of a product with something else, nor for that of a sum.
+    const y = ops.add(ops.mul(x, 3), x);
+    x.grad = null;
+    change(x);
+    ops.sum(y).backward();
+    assert.ok(x.grad, what);
+  }
+});
+
+gpuTest('an optimizer that takes over parameters between forward and backward changes nothing', async () => {
+  const x = parameter(1, 2);
+  const loss = ops.sum(ops.square(x));
+  new optim.SGD([x]);
+  loss.backward();
+  assert.equal(await valuesOf(x.grad), [2, 4]);
+});
+
+gpuTest(
+  'what is changed but has nothing to do with the gradient may be: running statistics, frozen and other parameters',
+  async () => {
+    const [x, w] = [parameter(1, 2, 3, 4), parameter(1, 1)];
+    const [mean, variance, gamma, beta] = [0, 1, 1, 0].map((value) => Tensor.full([2], value)) as [
+      Tensor,
+      Tensor,
+      Tensor,
+      Tensor,
+    ];
+    const norm = () => ops.batchNorm(ops.reshape(x, [2, 2]), gamma, beta, mean, variance, { training: true });
+    const loss = ops.sum(ops.square(norm()));
+    norm();
+    w.fill(9);
+    loss.backward();
+    assert.equal((await valuesOf(x.grad)).length, 4);
+  },
+);
 
 gpuTest('parameters and what is kept are not let go of', () => {
   const x = parameter(1, 2);

@@ -100,6 +100,7 @@ function bind(gpu: Gpu, pipeline: Pipeline, operands: Readonly<Record<string, Op
     if (!mentions.perhaps.has(name)) {
       throw new GpuError(`${label}: '${name}' is given, but the entry point does not mention it; ${takes(pipeline)}.`);
     }
+    if (access === 'read_write' && isTensor(operand)) operand.storage.version++;
     accesses.push(access);
     bound.push({ binding, range });
   }

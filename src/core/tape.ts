@@ -19,8 +19,10 @@ export interface Node {
   readonly inputs: readonly (Tensor | null)[];
   /** Tensors that only the backward function uses. */
   saved: readonly Tensor[];
-  /** Inputs, or the output, whose values the backward function reads. */
-  readonly reads: Set<Tensor>;
+  /** Tensors whose values the backward function reads, each with the version that the forward pass read or made. */
+  readonly reads: Map<Tensor, number>;
+  /** The last kernel of the forward pass, for messages. */
+  readonly kernel: string;
   backward: BackwardFn | null;
 }
 
@@ -61,7 +63,8 @@ export function tracked(tensor: Tensor | null): boolean {
 /**
  * Puts an operation on the tape: `y` was computed from `inputs`, and `backward` gives the inputs' gradients. `saved` are tensors
  * made for the backward pass alone; they are freed after it, or at once when nothing is recorded. `reads` are those of the inputs
- * and `y` whose values `backward` reads (their shapes may always be asked for): what is not read need not be kept. Returns `y`.
+ * and `y` whose values `backward` reads (their shapes may always be asked for): what is not read need not be kept, and may be changed
+ * before. Returns `y`.
  */
 export function record(
   y: Tensor,
@@ -71,15 +74,11 @@ export function record(
   reads: readonly (Tensor | null)[] = [y, ...inputs],
 ): Tensor {
   if (recording && inputs.some(tracked)) {
-    y.node = {
-      order: created++,
-      output: y,
-      inputs,
-      saved,
-      reads: new Set(reads.filter((tensor) => tensor !== null)),
-      backward,
-    };
-    for (const tensor of y.node.reads) readers.set(tensor, (readers.get(tensor) ?? 0) + 1);
+    const versions = new Map<Tensor, number>();
+    for (const tensor of reads) if (tensor) versions.set(tensor, tensor.storage.version);
+    for (const tensor of versions.keys()) readers.set(tensor, (readers.get(tensor) ?? 0) + 1);
+    const kernel = y.storage.gpu.stream.latest?.label ?? 'no kernel';
+    y.node = { order: created++, output: y, inputs, saved, reads: versions, kernel, backward };
   } else for (const tensor of saved) tensor.free('the operation that made it');
   return y;
 }
@@ -232,7 +231,7 @@ export function backward(root: Tensor, dy: Tensor): void {
       gradients.drop(gradient);
     }
     for (const tensor of node.saved) tensor.free('backward()');
-    for (const tensor of node.reads) doneReading(node, tensor);
+    for (const tensor of node.reads.keys()) doneReading(node, tensor);
     const { output } = node;
     if (!spared.has(output) && !output.requiresGrad && !isKept(output)) output.free('backward()');
     node.saved = [];
@@ -251,6 +250,9 @@ function reachable(root: Node): Node[] {
 
 function run(node: Node, dy: Tensor, gradients: Gradients): void {
   if (!node.backward) throw alreadyFreed();
+  for (const [tensor, version] of node.reads) {
+    if (tensor.alive && tensor.storage.version !== version) throw changed(node, tensor);
+  }
   const needs = node.inputs.map(tracked);
   const results = noGrad(() => {
     running = { node, gradients };
@@ -293,6 +295,11 @@ function copyValues({ storage, size, dtype }: Tensor, to: Tensor): void {
 const alreadyFreed = () =>
   new GpuError(
     'backward: an earlier backward() has freed this graph. Run the forward pass again, or add the losses before one backward().',
+  );
+
+const changed = ({ kernel }: Node, { shape }: Tensor) =>
+  new GpuError(
+    `backward: it reads a tensor ${showShape(shape)} that was changed since the forward pass (${kernel}) by fill, write, a kernel or an optimizer's step. Call backward() before that, or run the forward pass again.`,
   );
 
 /** Adds `gradient` to a parameter's. `discard` frees it where it was only added. */

@@ -5,7 +5,7 @@ import { isShape, type Shape, sameShape, showShape, sizeOf } from './shape.ts';
 import { enroll, excuse, rehouse } from './step.ts';
 import { Storage } from './storage.ts';
 import { backward, type Node } from './tape.ts';
-import { refreshTwin } from './twin.ts';
+import { rewritten } from './twin.ts';
 import { walkOver } from './walk.ts';
 
 const fill = kernel('fill', 'fill');
@@ -92,7 +92,7 @@ export class Tensor {
   fill(value: number): this {
     const { consts, n, threads } = walkOver(this.size, this.dtype);
     fill(consts, { out: this }, { n, value }, threads);
-    refreshTwin(this);
+    rewritten(this);
     return this;
   }
 
@@ -121,7 +121,7 @@ export class Tensor {
       throw new ShapeError(`Tensor.write: ${data.length} values do not fill ${showShape(this.shape)}.`);
     }
     this.storage.gpu.stream.write(this.storage, encode('Tensor.write', data, this.dtype));
-    refreshTwin(this);
+    rewritten(this);
   }
 
   /** The values of a floating-point tensor, in the order of the shape. Throws ShapeError for whole numbers. */
@@ -191,6 +191,7 @@ export class Tensor {
   /** Moves the tensor to other memory of the same size, as an arena does with parameters; the content is copied on the GPU. */
   moveTo(memory: Storage): void {
     memory.gpu.stream.copy(this.storage, memory);
+    memory.version = this.memory.version;
     this.memory.discard();
     this.memory = memory;
     rehouse(this, memory);

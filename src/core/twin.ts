@@ -6,15 +6,24 @@ const twins = new WeakMap<Tensor, Tensor>();
 
 /** Makes `twin` the f16 copy of `tensor`, and copies once; null for none from now on. */
 export function setTwin(tensor: Tensor, twin: Tensor | null): void {
-  if (twin) twins.set(tensor, twin);
-  else twins.delete(tensor);
-  refreshTwin(tensor);
+  if (twin) {
+    twins.set(tensor, twin);
+    convert(tensor, twin);
+  } else twins.delete(tensor);
 }
 
 export const twinOf = (tensor: Tensor): Tensor | undefined => twins.get(tensor);
 
-/** Copies again, after `tensor` got a new content. */
-export function refreshTwin(tensor: Tensor): void {
+/** Counts that the content of `tensor` and its copy is another, for who wrote it past the tensors. */
+export function updated(tensor: Tensor): void {
+  tensor.storage.version++;
+  const twin = twins.get(tensor);
+  if (twin) twin.storage.version++;
+}
+
+/** Counts that the content of `tensor` is another, and copies again. */
+export function rewritten(tensor: Tensor): void {
+  updated(tensor);
   const twin = twins.get(tensor);
   if (twin) convert(tensor, twin);
 }

@@ -49,6 +49,11 @@ export class BindGroupCache {
     return this.last?.next?.pipeline ?? null;
   }
 
+  /** The pipeline that was asked for last. */
+  get latest(): Pipeline | null {
+    return this.last?.pipeline ?? null;
+  }
+
   /** Neither array is kept: `params` may be changed after the call. */
   get(pipeline: Pipeline, bindings: readonly Binding[], params: Uint32Array): Bound {
     const expected = this.last?.next;

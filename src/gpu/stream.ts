@@ -78,6 +78,11 @@ export class CommandStream {
     return this.groups.expected;
   }
 
+  /** The pipeline of the latest dispatch. */
+  get latest(): Pipeline | null {
+    return this.groups.latest;
+  }
+
   /** `params` are the words of `Params`, a multiple of 4; they are copied. `work` is what the profile is told of the dispatch. */
   dispatch(
     pipeline: Pipeline,

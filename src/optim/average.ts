@@ -1,7 +1,7 @@
 import { ConfigError } from '../core/errors.ts';
 import { kernel } from '../core/kernel.ts';
 import { Tensor } from '../core/tensor.ts';
-import { refreshTwin } from '../core/twin.ts';
+import { rewritten } from '../core/twin.ts';
 import { walkOver } from '../core/walk.ts';
 import type { UpdateRange } from './optimizer.ts';
 
@@ -79,7 +79,7 @@ export class WeightAverage {
       const { consts, n, threads } = walk(range);
       exchange(consts, { exchanged: range.parameters, average: range.average! }, { n, rest: 0 }, threads);
     }
-    for (const parameter of this.parameters) refreshTwin(parameter);
+    for (const parameter of this.parameters) rewritten(parameter);
   }
 }
 

@@ -4,7 +4,7 @@ import { reserveStepWords, type StepSlot } from '../core/stepbuffer.ts';
 import { type GradientSlot, hasGradientSlot, isFilled, setGradientSlot, tracked } from '../core/tape.ts';
 import { Tensor } from '../core/tensor.ts';
 import { assume, beforehand, effect, overwrites } from '../core/trace.ts';
-import { setTwin } from '../core/twin.ts';
+import { setTwin, updated } from '../core/twin.ts';
 import { threadsOf } from '../core/walk.ts';
 import type { BufferRange } from '../gpu/stream.ts';
 import { WeightAverage } from './average.ts';
@@ -176,6 +176,7 @@ export abstract class Optimizer {
     for (const range of ranges) this.lossScale?.inspect(range, this.groupTable);
     this.clip?.measure(ranges, this.groupTable);
     for (const range of ranges) this.update(range);
+    for (const [i, parameter] of this.parameters.entries()) if (this.moving[i] === '1') updated(parameter);
     this.average?.follow(ranges);
     this.lossScale?.settle();
     this.zeroGrad();

@@ -1,6 +1,6 @@
 import { setStepCounter, stepCounter } from '../core/stepbuffer.ts';
 import { Tensor } from '../core/tensor.ts';
-import { refreshTwin } from '../core/twin.ts';
+import { rewritten } from '../core/twin.ts';
 import type { Module } from '../nn/index.ts';
 import type { Optimizer } from '../optim/index.ts';
 
@@ -34,7 +34,7 @@ export class Snapshot {
   restore(): void {
     for (const { original, copy } of this.pairs) {
       original.storage.gpu.stream.copy(copy.storage, original.storage);
-      refreshTwin(original);
+      rewritten(original);
       copy.free('Snapshot.restore()');
     }
     this.optimizer.zeroGrad();
