@@ -14,7 +14,7 @@ const source: ShaderSource = (path) =>
 
 /** Opens an adapter with the flags that training uses, and makes it the one that tensors are created on. */
 export async function openForBench(adapter: string | undefined): Promise<{ gpu: Gpu; opened: OpenedDevice }> {
-  const opened = await openDevice({ adapter, flags: 'fast', onPrint: (text) => process.stderr.write(text) });
+  const opened = await openDevice({ adapter, onPrint: (text) => process.stderr.write(text) });
   const gpu = new Gpu(opened.device, opened, source, () => opened.close());
   opened.onError((error) => gpu.fail(error));
   return { gpu: useGpu(gpu), opened };

@@ -138,8 +138,9 @@ test('checked, fast and null devices work side by side, compute right, and leave
   const { setImmediate, setTimeout } = globalThis;
   const { VK_DRIVER_FILES, VK_ICD_FILENAMES } = process.env;
   const none = await openDevice({ adapter: 'null' });
-  const checked = await openDevice();
-  const fast = await openDevice({ flags: 'fast' });
+  const checked = await openDevice({ flags: 'checked' });
+  const fast = await openDevice();
+  assert.equal([checked.flags, fast.flags], ['checked', 'fast']);
   console.log(`adapter: ${checked.why}`);
   assert.is(checked.fingerprint, fast.fingerprint);
   assert.is(none.kind, 'null');
@@ -212,7 +213,7 @@ test('while a promise is pending, Dawn is asked a few times and then once a mill
 });
 
 test('onError receives what no error scope caught, and the loss of a device that was not closed', async () => {
-  const opened = await openDevice({ adapter: 'null' });
+  const opened = await openDevice({ adapter: 'null', flags: 'checked' });
   const messages: string[] = [];
   const stop = opened.onError((error) => messages.push(`${error.name}: ${error.message}`));
   opened.device.createBuffer({ size: 4, usage: 0xffff });

@@ -51,7 +51,7 @@ export async function serve(version: string, step: () => Promise<number>): Promi
  */
 export async function openAsBrowser(adapter: string): Promise<OpenedDevice> {
   const { globals } = await import('webgpu');
-  const opened = await openDevice({ adapter, flags: 'fast' });
+  const opened = await openDevice({ adapter });
   const { device, vendor, name, driver } = opened;
   const info = { vendor, architecture: '', device: name, description: driver };
   const { features, limits } = device;

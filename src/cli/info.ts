@@ -23,7 +23,7 @@ export async function info({ adapter, json }: { adapter?: string | undefined; js
   let chosen: OpenedDevice | null = null;
   let failure: unknown = null;
   try {
-    chosen = await openDevice({ adapter, flags: 'fast', onPrint });
+    chosen = await openDevice({ adapter, onPrint });
     chosen.close();
   } catch (error) {
     failure = error;

@@ -23,7 +23,7 @@ export type DawnFlags = 'checked' | 'fast';
 export interface OpenOptions {
   /** `auto`, `hardware`, `software`, `lavapipe`, `swiftshader`, `null` or part of a name; default `DAWNGRAD_ADAPTER`, else `auto`. */
   adapter?: string | undefined;
-  /** Default of `openGpu`: `fast`; of `openDevice`: `checked`. */
+  /** Default `fast`. */
   flags?: DawnFlags | undefined;
   /**
    * Receives what drivers print on standard error while they are loaded, less Dawn's word on limits that nothing here uses. Without
@@ -142,7 +142,7 @@ const toggles: Record<DawnFlags, { on: readonly string[]; off: readonly string[]
  */
 export async function openDevice(options: OpenOptions = {}): Promise<OpenedDevice> {
   const wish = (options.adapter || process.env.DAWNGRAD_ADAPTER || 'auto').trim().toLowerCase();
-  const { flags = 'checked', onPrint } = options;
+  const { flags = 'fast', onPrint } = options;
   const notes: string[] = [];
   for (const source of sources(wish, notes)) {
     for (const candidate of candidates(source, await namesIn(source, notes, onPrint), wish)) {

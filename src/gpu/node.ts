@@ -24,7 +24,7 @@ export function readShader(path: string): string {
  * `fast`, or `checked` for whoever writes kernels: Dawn then validates every call, and no kernel reads or writes out of bounds.
  */
 export async function openGpu(options: OpenOptions = {}): Promise<Gpu> {
-  const opened = await openDevice({ flags: 'fast', ...options });
+  const opened = await openDevice(options);
   debug(1, () => `device: ${opened.why}\n${granted(opened)}`);
   const gpu = new Gpu(opened.device, opened, readShader, () => opened.close());
   opened.onError((error) => gpu.fail(error));
