@@ -119,6 +119,25 @@ gpuTest('an error in a step comes out, its tensors are freed, and the next step 
   assert.is(await sum.item(), 20);
 });
 
+gpuTest('what a step recorded before it threw is done, so that the host and the GPU agree', async () => {
+  const p = Tensor.from([1, 2], [2], { requiresGrad: true });
+  const optimizer = new optim.SGD([p]);
+  const failing = (factor: number) =>
+    messageOf(() =>
+      step(() => {
+        ops.sum(ops.mul(p, factor)).backward();
+        throw new Error('mine');
+      }),
+    );
+  assert.is(await failing(3), 'mine');
+  assert.equal([...(await p.grad!.read())], [3, 3]);
+  assert.is(await failing(4), 'mine');
+  await step(() => ops.sum(p).backward());
+  assert.equal([...(await p.grad!.read())], [8, 8]);
+  await step(() => optimizer.step({ lr: 1, momentum: 0 }));
+  assert.equal([...(await p.read())], [-7, -6]);
+});
+
 gpuTest('each step counts', async () => {
   const before = stepCounter();
   await step(() => 0);

@@ -55,6 +55,9 @@ export const isKept = (tensor: Tensor): boolean => kept.has(tensor);
  * kept before. Resolves when the work is submitted, and no more than two steps are running. Steps that are not awaited run one after
  * another, in the order of the calls.
  *
+ * Where `fn` throws, what it recorded before is run all the same, as it would be outside of a step: gradients and running statistics
+ * are then what the host takes them for. Forget such gradients with `optimizer.zeroGrad()`.
+ *
  * `fn` is not async: reading a value back would stop the GPU in the middle of the step. Steps do not nest.
  */
 export const step = <T>(fn: () => T): Promise<T> => runStep(fn, () => {});
