@@ -18,7 +18,8 @@ export interface TensorOptions {
  * An n-dimensional array in GPU memory: contiguous, last dimension fastest, images channels last (NHWC).
  *
  * Created inside `step(() => …)` it lives until the step ends, or until `backward` is done with it; created outside, until it is
- * collected. `keep` makes one of the first kind one of the second.
+ * collected. `keep` makes one of the first kind one of the second. JavaScript's collector sees no GPU memory, and gives nothing back
+ * before the program awaits: a loop that computes outside of a step may hold all that it has made.
  */
 export class Tensor {
   readonly shape: Shape;
