@@ -1,11 +1,12 @@
 import { f16round } from '@petamoriken/float16';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { convert } from '../src/core/convert.ts';
 import { Tensor } from '../src/core/tensor.ts';
 import * as ops from '../src/ops/index.ts';
 import { castCases } from './cases/cast.ts';
 import { BEYOND_ONE_ROW, equalAtSamples, pattern, patternAt } from './exact.ts';
-import { gpuTest, gradcheckAll, halfTest } from './gpu.ts';
+import { gpuTest, gradcheckAll, halfTest, limitBindings, onDevice } from './gpu.ts';
 
 gradcheckAll(castCases);
 
@@ -32,6 +33,21 @@ halfTest('reaches past 65,535 workgroups', async () => {
   const half = ops.cast(Tensor.from(pattern(4 * BEYOND_ONE_ROW)), 'f16');
   equalAtSamples(await ops.cast(half, 'f32').read(), patternAt);
 });
+
+halfTest('goes in parts over what the adapter cannot bind at once', () =>
+  onDevice({ flags: 'checked' }, async (gpu) => {
+    limitBindings(gpu, 2048);
+    for (const size of [1027, 1536]) {
+      const values = Float32Array.from({ length: size }, (_, i) => i);
+      const half = Tensor.zeros([size], 'f16');
+      convert(Tensor.from(values), half);
+      assert.equal(
+        await half.read(),
+        values.map((value) => f16round(value)),
+      );
+    }
+  }),
+);
 
 gpuTest('whole numbers become f32, also in operations that compute with fractions', async () => {
   const signed = Tensor.from(Int32Array.of(-1, 2, -3, 4), [1, 2, 2, 1]);

@@ -71,6 +71,12 @@ export async function onDevice<T>(
   }
 }
 
+/** Lets `device` bind no more than so many bytes, as far as the engine knows. */
+export function limitBindings({ device }: Gpu, maxStorageBufferBindingSize: number): void {
+  const value = { maxStorageBufferBindingSize, maxBufferSize: device.limits.maxBufferSize };
+  Object.defineProperty(device, 'limits', { value });
+}
+
 /** The message of the error that `run` throws; an error when it throws none. */
 export async function messageOf(run: () => unknown): Promise<string> {
   try {

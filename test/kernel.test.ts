@@ -8,7 +8,7 @@ import { useGpu } from '../src/gpu/gpu.ts';
 import * as ops from '../src/ops/index.ts';
 import { gradcheck } from './cases/case.ts';
 import { uniform } from './check.ts';
-import { gpu, gpuTest, messageOf, onDevice } from './gpu.ts';
+import { gpu, gpuTest, limitBindings, messageOf, onDevice } from './gpu.ts';
 import * as ref from './reference.ts';
 
 /** An operation as a user writes one: y = x³ + shift, with WGSL of their own and one of the engine's pieces. */
@@ -108,6 +108,20 @@ gpuTest('operands and parameters that the shader does not have, or lacks, are re
   ];
   for (const [run, message] of refusals) assert.match(await messageOf(run), message);
 });
+
+gpuTest('an operand larger than the adapter can bind is refused, a part of it is not', () =>
+  onDevice({ flags: 'checked' }, async (gpu) => {
+    limitBindings(gpu, 2 ** 20);
+    const fits = Tensor.zeros([2 ** 18]);
+    assert.is(await ops.sum(ops.neg(fits)).item(), 0);
+    const x = Tensor.zeros([2 ** 18 + 2 ** 16]);
+    assert.is(
+      await messageOf(() => ops.neg(x)),
+      "unary.forward: 'x' takes 1.3 MiB and the adapter binds at most 1.0 MiB. Use a smaller batch, size or width.",
+    );
+    assert.is(await ops.sum(ops.neg(fits)).item(), 0);
+  }),
+);
 
 gpuTest('WGSL that does not compile is shown with its lines, and the device stays usable', async () => {
   const code =

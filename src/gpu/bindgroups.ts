@@ -1,5 +1,6 @@
+import { GpuError } from '../core/errors.ts';
 import type { Pipeline } from './pipeline.ts';
-import type { PoolBuffer } from './pool.ts';
+import { mebibytes, type PoolBuffer } from './pool.ts';
 import type { UniformCache, UniformSlot } from './uniforms.ts';
 
 /** A range of a storage buffer. Offset and size are multiples of 4; the offset of a bound range is a multiple of 256. */
@@ -54,7 +55,7 @@ export class BindGroupCache {
     return this.last?.pipeline ?? null;
   }
 
-  /** Neither array is kept: `params` may be changed after the call. */
+  /** Neither array is kept: `params` may be changed after the call. Throws GpuError for a range that is too large to bind. */
   get(pipeline: Pipeline, bindings: readonly Binding[], params: Uint32Array): Bound {
     const expected = this.last?.next;
     if (expected && matches(expected, pipeline, bindings, params)) {
@@ -97,6 +98,7 @@ export class BindGroupCache {
     }
     const before = this.known.get(key);
     if (before) return before;
+    this.checkFits(pipeline, bindings);
     if (this.known.size >= MAX_BOUND) this.forget();
     const bound: Bound = {
       pipeline,
@@ -108,6 +110,18 @@ export class BindGroupCache {
     };
     this.known.set(key, bound);
     return bound;
+  }
+
+  /** What an adapter does with a larger binding is undefined where Dawn does not validate. */
+  private checkFits({ name, entry, shader }: Pipeline, bindings: readonly Binding[]): void {
+    const limit = this.device.limits.maxStorageBufferBindingSize;
+    for (const { binding, range } of bindings) {
+      if (range.sizeBytes <= limit) continue;
+      const [variable] = [...shader.bindings].find(([, declared]) => declared.binding === binding)!;
+      throw new GpuError(
+        `${name}.${entry}: '${variable}' takes ${mebibytes(range.sizeBytes)} and the adapter binds at most ${mebibytes(limit)}. Use a smaller batch, size or width.`,
+      );
+    }
   }
 }
 
