@@ -45,8 +45,7 @@ export class Gpu {
     this.adapter = adapter;
     this.pool = new BufferPool(device);
     this.pipelines = new PipelineCache(device, source, adapter.name);
-    this.stream = new CommandStream(device);
-    this.stream.cutsLongSteps = !adapter.software;
+    this.stream = new CommandStream(device, !adapter.software);
   }
 
   get limits(): GPUSupportedLimits {

@@ -33,9 +33,11 @@ export interface StreamStats {
 }
 
 const MAX_IN_FLIGHT = 2;
-/** A step that takes longer is cut into submits of about `SUBMIT_MS`. */
-const LONG_STEP_MS = 500;
+/** Work that takes longer is cut into submits of about `SUBMIT_MS`. */
+const LONG_MS = 500;
 const SUBMIT_MS = 250;
+/** Dispatches of a submit before any work was timed: no dispatch takes more than 200 ms. */
+const FIRST_DISPATCHES = 8;
 const NO_PARAMS = new Uint32Array(0);
 
 /**
@@ -53,19 +55,23 @@ export class CommandStream {
   private readonly inFlight: Promise<unknown>[] = [];
   private tail: Promise<void> | null = null;
   private readonly device: GPUDevice;
-  /** Submits are cut after this many dispatches; `throttle` lowers it where steps are long and a display may be waiting. */
-  dispatchesPerSubmit = Number.POSITIVE_INFINITY;
-  /** Set on hardware, where desktop drivers reset a GPU that is busy for seconds. */
-  cutsLongSteps = false;
-  private throttledMs = performance.now();
+  private readonly cutsLongWork: boolean;
+  /** Submits are cut after this many dispatches. */
+  private dispatchesPerSubmit: number;
+  /** Dispatches of the last flush, until it is timed. */
   private encoded = 0;
+  /** When work that was timed was last done. */
+  private doneMs = 0;
   /** Set to time each dispatch (`DEBUG=2`, `npm run bench`). */
   profile: Profile | null = null;
   private clock: PassClock | null = null;
   readonly stats: StreamStats = { dispatches: 0, submits: 0 };
 
-  constructor(device: GPUDevice) {
+  /** @param cutsLongWork for hardware, where desktop drivers reset a GPU that is busy with one submit for seconds */
+  constructor(device: GPUDevice, cutsLongWork: boolean) {
     this.device = device;
+    this.cutsLongWork = cutsLongWork;
+    this.dispatchesPerSubmit = cutsLongWork ? FIRST_DISPATCHES : Number.POSITIVE_INFINITY;
     this.groups = new BindGroupCache(device, new UniformCache(device));
   }
 
@@ -177,28 +183,41 @@ export class CommandStream {
     return tail;
   }
 
-  /** Waits until at most two earlier calls' work is still running, so that the host does not run ahead of the GPU. */
+  /** Waits until nothing runs but the work of this call, so that the host does not run ahead of the GPU. */
   async throttle(): Promise<void> {
-    this.inFlight.push(this.device.queue.onSubmittedWorkDone());
+    this.inFlight.push(this.done());
     if (this.inFlight.length >= MAX_IN_FLIGHT) await this.inFlight.shift();
-    if (this.cutsLongSteps) this.chooseCut(performance.now());
-  }
-
-  /** Cuts submits so that none takes much longer than a display driver puts up with, and undoes that when steps are short. */
-  private chooseCut(nowMs: number): void {
-    const elapsedMs = nowMs - this.throttledMs;
-    this.throttledMs = nowMs;
-    const long = elapsedMs > LONG_STEP_MS;
-    const share = SUBMIT_MS / elapsedMs;
-    this.dispatchesPerSubmit = long ? Math.max(1, Math.floor(this.encoded * share)) : Number.POSITIVE_INFINITY;
-    this.encoded = 0;
   }
 
   /** Waits until all work has run. */
   async finish(): Promise<void> {
     await this.flush();
-    await this.device.queue.onSubmittedWorkDone();
+    await this.done();
     this.inFlight.length = 0;
+  }
+
+  /** Resolves when all that was submitted has run, and times what the last flush submitted. */
+  private async done(): Promise<void> {
+    const submittedMs = performance.now();
+    const { encoded } = this;
+    this.encoded = 0;
+    await this.device.queue.onSubmittedWorkDone();
+    const nowMs = performance.now();
+    // The GPU was busy with earlier work until `doneMs`; what the host did between steps is no time of the GPU's.
+    const elapsedMs = nowMs - Math.max(submittedMs, this.doneMs);
+    this.doneMs = nowMs;
+    if (this.cutsLongWork && encoded > 0) this.chooseCut(encoded, elapsedMs);
+  }
+
+  /**
+   * Cuts submits so that none takes much longer than a display driver puts up with. Work that was short shows that as many dispatches
+   * are, and that twice as many may be tried.
+   */
+  private chooseCut(dispatches: number, elapsedMs: number): void {
+    this.dispatchesPerSubmit =
+      elapsedMs > LONG_MS
+        ? Math.max(1, Math.floor((dispatches * SUBMIT_MS) / elapsedMs))
+        : Math.max(this.dispatchesPerSubmit, 2 * dispatches);
   }
 
   /** Forgets bind groups; called when pool buffers are destroyed. */
@@ -207,6 +226,7 @@ export class CommandStream {
   }
 
   private encode(commands: readonly Command[]): void {
+    this.encoded = 0;
     if (commands.length === 0) return;
     let encoder: GPUCommandEncoder | null = null;
     let pass: GPUComputePassEncoder | null = null;

@@ -1,0 +1,100 @@
+import { setImmediate } from 'node:timers/promises';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { step } from '../src/core/step.ts';
+import { Tensor } from '../src/core/tensor.ts';
+import { CommandStream } from '../src/gpu/stream.ts';
+import { gpuTest, onDevice } from './gpu.ts';
+
+/** Steps on a GPU whose work is done when it is said to be, by a clock that is set. */
+interface Paper {
+  /** Begins a step of so many dispatches. Returns how many submits it took. */
+  begin(atMs: number, dispatches?: number): Promise<number>;
+  /** Says that the work of the oldest step is done. */
+  done(atMs: number): Promise<void>;
+}
+
+async function onPaper(cutsLongWork: boolean, run: (paper: Paper) => Promise<void>): Promise<void> {
+  const { now } = performance;
+  let nowMs = 0;
+  const running: (() => void)[] = [];
+  await onDevice({ adapter: 'null' }, async (gpu) => {
+    const x = Tensor.full([4], 0);
+    await step(() => x.fill(0));
+    const stream = new CommandStream(gpu.device, cutsLongWork);
+    Object.defineProperty(gpu, 'stream', { value: stream });
+    const value = () => new Promise<void>((resolve) => running.push(resolve));
+    Object.defineProperty(gpu.device.queue, 'onSubmittedWorkDone', { value, configurable: true });
+    performance.now = () => nowMs;
+    const begin = async (atMs: number, dispatches = 20) => {
+      nowMs = atMs;
+      const before = stream.stats.submits;
+      void step(() => {
+        for (let i = 0; i < dispatches; i++) x.fill(i);
+      });
+      await setImmediate();
+      return stream.stats.submits - before;
+    };
+    const done = async (atMs: number) => {
+      nowMs = atMs;
+      running.shift()!();
+      await setImmediate();
+    };
+    try {
+      await run({ begin, done });
+    } finally {
+      performance.now = now;
+      Reflect.deleteProperty(gpu.device.queue, 'onSubmittedWorkDone');
+    }
+  });
+}
+
+gpuTest('on hardware the first steps go in small submits, until one was timed', () =>
+  onPaper(true, async ({ begin, done }) => {
+    assert.is(await begin(0), 3);
+    assert.is(await begin(1), 3);
+    await done(100);
+    assert.is(await begin(101), 1);
+    await done(200);
+    // Far more work than was ever seen to be short.
+    assert.is(await begin(201, 100), 3);
+    await done(300);
+    await done(400);
+    assert.is(await begin(401, 200), 1);
+  }),
+);
+
+gpuTest('a step of almost nothing says nothing about a larger one', () =>
+  onPaper(true, async ({ begin, done }) => {
+    assert.is(await begin(0, 1), 1);
+    await done(1);
+    assert.is(await begin(2), 3);
+  }),
+);
+
+gpuTest('steps are cut by the time of the GPU, not by what the host does between them', () =>
+  onPaper(true, async ({ begin, done }) => {
+    await begin(0);
+    await done(100);
+    assert.is(await begin(60_000), 1);
+    await done(60_400);
+    assert.is(await begin(120_000), 1);
+    // Submitted while the one before runs: its own time is what it takes after that, 2 s.
+    assert.is(await begin(120_001), 1);
+    await done(120_400);
+    await done(122_400);
+    assert.is(await begin(122_500), 10);
+    await done(122_600);
+    assert.is(await begin(122_700), 1);
+  }),
+);
+
+gpuTest('software adapters have no display to wait for them', () =>
+  onPaper(false, async ({ begin, done }) => {
+    assert.is(await begin(0), 1);
+    await done(9000);
+    assert.is(await begin(9001), 1);
+  }),
+);
+
+test.run();
