@@ -134,6 +134,12 @@ test('imports are found in every form', () => {
   );
 });
 
+test('below train and cli, messages name parameters and not the flags of commands', () => {
+  const speaksOfFlags = /^(?!\s*(?:\/?\*|\/\/)).*['"`](?:.*\w )?--[a-z]/m;
+  const paths = Object.keys(code).filter((path) => below.includes(folderOf(path)) && speaksOfFlags.test(code[path]!));
+  assert.equal(paths, []);
+});
+
 test('what goes against the rules is found', () => {
   const wrong: Sources = {
     'src/core/a.ts': "import { b } from '../ops/b.ts';\nimport type { d } from './d.ts';",

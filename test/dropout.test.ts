@@ -1,8 +1,10 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { ConfigError } from '../src/core/errors.ts';
 import { step } from '../src/core/step.ts';
 import { setSeed, stepCounter } from '../src/core/stepbuffer.ts';
 import { Tensor } from '../src/core/tensor.ts';
+import { Dropout } from '../src/nn/index.ts';
 import * as ops from '../src/ops/index.ts';
 import { dropoutCases, maskAt, maskOf, SEED } from './cases/dropout.ts';
 import { BEYOND_ONE_ROW, equalAtSamples } from './exact.ts';
@@ -94,6 +96,10 @@ gpuTest('does nothing in evaluation and with p 0', async () => {
   assert.is(ops.dropout(x, 0, { training: true }), x);
   for (const p of [1, -0.1, Number.NaN]) {
     assert.match(await messageOf(() => ops.dropout(x, p, { training: true })), /^dropout: p is .* probability from 0/);
+    assert.throws(
+      () => new Dropout(p),
+      (error: unknown) => error instanceof ConfigError && /^Dropout: p is /.test(error.message),
+    );
   }
 });
 

@@ -81,8 +81,8 @@ test('metadata that is missing, damaged or of another program is refused in one 
 
 gpuTest('options that are no network together are refused by the file’s name', async () => {
   const cases: [change: object, pattern: RegExp][] = [
-    [{ arch: 'fer_vgg' }, /--head fastai is no head of fer_vgg; there are vgg\)/],
-    [{ options: { ...options, size: 31 } }, /--size 31: vgg11_bn halves the image .* at least 32\)/],
+    [{ arch: 'fer_vgg' }, /head fastai is no head of fer_vgg; there are vgg\)/],
+    [{ options: { ...options, size: 31 } }, /size 31: vgg11_bn halves the image .* at least 32\)/],
   ];
   for (const [change, pattern] of cases) {
     const path = withFacts(change);

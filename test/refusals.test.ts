@@ -63,7 +63,7 @@ async function refused(run: () => Promise<void>, pattern: RegExp): Promise<void>
 test('train refuses what only data, network and adapter together can tell, and makes no folder', async () => {
   const cases: [given: Partial<TrainOptions>, pattern: RegExp][] = [
     [{ data: at('nowhere.csv') }, /nowhere\.csv: no such file or folder/],
-    [{ batch: 15 }, /--batch 15 is larger than the set, which has 14 images/],
+    [{ batch: 15 }, /^batch 15 is larger than the set, which has 14 images/],
     [{ accumulate: 3 }, /--accumulate 3 times --batch 7 is more than the 14 training images/],
     [{ batch: 1, head: 'fastai' }, /--batch 1: a batch norm .* Use --batch 2 or more/],
     [{ batch: 65_536, size: 1024, width: 1 }, /--batch 65536: its largest tensor takes .* binds at most .*\. Use /],

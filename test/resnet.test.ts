@@ -72,7 +72,7 @@ for (const name of names) {
 gpuTest('what cannot be is refused', async () => {
   assert.match(await messageOf(() => createModel('resnet18', { ...options, size: 31 })), /needs at least 32/);
   assert.match(await messageOf(() => createModel('resnet18', { ...options, head: 'vgg' })), /there are linear, fastai/);
-  assert.match(await messageOf(() => createModel('vgg16_bn', options)), /--head linear is no head of vgg16_bn/);
+  assert.match(await messageOf(() => createModel('vgg16_bn', options)), /^head linear is no head of vgg16_bn/);
   assert.equal(headsOf('resnet34'), ['linear', 'fastai']);
 });
 

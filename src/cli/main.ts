@@ -41,8 +41,11 @@ function messageOf(error: unknown): string {
   if (!(error instanceof Error)) return `unknown failure: ${error}`;
   // Errors of the system (ENOSPC, EIO) carry a code and say what happened; the rest are bugs, and their kind helps.
   const explained: boolean = error instanceof GpuError || 'code' in error || isUserError(error);
-  return explained ? error.message : `${error.name}: ${error.message} (DEBUG=1 shows where)`;
+  return explained ? withFlags(error.message) : `${error.name}: ${error.message} (DEBUG=1 shows where)`;
 }
+
+/** What the library calls `batch 15` is `--batch 15` here: parameters that a message may begin with. */
+const withFlags = (message: string): string => message.replace(/^(batch|head|limit|size|store|valid) /, '--$1 ');
 
 const oneLine = (message: string): string => message.trim().replace(/\s*[\r\n]+\s*/g, ' ');
 

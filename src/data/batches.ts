@@ -94,7 +94,7 @@ export class Batches {
   constructor(set: ImageSet, options: BatchOptions) {
     if (options.batch > set.count) {
       throw new ConfigError(
-        `--batch ${options.batch} is larger than the set, which has ${set.count} images. Use a smaller batch.`,
+        `batch ${options.batch} is larger than the set, which has ${set.count} images. Use a smaller batch.`,
       );
     }
     if (!Number.isInteger(options.batch) || options.batch < 1)

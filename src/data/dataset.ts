@@ -65,10 +65,10 @@ export interface DataOptions {
 export async function loadDataset(options: DataOptions): Promise<Dataset> {
   const { data, limit, store = 48 } = options;
   if (limit !== undefined && !(Number.isInteger(limit) && limit > 0)) {
-    throw new ConfigError(`--limit ${limit}: expected a whole number of images, 1 or more.`);
+    throw new ConfigError(`limit ${limit}: expected a whole number of images, 1 or more.`);
   }
   if (!(Number.isInteger(store) && store >= 8 && store <= 1024)) {
-    throw new ConfigError(`--store ${store}: expected a side in pixels, 8 to 1024.`);
+    throw new ConfigError(`store ${store}: expected a side in pixels, 8 to 1024.`);
   }
   if (data === 'toyfaces') return toyfaces(options);
   try {
@@ -86,7 +86,7 @@ async function loadPath(options: DataOptions, store: number): Promise<Dataset> {
   const stats = statSync(data, { throwIfNoEntry: false });
   if (stats === undefined) {
     throw new DataError(
-      `${data}: no such file or folder. Give --data a FER2013 CSV, a folder of class folders of images, or toyfaces.`,
+      `${data}: no such file or folder. Give a FER2013 CSV, a folder of class folders of images, or toyfaces.`,
     );
   }
   const special = specialKind(stats);
@@ -199,7 +199,7 @@ export function selectImages(from: Omit<ImageSet, 'count'>, indices: Uint32Array
 
 function toyfaces({ limit, valid: validName }: DataOptions): Dataset {
   if (validName !== undefined) {
-    throw new ConfigError(`--valid ${validName}: toyfaces have a validation set of their own. Leave the option out.`);
+    throw new ConfigError(`valid ${validName}: toyfaces have a validation set of their own. Leave it out.`);
   }
   const { train, valid, test, firstNumber } = drawToyfaces(limit);
   return assemble({

@@ -156,7 +156,7 @@ function imagesOf(folder: string): string[] {
   const nested = entries.find((entry) => isFolder(folder, entry));
   if (nested !== undefined) {
     throw new DataError(
-      `${join(folder, nested.name)}: a folder inside a class folder. Expected images only; give --data the folder above the classes.`,
+      `${join(folder, nested.name)}: a folder inside a class folder. Expected images only; give the folder above the classes.`,
     );
   }
   if (entries.length === 0)

@@ -32,16 +32,16 @@ export function splitRows(rows: Rows, valid: string | undefined, seed: number, p
 
   if (choice === 'publictest') {
     if (publicTest.length === 0) {
-      throw new DataError(
-        `${path}: no PublicTest rows, so --valid PublicTest has nothing to validate on. Use --valid 10%.`,
-      );
+      throw new DataError(`${path}: no PublicTest rows to validate on. Choose a share, such as 10%.`);
     }
     return { train, valid: publicTest, test, validName: publicName };
   }
   if (choice === 'both') {
     if (publicTest.length === 0 || test === null) {
       const missing = publicTest.length === 0 ? 'PublicTest' : 'PrivateTest';
-      throw new DataError(`${path}: no ${missing} rows, so --valid both has not both. Use --valid PublicTest or 10%.`);
+      throw new DataError(
+        `${path}: no ${missing} rows, so there are not both to validate on. Choose PublicTest, or a share such as 10%.`,
+      );
     }
     const both = Uint32Array.from([...publicTest, ...privateTest]).sort();
     return { train, valid: both, test: null, validName: `${publicName}+${privateName}` };
@@ -51,10 +51,10 @@ export function splitRows(rows: Rows, valid: string | undefined, seed: number, p
     return { train: new Uint32Array(0), valid: all, test: null, validName: 'all images' };
   }
   const share = /^(\d+(?:\.\d+)?)\s*%$/.exec(choice);
-  if (share === null) throw new ConfigError(`--valid ${valid}: unknown. Expected ${validForms}.`);
+  if (share === null) throw new ConfigError(`valid ${valid}: unknown. Expected ${validForms}.`);
   const percent = Number(share[1]);
   if (!(percent > 0 && percent <= 50))
-    throw new ConfigError(`--valid ${valid}: expected a share above 0% and up to 50%.`);
+    throw new ConfigError(`valid ${valid}: expected a share above 0% and up to 50%.`);
   const held = stratified(rows.labels, train, Math.round((train.length * percent) / 100), rows.classes.length, seed);
   return {
     train: without(train, held),

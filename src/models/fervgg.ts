@@ -31,7 +31,7 @@ export class FerVgg extends Network {
     super();
     const { channels, classes, size, width, dropout = FER_DROPOUT } = options;
     if (size < MIN_SIZE)
-      throw new ConfigError(`--size ${size}: fer_vgg halves the image four times and needs at least ${MIN_SIZE}.`);
+      throw new ConfigError(`size ${size}: fer_vgg halves the image four times and needs at least ${MIN_SIZE}.`);
     const random = new Random(options.seed, 1);
     const name = <T extends nn.Module>(key: string, module: T): T => {
       this.named.push([key, module]);

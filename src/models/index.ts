@@ -72,7 +72,7 @@ export function createModel(name: string, settings: ModelSettings): Network {
   const heads = headsOf(name);
   const options = { channels: 3, width: 1, head: heads[0]!, pool: 1, seed: 1, ...settings } as const;
   if (!heads.includes(options.head))
-    throw new ConfigError(`--head ${options.head} is no head of ${name}; there are ${heads.join(', ')}.`);
+    throw new ConfigError(`head ${options.head} is no head of ${name}; there are ${heads.join(', ')}.`);
   return build(options);
 }
 

@@ -75,7 +75,7 @@ export class Resnet extends Network {
     super();
     const { channels, classes, width, size, head } = options;
     if (size < MIN_SIZE)
-      throw new ConfigError(`--size ${size}: ${name} halves the image five times and needs at least ${MIN_SIZE}.`);
+      throw new ConfigError(`size ${size}: ${name} halves the image five times and needs at least ${MIN_SIZE}.`);
     const random = new Random(options.seed, 1);
     const stem = scaled(STAGES[0], width);
     const body: [string, nn.Module][] = [

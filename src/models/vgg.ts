@@ -37,7 +37,7 @@ export class Vgg extends Network {
     super();
     const { channels, width, size, head, pool } = options;
     if (size < MIN_SIZE)
-      throw new ConfigError(`--size ${size}: ${name} halves the image five times and needs at least ${MIN_SIZE}.`);
+      throw new ConfigError(`size ${size}: ${name} halves the image five times and needs at least ${MIN_SIZE}.`);
     const random = new Random(options.seed, 1);
     const layers: nn.Module[] = [];
     const pools: number[] = [];

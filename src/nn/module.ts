@@ -140,7 +140,7 @@ export function writeState(
     if (!found) throw new DataError(`${source}: tensor '${name}' is missing. Is it a file of another architecture?`);
     if (found.shape.join() !== entry.fileShape.join()) {
       throw new DataError(
-        `${source}: tensor '${name}' is [${found.shape}] but the network's is [${entry.fileShape}]. Build it with the same --arch, --width, --head, --pool and classes.`,
+        `${source}: tensor '${name}' is [${found.shape}] but the network's is [${entry.fileShape}]. Build it with the same architecture, width, head, pool and classes.`,
       );
     }
   }
