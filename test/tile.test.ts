@@ -20,7 +20,7 @@ import { gradcheck, type OperationCase } from './cases/case.ts';
 import { type ConvShape, convCases, convCasesOf } from './cases/conv2d.ts';
 import { linearCasesOf, matmulCasesOf } from './cases/matmul.ts';
 import { forcing } from './forcing.ts';
-import { gpu, gpuTest, onDevice } from './gpu.ts';
+import { gpu, gpuTest, halfTest, onDevice } from './gpu.ts';
 
 const SMALL: TileSize = tileSizes.find(({ BM }) => BM === 32)!;
 const LARGE: TileSize = tileSizes[0]!;
@@ -75,8 +75,15 @@ for (const [what, part] of [
   );
 }
 
-const others = process.env.DAWNGRAD_TEST === 'full' ? tileSizes.filter((one) => one !== SMALL) : [LARGE];
-for (const size of others) {
+const full = process.env.DAWNGRAD_TEST === 'full';
+
+for (const size of tileSizes.filter((one) => one !== SMALL)) {
+  gpuTest(
+    `${tileName(size)}: a product of odd extents passes`,
+    () => forcing(tileName(size), () => checkAll(productCases.filter(({ what }) => what.includes('a·bᵀ 65×33×130')))),
+    LIMIT_MS,
+  );
+  if (size !== LARGE && !full) continue;
   gpuTest(
     `${tileName(size)}: a convolution of several tiles passes`,
     () => forcing(tileName(size), () => checkAll(convCases.filter(({ what }) => what.includes('more than a tile')))),
@@ -87,8 +94,7 @@ for (const size of others) {
 const integers = (shape: readonly [number, number, ...number[]], factor: number): Float32Array =>
   Float32Array.from({ length: shape.reduce((a, b) => a * b) }, (_, i) => ((i * factor) % 7) - 3);
 
-gpuTest('f16 operands are read as such, and sums kept in f32', async () => {
-  if (!gpu.adapter.features.has('shader-f16')) return;
+halfTest('f16 operands are read as such, and sums kept in f32', async () => {
   const [M, N, K] = [36, 68, 40];
   const [x, w] = [integers([M, K], 5), integers([N, K], 11)];
   const dtype = 'f16';
