@@ -40,11 +40,11 @@ test("reads Kaggle's folders: the prefix gives the split, FER2013's names FER201
 });
 
 test('reads plain class folders and holds back a tenth', async () => {
-  for (let i = 0; i < 20; i++) for (const name of ['cat', 'dog']) put(`${name}/${i}.png`, grayPng(i));
-  put('cat/.DS_Store', 'x');
+  for (let i = 0; i < 20; i++) for (const name of ['constructor', 'dog']) put(`${name}/${i}.png`, grayPng(i));
+  put('constructor/.DS_Store', 'x');
   put('notes.txt', 'beside the class folders');
   const set = await load();
-  assert.equal(set.classes, ['cat', 'dog']);
+  assert.equal(set.classes, ['constructor', 'dog']);
   assert.equal([set.train.count, set.valid.count, set.test], [36, 4, null]);
   assert.is(set.valid.labels.filter((label) => label === 0).length, 2);
   assert.is(set.validName, '10 % of train, stratified, seed 1');

@@ -1,18 +1,8 @@
 import { createHash } from 'node:crypto';
-import {
-  closeSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  readSync,
-  realpathSync,
-  renameSync,
-  rmSync,
-  statSync,
-  writeSync,
-} from 'node:fs';
+import { closeSync, mkdirSync, openSync, readFileSync, readSync, realpathSync, statSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { cacheFolder } from '../gpu/cachedir.ts';
+import { writeFileAtomic } from './atomic.ts';
 import type { Rows } from './rows.ts';
 
 /** Raise it when what is cached, or how it is parsed, changes: older files are then rebuilt. */
@@ -44,9 +34,7 @@ export async function cached(source: CacheSource, parse: () => Promise<Rows>): P
   try {
     writeCache(file, source.signature, rows);
   } catch (error) {
-    warnOnce(
-      `warning: ${file} cannot be written (${(error as Error).message}); the next run reads ${source.path} anew.`,
-    );
+    warnOnce(`warning: ${source.path} is not cached, so the next run reads it anew: ${(error as Error).message}`);
   }
   return rows;
 }
@@ -107,19 +95,7 @@ function writeCache(file: string, signature: string, rows: Rows): void {
   sizeField.writeUInt32LE(json.length);
 
   mkdirSync(join(file, '..'), { recursive: true });
-  const temporary = `${file}.${process.pid}.tmp`;
-  try {
-    const out = openSync(temporary, 'w');
-    try {
-      for (const part of [Buffer.from(magic), sizeField, json, ...body]) writeAll(out, part);
-    } finally {
-      closeSync(out);
-    }
-    renameSync(temporary, file);
-  } catch (error) {
-    rmSync(temporary, { force: true });
-    throw error;
-  }
+  writeFileAtomic(file, [Buffer.from(magic), sizeField, json, ...body]);
 }
 
 function readCache(file: string, signature: string): Rows | null {
@@ -157,10 +133,6 @@ function readCache(file: string, signature: string): Rows | null {
     // Absent, unreadable or damaged all mean the same: parse again.
     return null;
   }
-}
-
-function writeAll(file: number, bytes: Uint8Array): void {
-  for (let at = 0; at < bytes.length; ) at += writeSync(file, bytes, at);
 }
 
 function digest(parts: Uint8Array[]): string {

@@ -40,7 +40,7 @@ export interface FolderListing {
  */
 export function listFolder(path: string, classes?: string[]): FolderListing {
   const top = entriesOf(path).filter((entry) => isFolder(path, entry));
-  const parts = top.filter((entry) => entry.name.toLowerCase() in partFolders);
+  const parts = top.filter((entry) => Object.hasOwn(partFolders, entry.name.toLowerCase()));
   const roots =
     parts.length > 0
       ? parts.map((entry) => ({ below: `${entry.name}/`, usage: partFolders[entry.name.toLowerCase()]! }))

@@ -1,7 +1,6 @@
 import { USAGE } from './usage.ts';
 
 export interface UniformSlot {
-  readonly id: number;
   readonly buffer: GPUBuffer;
   readonly offsetBytes: number;
   readonly sizeBytes: number;
@@ -18,7 +17,7 @@ const MAX_SLOTS = 65_536;
 export class UniformCache {
   private readonly slots = new Map<string, UniformSlot>();
   private buffer: GPUBuffer | null = null;
-  private nextId = 0;
+  private made = 0;
   private readonly device: GPUDevice;
 
   constructor(device: GPUDevice) {
@@ -32,13 +31,12 @@ export class UniformCache {
     if (cached) return cached;
     // Old buffers live on in the bind groups that name them.
     if (this.slots.size >= MAX_SLOTS) this.slots.clear();
-    const id = this.nextId++;
-    const inBuffer = id % SLOTS_PER_BUFFER;
+    const inBuffer = this.made++ % SLOTS_PER_BUFFER;
     if (inBuffer === 0 || !this.buffer) {
       const usage = USAGE.UNIFORM | USAGE.COPY_DST;
       this.buffer = this.device.createBuffer({ label: 'uniforms', size: SLOT_BYTES * SLOTS_PER_BUFFER, usage });
     }
-    const slot = { id, buffer: this.buffer, offsetBytes: inBuffer * SLOT_BYTES, sizeBytes: words.byteLength };
+    const slot = { buffer: this.buffer, offsetBytes: inBuffer * SLOT_BYTES, sizeBytes: words.byteLength };
     this.device.queue.writeBuffer(slot.buffer, slot.offsetBytes, words as Uint32Array<ArrayBuffer>);
     this.slots.set(key, slot);
     return slot;

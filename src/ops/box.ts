@@ -23,7 +23,7 @@ export const padExtents = (shape: Shape): number[] => [...new Array<number>(MAX_
 const box = kernel('copy', 'box');
 
 const alignRight = (values: readonly number[]): number[] => [
-  ...new Array<number>(6 - values.length).fill(0),
+  ...new Array<number>(MAX_RANK - values.length).fill(0),
   ...values,
 ];
 
@@ -35,8 +35,8 @@ export function copyBox(
   y: Tensor,
   to: { offset: number; strides: readonly number[] },
 ): void {
-  if (shape.length > 6)
-    throw new ShapeError(`${showShape(shape)} has ${shape.length} dimensions; at most 6 can be moved.`);
+  if (shape.length > MAX_RANK)
+    throw new ShapeError(`${showShape(shape)} has ${shape.length} dimensions; at most ${MAX_RANK} can be moved.`);
   const [, d1, d2, d3, d4, d5] = padExtents(shape);
   const n = sizeOf(shape);
   const params: Record<string, number> = {

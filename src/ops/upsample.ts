@@ -30,7 +30,7 @@ export function upsampleNearest2d(x: Tensor, factor: Pair): Tensor {
   forward(consts, { x, out: y }, params, (y.size / c) * columns);
   const gradient = (dy: Tensor) => {
     const dx = x.emptyLike();
-    backward(consts, { x: dy, out: dx }, params, (x.size / c) * columns, x.size * FACTOR_H * FACTOR_W);
+    backward(consts, { x: dy, out: dx }, params, (x.size / c) * columns);
     return [dx];
   };
   return record(y, [x], gradient, [], []);
