@@ -161,7 +161,8 @@ gpuTest('a kernel that is wrong is told and not timed; one that is right is time
   if (!('ms' in right)) throw new Error(right.wrong);
   assert.ok(right.ms > 0 && right.repeats >= 1);
   assert.ok(Math.abs((right.gbps! * right.ms) / 0.008 - 1) < 1e-9, `${right.gbps} GB/s in ${right.ms} ms`);
-  assert.is(gpu.pool.stats.liveBytes, before, 'a case gives its memory back');
+  // What earlier tests left may be collected meanwhile.
+  assert.ok(gpu.pool.stats.liveBytes <= before, 'a case gives its memory back');
 });
 
 gpuTest('recorded work runs as often as it is replayed', async () => {

@@ -13,8 +13,8 @@ import { SGD } from '../src/optim/index.ts';
 import { loadCheckpoint, saveCheckpoint } from '../src/train/checkpoint.ts';
 import { balancedWeights } from '../src/train/classweights.ts';
 import type { TrainConfig } from '../src/train/config.ts';
-import { saveModel } from '../src/train/modelfile.ts';
-import { readSafetensors, toF32 } from '../src/train/safetensors.ts';
+import { stateTensors } from '../src/train/modelfile.ts';
+import { readSafetensors, toF32, writeSafetensors } from '../src/train/safetensors.ts';
 import { type EpochResult, Trainer } from '../src/train/trainer.ts';
 import { close } from './check.ts';
 import { scratchFolder } from './files.ts';
@@ -150,10 +150,7 @@ gpuTest('--ema validates the averages and leaves training alone, to the bit', as
 
   const scratch = scratchFolder();
   const path = scratch.write('model.safetensors', '');
-  const facts = { arch: 'none', options: { classes: 7 }, classes: [], normalisation } as unknown as Parameters<
-    typeof saveModel
-  >[2];
-  await averaged.withAveraged(() => saveModel(path, averaged.model, facts, 1));
+  await averaged.withAveraged(async () => writeSafetensors(path, await stateTensors(averaged.model)));
   const saved = readSafetensors(path).tensors;
   scratch.remove();
   for (const [name, { shape, data }] of await nn.readState(plain.model)) {
