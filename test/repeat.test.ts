@@ -13,6 +13,7 @@ import { createModel } from '../src/models/index.ts';
 import { readState } from '../src/nn/index.ts';
 import * as ops from '../src/ops/index.ts';
 import * as optim from '../src/optim/index.ts';
+import { collected } from './collected.ts';
 import { gpuTest, messageOf, onDevice } from './gpu.ts';
 
 /** On a device of its own: what earlier tests left behind is collected at any time, and another buffer is free then. */
@@ -336,6 +337,29 @@ ownTest('what a body must not do is refused', async () => {
   );
   const sum = await step(() => ops.sum(Tensor.full([10], 2)));
   assert.is(await sum.item(), 20);
+});
+
+ownTest('what only a recorded step holds is not collected while it can be called', async () => {
+  const make = () => {
+    const p = Tensor.from([1], [1], { requiresGrad: true });
+    const sgd = new optim.SGD([p]);
+    return repeated(
+      (lr: number) => sgd.prepare({ lr, momentum: 0.5 }),
+      () => {
+        ops.sum(p).backward();
+        sgd.apply();
+        return p.detach();
+      },
+    );
+  };
+  const train = make();
+  for (let i = 0; i < 3; i++) await train(1);
+  await collected(() => false);
+  const slots = Array.from({ length: 20 }, (_, length) => reserveStepWords(length + 1));
+  for (const slot of slots) slot.setFloat(0, 1e6);
+  Tensor.full([64], 1e6);
+  // Velocities of 1, 1.5, 1.75 and 1.875.
+  assert.is(await (await train(1)).item(), 1 - 6.125);
 });
 
 ownTest('an error in the body comes out, and the next call works', async () => {
