@@ -1,8 +1,8 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { halfCopyOf } from '../src/core/halfcopy.ts';
 import { step } from '../src/core/step.ts';
 import { Tensor } from '../src/core/tensor.ts';
-import { twinOf } from '../src/core/twin.ts';
 import * as ops from '../src/ops/index.ts';
 import * as optim from '../src/optim/index.ts';
 import { close } from './check.ts';
@@ -116,7 +116,7 @@ halfTest(
     assert.equal(await values(optimizer.average!.tensors), average);
     assert.equal([...(await optimizer.average!.updates.readInts())], [3]);
 
-    const halves = () => values(params.map((p) => twinOf(p)!));
+    const halves = () => values(params.map((p) => halfCopyOf(p)!));
     const before = await halves();
     await optimizer.average!.during(async () => {
       const within = await halves();

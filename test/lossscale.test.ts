@@ -1,9 +1,9 @@
 import { f16round } from '@petamoriken/float16';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { halfCopyOf } from '../src/core/halfcopy.ts';
 import { step } from '../src/core/step.ts';
 import { Tensor } from '../src/core/tensor.ts';
-import { twinOf } from '../src/core/twin.ts';
 import * as ops from '../src/ops/index.ts';
 import * as optim from '../src/optim/index.ts';
 import { halfTest, messageOf, onDevice } from './gpu.ts';
@@ -30,7 +30,7 @@ async function everything(optimizer: optim.Optimizer, p: Tensor): Promise<number
 }
 
 /** What a network in f16 takes for the weights `p`. */
-const copyOf = (p: Tensor): Promise<Float32Array> => twinOf(p)!.read();
+const copyOf = (p: Tensor): Promise<Float32Array> => halfCopyOf(p)!.read();
 
 const START = [1, -2, 0.1, 3];
 const GRADIENT = [0.5, 0.25, -1 / 3, 1e-6];

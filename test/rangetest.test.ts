@@ -1,8 +1,8 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { halfCopyOf } from '../src/core/halfcopy.ts';
 import { step } from '../src/core/step.ts';
 import { setSeed, setStepCounter, stepCounter } from '../src/core/stepbuffer.ts';
-import { twinOf } from '../src/core/twin.ts';
 import { AUGMENTATIONS } from '../src/data/augment.ts';
 import { Batches } from '../src/data/batches.ts';
 import { createModel } from '../src/models/index.ts';
@@ -44,7 +44,7 @@ async function everything({ model, optimizer }: ReturnType<typeof scene>): Promi
   const tensors = [...[...model.state().values()].map(({ tensor }) => tensor), ...optimizer.state().flat()];
   if (optimizer.lossScale) tensors.push(optimizer.lossScale.words);
   if (optimizer.average) tensors.push(...optimizer.average.tensors, optimizer.average.updates);
-  for (const parameter of model.parameters().values()) tensors.push(twinOf(parameter) ?? parameter);
+  for (const parameter of model.parameters().values()) tensors.push(halfCopyOf(parameter) ?? parameter);
   const values: Uint32Array[] = [];
   for (const tensor of tensors) values.push(await tensor.readInts());
   return values;

@@ -2,7 +2,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { kernel } from '../src/core/kernel.ts';
 import { keep, step } from '../src/core/step.ts';
-import { isRecording, letGo, mayOverwrite, noGrad, record } from '../src/core/tape.ts';
+import { isRecording, mayOverwrite, noGrad, record, release } from '../src/core/tape.ts';
 import { Tensor } from '../src/core/tensor.ts';
 import * as ops from '../src/ops/index.ts';
 import * as optim from '../src/optim/index.ts';
@@ -196,7 +196,7 @@ gpuTest('what is let go of is freed at once, or when no backward function reads 
   const y = ops.relu(x);
   const z = ops.square(y); // reads y
   const sum = ops.sum(z);
-  letGo(y, 'a test');
+  release(y, 'a test');
   assert.ok(y.alive);
   sum.backward();
   assert.not(y.alive);
@@ -204,7 +204,7 @@ gpuTest('what is let go of is freed at once, or when no backward function reads 
 
   const unread = ops.dropout(ops.relu(parameter(1, 2)), 0.5, { training: true });
   const after = ops.dropout(unread, 0.5, { training: true });
-  letGo(unread, 'a test');
+  release(unread, 'a test');
   assert.match(await messageOf(() => unread.storage), /was freed by a test/);
   ops.sum(after).backward();
 });
@@ -239,7 +239,7 @@ gpuTest('operations keep only what their backward functions read', async () => {
       const y = op(a, b);
       if (letThemGo) {
         // Of the memory, which views may share: a tensor of the same size must not get it.
-        for (const input of [a, b]) letGo(input, 'a test');
+        for (const input of [a, b]) release(input, 'a test');
         assert.equal([a.alive, b.alive], [first, second], name);
         for (let i = 0; i < 4; i++) keep(Tensor.full([4], -1));
       }
@@ -317,9 +317,9 @@ gpuTest(
 
 gpuTest('parameters and what is kept are not let go of', () => {
   const x = parameter(1, 2);
-  letGo(x, 'a test');
+  release(x, 'a test');
   const y = keep(ops.dropout(x, 0.5, { training: true }));
-  letGo(y, 'a test');
+  release(y, 'a test');
   assert.ok(x.alive && y.alive);
 });
 

@@ -12,7 +12,7 @@ let members: Set<Tensor> | null = null;
 const collected = new FinalizationRegistry<Storage>((memory) => memory.release());
 
 /** Called for each new tensor: it belongs to the running step, or to the garbage collector. */
-export function enroll(tensor: Tensor, memory: Storage): void {
+export function registerTensor(tensor: Tensor, memory: Storage): void {
   if (members) members.add(tensor);
   else collected.register(tensor, memory, tensor);
 }
@@ -21,13 +21,13 @@ export function enroll(tensor: Tensor, memory: Storage): void {
 export const madeInStep = (tensor: Tensor): boolean => members?.has(tensor) ?? false;
 
 /** Called when a tensor's memory is given back by hand. */
-export function excuse(tensor: Tensor): void {
+export function unregisterTensor(tensor: Tensor): void {
   members?.delete(tensor);
   collected.unregister(tensor);
 }
 
 /** Called when a tensor has moved to other memory. */
-export function rehouse(tensor: Tensor, memory: Storage): void {
+export function moveTensor(tensor: Tensor, memory: Storage): void {
   if (members?.has(tensor)) return;
   collected.unregister(tensor);
   collected.register(tensor, memory, tensor);

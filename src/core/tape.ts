@@ -95,7 +95,7 @@ const released = new WeakSet<Tensor>();
  * Says that no operation will be recorded on `tensor` any more: it is freed as soon as no backward function reads it, which may
  * be now. `by` is for the message of who uses it all the same.
  */
-export function letGo(tensor: Tensor, by: string): void {
+export function release(tensor: Tensor, by: string): void {
   if (tensor.requiresGrad || isKept(tensor)) return;
   if (readers.get(tensor)) released.add(tensor);
   else tensor.free(by);

@@ -1,11 +1,11 @@
 import { type DType, decodeFloats, dtypeOf, elementBytes, encode, isWhole, type Numbers } from './dtype.ts';
 import { GpuError, ShapeError } from './errors.ts';
+import { rewritten } from './halfcopy.ts';
 import { kernel } from './kernel.ts';
 import { isShape, type Shape, sameShape, showShape, sizeOf } from './shape.ts';
-import { enroll, excuse, rehouse } from './step.ts';
+import { moveTensor, registerTensor, unregisterTensor } from './step.ts';
 import { Storage } from './storage.ts';
 import { backward, type Node } from './tape.ts';
-import { rewritten } from './twin.ts';
 import { walkOver } from './walk.ts';
 
 const fill = kernel('fill', 'fill');
@@ -38,7 +38,7 @@ export class Tensor {
     this.shape = shape;
     this.dtype = dtype;
     this.requiresGrad = requiresGrad;
-    enroll(this, memory);
+    registerTensor(this, memory);
   }
 
   /** A tensor whose content is garbage until a kernel writes all of it. */
@@ -185,7 +185,7 @@ export class Tensor {
   free(by: string): void {
     if (this.freedBy) return;
     this.freedBy = by;
-    excuse(this);
+    unregisterTensor(this);
     this.memory.release();
   }
 
@@ -195,7 +195,7 @@ export class Tensor {
     memory.version = this.memory.version;
     this.memory.discard();
     this.memory = memory;
-    rehouse(this, memory);
+    moveTensor(this, memory);
   }
 
   private async readBytes(): Promise<ArrayBuffer> {

@@ -1,7 +1,7 @@
 import { ConfigError } from '../core/errors.ts';
 import type { Random } from '../core/random.ts';
 import { type Pair, pair } from '../core/shape.ts';
-import { letGo } from '../core/tape.ts';
+import { release } from '../core/tape.ts';
 import { Tensor } from '../core/tensor.ts';
 import * as ops from '../ops/index.ts';
 import { constant, kaimingStd, normal, uniform } from './init.ts';
@@ -26,7 +26,7 @@ export class Sequential extends Module {
       const before = y;
       y = layer.forward(before);
       // Nobody but the tape needs what lies between two layers.
-      if (before !== x && before !== y) letGo(before, 'Sequential, which keeps nothing between its layers');
+      if (before !== x && before !== y) release(before, 'Sequential, which keeps nothing between its layers');
     }
     return y;
   }

@@ -1,8 +1,8 @@
 import { convert } from '../core/convert.ts';
 import type { DType } from '../core/dtype.ts';
+import { halfCopyOf } from '../core/halfcopy.ts';
 import { record } from '../core/tape.ts';
 import { Tensor } from '../core/tensor.ts';
-import { twinOf } from '../core/twin.ts';
 
 export type FloatType = 'f32' | 'f16';
 
@@ -38,8 +38,8 @@ export const floats = (x: Tensor): Tensor => cast(x, floating(x.dtype));
  * nothing is computed and the gradient goes straight to the weight, in f32; else it goes by way of a `cast`.
  */
 export function weightAs(w: Tensor, dtype: FloatType): { values: Tensor; owner: Tensor } {
-  const twin = twinOf(w);
-  if (twin?.dtype === dtype && w.dtype !== dtype) return { values: twin, owner: w };
+  const half = halfCopyOf(w);
+  if (half?.dtype === dtype && w.dtype !== dtype) return { values: half, owner: w };
   const values = cast(w, dtype);
   return { values, owner: values };
 }

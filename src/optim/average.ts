@@ -1,7 +1,7 @@
 import { ConfigError } from '../core/errors.ts';
+import { rewritten } from '../core/halfcopy.ts';
 import { kernel } from '../core/kernel.ts';
 import { Tensor } from '../core/tensor.ts';
-import { rewritten } from '../core/twin.ts';
 import { walkOver } from '../core/walk.ts';
 import type { UpdateRange } from './optimizer.ts';
 

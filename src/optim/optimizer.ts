@@ -1,10 +1,10 @@
 import { Arena, arenaLayout, BLOCK_BYTES, halvedLayout, paddedBytes } from '../core/arena.ts';
 import { ConfigError } from '../core/errors.ts';
+import { setHalfCopy, updated } from '../core/halfcopy.ts';
 import { reserveStepWords, type StepSlot } from '../core/stepbuffer.ts';
 import { type GradientSlot, hasGradientSlot, isFilled, setGradientSlot, tracked } from '../core/tape.ts';
 import { Tensor } from '../core/tensor.ts';
 import { assume, beforehand, effect, overwrites } from '../core/trace.ts';
-import { setTwin, updated } from '../core/twin.ts';
 import { threadsOf } from '../core/walk.ts';
 import type { BufferRange } from '../gpu/stream.ts';
 import { WeightAverage } from './average.ts';
@@ -124,7 +124,7 @@ export abstract class Optimizer {
     this.arenas = { parameters: arena(), gradients: arena(), state, half, average };
     for (const [i, parameter] of this.parameters.entries()) {
       parameter.moveTo(this.arenas.parameters.slot(i));
-      setTwin(parameter, half && new Tensor(half.slot(i), parameter.shape, 'f16'));
+      setHalfCopy(parameter, half && new Tensor(half.slot(i), parameter.shape, 'f16'));
       const gradient = new Tensor(this.arenas.gradients.slot(i), parameter.shape);
       this.gradients.push(gradient);
       this.slots.push(setGradientSlot(parameter, gradient));

@@ -1,6 +1,6 @@
 import { ShapeError } from '../core/errors.ts';
 import { showShape } from '../core/shape.ts';
-import { letGo, noGrad } from '../core/tape.ts';
+import { noGrad, release } from '../core/tape.ts';
 import { Tensor } from '../core/tensor.ts';
 import type { Network } from '../models/index.ts';
 import * as nn from '../nn/index.ts';
@@ -63,10 +63,10 @@ function mapsOf(model: Network, x: Tensor, least: number): { maps: Tensor; rest:
   for (const [i, part] of parts.slice(0, -1).entries()) {
     const next = new nn.Sequential(part).forward(maps);
     if (i > 0 && Math.min(next.shape[1]!, next.shape[2]!) < least) {
-      letGo(next, 'gradCam');
+      release(next, 'gradCam');
       return { maps, rest: parts.slice(i).flat() };
     }
-    if (i > 0) letGo(maps, 'gradCam');
+    if (i > 0) release(maps, 'gradCam');
     maps = next;
   }
   return { maps, rest: parts.at(-1)!.slice() };

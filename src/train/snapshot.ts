@@ -1,6 +1,6 @@
+import { rewritten } from '../core/halfcopy.ts';
 import { setStepCounter, stepCounter } from '../core/stepbuffer.ts';
 import { Tensor } from '../core/tensor.ts';
-import { rewritten } from '../core/twin.ts';
 import type { Module } from '../nn/index.ts';
 import type { Optimizer } from '../optim/index.ts';
 

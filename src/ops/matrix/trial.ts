@@ -60,10 +60,10 @@ export function tunable<P>(name: string, family: Family<P>, problem: P): Tunable
         tensors.push(Tensor.empty(tensor.shape, tensor.dtype));
         return tensors.at(-1)!;
       };
-      const twin = family.on(problem, like);
+      const copy = family.on(problem, like);
       const waiting = new Set<Pipeline>();
       for (const variant of called(names)) {
-        const recording = gpu.stream.capture(() => noGrad(() => variant.run(twin)));
+        const recording = gpu.stream.capture(() => noGrad(() => variant.run(copy)));
         for (const command of recording) {
           if (command.kind === 'dispatch' && !command.bound.pipeline.handle) waiting.add(command.bound.pipeline);
         }
@@ -74,21 +74,21 @@ export function tunable<P>(name: string, family: Family<P>, problem: P): Tunable
     stage(gpu, names) {
       const tensors: Tensor[] = [];
       const like = (tensor: Tensor): Tensor => {
-        const twin = Tensor.empty(tensor.shape, tensor.dtype);
-        tensors.push(twin);
-        fillWithNoise(twin, tensors.length);
-        return twin;
+        const copy = Tensor.empty(tensor.shape, tensor.dtype);
+        tensors.push(copy);
+        fillWithNoise(copy, tensors.length);
+        return copy;
       };
-      const twin = family.on(problem, like);
+      const copy = family.on(problem, like);
       const runners = called(names).map((variant) => ({
         name: variant.name,
         unverified: variant.unverified ?? false,
-        recording: gpu.stream.capture(() => noGrad(() => variant.run(twin))),
+        recording: gpu.stream.capture(() => noGrad(() => variant.run(copy))),
       }));
       const free = () => {
         for (const tensor of tensors) tensor.free('the end of its trial');
       };
-      return { runners, result: family.result(twin), free };
+      return { runners, result: family.result(copy), free };
     },
   };
 }
