@@ -15,8 +15,8 @@
 //                DGRAD: inH P, inW Q, inC K, outH H, outW W, outC C, r, s, stride 1, padH R − 1 − padH, padW S − 1 − padW, both
 //                modulo 2³².
 //       C and K are multiples of 4. XElem, WElem, YElem: four elements of x, w and y. ROWS: LANES.
-//       grid     [ceil(outC / (4·LANES)), ceil(N·outH·outW / (BLOCKS·LANES))]: a core's half of it, on lavapipe, has as much padding
-//                as the other
+//       grid     [ceil(N·outH·outW / (BLOCKS·LANES)), ceil(outC / (4·LANES))]: lavapipe cuts it into one run of workgroups a core,
+//                and with channels on the outer side each run has all pixels, the last tile's missing ones and the padding too
 const DGRAD: bool = false;
 alias XElem = vec4f;
 alias WElem = vec4f;
@@ -96,9 +96,9 @@ fn putRow(goal: ptr<function, Goal>, k: u32, v: vec4f) {
 @diagnostic(off, subgroup_uniformity)
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let k = workgroup.x * 4u * LANES + 4u * lane;
+  let k = workgroup.y * 4u * LANES + 4u * lane;
   let columns = min(k, params.outC - 4u);
-  let first = workgroup.y * BLOCKS * LANES;
+  let first = workgroup.x * BLOCKS * LANES;
   let p0 = pixelOf(first + lane);
   let p1 = pixelOf(first + LANES + lane);
   let p2 = pixelOf(first + 2u * LANES + lane);

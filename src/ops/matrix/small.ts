@@ -51,7 +51,7 @@ function convolve(
     { ROWS: TEAM_OF_8.lanes, DGRAD, XElem, WElem, YElem },
     { x, w, bias: bias ?? w.storage, y },
     { batch, inH, inW, inC, outH, outW, outC, r: shape.R, s: shape.S, ...place, hasBias: bias ? 1 : 0 },
-    [Math.ceil(outC / TILE.channels), tilesDown(y.shape), 1],
+    [tilesDown(y.shape), Math.ceil(outC / TILE.channels), 1],
     convFlops(shape),
   );
 }
