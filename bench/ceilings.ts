@@ -13,8 +13,10 @@ export interface Ceilings {
   /** Bytes read and written, 10⁹ a second, by the largest copy: main memory. */
   gbps: number;
   gbpsBy: string;
-  /** The same by bytes moved, from the smallest copy to the largest: small ones may fit into caches. */
+  /** The same by bytes moved, from the smallest copy to the largest: small ones may fit into caches, and are short against a dispatch. */
   copies: { bytes: number; gbps: number }[];
+  /** A dispatch of IDLE workgroups that do next to nothing: the median, for it varies, and the least, which no copy is below. */
+  dispatch: { ms: number; bestMs: number };
 }
 
 const CHAINS = [4, 8, 16] as const;
@@ -24,8 +26,10 @@ const OPERATIONS_A_ROUND = 256;
 const ROUNDS = 64;
 /** Invocations: enough to fill the adapter, few enough for some milliseconds. */
 const INVOCATIONS = { software: 2 ** 14, hardware: 2 ** 20 };
+/** Workgroups of a dispatch that is timed for its own sake: enough to wake all cores of a software adapter. */
+const IDLE = 16;
 /** Sizes of what is copied; twice that is moved. */
-const COPY_BYTES = { software: [18, 20, 22, 24, 26], hardware: [18, 20, 22, 24, 26, 28] };
+const COPY_BYTES = { software: [14, 16, 18, 20, 22, 24, 26], hardware: [14, 16, 18, 20, 22, 24, 26, 28] };
 
 /**
  * Measures the multiply-add peak as the best of a fixed sweep (4, 8, 16 chains of vec4 × 64, 256 invocations a workgroup) and the
@@ -70,7 +74,11 @@ export async function measureCeilings(gpu: Gpu, pace: Pace): Promise<Ceilings> {
     await gpu.trim();
   }
   const gbpsBy = `${best.each} vec4 by each of ${best.group} invocations`;
-  return { ...peak, gbps: best.gbps, gbpsBy, copies };
+
+  const [x, y] = [Tensor.zeros([4 * IDLE]), Tensor.empty([4 * IDLE])];
+  const { ms, bestMs } = await timeRecording(gpu, captureCopy(gpu, x, y, 1, 1), pace);
+  for (const tensor of [x, y]) tensor.free('the benchmark');
+  return { ...peak, gbps: best.gbps, gbpsBy, copies, dispatch: { ms, bestMs } };
 }
 
 function captureCopy(gpu: Gpu, x: Tensor, out: Tensor, EACH: number, GROUP: number): Recording {
@@ -79,16 +87,18 @@ function captureCopy(gpu: Gpu, x: Tensor, out: Tensor, EACH: number, GROUP: numb
   return gpu.stream.capture(() => kernel('bench/copy', 'copy')({ EACH, GROUP }, { x, out }, { n }, invocations));
 }
 
-/** Bandwidth for work that moves `bytes` in all, between the two measured copies nearest in size. */
-export function bandwidthFor({ copies }: Ceilings, bytes: number): number {
-  const after = copies.findIndex((copy) => copy.bytes >= bytes);
-  if (after < 0) return copies.at(-1)!.gbps;
-  if (after === 0) return copies[0]!.gbps;
-  const [low, high] = [copies[after - 1]!, copies[after]!];
-  const position = Math.log(bytes / low.bytes) / Math.log(high.bytes / low.bytes);
-  return low.gbps + position * (high.gbps - low.gbps);
+/** Time of a copy that moves `bytes` in all, on the line between the two measured ones nearest in size. */
+export function copyMs({ copies, dispatch }: Ceilings, bytes: number): number {
+  const points = [
+    { bytes: 0, ms: dispatch.bestMs },
+    ...copies.map((copy) => ({ bytes: copy.bytes, ms: copy.bytes / copy.gbps / 1e6 })),
+  ];
+  const after = points.findIndex((point) => point.bytes > bytes);
+  if (after < 0) return bytes / copies.at(-1)!.gbps / 1e6;
+  const [low, high] = [points[after - 1]!, points[after]!];
+  return low.ms + ((bytes - low.bytes) / (high.bytes - low.bytes)) * (high.ms - low.ms);
 }
 
 /** The least time that this much arithmetic and these many bytes take: the roofline. */
 export const leastMs = (ceilings: Ceilings, flops: number, bytes: number): number =>
-  Math.max(flops / ceilings.gflops, bytes / bandwidthFor(ceilings, bytes)) / 1e6;
+  Math.max(flops / ceilings.gflops / 1e6, copyMs(ceilings, bytes));

@@ -22,7 +22,7 @@ export const busyLines = ({ cores, load }: BenchResult['machine']): string[] =>
     ? []
     : [`The machine is busy (load ${load.toFixed(1)} on ${cores} cores): expect slow and uneven times.`];
 
-export function ceilingLines({ gflops, gflopsBy, gbps, gbpsBy, copies }: Ceilings): string[] {
+export function ceilingLines({ gflops, gflopsBy, gbps, gbpsBy, copies, dispatch }: Ceilings): string[] {
   const bySize = copies.map((copy) => `${digits(copy.gbps)} at ${sizeOf(copy.bytes)}`);
   const lines = bySize.flatMap((_, i) => (i % 4 === 0 ? [bySize.slice(i, i + 4).join(', ')] : []));
   return [
@@ -30,6 +30,7 @@ export function ceilingLines({ gflops, gflopsBy, gbps, gbpsBy, copies }: Ceiling
     field('multiply-add', `${digits(gflops)} GFLOP/s (${gflopsBy})`),
     field('copy', `${digits(gbps)} GB/s (${gbpsBy})`),
     ...lines.map((line, i) => field(i === 0 ? 'by bytes' : '', line)),
+    field('dispatch', `${digits(1000 * dispatch.ms)} µs with nothing to do, ${digits(1000 * dispatch.bestMs)} at best`),
   ];
 }
 

@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { forwardCase, measureCase } from '../bench/cases.ts';
-import { bandwidthFor, leastMs } from '../bench/ceilings.ts';
+import { copyMs, leastMs } from '../bench/ceilings.ts';
 import {
   BatchNormExpected,
   convDgrad,
@@ -51,10 +51,11 @@ function bench(args: readonly string[], first = '') {
 const ceilings = {
   ...{ gflops: 100, gflopsBy: '', gbps: 10, gbpsBy: '' },
   copies: [
-    { bytes: 2 ** 20, gbps: 40 },
-    { bytes: 2 ** 24, gbps: 20 },
-    { bytes: 2 ** 28, gbps: 10 },
+    { bytes: 1e6, gbps: 20 },
+    { bytes: 5e6, gbps: 50 },
+    { bytes: 1e8, gbps: 10 },
   ],
+  dispatch: { ms: 0.02, bestMs: 0.01 },
 };
 const pace = { batchMs: 1, caseMs: 5 };
 
@@ -80,12 +81,14 @@ test('short work is repeated until a batch is long enough, and slow work is not 
   assert.equal(calls, [1, 1, 1]);
 });
 
-test('the roofline takes the slower of arithmetic and bytes, and bandwidth at the size of the work', () => {
-  assert.is(bandwidthFor(ceilings, 1), 40);
-  assert.is(bandwidthFor(ceilings, 2 ** 22), 30);
-  assert.is(bandwidthFor(ceilings, 2 ** 30), 10);
+test('the roofline takes the slower of arithmetic and bytes, and a copy of the size of the work', () => {
+  assert.is(copyMs(ceilings, 0), 0.01);
+  assert.ok(Math.abs(copyMs(ceilings, 5e5) - 0.03) < 1e-12, 'between a dispatch and the smallest copy');
+  assert.is(copyMs(ceilings, 1e6), 0.05);
+  assert.ok(Math.abs(copyMs(ceilings, 2e6) - 0.0625) < 1e-12, 'between two copies');
+  assert.is(copyMs(ceilings, 1e9), 100, 'beyond the largest');
   assert.is(leastMs(ceilings, 1e9, 8), 10);
-  assert.is(leastMs(ceilings, 8, 10 * 2 ** 28), 2 ** 28 / 1e6);
+  assert.is(leastMs(ceilings, 8, 1e9), 100);
 });
 
 /** A flat f32 array as the oracle's tensor. */
