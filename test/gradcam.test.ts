@@ -97,6 +97,13 @@ class Stripes extends Network {
     this.score.weight.write(Float32Array.of(1, -1, -1, 1));
   }
 
+  override children() {
+    return [
+      ['conv', this.conv],
+      ['score', this.score],
+    ] as const;
+  }
+
   parts() {
     return [
       [this.conv, nn.relu()],

@@ -41,6 +41,51 @@ gpuTest('state is named by position, in order', () => {
   assert.ok([...network().parameters().values()].every(({ requiresGrad }) => requiresGrad));
 });
 
+class Pair extends nn.Module {
+  readonly first = network(1);
+  readonly more = [network(2), network(3)];
+  readonly relu = nn.relu();
+  private readonly named: readonly nn.NamedModule[];
+
+  constructor(name: (pair: Pair) => nn.NamedModule[]) {
+    super();
+    this.named = name(this);
+  }
+
+  override children() {
+    return this.named;
+  }
+
+  forward(x: Tensor): Tensor {
+    return x;
+  }
+}
+
+gpuTest('a layer that is forgotten in children() is refused, one that is inside of another is not', async () => {
+  const whole = new Pair(({ first, more }) => [['all', new nn.Sequential([first, ...more])]]);
+  assert.is(whole.parameterCount(), 3 * network().parameterCount());
+  for (const [left, pair] of [
+    [
+      'first',
+      new Pair(({ more: [second, third] }) => [
+        ['a', second!],
+        ['b', third!],
+      ]),
+    ],
+    [
+      'more',
+      new Pair(({ first, more: [second] }) => [
+        ['a', first],
+        ['b', second!],
+      ]),
+    ],
+  ] as const) {
+    const message = `Pair: children() does not name the layer '${left}', which would be neither trained nor saved. Name it there; a network that is only looked at belongs into a #private field.`;
+    assert.is(await messageOf(() => pair.parameters()), message);
+    assert.is(await messageOf(() => new nn.Sequential([pair]).state()), message);
+  }
+});
+
 gpuTest('train and eval reach all modules', async () => {
   const net = network();
   const x = Tensor.full([2, 6, 5, 3], 1);

@@ -266,4 +266,12 @@ gpuTest('no parameters, or one twice, are refused', async () => {
   assert.match(await messageOf(() => new optim.SGD([p, p])), /a parameter is in the optimizer twice/);
 });
 
+gpuTest('an optimizer is not made inside a step', async () => {
+  const p = Tensor.from(Float32Array.of(1, 2), [2], { requiresGrad: true });
+  assert.match(
+    await messageOf(() => step(() => void new optim.SGD([p], {}))),
+    /^an optimizer is made outside of a step: its state would be freed/,
+  );
+});
+
 test.run();

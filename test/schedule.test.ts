@@ -112,4 +112,10 @@ test('a warm-up rises evenly to the schedule and leaves it alone from then on', 
   assert.equal(optim.warmUp(cosine, 3)(7, 10), cosine(7, 10));
 });
 
+test('beyond the last step the rates stay what they are at its end', () => {
+  for (const schedule of [optim.oneCycle(0.1), optim.cosine(0.1, 0.9)])
+    assert.equal(schedule(150, 100), schedule(100, 100));
+  assert.ok(Math.abs(optim.oneCycle(0.1)(101, 100).lr - 1e-6) < 1e-12);
+});
+
 test.run();

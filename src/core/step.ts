@@ -17,6 +17,9 @@ export function registerTensor(tensor: Tensor, memory: Storage): void {
   else collected.register(tensor, memory, tensor);
 }
 
+/** True inside a step, at whose end the tensors made now are freed. */
+export const inStep = (): boolean => members !== null;
+
 /** True for a tensor that was made in the running step. */
 export const madeInStep = (tensor: Tensor): boolean => members?.has(tensor) ?? false;
 

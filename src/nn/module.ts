@@ -1,4 +1,4 @@
-import { DataError } from '../core/errors.ts';
+import { ConfigError, DataError } from '../core/errors.ts';
 import type { Shape } from '../core/shape.ts';
 import type { Tensor } from '../core/tensor.ts';
 import { assume, effect, overwrites } from '../core/trace.ts';
@@ -40,7 +40,7 @@ export abstract class Module {
 
   abstract forward(x: Tensor): Tensor;
 
-  /** Modules inside, by the names that files know them by, in order. Those that it leaves out are not trained, saved or switched. */
+  /** Modules inside, by the names that files know them by, in order. What it leaves out is not trained, saved or switched. */
   children(): readonly (readonly [string, Module])[] {
     return [];
   }
@@ -58,19 +58,43 @@ export abstract class Module {
     return {};
   }
 
-  /** All tensors of this module and those inside, by torchvision's names: `features.0.weight`. */
+  /**
+   * All tensors of this module and those inside, by torchvision's names: `features.0.weight`. Throws ConfigError for a
+   * module that has a layer in a field whose tensors are not among them.
+   */
   state(prefix = ''): Map<string, StateEntry> {
     const entries = new Map<string, StateEntry>();
     for (const [name, entry] of Object.entries(this.own())) entries.set(prefix + name, entry);
     for (const [name, child] of this.children()) {
       for (const [key, entry] of child.state(`${prefix}${name}.`)) entries.set(key, entry);
     }
+    this.checkFields(entries);
     return entries;
   }
 
   /** The trained tensors by name. */
   parameters(): Map<string, Tensor> {
     return new Map([...this.state()].filter(([, e]) => e.kind === 'parameter').map(([name, e]) => [name, e.tensor]));
+  }
+
+  private *inside(): Iterable<Module> {
+    for (const [, child] of this.children()) yield* [child, ...child.inside()];
+  }
+
+  /** A layer that is left out of `children` learns nothing, which nobody would see. */
+  private checkFields(entries: ReadonlyMap<string, StateEntry>): void {
+    const inside = new Set(this.inside());
+    const tensors = new Set([...entries.values()].map(({ tensor }) => tensor));
+    for (const [field, value] of Object.entries(this)) {
+      for (const layer of Array.isArray(value) ? value : [value]) {
+        if (!(layer instanceof Module) || inside.has(layer)) continue;
+        if ([...layer.state().values()].every(({ tensor }) => tensors.has(tensor))) continue;
+        throw new ConfigError(
+          `${this.constructor.name}: children() does not name the layer '${field}', which would be neither trained nor saved. ` +
+            'Name it there; a network that is only looked at belongs into a #private field.',
+        );
+      }
+    }
   }
 
   /** How many numbers are trained. */

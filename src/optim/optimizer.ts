@@ -1,6 +1,7 @@
 import { Arena, arenaLayout, BLOCK_BYTES, halvedLayout, paddedBytes } from '../core/arena.ts';
 import { ConfigError } from '../core/errors.ts';
 import { setHalfCopy, updated } from '../core/halfcopy.ts';
+import { inStep } from '../core/step.ts';
 import { reserveStepWords, type StepSlot } from '../core/stepbuffer.ts';
 import { type GradientSlot, hasGradientSlot, isFilled, setGradientSlot, tracked } from '../core/tape.ts';
 import { Tensor } from '../core/tensor.ts';
@@ -99,6 +100,9 @@ export abstract class Optimizer {
     { weightDecay = 0, lossScale, clip, ema }: OptimizerOptions,
     stateCount: number,
   ) {
+    if (inStep()) {
+      throw new ConfigError('an optimizer is made outside of a step: its state would be freed at the end of this one.');
+    }
     const list = [...params];
     const groups = list.every((entry): entry is ParamGroup => 'params' in entry)
       ? list

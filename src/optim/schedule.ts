@@ -26,7 +26,8 @@ export interface OneCycleOptions {
 
 /**
  * fast.ai's one-cycle policy: half a cosine up from lr/div to lr, half a cosine down to lr/divFinal, momentum the other way
- * round. Position = step/steps. Source: Smith 2018; `fit_one_cycle` of fast.ai v2.
+ * round. Position = step/steps; beyond the last step the rates stay what they are at its end. Source: Smith 2018; `fit_one_cycle` of
+ * fast.ai v2.
  */
 export function oneCycle(
   lr: number,
@@ -34,7 +35,7 @@ export function oneCycle(
 ): Schedule {
   const [first, middle, last] = momentums;
   return (step, steps) => {
-    const position = step / steps;
+    const position = Math.min(step / steps, 1);
     if (position < pctStart) {
       const up = position / pctStart;
       return { lr: cosineBetween(lr / div, lr, up), momentum: cosineBetween(first, middle, up) };
@@ -48,10 +49,10 @@ export const constantRate =
   (lr: number, momentum: number): Schedule =>
   () => ({ lr, momentum });
 
-/** Half a cosine from lr to 0 over all steps. Source: PyTorch's `CosineAnnealingLR` with eta_min 0. */
+/** Half a cosine from lr to 0 over all steps, and 0 from then on. Source: PyTorch's `CosineAnnealingLR` with eta_min 0. */
 export const cosine =
   (lr: number, momentum: number): Schedule =>
-  (step, steps) => ({ lr: cosineBetween(lr, 0, step / steps), momentum });
+  (step, steps) => ({ lr: cosineBetween(lr, 0, Math.min(step / steps, 1)), momentum });
 
 /** lr·gamma^⌊step/every⌋. Source: PyTorch's `StepLR`. */
 export const stepDecay =
