@@ -398,6 +398,30 @@ ownTest('a recording is of one device', async () => {
   assert.is(calls, 4);
 });
 
+ownTest('what the body keeps from backward and returns is freed by the next call, and replayed', async () => {
+  const p = Tensor.from([1, 2], [2], { requiresGrad: true });
+  const sgd = new optim.SGD([p]);
+  let bodies = 0;
+  const train = repeated(
+    () => sgd.prepare({ lr: 1, momentum: 0 }),
+    () => {
+      bodies++;
+      const doubled = keep(ops.mul(p, 2));
+      ops.sum(doubled).backward();
+      sgd.apply();
+      return doubled;
+    },
+  );
+  let before: Tensor | null = null;
+  for (let call = 0; call < 5; call++) {
+    const doubled = await train();
+    assert.equal([...(await doubled.read())], [2 - 4 * call, 4 - 4 * call]);
+    assert.not(before?.alive);
+    before = doubled;
+  }
+  assert.is(bodies, 2);
+});
+
 ownTest('a tensor that the body returns, but did not make, is left alone', async () => {
   const x = Tensor.from([1, 2]);
   const again = repeated(

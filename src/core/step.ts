@@ -8,6 +8,8 @@ import type { Tensor } from './tensor.ts';
 
 /** Tensors made in the running step, or null outside of one. */
 let members: Set<Tensor> | null = null;
+/** Those that were made in it and kept. */
+const keptMembers = new Set<Tensor>();
 
 const collected = new FinalizationRegistry<Storage>((memory) => memory.release());
 
@@ -20,8 +22,8 @@ export function registerTensor(tensor: Tensor, memory: Storage): void {
 /** True inside a step, at whose end the tensors made now are freed. */
 export const inStep = (): boolean => members !== null;
 
-/** True for a tensor that was made in the running step. */
-export const madeInStep = (tensor: Tensor): boolean => members?.has(tensor) ?? false;
+/** True for a tensor that was made in the running step, kept or not. */
+export const madeInStep = (tensor: Tensor): boolean => members?.has(tensor) || keptMembers.has(tensor);
 
 /** Called when a tensor's memory is given back by hand. */
 export function unregisterTensor(tensor: Tensor): void {
@@ -45,7 +47,10 @@ const kept = new WeakSet<Tensor>();
 export function keep<T extends Tensor>(tensor: T): T {
   const { storage } = tensor;
   kept.add(tensor);
-  if (members?.delete(tensor)) collected.register(tensor, storage, tensor);
+  if (members?.delete(tensor)) {
+    keptMembers.add(tensor);
+    collected.register(tensor, storage, tensor);
+  }
   return tensor;
 }
 
@@ -90,17 +95,13 @@ async function stepAfter<T>(before: Promise<unknown> | null, fn: () => T, freed:
   const endStep = beginStep();
   let result: T;
   try {
-    members = new Set();
-    try {
-      result = fn();
-      if (result instanceof Promise)
+    result = freeingMembers('the end of its step()', () => {
+      const returned = fn();
+      if (returned instanceof Promise)
         throw new GpuError('step: the function must not be async; read values after the step.');
-      for (const tensor of tensorsIn(result)) keep(tensor);
-    } finally {
-      const left: Set<Tensor> = members;
-      members = null;
-      for (const tensor of left) tensor.free('the end of its step()');
-    }
+      for (const tensor of tensorsIn(returned)) keep(tensor);
+      return returned;
+    });
     freed();
     await stream.flush();
   } finally {
@@ -120,18 +121,29 @@ export function rehearse(fn: () => void): void {
   if (members) throw new GpuError('rehearse: steps do not nest; call it after the running one has ended.');
   const counter = stepCounter();
   let endStep = () => {};
+  try {
+    freeingMembers('the end of a rehearsal', () =>
+      currentGpu().stream.capture(() => {
+        endStep = beginStep();
+        fn();
+      }),
+    );
+  } finally {
+    endStep();
+    setStepCounter(counter);
+  }
+}
+
+/** Runs `fn` and frees the tensors that it made, but for those that it kept. `end` is for the message of who uses them all the same. */
+function freeingMembers<T>(end: string, fn: () => T): T {
   members = new Set();
   try {
-    currentGpu().stream.capture(() => {
-      endStep = beginStep();
-      fn();
-    });
+    return fn();
   } finally {
     const left: Set<Tensor> = members;
     members = null;
-    for (const tensor of left) tensor.free('the end of a rehearsal');
-    endStep();
-    setStepCounter(counter);
+    keptMembers.clear();
+    for (const tensor of left) tensor.free(end);
   }
 }
 
