@@ -91,6 +91,35 @@ const AT: u32 = 0;
   assert.is(await out.item(), 123);
 });
 
+gpuTest('what changes after a step was called, or has failed, is not its own', async () => {
+  const p = Tensor.from([0], [1], { requiresGrad: true });
+  const optimizer = new optim.SGD([p]);
+  const update = (lr: number) => {
+    ops.sum(p).backward();
+    optimizer.step({ lr, momentum: 0 });
+  };
+  const failing = () => {
+    update(1);
+    throw new Error('mine');
+  };
+  assert.is(await messageOf(() => step(failing)), 'mine');
+  optimizer.prepare({ lr: 1000, momentum: 0 });
+  assert.is(await p.item(), -1);
+  // A shader of its own: while it compiles, the step waits to be submitted.
+  const code = `
+@group(0) @binding(0) var<storage, read_write> x: array<f32>;
+@compute @workgroup_size(1) fn halve() { x[0] *= 0.5; }`;
+  const halve = kernel('halve', 'halve', code);
+  const running = step(() => {
+    update(2);
+    halve({}, { x: p }, {}, 1);
+  });
+  optimizer.prepare({ lr: 1000, momentum: 0 });
+  reserveStepWords(20_000);
+  await running;
+  assert.is(await p.item(), -1.5);
+});
+
 gpuTest('a step that fails does not hold up the next one', async () => {
   const failing = step(() => {
     throw new Error('mine');

@@ -70,7 +70,7 @@ export const isKept = (tensor: Tensor): boolean => kept.has(tensor);
  */
 export const step = <T>(fn: () => T): Promise<T> => runStep(fn, () => {});
 
-/** The latest step until it is done: the numbers in the step buffer are its own until it is submitted. */
+/** The latest step until it is done. */
 let latest: Promise<unknown> | null = null;
 
 /** A step that calls `freed` as soon as its memory is given back, before it is submitted. */
@@ -102,11 +102,11 @@ async function stepAfter<T>(before: Promise<unknown> | null, fn: () => T, freed:
       for (const tensor of tensorsIn(returned)) keep(tensor);
       return returned;
     });
-    freed();
-    await stream.flush();
   } finally {
     endStep();
   }
+  freed();
+  await stream.flush();
   if (debugLevel >= 2) console.error(`step: ${stream.profile}`);
   await stream.throttle();
   gpu.check();

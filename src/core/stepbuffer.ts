@@ -30,6 +30,8 @@ class StepBuffer {
   /** Random operations so far in this step: each draws from its own stream. */
   draws = 0;
   running = false;
+  /** Whether `words` is what a step sent: until that is submitted it may not change. */
+  private sent = false;
 
   constructor(gpu: Gpu) {
     this.gpu = gpu;
@@ -58,17 +60,43 @@ class StepBuffer {
     const words = new Uint32Array(2 ** Math.ceil(Math.log2(length)));
     const storage = Storage.acquire(words.byteLength, this.gpu);
     words.set(this.words);
+    this.hold(words);
+    this.sent = false;
     this.storage.release();
-    this.words = words;
-    this.floats = new Float32Array(words.buffer);
     this.storage = storage;
     this.send();
   }
 
-  /** Sends the whole buffer; within a step that happens once, with the values that it has when the step is submitted. */
-  send(): void {
-    const { words } = this;
-    this.gpu.stream.write(this.storage, new Uint8Array(this.running ? words.buffer : words.slice().buffer));
+  /** Starts a step: sends the whole buffer once, with the values that it will have when the step has been recorded. */
+  begin(): void {
+    this.detach();
+    this.words[COUNTER]!++;
+    this.draws = 0;
+    this.running = true;
+    this.sent = true;
+    this.gpu.stream.write(this.storage, new Uint8Array(this.words.buffer));
+  }
+
+  /** Changes values of the running step or, outside of one, of all that is recorded from now on. */
+  change(set: () => void): void {
+    if (!this.running) this.detach();
+    set();
+    if (!this.running) this.send();
+  }
+
+  private send(): void {
+    this.gpu.stream.write(this.storage, new Uint8Array(this.words.slice().buffer));
+  }
+
+  /** Leaves the array to a step that is not submitted yet, because it failed or is still being compiled. */
+  private detach(): void {
+    if (this.sent && !this.gpu.stream.idle) this.hold(this.words.slice());
+    this.sent = false;
+  }
+
+  private hold(words: Uint32Array<ArrayBuffer>): void {
+    this.words = words;
+    this.floats = new Float32Array(words.buffer);
   }
 }
 
@@ -106,8 +134,7 @@ export function reserveStepWords(length: number): StepSlot {
   const { at } = range;
   const change = (set: () => void) => {
     if (isTracing()) throw new GpuError(SET_IN_BODY);
-    set();
-    if (!buffer.running) buffer.send();
+    buffer.change(set);
   };
   const slot: StepSlot = {
     at,
@@ -124,13 +151,10 @@ export function reserveStepWords(length: number): StepSlot {
 /** The buffer as kernels bind it. */
 export const stepStorage = (): Storage => stepBuffer().storage;
 
-/** Starts a step: counts it and sends the buffer, as it will be when the step is submitted. Returns what ends it. */
+/** Starts a step, and counts it. Returns what ends it, to be called when it has been recorded. */
 export function beginStep(): () => void {
   const buffer = stepBuffer();
-  buffer.words[COUNTER]!++;
-  buffer.draws = 0;
-  buffer.running = true;
-  buffer.send();
+  buffer.begin();
   return () => {
     buffer.running = false;
   };
@@ -157,6 +181,7 @@ export function setStepCounter(steps: number): void {
 
 function setWord(at: number, value: number): void {
   const buffer = stepBuffer();
-  buffer.words[at] = value;
-  if (!buffer.running) buffer.send();
+  buffer.change(() => {
+    buffer.words[at] = value;
+  });
 }

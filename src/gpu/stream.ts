@@ -79,6 +79,11 @@ export class CommandStream {
     return this.commands.length;
   }
 
+  /** True when all that was recorded has been submitted. */
+  get idle(): boolean {
+    return this.commands.length === 0 && !this.tail && this.captures === 0;
+  }
+
   /** The pipeline of the next dispatch, if it is the one that followed the last time. */
   get expected(): Pipeline | null {
     return this.groups.expected;
