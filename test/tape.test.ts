@@ -288,6 +288,16 @@ gpuTest('what the backward pass reads must be what the forward pass read', async
   }
 });
 
+gpuTest('a gradient that is read, and then overwritten by another, is noticed', async () => {
+  const [x, w] = [parameter(1, 2), parameter(3, 4)];
+  const optimizer = new optim.SGD([x]);
+  ops.sum(ops.mul(x, 5)).backward();
+  const penalty = ops.sum(ops.mul(w, x.grad!));
+  optimizer.zeroGrad();
+  ops.sum(x).backward();
+  assert.match(await messageOf(() => penalty.backward()), /^backward: it reads a tensor \[2\] that was changed since/);
+});
+
 gpuTest('an optimizer that takes over parameters between forward and backward changes nothing', async () => {
   const x = parameter(1, 2);
   const loss = ops.sum(ops.square(x));

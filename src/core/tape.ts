@@ -290,6 +290,7 @@ function run(node: Node, dy: Tensor, gradients: Gradients): void {
 function copyValues({ storage, size, dtype }: Tensor, to: Tensor): void {
   const { gpu, pool, offsetBytes } = storage;
   gpu.stream.copy({ pool, offsetBytes, sizeBytes: elementBytes(dtype) * size }, to.storage);
+  to.storage.version++;
 }
 
 const alreadyFreed = () =>
