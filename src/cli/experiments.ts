@@ -164,8 +164,11 @@ class Series {
     if (state.kind === 'new' && state.remains) {
       try {
         const lock = await lockFolder(dir, dir, (line) => console.error(line));
-        clearRemains(dir);
-        lock.release();
+        try {
+          clearRemains(dir);
+        } finally {
+          lock.release();
+        }
       } catch (error) {
         if (!isUserError(error)) throw error;
         one.status = 'failed';
