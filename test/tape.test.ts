@@ -6,7 +6,7 @@ import { isRecording, mayOverwrite, noGrad, record, release } from '../src/core/
 import { Tensor } from '../src/core/tensor.ts';
 import * as ops from '../src/ops/index.ts';
 import * as optim from '../src/optim/index.ts';
-import { gpuTest, messageOf } from './gpu.ts';
+import { gpuTest, limitBindings, messageOf, onDevice } from './gpu.ts';
 
 const parameter = (...values: number[]): Tensor => Tensor.from(values, [values.length], { requiresGrad: true });
 
@@ -297,6 +297,30 @@ gpuTest('a gradient that is read, and then overwritten by another, is noticed', 
   ops.sum(x).backward();
   assert.match(await messageOf(() => penalty.backward()), /^backward: it reads a tensor \[2\] that was changed since/);
 });
+
+gpuTest('gradients larger than the adapter can bind are added in parts', () =>
+  onDevice({ flags: 'checked' }, async (gpu) => {
+    const rows = 128;
+    const w = Tensor.full([rows, 9], 1);
+    w.requiresGrad = true;
+    const [a, b] = [Tensor.from([1, 2, 3, 4, 5, 6, 7, 8, 9], [1, 9]), Tensor.full([1, 9], 1)];
+    const gradients = async () => {
+      const sums = ops.add(ops.linear(a, w, null), ops.linear(b, w, null));
+      ops.sum(sums).backward();
+      ops.sum(ops.linear(b, w, null)).backward();
+      return valuesOf(w.grad);
+    };
+    const whole = await gradients();
+    assert.equal(whole.slice(0, 9), [3, 4, 5, 6, 7, 8, 9, 10, 11]);
+    limitBindings(gpu, 2 ** 12);
+    w.grad = null;
+    assert.equal(await gradients(), whole);
+    w.grad = null;
+    new optim.SGD([w]);
+    assert.equal(await gradients(), whole, 'in the slot of an optimizer');
+    assert.ok((await valuesOf(w.fill(2))).every((value) => value === 2));
+  }),
+);
 
 gpuTest('an optimizer that takes over parameters between forward and backward changes nothing', async () => {
   const x = parameter(1, 2);

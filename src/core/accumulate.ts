@@ -1,20 +1,26 @@
 import { kernel } from './kernel.ts';
+import { inParts } from './parts.ts';
 import type { Tensor } from './tensor.ts';
 import { walkOver } from './walk.ts';
 
 const add = kernel('accumulate', 'add');
 const addIntoKernel = kernel('accumulate', 'addInto');
 
-/** a + b in a new tensor. */
+/** a + b in a new tensor, of any size. */
 export function sumOf(a: Tensor, b: Tensor): Tensor {
   const sum = a.emptyLike();
-  const { consts, n, threads } = walkOver(a.size, a.dtype);
-  add(consts, { a, b, sum }, { n }, threads);
+  inParts({ a, b, sum }, (operands, count) => {
+    const { consts, n, threads } = walkOver(count, a.dtype);
+    add(consts, operands, { n }, threads);
+  });
   return sum;
 }
 
-/** a += b in place. */
+/** a += b in place, of any size. */
 export function addInto(a: Tensor, b: Tensor): void {
-  const { consts, n, threads } = walkOver(a.size, a.dtype);
-  addIntoKernel(consts, { b, sum: a }, { n }, threads);
+  inParts({ b, sum: a }, (operands, count) => {
+    const { consts, n, threads } = walkOver(count, a.dtype);
+    addIntoKernel(consts, operands, { n }, threads);
+  });
+  a.storage.version++;
 }

@@ -2,6 +2,7 @@ import { type DType, decodeFloats, dtypeOf, elementBytes, encode, isWhole, type 
 import { GpuError, ShapeError } from './errors.ts';
 import { rewritten } from './halfcopy.ts';
 import { kernel } from './kernel.ts';
+import { inParts } from './parts.ts';
 import { isShape, type Shape, sameShape, showShape, sizeOf } from './shape.ts';
 import { moveTensor, registerTensor, unregisterTensor } from './step.ts';
 import { Storage } from './storage.ts';
@@ -91,8 +92,10 @@ export class Tensor {
 
   /** Overwrites all elements with one value, on the GPU. Returns it. */
   fill(value: number): this {
-    const { consts, n, threads } = walkOver(this.size, this.dtype);
-    fill(consts, { out: this }, { n, value }, threads);
+    inParts({ out: this }, (operands, count) => {
+      const { consts, n, threads } = walkOver(count, this.dtype);
+      fill(consts, operands, { n, value }, threads);
+    });
     rewritten(this);
     return this;
   }
