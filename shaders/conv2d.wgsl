@@ -1,5 +1,5 @@
 // conv2d: y[N,P,Q,K] = x[N,H,W,C] ⋆ w[K,R,S,C] (+ bias[K]), and with DGRAD the gradient of x; f32 or f16 in memory,
-// computed in f32, plain tier.
+// computed in f32, `lanes` tier.
 //
 // An implicit GEMM without im2col: rows are output channels, columns are output pixels, the reduction runs over taps (r,s)
 // and, inside a tap, over input channels, four a step. A team of LANES invocations makes ROWS channels of 4·LANES pixels in

@@ -1,5 +1,5 @@
 // conv2d_small: y[N,P,Q,K] = x[N,H,W,C] ⋆ w[K,R,S,C] (+ bias[K]) over small maps, and with DGRAD the gradient of x for stride 1;
-// f32 or f16 in memory, computed in f32, plain tier, for adapters that run a workgroup as one 8-wide vector.
+// f32 or f16 in memory, computed in f32, `lanes` tier, for adapters that run a workgroup as one 8-wide vector.
 //
 // conv2d.wgsl with rows and columns exchanged: each lane has four output channels, its columns, and pixels are the rows, in blocks
 // of LANES, five blocks in a tile. The pixels of 4×3×3 then make one tile, and all weights are read once, where tiles of 32 pixels

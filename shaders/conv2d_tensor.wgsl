@@ -1,5 +1,5 @@
 // conv2d: y[N,P,Q,K] = x[N,H,W,C] ⋆ w[K,R,S,C] (+ bias[K]), and with DGRAD the gradient of x; f16 operands and f32 sums,
-// tensor-core tier (lib/tensor.wgsl says how it tiles).
+// `tensor` tier (lib/tensor.wgsl says how it tiles).
 //
 // An implicit GEMM without im2col: A[m, k] is what output pixel m reads under (r, s, c) = k, gathered from x chunk by chunk; with
 // channels last, 8 channels of a tap lie together. B[k, n] is w as it lies, contiguous along k. Padding is zero.

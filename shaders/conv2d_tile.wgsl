@@ -1,4 +1,4 @@
-// conv2d: y[N,P,Q,K] = x[N,H,W,C] ⋆ w[K,R,S,C] (+ bias[K]), and with DGRAD the gradient of x; register-tile tier: operands are
+// conv2d: y[N,P,Q,K] = x[N,H,W,C] ⋆ w[K,R,S,C] (+ bias[K]), and with DGRAD the gradient of x; `tile` tier: operands are
 // staged in workgroup memory, results stay in registers (lib/staged.wgsl says how and why).
 //
 // An implicit GEMM: rows are output pixels, columns output channels, the reduction runs over taps and, inside a tap, over input

@@ -1,5 +1,5 @@
 // conv2d_wgrad: dw[K,R,S,C] = Σ over n,p,q of dy[n,p,q,k] · x[n, p·stride−padH+r, q·stride−padW+s, c]; f32 or f16 in
-// memory, computed in f32, plain tier.
+// memory, computed in f32, `lanes` tier.
 //
 // A GEMM with a small result and a long reduction: rows are output channels k, columns are (r,s,c), the reduction runs over
 // output pixels, four a step, and is split over the grid's z where the result alone would not fill the machine. A team of

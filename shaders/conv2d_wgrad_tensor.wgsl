@@ -1,5 +1,5 @@
 // conv2d_wgrad: dw[K,R,S,C] = Σ over n,p,q of dy[n,p,q,k] · x[n, p·strideH−padH+r, q·strideW−padW+s, c]; f16 operands and f32
-// sums, tensor-core tier (lib/tensor.wgsl says how it tiles).
+// sums, `tensor` tier (lib/tensor.wgsl says how it tiles).
 //
 // A GEMM with a small result and a long reduction: rows are output channels k, columns are (r, s, c), the reduction runs over all
 // output pixels and is split over the grid's z where the result alone would not fill the machine. Both operands lie contiguous

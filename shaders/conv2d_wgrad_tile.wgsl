@@ -1,4 +1,4 @@
-// conv2d_wgrad: dw[K,R,S,C] = Σ over n,p,q of dy[n,p,q,k] · x[n, p·stride−pad+r, q·stride−pad+s, c]; register-tile tier: operands
+// conv2d_wgrad: dw[K,R,S,C] = Σ over n,p,q of dy[n,p,q,k] · x[n, p·stride−pad+r, q·stride−pad+s, c]; `tile` tier: operands
 // are staged in workgroup memory, results stay in registers (lib/staged.wgsl says how and why).
 //
 // A GEMM with a small result and a long reduction: rows are output channels k, columns (r,s,c), the reduction runs over all

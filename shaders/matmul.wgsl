@@ -1,4 +1,4 @@
-// matmul: c[M,N] = op(a)·op(b) (+ bias[N]), f32 or f16 in memory, computed in f32, plain tier: no shared memory, no barriers, no atomics.
+// matmul: c[M,N] = op(a)·op(b) (+ bias[N]), f32 or f16 in memory, computed in f32, `lanes` tier: no shared memory, no barriers, no atomics.
 //
 // A team of LANES invocations makes a tile of ROWS rows by 4·LANES columns in registers; lanes lie along the columns, four
 // columns each, and share the rows (lib/lanes*.wgsl says how). A step takes four values of the reduction, so that whichever

@@ -1,4 +1,4 @@
-// matmul: c[M,N] = op(a)·op(b) (+ bias[N]), f16 operands and f32 sums, tensor-core tier (lib/tensor.wgsl says how it tiles).
+// matmul: c[M,N] = op(a)·op(b) (+ bias[N]), f16 operands and f32 sums, `tensor` tier (lib/tensor.wgsl says how it tiles).
 //
 // host: bindings params, a, b, bias, out: c. Without a bias any read-only tensor stands in (hasBias 0).
 //       a is [M,K], or [K,M] with A_BY_K false; b is [N,K], or [K,N] with B_BY_K false.

@@ -1,4 +1,4 @@
-// matmul: c[M,N] = op(a)·op(b) (+ bias[N]), register-tile tier: operands are staged in workgroup memory, results stay in
+// matmul: c[M,N] = op(a)·op(b) (+ bias[N]), `tile` tier: operands are staged in workgroup memory, results stay in
 // registers (lib/staged.wgsl says how and why).
 //
 // All four transposes are the same loop: an operand whose contiguous dimension is the reduction is turned on its way into

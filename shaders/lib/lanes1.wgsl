@@ -1,5 +1,5 @@
-// Four reduction steps of `ROWS` rows against this lane's four columns: the inner step of every matrix kernel of the plain
-// tier. This variant uses no subgroup operations and is right on any adapter: 64 invocations as 8 teams of 8 lanes, each lane a
+// Four reduction steps of `ROWS` rows against this lane's four columns: the inner step of every matrix kernel of the
+// `lanes` tier. This variant uses no subgroup operations and is right on any adapter: 64 invocations as 8 teams of 8 lanes, each lane a
 // 4×4 tile; a team's lanes read the same rows, which a GPU's load unit merges.
 //
 // A lane holds `Tile`: ROWS rows by its own four columns. A step needs `rows[ROWS][4]` (shared by all lanes of a team) and

@@ -1,5 +1,5 @@
-// Four reduction steps of `ROWS` rows against this lane's four columns: the inner step of every matrix kernel of the plain
-// tier. This variant is for drivers that run a workgroup as one 8-wide vector (lavapipe with AVX2). There every storage load is
+// Four reduction steps of `ROWS` rows against this lane's four columns: the inner step of every matrix kernel of the
+// `lanes` tier. This variant is for drivers that run a workgroup as one 8-wide vector (lavapipe with AVX2). There every storage load is
 // a scalar load per lane, whatever the address (about 10 cycles for 8 lanes, against half a cycle for a multiply-add), and a
 // broadcast within the subgroup is one instruction. So lanes load different elements of the row operand and broadcast them:
 // with 32 rows, 32+32 loads feed 32×32 products.

@@ -1,5 +1,5 @@
 // A workgroup makes a tile of BM rows by BN columns, step by step of BK of the reduction, out of workgroup memory: what the
-// matrix kernels of the register-tile tier share. A kernel says how a block of an operand is fetched (`Walk`, `fetch`), and
+// matrix kernels of the `tile` tier share. A kernel says how a block of an operand is fetched (`Walk`, `fetch`), and
 // which way its operands lie (A_ALONG_K, B_ALONG_K: the reduction is what is contiguous in memory).
 //
 // Why it is so:

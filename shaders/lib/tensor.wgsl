@@ -1,4 +1,4 @@
-// A workgroup's tile of a matrix product with f16 operands and f32 sums: what every kernel of the tensor-core tier shares.
+// A workgroup's tile of a matrix product with f16 operands and f32 sums: what every kernel of the `tensor` tier shares.
 //
 //   out[m, n] = Σ_k A[m, k]·B[k, n] (+ bias[n]),   TILE_M by TILE_N of it in a workgroup, TILE_K terms a step
 //

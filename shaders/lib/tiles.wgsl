@@ -1,4 +1,4 @@
-// What every matrix kernel of the plain tier shares: a lane's part of a tile, and the order in which workgroups take tiles.
+// What every matrix kernel of the `lanes` tier shares: a lane's part of a tile, and the order in which workgroups take tiles.
 
 // ROWS rows (the rest is never touched) by this lane's four columns.
 struct Tile {

@@ -1,4 +1,4 @@
-/** The tile that a workgroup of the register-tile tier makes: `shaders/lib/staged.wgsl`. */
+/** The tile that a workgroup of the `tile` tier makes: `shaders/lib/staged.wgsl`. */
 export interface TileSize {
   /** Rows, columns, steps of the reduction that are staged at once. */
   BM: number;
