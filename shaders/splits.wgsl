@@ -3,7 +3,7 @@
 //
 // host: bindings params, part [splits, size], bias (or, with hasBias 0, part again), y [size]; size in elements.
 //       entry `main` where size (and period) are multiples of 4, `ragged` for any.
-//       grid  = [min(g, 65535), ceil(g / 65535)], g = ceil(size / 4 / 64) for `main`, ceil(size / 64) for `ragged`.
+//       invocations: size / 4 for `main`, size for `ragged`.
 // Parts are f32; y may be f16.
 alias YElem = vec4f;
 alias YScalar = f32;

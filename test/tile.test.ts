@@ -6,15 +6,8 @@ import { loadShader } from '../src/gpu/shader.ts';
 import * as ops from '../src/ops/index.ts';
 import { forwards } from '../src/ops/matrix/convolve.ts';
 import { multiply } from '../src/ops/matrix/multiply.ts';
-import {
-  type Extents,
-  planTile,
-  type TileSize,
-  tileBytes,
-  tileName,
-  tileSizes,
-  tileThreads,
-} from '../src/ops/matrix/tileplan.ts';
+import type { Extents } from '../src/ops/matrix/problem.ts';
+import { planTile, type TileSize, tileBytes, tileName, tileSizes, tileThreads } from '../src/ops/matrix/tileplan.ts';
 import { candidatesFor } from '../src/ops/matrix/variant.ts';
 import { gradcheck, type OperationCase } from './cases/case.ts';
 import { type ConvShape, convCases, convCasesOf } from './cases/conv2d.ts';
@@ -111,8 +104,7 @@ halfTest('f16 operands are read as such, and sums kept in f32', async () => {
 });
 
 test('the cases split what they say', () => {
-  const splitsOf = (extents: Omit<Extents, 'batches'>, batches = 1): number =>
-    planTile({ ...extents, batches }, SMALL, 1000).splits;
+  const splitsOf = (extents: Extents, phases = 1): number => planTile({ ...extents, phases }, SMALL, 1000).splits;
   assert.ok(splitsOf({ M: 40, N: 72, K: 260 }) > 1);
   assert.ok(splitsOf({ M: 2 * 6 * 7, N: 20, K: 72 * 9 }) > 1);
   assert.ok(splitsOf({ M: 3 * 10 * 9, N: 20, K: (44 * 25) / 4 }, 4) > 1);
@@ -146,22 +138,24 @@ const cheapest = (extents: Extents): string =>
 test('plans fill a large GPU, and split no more than that', () => {
   const batch = 64;
   const layer = (side: number, C: number, K: number): Extents => ({
-    ...{ M: batch * side * side, N: K, K: 9 * C, batches: 1 },
+    M: batch * side * side,
+    N: K,
+    K: 9 * C,
   });
   assert.is(plan(layer(48, 64, 64), LARGE), 1);
   assert.is(plan(layer(24, 128, 128), LARGE), 1);
   assert.ok(plan(layer(3, 512, 512), LARGE) >= 8, 'few pixels, many channels');
-  assert.ok(plan({ M: 64, N: 576, K: batch * 48 * 48, batches: 1 }, LARGE) >= 16, 'few weights, many pixels');
+  assert.ok(plan({ M: 64, N: 576, K: batch * 48 * 48 }, LARGE) >= 16, 'few weights, many pixels');
   assert.is(planTile(layer(3, 512, 512), LARGE, 3).splits, 3);
-  assert.is(plan({ M: 4096, N: 4096, K: 64, batches: 1 }, LARGE), 1);
+  assert.is(plan({ M: 4096, N: 4096, K: 64 }, LARGE), 1);
 });
 
 test('large tiles for large products, narrow ones for narrow', () => {
-  assert.is(cheapest({ M: 4096, N: 4096, K: 4096, batches: 1 }), 'tile 128×128×16');
-  assert.is(cheapest({ M: 147_456, N: 64, K: 576, batches: 1 }), 'tile 128×64×8');
-  assert.is(cheapest({ M: 64, N: 576, K: 147_456, batches: 1 }), 'tile 64×64×16');
-  assert.is(cheapest({ M: 100_000, N: 24, K: 576, batches: 1 }), 'tile 64×32×16');
-  assert.is(cheapest({ M: 16, N: 4096, K: 512, batches: 1 }), 'tile 32×64×16');
+  assert.is(cheapest({ M: 4096, N: 4096, K: 4096 }), 'tile 128×128×16');
+  assert.is(cheapest({ M: 147_456, N: 64, K: 576 }), 'tile 128×64×8');
+  assert.is(cheapest({ M: 64, N: 576, K: 147_456 }), 'tile 64×64×16');
+  assert.is(cheapest({ M: 100_000, N: 24, K: 576 }), 'tile 64×32×16');
+  assert.is(cheapest({ M: 16, N: 4096, K: 512 }), 'tile 32×64×16');
 });
 
 gpuTest('hardware takes a tile before anything else, software never', async () => {

@@ -30,7 +30,8 @@ export type Kernel = (
   flops?: number,
 ) => void;
 
-const MAX_GROUPS = 65_535;
+/** Workgroups on a side of a grid at most. */
+export const MAX_GROUPS = 65_535;
 
 /**
  * A compute shader as a function: `shaders/NAME.wgsl`, or the WGSL text `code` under a name of its own; entry point `entry`. The
@@ -63,13 +64,14 @@ function workOf(operands: Readonly<Record<string, Operand>>, bindings: readonly 
 const shapeOf = (operand: Operand): string =>
   isTensor(operand) ? showShape(operand.shape) : `[${operand.sizeBytes} B]`;
 
-/** Workgroups for `threads` invocations: along x, spilling into y above the limit of a side. */
-export function spread(threads: number, groupSize: number): Grid {
-  const groups = Math.max(1, Math.ceil(threads / groupSize));
-  if (groups <= MAX_GROUPS) return [groups, 1, 1];
+/** A grid of at least `groups` workgroups, along x, spilling into y above the limit of a side; `depth` times along z. */
+export function gridOf(groups: number, depth = 1): Grid {
   const rows = Math.ceil(groups / MAX_GROUPS);
-  return [Math.ceil(groups / rows), rows, 1];
+  return [Math.ceil(groups / rows), rows, depth];
 }
+
+/** Workgroups for `threads` invocations. */
+export const spread = (threads: number, groupSize: number): Grid => gridOf(Math.max(1, Math.ceil(threads / groupSize)));
 
 const isTensor = (operand: Operand): operand is Tensor => 'dtype' in operand;
 

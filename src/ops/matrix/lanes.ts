@@ -1,5 +1,7 @@
-import { kernel } from '../../core/kernel.ts';
+import { kernel, MAX_GROUPS } from '../../core/kernel.ts';
 import type { Tensor } from '../../core/tensor.ts';
+import { tileCount, tileGrid } from './grid.ts';
+import { inParts } from './parts.ts';
 import {
   allF32,
   type ConvDgrad,
@@ -16,19 +18,7 @@ import {
   productFlops,
 } from './problem.ts';
 import { isSmall, smallDgrad, smallForward } from './small.ts';
-import {
-  MAX_GROUPS,
-  operandTypes,
-  partsOf,
-  resultTypes,
-  storing,
-  sumSplits,
-  TEAM_OF_8,
-  teamFor,
-  teamKind,
-  tileCount,
-  tileGrid,
-} from './team.ts';
+import { operandTypes, resultTypes, storing, TEAM_OF_8, teamFor, teamKind } from './team.ts';
 import type { Variant } from './variant.ts';
 
 const matmul = storing(kernel('matmul', 'main'), kernel('matmul', 'ragged'));
@@ -70,8 +60,7 @@ export const lanesMultiply: Variant<Multiplication> = {
     const VEC_A = (transposeA ? M : K) % 4 === 0;
     const VEC_B = (transposeB ? K : N) % 4 === 0;
     const consts = {
-      TEAM: team.include,
-      ROWS: team.rows,
+      ...team.consts,
       TRANSPOSE_A: transposeA,
       TRANSPOSE_B: transposeB,
       VEC_A,
@@ -82,7 +71,13 @@ export const lanesMultiply: Variant<Multiplication> = {
       ...resultTypes('C', c),
     };
     const params = { m: M, n: N, k: K, hasBias: bias ? 1 : 0, accumulate: 0 };
-    matmul(N)(consts, { a, b, bias: bias ?? a.storage, c }, params, tileGrid(team, M, N, 1), productFlops(product));
+    matmul(N)(
+      consts,
+      { a, b, bias: bias ?? a.storage, c },
+      params,
+      tileGrid(product, team.tile, 1),
+      productFlops(product),
+    );
   },
 };
 
@@ -100,11 +95,11 @@ export function lanesMultiplyBatch(a: Tensor, b: Tensor, c: Tensor, batch: Batch
   const { M, N, K, transposeA, transposeB, transposeC = false, accumulate = false, count } = batch;
   const team = teamFor(c, M);
   const consts = {
-    ...{ TEAM: team.include, ROWS: team.rows, TRANSPOSE_A: transposeA, TRANSPOSE_B: transposeB },
+    ...{ ...team.consts, TRANSPOSE_A: transposeA, TRANSPOSE_B: transposeB },
     ...{ BATCHED: true, TRANSPOSE_C: transposeC },
   };
   const params = { m: M, n: N, k: K, hasBias: 0, accumulate: Number(accumulate) };
-  matmul(N)(consts, { a, b, bias: a, c }, params, tileGrid(team, M, N, count), count * productFlops(batch));
+  matmul(N)(consts, { a, b, bias: a, c }, params, tileGrid(batch, team.tile, count), count * productFlops(batch));
 }
 
 /**
@@ -126,8 +121,7 @@ export const lanesForward: Variant<ConvForward> = {
     const team = teamFor(y, vectors ? K : Math.min(K, LOW_ROWS));
     const RUNS = Math.ceil((S * C) / 4) < S * Math.ceil(C / 4);
     const consts = {
-      TEAM: team.include,
-      ROWS: team.rows,
+      ...team.consts,
       VEC_X: vectors,
       VEC_W: vectors,
       RUNS,
@@ -145,7 +139,7 @@ export const lanesForward: Variant<ConvForward> = {
       consts,
       { x, w, bias: bias ?? w.storage, y },
       params,
-      tileGrid(team, K, N * P * Q, 1),
+      tileGrid({ M: K, N: N * P * Q }, team.tile, 1),
       convFlops(shape),
     );
   },
@@ -164,7 +158,7 @@ export const lanesDgrad: Variant<ConvDgrad> = {
     const [VEC_X, VEC_W] = [K % 4 === 0, C % 4 === 0];
     const WINDOW = VEC_X && C <= LOW_ROWS && readsLines(dx, shape);
     const consts = {
-      ...{ TEAM: team.include, ROWS: team.rows, DGRAD: true, STRIDE: stride, RAGGED: !VEC_X, VEC_X, VEC_W, WINDOW },
+      ...{ ...team.consts, DGRAD: true, STRIDE: stride, RAGGED: !VEC_X, VEC_X, VEC_W, WINDOW },
       ...{ ...operandTypes('X', dy, VEC_X), ...operandTypes('W', w, VEC_W), ...resultTypes('Y', dx) },
     };
     const params = {
@@ -176,7 +170,7 @@ export const lanesDgrad: Variant<ConvDgrad> = {
       consts,
       { x: dy, w, bias: w.storage, y: dx },
       params,
-      tileGrid(team, C, pixels, stride * stride),
+      tileGrid({ M: C, N: pixels }, team.tile, stride * stride),
       convFlops(shape),
     );
   },
@@ -196,21 +190,18 @@ export const lanesWgrad: Variant<ConvWgrad> = {
     const [VEC_X, VEC_DY] = [C % 4 === 0, K % 4 === 0];
     const WINDOW = VEC_X && readsLines(dy, shape);
     const team = teamFor(dw, VEC_X && !WINDOW ? K : Math.min(K, LOW_ROWS));
-    const columns = R * C * (WINDOW ? 1 : S);
+    const results = { M: K, N: R * C * (WINDOW ? 1 : S) };
     const pixels = N * P * Q;
     const { software } = dw.storage.gpu.adapter;
-    const wanted = Math.ceil((software ? BUSY.software : BUSY.hardware) / tileCount(team, K, columns));
+    const wanted = Math.ceil((software ? BUSY.software : BUSY.hardware) / tileCount(results, team.tile));
     const splits = Math.max(1, Math.min(wanted, Math.ceil(pixels / MIN_PIXELS)));
     const params = { batch: N, inH: H, inW: W, inC: C, outH: P, outW: Q, outC: K, r: R, s: S, stride, padH, padW };
-    const part = splits > 1 ? partsOf(dw, splits) : dw;
-    const consts = {
-      ...{ TEAM: team.include, ROWS: team.rows, VEC_X, VEC_DY, WINDOW },
-      ...{ ...operandTypes('X', x, VEC_X), ...operandTypes('Dy', dy, VEC_DY), ...resultTypes('Dw', part) },
-    };
-    weightGradient(C)(consts, { x, dy, dw: part }, params, tileGrid(team, K, columns, splits), convFlops(shape));
-    if (splits > 1) {
-      sumSplits(part, dw, splits);
-      part.free('conv2d');
-    }
+    const grid = tileGrid(results, team.tile, splits);
+    const consts = { ...team.consts, VEC_X, VEC_DY, WINDOW };
+    const types = { ...operandTypes('X', x, VEC_X), ...operandTypes('Dy', dy, VEC_DY) };
+    inParts(dw, null, splits, (into) => {
+      const all = { ...consts, ...types, ...resultTypes('Dw', into) };
+      weightGradient(C)(all, { x, dy, dw: into }, params, grid, convFlops(shape));
+    });
   },
 };

@@ -1,8 +1,7 @@
 import { wgslType } from '../../core/dtype.ts';
-import { kernel } from '../../core/kernel.ts';
+import { kernel, MAX_GROUPS } from '../../core/kernel.ts';
 import type { Adapter } from '../../gpu/gpu.ts';
 import { isSmallAndRagged, type Multiplication, productFlops } from './problem.ts';
-import { MAX_GROUPS } from './team.ts';
 import type { Variant } from './variant.ts';
 
 const multiply = kernel('matmul_outer', 'main');

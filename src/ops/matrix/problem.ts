@@ -1,11 +1,15 @@
 import type { DType } from '../../core/dtype.ts';
 import type { Tensor } from '../../core/tensor.ts';
 
-/** What is multiplied: c [M,N] = op(a)·op(b) over K terms. */
-export interface Product {
+/** M×N results, each the sum of K terms. */
+export interface Extents {
   M: number;
   N: number;
   K: number;
+}
+
+/** What is multiplied: c [M,N] = op(a)·op(b) over K terms. */
+export interface Product extends Extents {
   /** a lies in memory as [K,M]. */
   transposeA: boolean;
   /** b lies in memory as [N,K]. */
@@ -82,6 +86,12 @@ export const wgradProduct = ({ x, dy, dw, shape: { N, P, Q, K, C } }: ConvWgrad)
   product: { M: K, N: C, K: N * P * Q, transposeA: true, transposeB: false },
 });
 
+/** A convolution as a matrix product: of its pixels by its output channels, over taps and channels. */
+export const forwardExtents = ({ N, P, Q, K, R, S, C }: ConvShape): Extents => ({ M: N * P * Q, N: K, K: R * S * C });
+
+/** The gradient of its weights as a product: of output channels by taps and channels, over pixels. */
+export const wgradExtents = ({ N, P, Q, K, R, S, C }: ConvShape): Extents => ({ M: K, N: R * S * C, K: N * P * Q });
+
 export const allF32 = (...tensors: Tensor[]): boolean => tensors.every(({ dtype }) => dtype === 'f32');
 
 /**
@@ -89,11 +99,11 @@ export const allF32 = (...tensors: Tensor[]): boolean => tensors.every(({ dtype 
  * their own because their extents are no multiples of 4: a classifier's, of seven classes. On software adapters that takes a
  * fifth of a second each (lavapipe), more than any run gets back: there `plain` computes them.
  */
-export const isSmallAndRagged = ({ M, N, K }: Product): boolean =>
+export const isSmallAndRagged = ({ M, N, K }: Extents): boolean =>
   M * N * K <= 2 ** 21 && [M, N, K].some((extent) => extent % 4 !== 0);
 
 /** Multiplications and additions of a product. */
-export const productFlops = ({ M, N, K }: Product): number => 2 * M * N * K;
+export const productFlops = ({ M, N, K }: Extents): number => 2 * M * N * K;
 
 /** Multiplications and additions of a convolution or either of its gradients, padding counted. */
 export const convFlops = ({ N, P, Q, K, R, S, C }: ConvShape): number => 2 * N * P * Q * K * R * S * C;

@@ -1,8 +1,8 @@
 import { wgslType } from '../../core/dtype.ts';
-import { kernel } from '../../core/kernel.ts';
+import { kernel, MAX_GROUPS } from '../../core/kernel.ts';
 import type { Tensor } from '../../core/tensor.ts';
 import { type ConvDgrad, type ConvForward, type ConvShape, convFlops } from './problem.ts';
-import { MAX_GROUPS, TEAM_OF_8, teamKind } from './team.ts';
+import { TEAM_OF_8, teamKind } from './team.ts';
 
 const convolution = kernel('conv2d_small', 'main');
 

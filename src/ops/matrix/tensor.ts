@@ -3,35 +3,38 @@ import { kernel } from '../../core/kernel.ts';
 import type { Tensor } from '../../core/tensor.ts';
 import type { Adapter } from '../../gpu/gpu.ts';
 import type { Consts } from '../../gpu/shader.ts';
-import type { Grid } from '../../gpu/stream.ts';
+import { type Tile, tileCount, tileGrid } from './grid.ts';
+import { evenly, inParts, maxParts, type Splits } from './parts.ts';
 import {
   type ConvDgrad,
   type ConvForward,
   type ConvShape,
   type ConvWgrad,
   convFlops,
+  type Extents,
+  forwardExtents,
   type Multiplication,
   productFlops,
+  wgradExtents,
 } from './problem.ts';
-import { MAX_PART_BYTES, partsOf, sumSplits } from './team.ts';
 import type { Variant } from './variant.ts';
 
 const matmul = kernel('matmul_tensor', 'main');
 const convolution = kernel('conv2d_tensor', 'main');
 const weightGradient = kernel('conv2d_wgrad_tensor', 'main');
 
-/** A workgroup's tile: `shaders/lib/tensor.wgsl`. */
-interface Tile {
+/** How a workgroup makes its tile: `shaders/lib/tensor.wgsl`. */
+interface TileSize {
   /** Subgroups down and across; each makes 32 by 16·`columns` results. */
   subgroupsM: number;
   subgroupsN: number;
   columns: 2 | 4;
-  /** Work done in a given time, against the other tiles, when all of its results are wanted. */
+  /** Work done in a given time, against the other sizes, when all of its results are wanted. */
   speed: number;
 }
 
 /** The larger a tile, the more products come of each load; the smaller, the more workgroups there are and the less is cut off. */
-export const TILES: readonly Tile[] = [
+const SIZES: readonly TileSize[] = [
   { subgroupsM: 4, subgroupsN: 2, columns: 4, speed: 1 },
   { subgroupsM: 4, subgroupsN: 1, columns: 4, speed: 0.85 },
   { subgroupsM: 2, subgroupsN: 2, columns: 2, speed: 0.7 },
@@ -41,16 +44,16 @@ export const TILES: readonly Tile[] = [
 const TILE_K = 32;
 const LANES = 32;
 
-const tileRows = ({ subgroupsM }: Tile): number => 32 * subgroupsM;
-const tileColumns = ({ subgroupsN, columns }: Tile): number => 16 * columns * subgroupsN;
+const sidesOf = ({ subgroupsM, subgroupsN, columns }: TileSize): Tile => [32 * subgroupsM, 16 * columns * subgroupsN];
 
-const nameOf = (tile: Tile): string => `tensor ${tileRows(tile)}×${tileColumns(tile)}×${TILE_K}`;
+const nameOf = (size: TileSize): string => `tensor ${sidesOf(size).join('×')}×${TILE_K}`;
 
 /** An upper bound of the workgroup memory that a tile takes: both operands with the longer of their paddings, and the sums. */
-function memoryBytes(tile: Tile): number {
+function memoryBytes(size: TileSize): number {
   const staged = (extent: number): number => 2 * Math.max(extent * (TILE_K + 8), TILE_K * (extent + 8));
-  const sums = 4 * tile.subgroupsM * tile.subgroupsN * 16 * 20;
-  return staged(tileRows(tile)) + staged(tileColumns(tile)) + sums;
+  const sums = 4 * size.subgroupsM * size.subgroupsN * 16 * 20;
+  const [rows, columns] = sidesOf(size);
+  return staged(rows) + staged(columns) + sums;
 }
 
 let emulated = false;
@@ -78,77 +81,50 @@ export function hasTensorCores({ features, subgroupSizes: { min, max }, subgroup
 }
 
 /** True where a tile can compute from `operands` into `result`. */
-function fits(tile: Tile, operands: readonly Tensor[], result: Tensor, adapter: Adapter): boolean {
+function fits(size: TileSize, operands: readonly Tensor[], result: Tensor, adapter: Adapter): boolean {
   const { limits } = result.storage.gpu;
   return (
     (emulated ? adapter.features.has('shader-f16') : hasTensorCores(adapter)) &&
     operands.every(({ dtype }) => dtype === 'f16') &&
-    memoryBytes(tile) <= limits.maxComputeWorkgroupStorageSize &&
-    LANES * tile.subgroupsM * tile.subgroupsN <= limits.maxComputeInvocationsPerWorkgroup
+    memoryBytes(size) <= limits.maxComputeWorkgroupStorageSize &&
+    LANES * size.subgroupsM * size.subgroupsN <= limits.maxComputeInvocationsPerWorkgroup
   );
 }
-
-/** Extents of a product: M×N results over K terms. */
-interface Extents {
-  M: number;
-  N: number;
-  K: number;
-}
-
-const tileCount = (tile: Tile, { M, N }: Extents): number =>
-  Math.ceil(M / tileRows(tile)) * Math.ceil(N / tileColumns(tile));
 
 /** Workgroups that keep an adapter with tensor cores busy: two on each of the largest ones' 132 multiprocessors. */
 const BUSY = 264;
 /** Steps of the reduction that one part of a split sums at least. */
 const MIN_STEPS = 8;
 
-interface Splits {
-  splits: number;
-  stepsPerSplit: number;
-}
-
-/**
- * In how many parts a reduction is summed: more than one where the tiles alone would leave the adapter idle, and the parts are no
- * larger than they may be and than can be bound.
- */
-function splitsFor(tile: Tile, extents: Extents, limitBytes: number): Splits {
+/** In how many parts a reduction is summed: more than one where the tiles alone would leave the adapter idle. */
+function splitsFor(size: TileSize, extents: Extents): Splits {
   const steps = Math.ceil(extents.K / TILE_K);
-  const partBytes = 4 * extents.M * extents.N;
-  const most = Math.min(Math.floor(steps / MIN_STEPS), Math.floor(Math.min(MAX_PART_BYTES, limitBytes) / partBytes));
-  const wanted = Math.max(1, Math.min(most, Math.floor(BUSY / tileCount(tile, extents))));
-  const stepsPerSplit = Math.max(1, Math.ceil(steps / wanted));
-  return { splits: Math.max(1, Math.ceil(steps / stepsPerSplit)), stepsPerSplit };
+  const most = Math.min(Math.floor(steps / MIN_STEPS), maxParts(extents.M * extents.N));
+  return evenly(steps, Math.max(1, Math.min(most, Math.floor(BUSY / tileCount(extents, sidesOf(size))))));
 }
 
 /** Below this a side or the reduction is so short that most of a tile's products are with zeros. */
 const WORTHWHILE = 16;
 
 /** Between 0, the best, and 1: the other tiers, which multiply without tensor cores, come after it. */
-function rank(tile: Tile, extents: Extents): number {
+function rank(size: TileSize, extents: Extents): number {
   const { M, N, K } = extents;
   if (Math.min(M, N, K) < WORTHWHILE) return Number.POSITIVE_INFINITY;
-  const tiles = tileCount(tile, extents);
-  const { splits } = splitsFor(tile, extents, Number.POSITIVE_INFINITY);
-  const wanted = (M * N) / (tiles * tileRows(tile) * tileColumns(tile));
+  const [rows, columns] = sidesOf(size);
+  const tiles = tileCount(extents, [rows, columns]);
+  const { splits } = splitsFor(size, extents);
+  const wanted = (M * N) / (tiles * rows * columns);
   const busy = Math.min(1, (tiles * splits) / BUSY);
-  return 1 - wanted * busy * tile.speed;
-}
-
-const MAX_GROUPS = 65_535;
-
-function gridOf(tile: Tile, extents: Extents, splits: number): Grid {
-  const tiles = tileCount(tile, extents);
-  return [Math.min(tiles, MAX_GROUPS), Math.ceil(tiles / MAX_GROUPS), splits];
+  return 1 - wanted * busy * size.speed;
 }
 
 const eights = (...extents: readonly number[]): boolean => extents.every((extent) => extent % 8 === 0);
 
 /** Constants that say how a tile is read, made and stored: with `vectors`, by eights, which every extent along memory must allow. */
-function tileConsts(tile: Tile, vectors: boolean, out: Tensor): Consts {
+function tileConsts(size: TileSize, vectors: boolean, out: Tensor): Consts {
   const { features } = out.storage.gpu.adapter;
   return {
-    ...{ SUBGROUPS_M: tile.subgroupsM, SUBGROUPS_N: tile.subgroupsN, COLUMNS: tile.columns },
+    ...{ SUBGROUPS_M: size.subgroupsM, SUBGROUPS_N: size.subgroupsN, COLUMNS: size.columns },
     MMA: emulated ? 'lib/mma_emulated.wgsl' : 'lib/mma_subgroup.wgsl',
     SIZE:
       !emulated && features.has('subgroup-size-control') ? 'lib/subgroup_size_32.wgsl' : 'lib/subgroup_size_any.wgsl',
@@ -159,61 +135,38 @@ function tileConsts(tile: Tile, vectors: boolean, out: Tensor): Consts {
   };
 }
 
-/**
- * Runs `record` once, with where it writes: `out`, or a partial in f32 that is summed into `out` afterwards. Then the bias is added
- * with the sum, and `record` gets none.
- */
-function inSplits(
-  tile: Tile,
-  extents: Extents,
-  out: Tensor,
-  bias: Tensor | null,
-  record: (out: Tensor, bias: Tensor | null, splits: Splits) => void,
-): void {
-  const { gpu } = out.storage;
-  const split = splitsFor(tile, extents, gpu.limits.maxStorageBufferBindingSize);
-  if (split.splits === 1) {
-    record(out, bias, split);
-    return;
-  }
-  const part = partsOf(out, split.splits);
-  record(part, null, split);
-  sumSplits(part, out, split.splits, bias);
-  part.free('the sum of its parts');
-}
-
-function multiplyBy(tile: Tile): Variant<Multiplication> {
+function multiplyBy(size: TileSize): Variant<Multiplication> {
   return {
-    name: nameOf(tile),
+    name: nameOf(size),
     unverified: true,
-    fits: ({ a, b, c }, adapter) => fits(tile, [a, b], c, adapter),
-    rank: ({ product }) => rank(tile, product),
+    fits: ({ a, b, c }, adapter) => fits(size, [a, b], c, adapter),
+    rank: ({ product }) => rank(size, product),
     run({ a, b, bias, c, product }) {
       const { M, N, K, transposeA, transposeB } = product;
-      inSplits(tile, product, c, bias, (out, add, { splits, stepsPerSplit }) => {
+      const { splits, stepsPerSplit } = splitsFor(size, product);
+      inParts(c, bias, splits, (out, add) => {
         const vectors = eights(transposeA ? M : K, transposeB ? K : N, N);
-        const consts = { ...tileConsts(tile, vectors, out), A_BY_K: !transposeA, B_BY_K: transposeB };
+        const consts = { ...tileConsts(size, vectors, out), A_BY_K: !transposeA, B_BY_K: transposeB };
         const params = { m: M, n: N, k: K, stepsPerSplit, hasBias: add ? 1 : 0 };
-        const grid = gridOf(tile, product, splits);
+        const grid = tileGrid(product, sidesOf(size), splits);
         matmul(consts, { a, b, bias: add ?? a.storage, out }, params, grid, productFlops(product));
       });
     },
   };
 }
 
-const forwardExtents = ({ N, P, Q, K, R, S, C }: ConvShape): Extents => ({ M: N * P * Q, N: K, K: R * S * C });
-
-function forwardBy(tile: Tile): Variant<ConvForward> {
+function forwardBy(size: TileSize): Variant<ConvForward> {
   return {
-    name: nameOf(tile),
+    name: nameOf(size),
     unverified: true,
-    fits: ({ x, w, y }, adapter) => fits(tile, [x, w], y, adapter),
-    rank: ({ shape }) => rank(tile, forwardExtents(shape)),
+    fits: ({ x, w, y }, adapter) => fits(size, [x, w], y, adapter),
+    rank: ({ shape }) => rank(size, forwardExtents(shape)),
     run({ x, w, bias, y, shape }) {
       const { N, H, W, C, K, R, S, P, Q, strideH, strideW, padH, padW } = shape;
       const extents = forwardExtents(shape);
-      inSplits(tile, extents, y, bias, (out, add, { splits, stepsPerSplit }) => {
-        const consts = tileConsts(tile, eights(C, K), out);
+      const { splits, stepsPerSplit } = splitsFor(size, extents);
+      inParts(y, bias, splits, (out, add) => {
+        const consts = tileConsts(size, eights(C, K), out);
         const params = {
           ...{ batch: N, inH: H, inW: W, inC: C, r: R, s: S, outH: P, outW: Q, outC: K, strideH, strideW },
           // Above and left of the image; it wraps and is meant to.
@@ -221,7 +174,7 @@ function forwardBy(tile: Tile): Variant<ConvForward> {
           ...{ tapsR: R, tapsS: S, firstR: 0, firstS: 0, stepR: 1, stepS: 1 },
           ...{ fullH: P, fullW: Q, phaseH: 0, phaseW: 0, stepsPerSplit, hasBias: add ? 1 : 0 },
         };
-        const grid = gridOf(tile, extents, splits);
+        const grid = tileGrid(extents, sidesOf(size), splits);
         convolution(consts, { x, w, bias: add ?? w.storage, out }, params, grid, convFlops(shape));
       });
     },
@@ -261,20 +214,23 @@ const dgradPhases = ({ H, W, R, S, strideH, strideW, padH, padW }: ConvShape): [
     phasesOf(W, S, strideW, padW).map((columns): [Phase, Phase] => [rows, columns]),
   );
 
-function dgradBy(tile: Tile): Variant<ConvDgrad> {
+function dgradBy(size: TileSize): Variant<ConvDgrad> {
   return {
-    name: nameOf(tile),
+    name: nameOf(size),
     unverified: true,
-    fits: ({ dy, w, dx }, adapter) => fits(tile, [dy, w], dx, adapter),
-    rank: ({ shape }) => rank(tile, { M: shape.N * shape.H * shape.W, N: shape.C, K: shape.R * shape.S * shape.K }),
+    fits: ({ dy, w, dx }, adapter) => fits(size, [dy, w], dx, adapter),
+    rank: ({ shape }) => rank(size, { M: shape.N * shape.H * shape.W, N: shape.C, K: shape.R * shape.S * shape.K }),
     run({ dy, w, dx, shape }) {
       const { H, W, C, R, S, strideH, strideW } = shape;
       const phases = dgradPhases(shape);
       const flops = convFlops(shape) / phases.length;
       for (const [rows, columns] of phases) {
         const extents = phaseExtents(shape, rows, columns);
-        const record = (out: Tensor, _: Tensor | null, { splits, stepsPerSplit }: Splits): void => {
-          const consts = { ...tileConsts(tile, eights(shape.K, C), out), DGRAD: true, B_BY_K: false };
+        // Each of several phases writes a part of dx: no one of them can be summed into all of it.
+        const alone = phases.length === 1;
+        const { splits, stepsPerSplit } = alone ? splitsFor(size, extents) : evenly(Math.ceil(extents.K / TILE_K), 1);
+        inParts(dx, null, splits, (out) => {
+          const consts = { ...tileConsts(size, eights(shape.K, C), out), DGRAD: true, B_BY_K: false };
           const params = {
             ...{ batch: shape.N, inH: shape.P, inW: shape.Q, inC: shape.K, r: rows.taps, s: columns.taps },
             ...{ outH: rows.extent, outW: columns.extent, outC: C, strideH: 1, strideW: 1 },
@@ -282,29 +238,31 @@ function dgradBy(tile: Tile): Variant<ConvDgrad> {
             ...{ stepR: strideH, stepS: strideW, fullH: H, fullW: W, phaseH: rows.phase, phaseW: columns.phase },
             ...{ stepsPerSplit, hasBias: 0 },
           };
-          convolution(consts, { x: dy, w, bias: w.storage, out }, params, gridOf(tile, extents, splits), flops);
-        };
-        // Each of several phases writes a part of dx: no one of them can be summed into all of it.
-        if (phases.length === 1) inSplits(tile, extents, dx, null, record);
-        else record(dx, null, { splits: 1, stepsPerSplit: Math.max(1, Math.ceil(extents.K / TILE_K)) });
+          convolution(
+            consts,
+            { x: dy, w, bias: w.storage, out },
+            params,
+            tileGrid(extents, sidesOf(size), splits),
+            flops,
+          );
+        });
       }
     },
   };
 }
 
-const wgradExtents = ({ N, P, Q, K, R, S, C }: ConvShape): Extents => ({ M: K, N: R * S * C, K: N * P * Q });
-
-function wgradBy(tile: Tile): Variant<ConvWgrad> {
+function wgradBy(size: TileSize): Variant<ConvWgrad> {
   return {
-    name: nameOf(tile),
+    name: nameOf(size),
     unverified: true,
-    fits: ({ x, dy, dw }, adapter) => fits(tile, [x, dy], dw, adapter),
-    rank: ({ shape }) => rank(tile, wgradExtents(shape)),
+    fits: ({ x, dy, dw }, adapter) => fits(size, [x, dy], dw, adapter),
+    rank: ({ shape }) => rank(size, wgradExtents(shape)),
     run({ x, dy, dw, shape }) {
       const { N, H, W, C, K, R, S, P, Q, strideH, strideW, padH, padW } = shape;
       const extents = wgradExtents(shape);
-      inSplits(tile, extents, dw, null, (out, _, { splits, stepsPerSplit }) => {
-        const consts = { ...tileConsts(tile, eights(C, K), out), A_BY_K: false, B_BY_K: false };
+      const { splits, stepsPerSplit } = splitsFor(size, extents);
+      inParts(dw, null, splits, (out) => {
+        const consts = { ...tileConsts(size, eights(C, K), out), A_BY_K: false, B_BY_K: false };
         const params = {
           ...{ batch: N, inH: H, inW: W, inC: C, outH: P, outW: Q, outC: K, r: R, s: S },
           ...{ strideH, strideW, padH, padW, stepsPerSplit, hasBias: 0 },
@@ -313,7 +271,7 @@ function wgradBy(tile: Tile): Variant<ConvWgrad> {
           consts,
           { x, dy, bias: x.storage, out },
           params,
-          gridOf(tile, extents, splits),
+          tileGrid(extents, sidesOf(size), splits),
           convFlops(shape),
         );
       });
@@ -321,7 +279,7 @@ function wgradBy(tile: Tile): Variant<ConvWgrad> {
   };
 }
 
-export const tensorMultiplies = TILES.map(multiplyBy);
-export const tensorForwards = TILES.map(forwardBy);
-export const tensorDgrads = TILES.map(dgradBy);
-export const tensorWgrads = TILES.map(wgradBy);
+export const tensorMultiplies = SIZES.map(multiplyBy);
+export const tensorForwards = SIZES.map(forwardBy);
+export const tensorDgrads = SIZES.map(dgradBy);
+export const tensorWgrads = SIZES.map(wgradBy);

@@ -1,9 +1,10 @@
 import { wgslType } from '../../core/dtype.ts';
-import { kernel } from '../../core/kernel.ts';
+import { kernel, MAX_GROUPS } from '../../core/kernel.ts';
 import type { Tensor } from '../../core/tensor.ts';
 import type { Gpu } from '../../gpu/gpu.ts';
 import type { Consts } from '../../gpu/shader.ts';
-import type { Grid } from '../../gpu/stream.ts';
+import { type Tile, tileGrid } from './grid.ts';
+import { evenly, inParts, maxParts } from './parts.ts';
 import {
   type ConvDgrad,
   type ConvForward,
@@ -11,23 +12,24 @@ import {
   type ConvWgrad,
   convFlops,
   dgradProduct,
+  forwardExtents,
   forwardProduct,
   isPointwise,
   type Multiplication,
   productFlops,
+  wgradExtents,
   wgradProduct,
 } from './problem.ts';
-import { MAX_GROUPS, MAX_PART_BYTES, partsOf, storing, sumSplits } from './team.ts';
+import { storing } from './team.ts';
 import {
-  type Extents,
   MAX_SPLITS,
+  type Phases,
   planTile,
-  type TilePlan,
+  type SplitK,
   type TileSize,
   tileBytes,
   tileName,
   tileSizes,
-  tilesOf,
   tileThreads,
 } from './tileplan.ts';
 import type { Variant } from './variant.ts';
@@ -54,7 +56,6 @@ const resultTypes = (name: string, { dtype }: Tensor): Consts => ({
 /** What is the same for all problems on a GPU, and the ranks of the sizes for those seen so far. */
 interface Known {
   fitting: ReadonlySet<TileSize>;
-  bindingBytes: number;
   ranks: Map<string, ReadonlyMap<TileSize, number>>;
 }
 
@@ -69,28 +70,24 @@ function knownOf(gpu: Gpu): Known {
     tileBytes(size) <= limits.maxComputeWorkgroupStorageSize && tileThreads(size) <= threads;
   const made: Known = {
     fitting: new Set(tileSizes.filter(fits)),
-    bindingBytes: limits.maxStorageBufferBindingSize,
     ranks: new Map(),
   };
   known.set(gpu, made);
   return made;
 }
 
-/** The plan for a result, its parts no larger than they may be and than the adapter can bind. */
-const planFor = (extents: Extents, size: TileSize, y: Tensor): TilePlan => {
-  const bytes = Math.min(MAX_PART_BYTES, knownOf(y.storage.gpu).bindingBytes);
-  return planTile(extents, size, Math.floor(bytes / (4 * y.size)));
-};
+const planFor = (extents: Phases, size: TileSize, y: Tensor): SplitK => planTile(extents, size, maxParts(y.size));
 
 /** Sizes that cost more than this against the cheapest, by estimate, are not worth a measurement. */
 const WORTH_MEASURING = 1.6;
 
 /** 1 for the size of the least cost, more for others: the place of a variant. Software drivers pay most for barriers. */
-function rankOf(extents: Extents, size: TileSize, y: Tensor): number {
+function rankOf(extents: Phases, size: TileSize, y: Tensor): number {
   const { gpu } = y.storage;
   if (gpu.adapter.software) return Number.POSITIVE_INFINITY;
   const { fitting, ranks } = knownOf(gpu);
-  const key = `${extents.M} ${extents.N} ${extents.K} ${extents.batches} ${y.size}`;
+  const { M, N, K, phases = 1 } = extents;
+  const key = `${M} ${N} ${K} ${phases} ${y.size}`;
   let ranked = ranks.get(key);
   if (!ranked) {
     const costs = [...fitting].map((one) => [one, planFor(extents, one, y).cost] as const);
@@ -102,30 +99,7 @@ function rankOf(extents: Extents, size: TileSize, y: Tensor): number {
   return ratio <= WORTH_MEASURING ? ratio : Number.POSITIVE_INFINITY;
 }
 
-const tileGrid = (extents: Pick<Extents, 'M' | 'N'>, size: TileSize, depth: number): Grid => {
-  const tiles = tilesOf(extents, size);
-  return [Math.min(tiles, MAX_GROUPS), Math.ceil(tiles / MAX_GROUPS), depth];
-};
-
-/** Runs `compute` into y, or into parts of it that are then summed, the bias with them. */
-function inParts(
-  y: Tensor,
-  bias: Tensor | null,
-  splits: number,
-  compute: (into: Tensor, add: Tensor | null) => void,
-): void {
-  const into = splits > 1 ? partsOf(y, splits) : y;
-  compute(into, splits > 1 ? null : bias);
-  if (into === y) return;
-  sumSplits(into, y, splits, bias);
-  into.free('a split reduction');
-}
-
-/** Parts that are not empty when each takes as many steps as the first: [parts, steps of each]. */
-function evenly(steps: number, splits: number): [splits: number, stepsPerSplit: number] {
-  const stepsPerSplit = Math.max(1, Math.ceil(steps / splits));
-  return [Math.max(1, Math.ceil(steps / stepsPerSplit)), stepsPerSplit];
-}
+const sidesOf = ({ BM, BN }: TileSize): Tile => [BM, BN];
 
 function runProduct(size: TileSize, { a, b, bias, c, product }: Multiplication): void {
   const { M, N, K, transposeA, transposeB } = product;
@@ -136,15 +110,15 @@ function runProduct(size: TileSize, { a, b, bias, c, product }: Multiplication):
     ...{ TRANSPOSE_A: transposeA, TRANSPOSE_B: transposeB, VEC_A, VEC_B },
     ...{ AElem: elementOf(a, VEC_A), BElem: elementOf(b, VEC_B) },
   };
-  const plan = planFor({ M, N, K, batches: 1 }, size, c);
-  const [splits, stepsPerSplit] = evenly(Math.ceil(K / size.BK), plan.splits);
+  const plan = planFor(product, size, c);
+  const { splits, stepsPerSplit } = evenly(Math.ceil(K / size.BK), plan.splits);
   inParts(c, bias, splits, (into, add) => {
     const params = { m: M, n: N, k: K, stepsPerSplit, hasBias: add ? 1 : 0 };
     matmul(N)(
       { ...consts, ...resultTypes('C', into) },
       { a, b, bias: add ?? a.storage, c: into },
       params,
-      tileGrid(product, size, splits),
+      tileGrid(product, sidesOf(size), splits),
       productFlops(product),
     );
   });
@@ -156,10 +130,6 @@ function reading(x: Tensor, { BK }: TileSize): Consts {
   const RAGGED = channels % 4 !== 0;
   return { RAGGED, CHANNELS: RAGGED || channels < BK ? channels : 0, XElem: elementOf(x, !RAGGED) };
 }
-
-const forwardExtents = ({ N, P, Q, K, R, S, C }: ConvShape): Extents => ({
-  ...{ M: N * P * Q, N: K, K: R * S * C, batches: 1 },
-});
 
 function runForward(size: TileSize, { x, w, bias, y, shape }: ConvForward): void {
   const { N, H, W, C, K, R, S, P, Q, strideH, strideW, padH, padW } = shape;
@@ -176,18 +146,18 @@ function runForward(size: TileSize, { x, w, bias, y, shape }: ConvForward): void
       { ...consts, ...resultTypes('Y', into) },
       { x, w, bias: add ?? w.storage, y: into },
       params,
-      tileGrid(extents, size, splits),
+      tileGrid(extents, sidesOf(size), splits),
       convFlops(shape),
     );
   });
 }
 
 /** The largest of the stride² phases, with the terms of an average one. */
-const dgradExtents = ({ N, H, W, C, K, R, S, strideH, strideW }: ConvShape): Extents => ({
+const dgradExtents = ({ N, H, W, C, K, R, S, strideH, strideW }: ConvShape): Required<Phases> => ({
   M: N * Math.ceil(H / strideH) * Math.ceil(W / strideW),
   N: C,
   K: (K * R * S) / (strideH * strideW),
-  batches: strideH * strideW,
+  phases: strideH * strideW,
 });
 
 function runDgrad(size: TileSize, { dy, w, dx, shape }: ConvDgrad): void {
@@ -201,15 +171,11 @@ function runDgrad(size: TileSize, { dy, w, dx, shape }: ConvDgrad): void {
       ...{ batch: N, inH: P, inW: Q, inC: K, outH: H, outW: W, outC: C, r: R, s: S, strideH, strideW, padH, padW },
       ...{ splits, hasBias: 0 },
     };
-    const grid = tileGrid(extents, size, splits * extents.batches);
+    const grid = tileGrid(extents, sidesOf(size), splits * extents.phases);
     const types = resultTypes('Y', into);
     convolution(C)({ ...consts, ...types }, { x: dy, w, bias: w.storage, y: into }, params, grid, convFlops(shape));
   });
 }
-
-const wgradExtents = ({ N, P, Q, K, R, S, C }: ConvShape): Extents => ({
-  ...{ M: K, N: R * S * C, K: N * P * Q, batches: 1 },
-});
 
 function runWgrad(size: TileSize, { x, dy, dw, shape }: ConvWgrad): void {
   const { N, H, W, C, K, R, S, P, Q, strideH, strideW, padH, padW } = shape;
@@ -217,14 +183,14 @@ function runWgrad(size: TileSize, { x, dy, dw, shape }: ConvWgrad): void {
   const consts = { ...constsOf(size, x), VEC_X, VEC_DY, XElem: elementOf(x, VEC_X), DyElem: elementOf(dy, VEC_DY) };
   const extents = wgradExtents(shape);
   const plan = planFor(extents, size, dw);
-  const [splits, stepsPerSplit] = evenly(Math.ceil(extents.K / size.BK), plan.splits);
+  const { splits, stepsPerSplit } = evenly(Math.ceil(extents.K / size.BK), plan.splits);
   inParts(dw, null, splits, (into) => {
     const params = {
       ...{ batch: N, inH: H, inW: W, inC: C, outH: P, outW: Q, outC: K, r: R, s: S, strideH, strideW, padH, padW },
       stepsPerSplit,
     };
     const types = resultTypes('Dw', into);
-    const grid = tileGrid(extents, size, splits);
+    const grid = tileGrid(extents, sidesOf(size), splits);
     weightGradient(C)({ ...consts, ...types }, { x, dy, dw: into }, params, grid, convFlops(shape));
   });
 }
@@ -232,20 +198,21 @@ function runWgrad(size: TileSize, { x, dy, dw, shape }: ConvWgrad): void {
 /** A variant for each size of tile. */
 const variantsOf = <P>(
   result: (problem: P) => Tensor,
-  extents: (problem: P) => Extents,
+  extents: (problem: P) => Phases,
   run: (size: TileSize, problem: P) => void,
 ): Variant<P>[] =>
   tileSizes.map((size) => ({
     name: tileName(size),
     fits: (problem) =>
-      knownOf(result(problem).storage.gpu).fitting.has(size) && extents(problem).batches * MAX_SPLITS <= MAX_GROUPS,
+      knownOf(result(problem).storage.gpu).fitting.has(size) &&
+      (extents(problem).phases ?? 1) * MAX_SPLITS <= MAX_GROUPS,
     rank: (problem) => rankOf(extents(problem), size, result(problem)),
     run: (problem) => run(size, problem),
   }));
 
 export const tileProducts: readonly Variant<Multiplication>[] = variantsOf(
   ({ c }) => c,
-  ({ product: { M, N, K } }) => ({ M, N, K, batches: 1 }),
+  ({ product }) => product,
   runProduct,
 );
 

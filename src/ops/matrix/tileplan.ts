@@ -1,3 +1,6 @@
+import { tileCount } from './grid.ts';
+import type { Extents } from './problem.ts';
+
 /** The tile that a workgroup of the `tile` tier makes: `shaders/lib/staged.wgsl`. */
 export interface TileSize {
   /** Rows, columns, steps of the reduction that are staged at once. */
@@ -34,17 +37,10 @@ export const tileThreads = ({ BM, BN, QUADS_M, QUADS_N }: TileSize): number => (
 export const tileBytes = (size: TileSize): number =>
   16 * ((size.BK / 4) * (size.BM + size.BN + 64 / size.BK) + tileThreads(size));
 
-/** A matrix product as the tiles see it: `batches` of M×N results, over K terms on average. */
-export interface Extents {
-  M: number;
-  N: number;
-  K: number;
-  /** Equal products that are dispatched together: the phases of a strided data gradient. */
-  batches: number;
+/** Matrix products that are dispatched together: the phases of a strided data gradient, each of M×N results at most. */
+export interface Phases extends Extents {
+  phases?: number;
 }
-
-export const tilesOf = ({ M, N }: Pick<Extents, 'M' | 'N'>, { BM, BN }: TileSize): number =>
-  Math.ceil(M / BM) * Math.ceil(N / BN);
 
 /**
  * The GPU that plans are made for, since WebGPU does not tell: large, for a plan that starves a large one costs a multiple, and
@@ -59,7 +55,7 @@ const MIN_TERMS = 128;
 /** Parts that are summed at most: the second stage walks through them one by one. */
 export const MAX_SPLITS = 64;
 
-export interface TilePlan {
+export interface SplitK {
   splits: number;
   /** Estimate, in multiply-adds of one core. */
   cost: number;
@@ -69,20 +65,21 @@ export interface TilePlan {
  * How many parts the reduction is best cut into, and what that costs: the core with most tiles decides, a core that holds few
  * invocations does not hide its latencies, and partial sums are written and read once more. `maxSplits` is what memory allows.
  */
-export function planTile(extents: Extents, size: TileSize, maxSplits: number): TilePlan {
+export function planTile(extents: Phases, size: TileSize, maxSplits: number): SplitK {
   const { BM, BN, BK, efficiency } = size;
-  const tiles = tilesOf(extents, size) * extents.batches;
-  const steps = Math.max(1, Math.ceil(extents.K / BK));
+  const { M, N, K, phases = 1 } = extents;
+  const tiles = tileCount(extents, [BM, BN]) * phases;
+  const steps = Math.max(1, Math.ceil(K / BK));
   const threads = tileThreads(size);
   // Not beyond what fills the cores: finer parts would even out the last round of tiles, on a GPU of just this size.
   const filling = Math.ceil((CORES * RESIDENT) / (threads * tiles));
-  const most = Math.max(1, Math.min(maxSplits, MAX_SPLITS, filling, Math.floor(extents.K / MIN_TERMS)));
-  let best: TilePlan | undefined;
+  const most = Math.max(1, Math.min(maxSplits, MAX_SPLITS, filling, Math.floor(K / MIN_TERMS)));
+  let best: SplitK | undefined;
   for (let splits = 1; splits <= most; splits++) {
     const perCore = Math.ceil((tiles * splits) / CORES);
     const busy = Math.min(1, (perCore * threads + RESIDENT / 4) / (RESIDENT + RESIDENT / 4));
     const work = (perCore * Math.ceil(steps / splits) * BM * BN * BK) / (efficiency * busy);
-    const results = extents.M * extents.N * extents.batches;
+    const results = M * N * phases;
     const cost = work + (splits > 1 ? (2 * splits * results * MACS_PER_FLOAT) / CORES : 0);
     if (!best || cost < best.cost) best = { splits, cost };
   }

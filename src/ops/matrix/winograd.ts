@@ -19,7 +19,7 @@ type Out = 2 | 4;
 const placesOf = (out: Out): number => (out + 2) ** 2;
 
 /** A 3×3 convolution of stride 1 whose results are [N,P,Q,to] and whose data is [N,H,W,from]: forward or dgrad. */
-interface Extents {
+interface Convolution {
   N: number;
   H: number;
   W: number;
@@ -31,12 +31,12 @@ interface Extents {
   to: number;
 }
 
-const forwardExtents = ({ N, H, W, C, K, P, Q, padH, padW }: ConvShape): Extents => ({
+const forwardConvolution = ({ N, H, W, C, K, P, Q, padH, padW }: ConvShape): Convolution => ({
   ...{ N, H, W, P, Q, padH, padW, from: C, to: K },
 });
 
 /** The gradient of the data: dy is the data, and what was padding is cut off. */
-const dgradExtents = ({ N, H, W, C, K, P, Q, padH, padW }: ConvShape): Extents => ({
+const dgradConvolution = ({ N, H, W, C, K, P, Q, padH, padW }: ConvShape): Convolution => ({
   ...{ N, H: P, W: Q, P: H, Q: W, padH: 2 - padH, padW: 2 - padW, from: K, to: C },
 });
 
@@ -63,16 +63,16 @@ const tilesOf = ({ P, Q }: { P: number; Q: number }, out: Out): { down: number; 
 });
 
 /** Bytes of the transform of an image's data or results, whichever is larger. */
-function imageBytes(extents: Extents, out: Out): number {
-  const { down, across } = tilesOf(extents, out);
-  return 4 * down * across * placesOf(out) * Math.max(extents.from, extents.to);
+function imageBytes(convolution: Convolution, out: Out): number {
+  const { down, across } = tilesOf(convolution, out);
+  return 4 * down * across * placesOf(out) * Math.max(convolution.from, convolution.to);
 }
 
 /** The images in groups whose transforms take no more than `GROUP_BYTES` each, one image at least. */
-function groupsOf(extents: Extents, out: Out): Group[] {
-  const { N } = extents;
-  const { down, across } = tilesOf(extents, out);
-  const wanted = Math.ceil(N / Math.max(1, Math.floor(GROUP_BYTES / imageBytes(extents, out))));
+function groupsOf(convolution: Convolution, out: Out): Group[] {
+  const { N } = convolution;
+  const { down, across } = tilesOf(convolution, out);
+  const wanted = Math.ceil(N / Math.max(1, Math.floor(GROUP_BYTES / imageBytes(convolution, out))));
   const most = Math.ceil(N / wanted);
   return Array.from({ length: Math.ceil(N / most) }, (_, i) => {
     const images = Math.min(most, N - i * most);
@@ -95,10 +95,10 @@ function putData(
   x: Tensor,
   to: Tensor,
   { first, images, down, across, tiles }: Group,
-  extents: Extents,
+  convolution: Convolution,
   out: Out,
 ): void {
-  const { H: height, W: width, from: channels, padH, padW } = extents;
+  const { H: height, W: width, from: channels, padH, padW } = convolution;
   const place = { first, images, height, width, channels, down, across, tiles, padH: padH >>> 0, padW: padW >>> 0 };
   transformData(transformOf(out), { source: x, result: to }, { ...untold, ...place }, tiles * channels);
 }
@@ -113,18 +113,18 @@ function convolve(
   out: Out,
   turned: boolean,
 ): void {
-  const extents = turned ? dgradExtents(shape) : forwardExtents(shape);
-  const { from, to, P: height, Q: width } = extents;
+  const convolution = turned ? dgradConvolution(shape) : forwardConvolution(shape);
+  const { from, to, P: height, Q: width } = convolution;
   const { C, K } = shape;
   const places = placesOf(out);
   const u = scratch(places * C * K);
   transformWeights(transformOf(out), { source: w, result: u }, weightParams(shape, turned), C * K);
-  const groups = groupsOf(extents, out);
+  const groups = groupsOf(convolution, out);
   const v = scratch(places * groups[0]!.tiles * from);
   const m = scratch(places * groups[0]!.tiles * to);
   for (const group of groups) {
     const { first, images, down, across, tiles } = group;
-    putData(x, v, group, extents, out);
+    putData(x, v, group, convolution, out);
     // Products are [tiles,to]. A few tiles are the rows of the matrix kernel, whose tiles may be low but not narrow.
     const product = { K: from, transposeA: false, transposeB: true, count: places };
     if (tilesAreRows(tiles, to)) lanesMultiplyBatch(v, u, m, { ...product, M: tiles, N: to });
@@ -143,16 +143,16 @@ const tilesAreRows = (tiles: number, to: number): boolean => tiles < 32 && to >=
 
 /** dw from x and dy, summed over the groups in order. */
 function weightGradient(x: Tensor, dy: Tensor, dw: Tensor, shape: ConvShape, out: Out): void {
-  const extents = forwardExtents(shape);
+  const convolution = forwardConvolution(shape);
   const { C, K, P: height, Q: width } = shape;
   const places = placesOf(out);
-  const groups = groupsOf(extents, out);
+  const groups = groupsOf(convolution, out);
   const v = scratch(places * groups[0]!.tiles * C);
   const m = scratch(places * groups[0]!.tiles * K);
   const u = scratch(places * C * K);
   for (const group of groups) {
     const { first, images, down, across, tiles } = group;
-    putData(x, v, group, extents, out);
+    putData(x, v, group, convolution, out);
     transformResultGradient(
       transformOf(out),
       { source: dy, result: m },
@@ -171,7 +171,9 @@ function fits(out: Out, shape: ConvShape): boolean {
   const { C, K, R, S, strideH, strideW, padH, padW } = shape;
   const known = R === 3 && S === 3 && strideH === 1 && strideW === 1 && padH <= 2 && padW <= 2;
   if (!known || C % 4 !== 0 || K % 4 !== 0 || 4 * placesOf(out) * C * K > MOST_BYTES.weights) return false;
-  return [forwardExtents(shape), dgradExtents(shape)].every((extents) => imageBytes(extents, out) <= MOST_BYTES.image);
+  return [forwardConvolution(shape), dgradConvolution(shape)].every(
+    (convolution) => imageBytes(convolution, out) <= MOST_BYTES.image,
+  );
 }
 
 /**
