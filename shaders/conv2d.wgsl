@@ -34,9 +34,8 @@
 //       YElem, YScalar: four of y's elements, and one.
 //       ROWS (lib/lanes*.wgsl): outC ≤ 8 takes 8, ≤ 16 takes 16, more takes 32 with lanes8 and 16 with lanes4; lanes1 has 4.
 //       Forward without VEC_X takes at most 16.
-//       tiles   = ceil(outC / (ROWS·TEAMS)) · ceil(pixels / (4·LANES)), pixels N·P·Q, with DGRAD those of the largest phase:
-//                 N·ceil(H/stride)·ceil(W/stride)
-//       grid    = [min(tiles, 65535), ceil(tiles / 65535), phases], phases 1, with DGRAD stride²
+//       grid    tiles of ROWS·TEAMS by 4·LANES (lib/panels.wgsl) of outC by pixels; phases, 1, with DGRAD stride², along z.
+//               pixels N·P·Q, with DGRAD those of the largest phase: N·ceil(H/stride)·ceil(W/stride)
 const DGRAD: bool = false;
 const STRIDE: u32 = 1u;
 const RAGGED: bool = false;
@@ -119,7 +118,7 @@ fn jobOf(workgroup: vec3u, grid: vec3u) -> Job {
   let across = axisOf(phase % STRIDE, params.outW, params.s, stride, params.padW);
   let pixels = params.batch * down.count * across.count;
   // A phase may be empty.
-  let origin = tileOrigin(workgroup, grid, params.outC, max(pixels, 1u));
+  let origin = tileOrigin(workgroup, grid, vec2u(params.outC, max(pixels, 1u)));
   return Job(down, across, origin.x, origin.y, origin.x >= params.outC || origin.y >= pixels);
 }
 

@@ -23,8 +23,8 @@
 //       CHANNELS, RAGGED, XElem as above of K. VEC_W, WElem: C is a multiple of 4.
 // host, both:
 //       entry     `main` where outC is a multiple of 4 (y as YVec), `ragged` for any (as YScalar).
-//       grid    = [min(tiles, 65535), ceil(tiles / 65535), splits·phases], tiles = ceil(pixels/BM)·ceil(outC/BN), pixels those
-//                 of the largest phase: N·ceil(H/stride)·ceil(W/stride); forward has one phase, N·P·Q.
+//       grid    tiles of BM by BN (lib/panels.wgsl) of pixels by outC, splits·phases along z; pixels are those of the largest
+//               phase: N·ceil(H/stride)·ceil(W/stride); forward has one phase, N·P·Q.
 //       splits  > 1: y is a partial [splits,N,P,Q,K], hasBias 0, and splits.wgsl makes the sum.
 const DGRAD: bool = false;
 const CHANNELS: u32 = 0u;
@@ -221,7 +221,7 @@ fn jobOf(workgroup: vec3u, grid: vec3u) -> Job {
   let down = axisOf(phase / params.strideW, params.outH, params.r, params.strideH, params.padH);
   let across = axisOf(phase % params.strideW, params.outW, params.s, params.strideW, params.padW);
   let rows = params.batch * down.count * across.count;
-  let origin = tileOrigin(workgroup, grid, rows, params.outC);
+  let origin = tileOrigin(workgroup, grid, vec2u(max(rows, 1u), params.outC));
   return Job(down, across, workgroup.z % params.splits, origin, origin.x >= rows || origin.y >= params.outC);
 }
 

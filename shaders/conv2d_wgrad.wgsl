@@ -21,8 +21,7 @@
 //       columns = R·S·C, with WINDOW R·C
 //       ROWS (lib/lanes*.wgsl): K ≤ 8 takes 8, ≤ 16 takes 16, more takes 32 with lanes8 and 16 with lanes4; lanes1 has 4. Without VEC_X
 //       at most 16.
-//       tiles   = ceil(K / (ROWS·TEAMS)) · ceil(columns / (4·LANES))
-//       grid    = [min(tiles, 65535), ceil(tiles / 65535), splits]
+//       grid    tiles of ROWS·TEAMS by 4·LANES (lib/panels.wgsl) of K by columns; splits along z
 //       splits  > 1: dw is a partial [splits,K,R,S,C], and splits.wgsl makes the sum.
 const VEC_X: bool = true;
 const VEC_DY: bool = true;
@@ -242,7 +241,7 @@ fn putScalar(k: u32, column: u32, split: u32, v: vec4f) {
 @compute @workgroup_size(LANES * TEAMS)
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) grid: vec3u,
   @builtin(local_invocation_index) local: u32) {
-  let origin = tileOrigin(workgroup, grid, params.outC, extent());
+  let origin = tileOrigin(workgroup, grid, vec2u(params.outC, extent()));
   if (origin.x >= params.outC || origin.y >= extent()) {
     return;
   }
@@ -272,7 +271,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) grid: 
 @compute @workgroup_size(LANES * TEAMS)
 fn ragged(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) grid: vec3u,
   @builtin(local_invocation_index) local: u32) {
-  let origin = tileOrigin(workgroup, grid, params.outC, extent());
+  let origin = tileOrigin(workgroup, grid, vec2u(params.outC, extent()));
   if (origin.x >= params.outC || origin.y >= extent()) {
     return;
   }

@@ -11,7 +11,7 @@
 //       VEC_X: C is a multiple of 4, and XElem = vec4f; else false and f32. VEC_DY, DyElem the same for K.
 //       Half precision: its vectors and scalars for those, Stage its vector. dw's type is its own.
 //       entry     `main` where C is a multiple of 4 (dw as DwVec), `ragged` for any C (as DwScalar).
-//       grid    = [min(tiles, 65535), ceil(tiles / 65535), splits], tiles = ceil(K/BM)·ceil(R·S·C/BN)
+//       grid    tiles of BM by BN (lib/panels.wgsl) of K by R·S·C, splits along z
 //       splits  > 1: each takes stepsPerSplit steps of BK pixels, dw is a partial [splits,K,R,S,C], and splits.wgsl makes the
 //       sum. splits = 1: stepsPerSplit = ceil(N·P·Q/BK).
 const VEC_X: bool = true;
@@ -172,7 +172,7 @@ fn putQuadScalar(k: u32, column: u32, split: u32, v: mat4x4f) {
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) grid: vec3u,
   @builtin(local_invocation_index) local: u32) {
-  let origin = tileOrigin(workgroup, grid, params.outC, params.r * params.s * params.inC);
+  let origin = tileOrigin(workgroup, grid, vec2u(params.outC, params.r * params.s * params.inC));
   if (origin.x >= params.outC || origin.y >= params.r * params.s * params.inC) {
     return;
   }
@@ -193,7 +193,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) grid: 
 @compute @workgroup_size(THREADS)
 fn ragged(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) grid: vec3u,
   @builtin(local_invocation_index) local: u32) {
-  let origin = tileOrigin(workgroup, grid, params.outC, params.r * params.s * params.inC);
+  let origin = tileOrigin(workgroup, grid, vec2u(params.outC, params.r * params.s * params.inC));
   if (origin.x >= params.outC || origin.y >= params.r * params.s * params.inC) {
     return;
   }

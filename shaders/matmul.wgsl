@@ -13,8 +13,7 @@
 //       RAGGED_K: K is no multiple of 4.
 //       entry     `main` where N is a multiple of 4 (c, bias as vec4f), `ragged` for any N (as f32).
 //       ROWS (lib/lanes*.wgsl): M ≤ 8 takes 8, ≤ 16 takes 16, more takes 32 with lanes8 and 16 with lanes4; lanes1 has 4.
-//       tiles   = ceil(M / (ROWS·TEAMS)) · ceil(N / (4·LANES))
-//       grid    = [min(tiles, 65535), ceil(tiles / 65535), products], products 1
+//       grid    tiles of ROWS·TEAMS by 4·LANES (lib/panels.wgsl); products, 1 where not BATCHED, along z
 //       BATCHED: a, b and c hold `products` products one after the other, no bias, `main`, and M, N, K are multiples of 4.
 //       There, TRANSPOSE_C: c is [N,M]; else, with TRANSPOSE_A, accumulate 1: the products are added to c.
 const BATCHED: bool = false;
@@ -180,7 +179,7 @@ fn putScalar(row: u32, n: u32, v: vec4f) {
 @compute @workgroup_size(LANES * TEAMS)
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) grid: vec3u,
   @builtin(local_invocation_index) local: u32) {
-  let origin = tileOrigin(workgroup, grid, params.m, params.n);
+  let origin = tileOrigin(workgroup, grid, vec2u(params.m, params.n));
   if (origin.x >= params.m || origin.y >= params.n) {
     return;
   }
@@ -208,7 +207,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) grid: 
 @compute @workgroup_size(LANES * TEAMS)
 fn ragged(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) grid: vec3u,
   @builtin(local_invocation_index) local: u32) {
-  let origin = tileOrigin(workgroup, grid, params.m, params.n);
+  let origin = tileOrigin(workgroup, grid, vec2u(params.m, params.n));
   if (origin.x >= params.m || origin.y >= params.n) {
     return;
   }

@@ -9,7 +9,7 @@
 //       VEC_A: a's contiguous extent is a multiple of 4, and AElem = vec4f; else false and f32. VEC_B, BElem likewise.
 //       Half precision: its vectors and scalars for those, Stage its vector. c's type is its own, the bias is f32.
 //       entry     `main` where N is a multiple of 4 (c as CVec), `ragged` for any N (as CScalar).
-//       grid    = [min(tiles, 65535), ceil(tiles / 65535), splits], tiles = ceil(M/BM)·ceil(N/BN)
+//       grid    tiles of BM by BN (lib/panels.wgsl), splits along z
 //       splits  > 1: each takes stepsPerSplit steps of BK, c is a partial [splits,M,N], hasBias 0, and splits.wgsl makes the
 //       sum. splits = 1: stepsPerSplit = ceil(K/BK).
 const TRANSPOSE_A: bool = false;
@@ -142,7 +142,7 @@ fn putQuadScalar(row: u32, n: u32, split: u32, v: mat4x4f) {
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) grid: vec3u,
   @builtin(local_invocation_index) local: u32) {
-  let origin = tileOrigin(workgroup, grid, params.m, params.n);
+  let origin = tileOrigin(workgroup, grid, vec2u(params.m, params.n));
   if (origin.x >= params.m || origin.y >= params.n) {
     return;
   }
@@ -163,7 +163,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) grid: 
 @compute @workgroup_size(THREADS)
 fn ragged(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) grid: vec3u,
   @builtin(local_invocation_index) local: u32) {
-  let origin = tileOrigin(workgroup, grid, params.m, params.n);
+  let origin = tileOrigin(workgroup, grid, vec2u(params.m, params.n));
   if (origin.x >= params.m || origin.y >= params.n) {
     return;
   }

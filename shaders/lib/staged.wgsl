@@ -137,17 +137,7 @@ fn tileOver(steps: u32, first: Walk, duty: Duty, local: u32) -> Tile {
   return tile;
 }
 
+const TILE: vec2u = vec2u(BM, BN);
 const PANEL: u32 = 8u;
-
-// The workgroup's first row and first column. Tiles run across a panel of PANEL tiles, then down, then to the next panel:
-// those that run at once share rows and columns in the cache.
-fn tileOrigin(workgroup: vec3u, grid: vec3u, rows: u32, columns: u32) -> vec2u {
-  let down = max(1u, (rows + BM - 1u) / BM);
-  let across = (columns + BN - 1u) / BN;
-  let index = workgroup.x + workgroup.y * grid.x;
-  let panel = index / (PANEL * down);
-  let inPanel = index - panel * PANEL * down;
-  let width = min(PANEL, max(across, panel * PANEL + 1u) - panel * PANEL);
-  let row = inPanel / width;
-  return vec2u(row * BM, (panel * PANEL + inPanel - row * width) * BN);
-}
+const PANELS_ACROSS: bool = true;
+//#include "lib/panels.wgsl"

@@ -17,7 +17,7 @@
 //   params.hasBias, params.stepsPerSplit, bindings `bias` and, by STORE, `out`
 //
 // host: SUBGROUPS_M × SUBGROUPS_N subgroups of 32; TILE_M = 32·SUBGROUPS_M, TILE_N = 16·COLUMNS·SUBGROUPS_N; COLUMNS is 2 or 4.
-//       tiles = ceil(M / TILE_M)·ceil(N / TILE_N), grid = [min(tiles, 65535), ceil(tiles / 65535), splits]
+//       grid: tiles (lib/panels.wgsl), splits along z
 //       splits > 1: stepsPerSplit = ceil(steps / splits), steps = ceil(K / TILE_K), splits = ceil(steps / stepsPerSplit); out is
 //       a partial [splits, …] in f32, hasBias 0, and splits.wgsl makes the sum. splits = 1: stepsPerSplit = steps.
 const SUBGROUPS_M: u32 = 2u;
@@ -84,18 +84,10 @@ fn stageB(i: u32, local: u32, chunk: Chunk) {
   stagedB[at + 7u] = chunk.high.w;
 }
 
+const TILE: vec2u = vec2u(TILE_M, TILE_N);
 const PANEL: u32 = 4u;
-
-// First row and first column of a workgroup's tile. Tiles run down a panel of PANEL tiles, then across, then to the next panel: a
-// panel's rows stay in the cache while the columns pass, and neighbours share columns.
-fn tileOrigin(index: u32) -> vec2u {
-  let tiles = (extent() + vec2u(TILE_M, TILE_N) - 1u) / vec2u(TILE_M, TILE_N);
-  let panel = index / (PANEL * tiles.y);
-  let inPanel = index - panel * PANEL * tiles.y;
-  let height = min(PANEL, max(tiles.x, panel * PANEL + 1u) - panel * PANEL);
-  let across = inPanel / height;
-  return vec2u((panel * PANEL + inPanel - across * height) * TILE_M, across * TILE_N);
-}
+const PANELS_ACROSS: bool = false;
+//#include "lib/panels.wgsl"
 
 // Writes a subgroup's 16×16 sums, whose first element is (m, n), from workgroup memory: a lane takes 8 columns of a row.
 fn emit(m: u32, n: u32, subgroup: u32, lane: u32, split: u32) {
@@ -117,7 +109,7 @@ fn emit(m: u32, n: u32, subgroup: u32, lane: u32, split: u32) {
 fn biasAt(n: u32) -> f32 { return bias[min(n, extent().y - 1u)]; }
 
 fn makeTile(workgroup: vec3u, grid: vec3u, local: u32) {
-  let origin = tileOrigin(workgroup.x + workgroup.y * grid.x);
+  let origin = tileOrigin(workgroup, grid, extent());
   if (any(origin >= extent())) {
     return;
   }
