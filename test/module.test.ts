@@ -185,4 +185,41 @@ gpuTest('options that cannot be are refused', async () => {
   assert.match(await messageOf(() => new nn.Dropout(1)), /Dropout: p is 1/);
 });
 
+class Part extends nn.Module {
+  readonly layer = network(1);
+  readonly owner: nn.Module;
+
+  constructor(owner: nn.Module) {
+    super();
+    this.owner = owner;
+  }
+
+  override children() {
+    return [['layer', this.layer]] as const;
+  }
+
+  forward(x: Tensor): Tensor {
+    return x;
+  }
+}
+
+gpuTest('a layer may know what it is inside of', () => {
+  class Whole extends nn.Module {
+    readonly part: Part = new Part(this);
+
+    override children() {
+      return [['part', this.part]] as const;
+    }
+
+    forward(x: Tensor): Tensor {
+      return x;
+    }
+  }
+  assert.is(new Whole().parameterCount(), network().parameterCount());
+  const [one, other] = [new Part(network(1)), new Part(network(1))];
+  Object.assign(one, { owner: other });
+  Object.assign(other, { owner: one });
+  assert.throws(() => one.state(), /^Part: children\(\) does not name the layer 'owner'/);
+});
+
 test.run();

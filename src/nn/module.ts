@@ -63,13 +63,13 @@ export abstract class Module {
    * module that has a layer in a field whose tensors are not among them.
    */
   state(prefix = ''): Map<string, StateEntry> {
-    const entries = new Map<string, StateEntry>();
-    for (const [name, entry] of Object.entries(this.own())) entries.set(prefix + name, entry);
-    for (const [name, child] of this.children()) {
-      for (const [key, entry] of child.state(`${prefix}${name}.`)) entries.set(key, entry);
-    }
-    this.checkFields(entries);
-    return entries;
+    for (const module of [this, ...this.inside()]) module.checkFields();
+    return new Map(this.entries(prefix));
+  }
+
+  private *entries(prefix: string): Iterable<[string, StateEntry]> {
+    for (const [name, entry] of Object.entries(this.own())) yield [prefix + name, entry];
+    for (const [name, child] of this.children()) yield* child.entries(`${prefix}${name}.`);
   }
 
   /** The trained tensors by name. */
@@ -81,14 +81,18 @@ export abstract class Module {
     for (const [, child] of this.children()) yield* [child, ...child.inside()];
   }
 
-  /** A layer that is left out of `children` learns nothing, which nobody would see. */
-  private checkFields(entries: ReadonlyMap<string, StateEntry>): void {
+  private tensors(): Set<Tensor> {
+    return new Set(Array.from(this.entries(''), ([, { tensor }]) => tensor));
+  }
+
+  /** A layer that is left out of `children` learns nothing, which nobody would see. What this one is inside of is no such. */
+  private checkFields(): void {
     const inside = new Set(this.inside());
-    const tensors = new Set([...entries.values()].map(({ tensor }) => tensor));
+    const tensors = this.tensors();
     for (const [field, value] of Object.entries(this)) {
       for (const layer of Array.isArray(value) ? value : [value]) {
-        if (!(layer instanceof Module) || inside.has(layer)) continue;
-        if ([...layer.state().values()].every(({ tensor }) => tensors.has(tensor))) continue;
+        if (!(layer instanceof Module) || inside.has(layer) || [...layer.inside()].includes(this)) continue;
+        if ([...layer.tensors()].every((tensor) => tensors.has(tensor))) continue;
         throw new ConfigError(
           `${this.constructor.name}: children() does not name the layer '${field}', which would be neither trained nor saved. ` +
             'Name it there; a network that is only looked at belongs into a #private field.',
