@@ -85,7 +85,7 @@ export async function runStep<T>(fn: () => T, freed: () => void): Promise<T> {
   }
 }
 
-/** A step once the one before is done, or has failed; where there is none, `fn` runs at once. */
+/** A step once the one before is done, or has failed, and what was recorded outside of steps is submitted; else `fn` runs at once. */
 async function stepAfter<T>(before: Promise<unknown> | null, fn: () => T, freed: () => void): Promise<T> {
   if (before) await before.catch(() => {});
   const gpu = currentGpu();

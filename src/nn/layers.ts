@@ -7,7 +7,10 @@ import * as ops from '../ops/index.ts';
 import { constant, kaimingStd, normal, uniform } from './init.ts';
 import { Module, type StateEntry } from './module.ts';
 
-/** Modules one after another, named '0', '1', … in files. */
+/**
+ * Modules one after another, named '0', '1', … in files. What lies between two of them is freed once no backward function reads it: a
+ * layer that remembers its input or result has to `keep` it.
+ */
 export class Sequential extends Module {
   readonly layers: readonly Module[];
 
