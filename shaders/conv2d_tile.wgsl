@@ -13,27 +13,25 @@
 // C (with DGRAD: K) below BK or no multiple of 4 makes a step touch several taps: the stem. Then channels and taps are worked
 // out for each load, by division by a constant (CHANNELS).
 //
-// host, forward: bindings params, x, w, bias, y. Without a bias any read-only tensor stands in (hasBias 0).
+// host, forward: bindings params, x, w, bias, out. Without a bias any read-only tensor stands in (hasBias 0).
 //       params    batch N, inH H, inW W, inC C, outH P, outW Q, outC K, r R, s S, strides, pads.
 //       CHANNELS: C where it is below BK or no multiple of 4, else 0. RAGGED: C is no multiple of 4.
 //       VEC_W: !RAGGED. XElem, WElem: vec4f, or f32 where not VEC; half precision: its vectors and scalars,
-//       Stage its vector. The type of y is its own, the bias is f32.
-// host, DGRAD:   bindings params, x: dy, w, bias: any, y: dx; hasBias 0.
+//       Stage its vector. The bias is f32.
+// host, DGRAD:   bindings params, x: dy, w, bias: any, out: dx; hasBias 0.
 //       params    batch N, inH P, inW Q, inC K, outH H, outW W, outC C, r R, s S, the forward's strides and pads.
 //       CHANNELS, RAGGED, XElem as above of K. VEC_W, WElem: C is a multiple of 4.
 // host, both:
-//       entry     `main` where outC is a multiple of 4 (y as YVec), `ragged` for any (as YScalar).
+//       STORE: lib/store_vectors.wgsl where outC is a multiple of 4, else lib/store_scalars.wgsl. out is y.
 //       grid    tiles of BM by BN (lib/panels.wgsl) of pixels by outC, splits·phases along z; pixels are those of the largest
 //               phase: N·ceil(H/stride)·ceil(W/stride); forward has one phase, N·P·Q.
-//       splits  > 1: y is a partial [splits,N,P,Q,K], hasBias 0, and splits.wgsl makes the sum.
+//       splits  > 1: out is a partial [splits,N,P,Q,K], hasBias 0, and splits.wgsl makes the sum.
 const DGRAD: bool = false;
 const CHANNELS: u32 = 0u;
 const RAGGED: bool = false;
 const VEC_W: bool = true;
 alias XElem = vec4f;
 alias WElem = vec4f;
-alias YVec = vec4f;
-alias YScalar = f32;
 
 struct Params {
   batch: u32,
@@ -57,16 +55,15 @@ struct Params {
 @group(0) @binding(1) var<storage, read> x: array<XElem>;
 @group(0) @binding(2) var<storage, read> w: array<WElem>;
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
-@group(0) @binding(4) var<storage, read_write> y: array<YVec>;
-@group(0) @binding(4) var<storage, read_write> yScalar: array<YScalar>;
 
 const A_ALONG_K: bool = true;
 const B_ALONG_K: bool = !DGRAD;
 
+//#include STORE "lib/store_vectors.wgsl"
 //#include "lib/staged.wgsl"
+//#include "lib/bias.wgsl"
 //#include "lib/phases.wgsl"
 
-const FOUR: vec4u = vec4u(0u, 1u, 2u, 3u);
 const NONE: u32 = 0xffffffffu;
 
 // For each row of the tile: offset of its input under tap (0,0), input row and column (all modulo 2³²), output pixel.
@@ -213,16 +210,16 @@ fn fetch(walk: ptr<function, Walk>, duty: Duty, step: u32, local: u32) -> Block 
   return block;
 }
 
-struct Job { down: Axis, across: Axis, split: u32, origin: vec2u, none: bool }
+struct Job { extent: vec2u, origin: vec2u, split: u32, down: Axis, across: Axis }
 
-// What a workgroup does; all of it is the same for each of its invocations.
 fn jobOf(workgroup: vec3u, grid: vec3u) -> Job {
   let phase = workgroup.z / params.splits;
   let down = axisOf(phase / params.strideW, params.outH, params.r, params.strideH, params.padH);
   let across = axisOf(phase % params.strideW, params.outW, params.s, params.strideW, params.padW);
   let rows = params.batch * down.count * across.count;
+  // A phase may be empty.
   let origin = tileOrigin(workgroup, grid, vec2u(max(rows, 1u), params.outC));
-  return Job(down, across, workgroup.z % params.splits, origin, origin.x >= rows || origin.y >= params.outC);
+  return Job(vec2u(rows, params.outC), origin, workgroup.z % params.splits, down, across);
 }
 
 fn tileFor(job: Job, local: u32) -> Tile {
@@ -246,90 +243,13 @@ fn tileFor(job: Job, local: u32) -> Tile {
   return tileOver(min(all, first + perSplit) - first, walk, duty, local);
 }
 
-fn biasAt(k: u32) -> vec4f {
-  if (params.hasBias == 0u) {
-    return vec4f();
-  }
-  let at = min(vec4u(k) + FOUR, vec4u(params.outC - 1u));
-  return vec4f(bias[at.x], bias[at.y], bias[at.z], bias[at.w]);
-}
-
-// Four channels from k on of the pixel in the tile's row `row`.
-fn put(row: u32, k: u32, split: u32, v: vec4f) {
-  let to = pixels[row].w;
-  if (to != NONE && k < params.outC) {
-    y[((split * params.batch * params.outH * params.outW + to) * params.outC + k) / 4u] = YVec(v);
-  }
-}
-
-fn putQuad(row: u32, k: u32, split: u32, v: mat4x4f) {
-  let add = biasAt(k);
-  put(row, k, split, v[0] + add);
-  put(row + 1u, k, split, v[1] + add);
-  put(row + 2u, k, split, v[2] + add);
-  put(row + 3u, k, split, v[3] + add);
-}
-
-fn putScalar(row: u32, k: u32, split: u32, v: vec4f) {
-  let to = pixels[row].w;
-  if (to != NONE) {
-    let at = (split * params.batch * params.outH * params.outW + to) * params.outC + k;
-    for (var i = 0u; i < 4u; i++) {
-      if (k + i < params.outC) {
-        yScalar[at + i] = YScalar(v[i]);
-      }
-    }
-  }
-}
-
-fn putQuadScalar(row: u32, k: u32, split: u32, v: mat4x4f) {
-  let add = biasAt(k);
-  putScalar(row, k, split, v[0] + add);
-  putScalar(row + 1u, k, split, v[1] + add);
-  putScalar(row + 2u, k, split, v[2] + add);
-  putScalar(row + 3u, k, split, v[3] + add);
+fn rowAt(job: Job, row: u32) -> Row {
+  let pixel = pixels[row].w;
+  return Row(pixel != NONE, (job.split * params.batch * params.outH * params.outW + pixel) * params.outC);
 }
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) grid: vec3u,
   @builtin(local_invocation_index) local: u32) {
-  let job = jobOf(workgroup, grid);
-  if (job.none) {
-    return;
-  }
-  let tile = tileFor(job, local);
-  let cell = 4u * cellOf(local);
-  let k = job.origin.y + cell.y;
-  putQuad(cell.x, k, job.split, tile.c00);
-  if (QUADS_N > 1u) {
-    putQuad(cell.x, k + BN / 2u, job.split, tile.c01);
-  }
-  if (QUADS_M > 1u) {
-    putQuad(cell.x + BM / 2u, k, job.split, tile.c10);
-  }
-  if (QUADS_M > 1u && QUADS_N > 1u) {
-    putQuad(cell.x + BM / 2u, k + BN / 2u, job.split, tile.c11);
-  }
-}
-
-@compute @workgroup_size(THREADS)
-fn ragged(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) grid: vec3u,
-  @builtin(local_invocation_index) local: u32) {
-  let job = jobOf(workgroup, grid);
-  if (job.none) {
-    return;
-  }
-  let tile = tileFor(job, local);
-  let cell = 4u * cellOf(local);
-  let k = job.origin.y + cell.y;
-  putQuadScalar(cell.x, k, job.split, tile.c00);
-  if (QUADS_N > 1u) {
-    putQuadScalar(cell.x, k + BN / 2u, job.split, tile.c01);
-  }
-  if (QUADS_M > 1u) {
-    putQuadScalar(cell.x + BM / 2u, k, job.split, tile.c10);
-  }
-  if (QUADS_M > 1u && QUADS_N > 1u) {
-    putQuadScalar(cell.x + BM / 2u, k + BN / 2u, job.split, tile.c11);
-  }
+  makeTile(jobOf(workgroup, grid), local);
 }

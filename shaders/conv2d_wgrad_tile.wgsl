@@ -7,19 +7,17 @@
 // move on; where a pixel lies in x is decoded (two divisions) for THREADS pixels at once, one an invocation, into workgroup
 // memory, from where each block takes its four: padding then costs an addition and a comparison per dimension and load.
 //
-// host: bindings  params, x, dy, dw.
+// host: bindings  params, x, dy, out.
 //       VEC_X: C is a multiple of 4, and XElem = vec4f; else false and f32. VEC_DY, DyElem the same for K.
-//       Half precision: its vectors and scalars for those, Stage its vector. dw's type is its own.
-//       entry     `main` where C is a multiple of 4 (dw as DwVec), `ragged` for any C (as DwScalar).
+//       Half precision: its vectors and scalars for those, Stage its vector.
+//       STORE: lib/store_vectors.wgsl where C is a multiple of 4, else lib/store_scalars.wgsl. out is dw.
 //       grid    tiles of BM by BN (lib/panels.wgsl) of K by R·S·C, splits along z
-//       splits  > 1: each takes stepsPerSplit steps of BK pixels, dw is a partial [splits,K,R,S,C], and splits.wgsl makes the
+//       splits  > 1: each takes stepsPerSplit steps of BK pixels, out is a partial [splits,K,R,S,C], and splits.wgsl makes the
 //       sum. splits = 1: stepsPerSplit = ceil(N·P·Q/BK).
 const VEC_X: bool = true;
 const VEC_DY: bool = true;
 alias XElem = vec4f;
 alias DyElem = vec4f;
-alias DwVec = vec4f;
-alias DwScalar = f32;
 
 struct Params {
   batch: u32,
@@ -41,15 +39,27 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<XElem>;
 @group(0) @binding(2) var<storage, read> dy: array<DyElem>;
-@group(0) @binding(3) var<storage, read_write> dw: array<DwVec>;
-@group(0) @binding(3) var<storage, read_write> dwScalar: array<DwScalar>;
 
 const A_ALONG_K: bool = false;
 const B_ALONG_K: bool = false;
 
+//#include STORE "lib/store_vectors.wgsl"
 //#include "lib/staged.wgsl"
 
-const FOUR: vec4u = vec4u(0u, 1u, 2u, 3u);
+struct Job { extent: vec2u, origin: vec2u, split: u32 }
+
+fn jobOf(workgroup: vec3u, grid: vec3u) -> Job {
+  let extent = vec2u(params.outC, params.r * params.s * params.inC);
+  return Job(extent, tileOrigin(workgroup, grid, extent), workgroup.z);
+}
+
+fn rowAt(job: Job, row: u32) -> Row {
+  let k = job.origin.x + row;
+  return Row(k < params.outC, (job.split * params.outC + k) * job.extent.y);
+}
+
+fn withBias(job: Job, column: u32, quad: mat4x4f) -> mat4x4f { return quad; }
+
 // Steps that the decoded pixels last for.
 const STEPS_DECODED: u32 = THREADS / BK;
 
@@ -119,94 +129,25 @@ fn fetch(walk: ptr<function, Walk>, duty: Duty, step: u32, local: u32) -> Block 
   return block;
 }
 
-fn tileFor(origin: vec2u, split: u32, local: u32) -> Tile {
+fn tileFor(job: Job, local: u32) -> Tile {
   let duty = dutyOf(local);
   let pixelCount = params.batch * params.outH * params.outW;
   let all = (pixelCount + BK - 1u) / BK;
-  let first = min(all, split * params.stepsPerSplit);
+  let first = min(all, job.split * params.stepsPerSplit);
   let steps = min(all, first + params.stepsPerSplit) - first;
-  let columns = params.r * params.s * params.inC;
-  let j = min(vec4u(origin.y + duty.side) + select(FOUR, vec4u(), VEC_X), vec4u(columns - select(1u, 4u, VEC_X)));
+  let j = min(vec4u(job.origin.y + duty.side) + select(FOUR, vec4u(), VEC_X), vec4u(job.extent.y - select(1u, 4u, VEC_X)));
   let tap = j / params.inC;
   let r = tap / params.s;
   let top = r - params.padH;
   let left = tap - r * params.s - params.padW;
   let at = (top * params.inW + left) * params.inC + j - tap * params.inC;
-  let channel = min(origin.x + duty.side, params.outC - select(1u, 4u, VEC_DY));
+  let channel = min(job.origin.x + duty.side, params.outC - select(1u, 4u, VEC_DY));
   let end = min(pixelCount, (first + steps) * BK);
   return tileOver(steps, Walk(at, top, left, channel, first * BK, end), duty, local);
-}
-
-fn put(k: u32, column: u32, split: u32, v: vec4f) {
-  let columns = params.r * params.s * params.inC;
-  if (k < params.outC && column < columns) {
-    dw[((split * params.outC + k) * columns + column) / 4u] = DwVec(v);
-  }
-}
-
-fn putQuad(k: u32, column: u32, split: u32, v: mat4x4f) {
-  put(k, column, split, v[0]);
-  put(k + 1u, column, split, v[1]);
-  put(k + 2u, column, split, v[2]);
-  put(k + 3u, column, split, v[3]);
-}
-
-fn putScalar(k: u32, column: u32, split: u32, v: vec4f) {
-  let columns = params.r * params.s * params.inC;
-  if (k < params.outC) {
-    for (var i = 0u; i < 4u; i++) {
-      if (column + i < columns) {
-        dwScalar[(split * params.outC + k) * columns + column + i] = DwScalar(v[i]);
-      }
-    }
-  }
-}
-
-fn putQuadScalar(k: u32, column: u32, split: u32, v: mat4x4f) {
-  putScalar(k, column, split, v[0]);
-  putScalar(k + 1u, column, split, v[1]);
-  putScalar(k + 2u, column, split, v[2]);
-  putScalar(k + 3u, column, split, v[3]);
 }
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) grid: vec3u,
   @builtin(local_invocation_index) local: u32) {
-  let origin = tileOrigin(workgroup, grid, vec2u(params.outC, params.r * params.s * params.inC));
-  if (origin.x >= params.outC || origin.y >= params.r * params.s * params.inC) {
-    return;
-  }
-  let tile = tileFor(origin, workgroup.z, local);
-  let at = origin + 4u * cellOf(local);
-  putQuad(at.x, at.y, workgroup.z, tile.c00);
-  if (QUADS_N > 1u) {
-    putQuad(at.x, at.y + BN / 2u, workgroup.z, tile.c01);
-  }
-  if (QUADS_M > 1u) {
-    putQuad(at.x + BM / 2u, at.y, workgroup.z, tile.c10);
-  }
-  if (QUADS_M > 1u && QUADS_N > 1u) {
-    putQuad(at.x + BM / 2u, at.y + BN / 2u, workgroup.z, tile.c11);
-  }
-}
-
-@compute @workgroup_size(THREADS)
-fn ragged(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) grid: vec3u,
-  @builtin(local_invocation_index) local: u32) {
-  let origin = tileOrigin(workgroup, grid, vec2u(params.outC, params.r * params.s * params.inC));
-  if (origin.x >= params.outC || origin.y >= params.r * params.s * params.inC) {
-    return;
-  }
-  let tile = tileFor(origin, workgroup.z, local);
-  let at = origin + 4u * cellOf(local);
-  putQuadScalar(at.x, at.y, workgroup.z, tile.c00);
-  if (QUADS_N > 1u) {
-    putQuadScalar(at.x, at.y + BN / 2u, workgroup.z, tile.c01);
-  }
-  if (QUADS_M > 1u) {
-    putQuadScalar(at.x + BM / 2u, at.y, workgroup.z, tile.c10);
-  }
-  if (QUADS_M > 1u && QUADS_N > 1u) {
-    putQuadScalar(at.x + BM / 2u, at.y + BN / 2u, workgroup.z, tile.c11);
-  }
+  makeTile(jobOf(workgroup, grid), local);
 }

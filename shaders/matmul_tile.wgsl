@@ -4,13 +4,13 @@
 // All four transposes are the same loop: an operand whose contiguous dimension is the reduction is turned on its way into
 // workgroup memory, the other goes as it lies. An invocation's four loads keep four offsets, which move by a constant each step.
 //
-// host: bindings  params, a, b, bias, c. Without a bias any read-only tensor stands in (hasBias 0).
+// host: bindings  params, a, b, bias, out. Without a bias any read-only tensor stands in (hasBias 0).
 //       a is [M,K] or, TRANSPOSE_A, [K,M]; b is [K,N] or, TRANSPOSE_B, [N,K].
 //       VEC_A: a's contiguous extent is a multiple of 4, and AElem = vec4f; else false and f32. VEC_B, BElem likewise.
-//       Half precision: its vectors and scalars for those, Stage its vector. c's type is its own, the bias is f32.
-//       entry     `main` where N is a multiple of 4 (c as CVec), `ragged` for any N (as CScalar).
+//       Half precision: its vectors and scalars for those, Stage its vector. The bias is f32.
+//       STORE: lib/store_vectors.wgsl where N is a multiple of 4, else lib/store_scalars.wgsl. out is c.
 //       grid    tiles of BM by BN (lib/panels.wgsl), splits along z
-//       splits  > 1: each takes stepsPerSplit steps of BK, c is a partial [splits,M,N], hasBias 0, and splits.wgsl makes the
+//       splits  > 1: each takes stepsPerSplit steps of BK, out is a partial [splits,M,N], hasBias 0, and splits.wgsl makes the
 //       sum. splits = 1: stepsPerSplit = ceil(K/BK).
 const TRANSPOSE_A: bool = false;
 const TRANSPOSE_B: bool = true;
@@ -18,8 +18,6 @@ const VEC_A: bool = true;
 const VEC_B: bool = true;
 alias AElem = vec4f;
 alias BElem = vec4f;
-alias CVec = vec4f;
-alias CScalar = f32;
 
 struct Params { m: u32, n: u32, k: u32, stepsPerSplit: u32, hasBias: u32 }
 
@@ -27,13 +25,25 @@ struct Params { m: u32, n: u32, k: u32, stepsPerSplit: u32, hasBias: u32 }
 @group(0) @binding(1) var<storage, read> a: array<AElem>;
 @group(0) @binding(2) var<storage, read> b: array<BElem>;
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
-@group(0) @binding(4) var<storage, read_write> c: array<CVec>;
-@group(0) @binding(4) var<storage, read_write> cScalar: array<CScalar>;
 
 const A_ALONG_K: bool = !TRANSPOSE_A;
 const B_ALONG_K: bool = TRANSPOSE_B;
 
+//#include STORE "lib/store_vectors.wgsl"
 //#include "lib/staged.wgsl"
+//#include "lib/bias.wgsl"
+
+struct Job { extent: vec2u, origin: vec2u, split: u32 }
+
+fn jobOf(workgroup: vec3u, grid: vec3u) -> Job {
+  let extent = vec2u(params.m, params.n);
+  return Job(extent, tileOrigin(workgroup, grid, extent), workgroup.z);
+}
+
+fn rowAt(job: Job, row: u32) -> Row {
+  let m = job.origin.x + row;
+  return Row(m < params.m, (job.split * params.m + m) * params.n);
+}
 
 // Where an invocation is: offsets of its four vectors and how far they move in a step, its first k, and how many elements a
 // vector has before its row or column ends, where k does not say it.
@@ -57,8 +67,6 @@ fn loadB(at: u32, count: u32) -> Stage {
     Stage(b[at + min(3u, count - 1u)]).x);
   return select(Stage(), v, vec4u(0u, 1u, 2u, 3u) < vec4u(count));
 }
-
-const FOUR: vec4u = vec4u(0u, 1u, 2u, 3u);
 
 fn walkFrom(origin: vec2u, firstK: u32, duty: Duty) -> Walk {
   let alongK = select(B_ALONG_K, A_ALONG_K, duty.ofA);
@@ -90,93 +98,16 @@ fn fetch(walk: ptr<function, Walk>, duty: Duty, step: u32, local: u32) -> Block 
   return block;
 }
 
-fn tileFor(origin: vec2u, split: u32, local: u32) -> Tile {
+fn tileFor(job: Job, local: u32) -> Tile {
   let duty = dutyOf(local);
-  let first = split * params.stepsPerSplit;
+  let first = job.split * params.stepsPerSplit;
   let all = (params.k + BK - 1u) / BK;
   let steps = min(all, first + params.stepsPerSplit) - min(all, first);
-  return tileOver(steps, walkFrom(origin, first * BK, duty), duty, local);
-}
-
-fn biasAt(n: u32) -> vec4f {
-  if (params.hasBias == 0u) {
-    return vec4f();
-  }
-  let at = min(vec4u(n) + FOUR, vec4u(params.n - 1u));
-  return vec4f(bias[at.x], bias[at.y], bias[at.z], bias[at.w]);
-}
-
-fn put(row: u32, n: u32, split: u32, v: vec4f) {
-  if (row < params.m && n < params.n) {
-    c[((split * params.m + row) * params.n + n) / 4u] = CVec(v);
-  }
-}
-
-fn putQuad(row: u32, n: u32, split: u32, v: mat4x4f) {
-  let add = biasAt(n);
-  put(row, n, split, v[0] + add);
-  put(row + 1u, n, split, v[1] + add);
-  put(row + 2u, n, split, v[2] + add);
-  put(row + 3u, n, split, v[3] + add);
-}
-
-fn putScalar(row: u32, n: u32, split: u32, v: vec4f) {
-  if (row < params.m) {
-    let at = (split * params.m + row) * params.n + n;
-    for (var i = 0u; i < 4u; i++) {
-      if (n + i < params.n) {
-        cScalar[at + i] = CScalar(v[i]);
-      }
-    }
-  }
-}
-
-fn putQuadScalar(row: u32, n: u32, split: u32, v: mat4x4f) {
-  let add = biasAt(n);
-  putScalar(row, n, split, v[0] + add);
-  putScalar(row + 1u, n, split, v[1] + add);
-  putScalar(row + 2u, n, split, v[2] + add);
-  putScalar(row + 3u, n, split, v[3] + add);
+  return tileOver(steps, walkFrom(job.origin, first * BK, duty), duty, local);
 }
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) grid: vec3u,
   @builtin(local_invocation_index) local: u32) {
-  let origin = tileOrigin(workgroup, grid, vec2u(params.m, params.n));
-  if (origin.x >= params.m || origin.y >= params.n) {
-    return;
-  }
-  let tile = tileFor(origin, workgroup.z, local);
-  let at = origin + 4u * cellOf(local);
-  putQuad(at.x, at.y, workgroup.z, tile.c00);
-  if (QUADS_N > 1u) {
-    putQuad(at.x, at.y + BN / 2u, workgroup.z, tile.c01);
-  }
-  if (QUADS_M > 1u) {
-    putQuad(at.x + BM / 2u, at.y, workgroup.z, tile.c10);
-  }
-  if (QUADS_M > 1u && QUADS_N > 1u) {
-    putQuad(at.x + BM / 2u, at.y + BN / 2u, workgroup.z, tile.c11);
-  }
-}
-
-@compute @workgroup_size(THREADS)
-fn ragged(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) grid: vec3u,
-  @builtin(local_invocation_index) local: u32) {
-  let origin = tileOrigin(workgroup, grid, vec2u(params.m, params.n));
-  if (origin.x >= params.m || origin.y >= params.n) {
-    return;
-  }
-  let tile = tileFor(origin, workgroup.z, local);
-  let at = origin + 4u * cellOf(local);
-  putQuadScalar(at.x, at.y, workgroup.z, tile.c00);
-  if (QUADS_N > 1u) {
-    putQuadScalar(at.x, at.y + BN / 2u, workgroup.z, tile.c01);
-  }
-  if (QUADS_M > 1u) {
-    putQuadScalar(at.x + BM / 2u, at.y, workgroup.z, tile.c10);
-  }
-  if (QUADS_M > 1u && QUADS_N > 1u) {
-    putQuadScalar(at.x + BM / 2u, at.y + BN / 2u, workgroup.z, tile.c11);
-  }
+  makeTile(jobOf(workgroup, grid), local);
 }

@@ -1,6 +1,14 @@
 // A workgroup makes a tile of BM rows by BN columns, step by step of BK of the reduction, out of workgroup memory: what the
-// matrix kernels of the `tile` tier share. A kernel says how a block of an operand is fetched (`Walk`, `fetch`), and
-// which way its operands lie (A_ALONG_K, B_ALONG_K: the reduction is what is contiguous in memory).
+// matrix kernels of the `tile` tier share. The kernel that includes this gives:
+//   A_ALONG_K, B_ALONG_K         which way its operands lie: the reduction is what is contiguous in memory
+//   Walk, fetch(&walk, duty, …)  how an invocation comes by its block of an operand, step by step
+//   Job, of extent, origin, …    what a workgroup does: rows and columns of the result, its tile's first ones; the same in all
+//                                of its invocations
+//   tileFor(job, local) → Tile   the sums, by `tileOver`
+//   withBias(job, column, quad)  what is stored of a quad of sums
+//   rowAt(job, row) → Row        where a row of the tile goes
+//   putFour, by STORE
+// and calls `makeTile`.
 //
 // Why it is so:
 // - An invocation keeps QUADS_M × QUADS_N quads of 4×4 results in registers. With 2×2 a step of the reduction reads 4 vec4 from
@@ -32,6 +40,8 @@ const QUADS_N: u32 = 1u;
 const THREADS: u32 = 128u;
 // What a block waits in: the vector of four of the type that both operands are stored as.
 alias Stage = vec4f;
+
+const FOUR: vec4u = vec4u(0u, 1u, 2u, 3u);
 
 const SKEW: u32 = 32u / BK;
 const LINE_A: u32 = BM / 4u;
@@ -141,3 +151,40 @@ const TILE: vec2u = vec2u(BM, BN);
 const PANEL: u32 = 8u;
 const PANELS_ACROSS: bool = true;
 //#include "lib/panels.wgsl"
+
+// Whether a row of the tile is one of the result, and where it starts in `out`.
+struct Row { exists: bool, start: u32 }
+
+fn putRow(job: Job, row: u32, column: u32, v: vec4f) {
+  let to = rowAt(job, row);
+  if (to.exists && column < job.extent.y) {
+    putFour(to.start + column, job.extent.y - column, v);
+  }
+}
+
+fn putQuad(job: Job, row: u32, column: u32, quad: mat4x4f) {
+  let v = withBias(job, column, quad);
+  putRow(job, row, column, v[0]);
+  putRow(job, row + 1u, column, v[1]);
+  putRow(job, row + 2u, column, v[2]);
+  putRow(job, row + 3u, column, v[3]);
+}
+
+fn makeTile(job: Job, local: u32) {
+  if (any(job.origin >= job.extent)) {
+    return;
+  }
+  let tile = tileFor(job, local);
+  let cell = 4u * cellOf(local);
+  let column = job.origin.y + cell.y;
+  putQuad(job, cell.x, column, tile.c00);
+  if (QUADS_N > 1u) {
+    putQuad(job, cell.x, column + BN / 2u, tile.c01);
+  }
+  if (QUADS_M > 1u) {
+    putQuad(job, cell.x + BM / 2u, column, tile.c10);
+  }
+  if (QUADS_M > 1u && QUADS_N > 1u) {
+    putQuad(job, cell.x + BM / 2u, column + BN / 2u, tile.c11);
+  }
+}

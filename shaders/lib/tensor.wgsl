@@ -102,7 +102,7 @@ fn emit(m: u32, n: u32, subgroup: u32, lane: u32, split: u32) {
       low += vec4f(biasAt(column), biasAt(column + 1u), biasAt(column + 2u), biasAt(column + 3u));
       high += vec4f(biasAt(column + 4u), biasAt(column + 5u), biasAt(column + 6u), biasAt(column + 7u));
     }
-    put(rowStart(row, split) + column, extents.y - column, low, high);
+    putEight(rowStart(row, split) + column, extents.y - column, low, high);
   }
 }
 

@@ -1,5 +1,6 @@
 import { kernel, MAX_GROUPS } from '../../core/kernel.ts';
 import type { Tensor } from '../../core/tensor.ts';
+import { operandTypes, resultTypes, storing } from './elements.ts';
 import { tileCount, tileGrid } from './grid.ts';
 import { inParts } from './parts.ts';
 import {
@@ -18,7 +19,7 @@ import {
   productFlops,
 } from './problem.ts';
 import { isSmall, smallDgrad, smallForward } from './small.ts';
-import { operandTypes, resultTypes, storing, TEAM_OF_8, teamFor, teamKind } from './team.ts';
+import { TEAM_OF_8, teamFor, teamKind } from './team.ts';
 import type { Variant } from './variant.ts';
 
 const matmul = storing(kernel('matmul', 'main'), kernel('matmul', 'ragged'));

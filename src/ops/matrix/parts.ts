@@ -1,6 +1,6 @@
 import { kernel } from '../../core/kernel.ts';
 import { Tensor } from '../../core/tensor.ts';
-import { resultTypes, storing } from './team.ts';
+import { resultTypes, storing } from './elements.ts';
 
 /**
  * Bytes that the parts of one split reduction take at most: they lie in memory beside all that a training step holds, and each

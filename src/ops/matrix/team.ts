@@ -1,5 +1,3 @@
-import { wgslType } from '../../core/dtype.ts';
-import type { Kernel } from '../../core/kernel.ts';
 import type { Tensor } from '../../core/tensor.ts';
 import type { Adapter } from '../../gpu/gpu.ts';
 import type { Tile } from './grid.ts';
@@ -41,21 +39,3 @@ export function teamFor(result: Tensor, height: number): Team {
   const ROWS = heights.find((rows) => rows >= height) ?? heights.at(-1)!;
   return { consts: { TEAM: include, ROWS }, tile: [ROWS * teams, 4 * lanes] };
 }
-
-/** The entry point of a matrix kernel that fits the results' extent: one stores four values at once, the other any number. */
-export const storing =
-  (main: Kernel, ragged: Kernel) =>
-  (extent: number): Kernel =>
-    extent % 4 === 0 ? main : ragged;
-
-/** What an operand is read as, four values at once or one: its type in memory, and the same in f32. */
-export const operandTypes = (name: string, { dtype }: Tensor, vectors: boolean): Record<string, string> => ({
-  [`${name}Elem`]: wgslType(dtype, vectors ? 4 : 1),
-  [`${name}Wide`]: wgslType('f32', vectors ? 4 : 1),
-});
-
-/** What a result is stored as by `main` and by `ragged`. */
-export const resultTypes = (name: string, { dtype }: Tensor): Record<string, string> => ({
-  [`${name}Elem`]: wgslType(dtype, 4),
-  [`${name}Scalar`]: wgslType(dtype),
-});

@@ -1,8 +1,8 @@
-import { wgslType } from '../../core/dtype.ts';
 import { kernel } from '../../core/kernel.ts';
 import type { Tensor } from '../../core/tensor.ts';
 import type { Adapter } from '../../gpu/gpu.ts';
 import type { Consts } from '../../gpu/shader.ts';
+import { storeConsts } from './elements.ts';
 import { type Tile, tileCount, tileGrid } from './grid.ts';
 import { evenly, inParts, maxParts, type Splits } from './parts.ts';
 import {
@@ -130,8 +130,7 @@ function tileConsts(size: TileSize, vectors: boolean, out: Tensor): Consts {
       !emulated && features.has('subgroup-size-control') ? 'lib/subgroup_size_32.wgsl' : 'lib/subgroup_size_any.wgsl',
     VECTORS: vectors,
     Elem: vectors ? 'vec4h' : 'f16',
-    STORE: vectors ? 'lib/store_vectors.wgsl' : 'lib/store_scalars.wgsl',
-    [vectors ? 'OutVector' : 'OutScalar']: wgslType(out.dtype, vectors ? 4 : 1),
+    ...storeConsts(out, vectors),
   };
 }
 

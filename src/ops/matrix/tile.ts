@@ -3,6 +3,7 @@ import { kernel, MAX_GROUPS } from '../../core/kernel.ts';
 import type { Tensor } from '../../core/tensor.ts';
 import type { Gpu } from '../../gpu/gpu.ts';
 import type { Consts } from '../../gpu/shader.ts';
+import { storeConsts } from './elements.ts';
 import { type Tile, tileGrid } from './grid.ts';
 import { evenly, inParts, maxParts } from './parts.ts';
 import {
@@ -20,7 +21,6 @@ import {
   wgradExtents,
   wgradProduct,
 } from './problem.ts';
-import { storing } from './team.ts';
 import {
   MAX_SPLITS,
   type Phases,
@@ -34,9 +34,9 @@ import {
 } from './tileplan.ts';
 import type { Variant } from './variant.ts';
 
-const matmul = storing(kernel('matmul_tile', 'main'), kernel('matmul_tile', 'ragged'));
-const convolution = storing(kernel('conv2d_tile', 'main'), kernel('conv2d_tile', 'ragged'));
-const weightGradient = storing(kernel('conv2d_wgrad_tile', 'main'), kernel('conv2d_wgrad_tile', 'ragged'));
+const matmul = kernel('matmul_tile', 'main');
+const convolution = kernel('conv2d_tile', 'main');
+const weightGradient = kernel('conv2d_wgrad_tile', 'main');
 
 /** The size, and the type that operands, which are of one, wait in. */
 const constsOf = (size: TileSize, { dtype }: Tensor): Consts => {
@@ -46,12 +46,6 @@ const constsOf = (size: TileSize, { dtype }: Tensor): Consts => {
 
 /** The type that an operand is read as. */
 const elementOf = ({ dtype }: Tensor, vectors: boolean): string => wgslType(dtype, vectors ? 4 : 1);
-
-/** The types that a result is stored as, four elements or one. */
-const resultTypes = (name: string, { dtype }: Tensor): Consts => ({
-  [`${name}Vec`]: wgslType(dtype, 4),
-  [`${name}Scalar`]: wgslType(dtype),
-});
 
 /** What is the same for all problems on a GPU, and the ranks of the sizes for those seen so far. */
 interface Known {
@@ -112,11 +106,11 @@ function runProduct(size: TileSize, { a, b, bias, c, product }: Multiplication):
   };
   const plan = planFor(product, size, c);
   const { splits, stepsPerSplit } = evenly(Math.ceil(K / size.BK), plan.splits);
-  inParts(c, bias, splits, (into, add) => {
+  inParts(c, bias, splits, (out, add) => {
     const params = { m: M, n: N, k: K, stepsPerSplit, hasBias: add ? 1 : 0 };
-    matmul(N)(
-      { ...consts, ...resultTypes('C', into) },
-      { a, b, bias: add ?? a.storage, c: into },
+    matmul(
+      { ...consts, ...storeConsts(out, N % 4 === 0) },
+      { a, b, bias: add ?? a.storage, out },
       params,
       tileGrid(product, sidesOf(size), splits),
       productFlops(product),
@@ -137,14 +131,14 @@ function runForward(size: TileSize, { x, w, bias, y, shape }: ConvForward): void
   const consts = { ...constsOf(size, x), ...reading(x, size), VEC_W, WElem: elementOf(w, VEC_W) };
   const extents = forwardExtents(shape);
   const { splits } = planFor(extents, size, y);
-  inParts(y, bias, splits, (into, add) => {
+  inParts(y, bias, splits, (out, add) => {
     const params = {
       ...{ batch: N, inH: H, inW: W, inC: C, outH: P, outW: Q, outC: K, r: R, s: S, strideH, strideW, padH, padW },
       ...{ splits, hasBias: add ? 1 : 0 },
     };
-    convolution(K)(
-      { ...consts, ...resultTypes('Y', into) },
-      { x, w, bias: add ?? w.storage, y: into },
+    convolution(
+      { ...consts, ...storeConsts(out, K % 4 === 0) },
+      { x, w, bias: add ?? w.storage, out },
       params,
       tileGrid(extents, sidesOf(size), splits),
       convFlops(shape),
@@ -166,14 +160,14 @@ function runDgrad(size: TileSize, { dy, w, dx, shape }: ConvDgrad): void {
   const consts = { ...constsOf(size, dy), ...reading(dy, size), DGRAD: true, VEC_W, WElem: elementOf(w, VEC_W) };
   const extents = dgradExtents(shape);
   const { splits } = planFor(extents, size, dx);
-  inParts(dx, null, splits, (into) => {
+  inParts(dx, null, splits, (out) => {
     const params = {
       ...{ batch: N, inH: P, inW: Q, inC: K, outH: H, outW: W, outC: C, r: R, s: S, strideH, strideW, padH, padW },
       ...{ splits, hasBias: 0 },
     };
     const grid = tileGrid(extents, sidesOf(size), splits * extents.phases);
-    const types = resultTypes('Y', into);
-    convolution(C)({ ...consts, ...types }, { x: dy, w, bias: w.storage, y: into }, params, grid, convFlops(shape));
+    const all = { ...consts, ...storeConsts(out, VEC_W) };
+    convolution(all, { x: dy, w, bias: w.storage, out }, params, grid, convFlops(shape));
   });
 }
 
@@ -184,14 +178,13 @@ function runWgrad(size: TileSize, { x, dy, dw, shape }: ConvWgrad): void {
   const extents = wgradExtents(shape);
   const plan = planFor(extents, size, dw);
   const { splits, stepsPerSplit } = evenly(Math.ceil(extents.K / size.BK), plan.splits);
-  inParts(dw, null, splits, (into) => {
+  inParts(dw, null, splits, (out) => {
     const params = {
       ...{ batch: N, inH: H, inW: W, inC: C, outH: P, outW: Q, outC: K, r: R, s: S, strideH, strideW, padH, padW },
       stepsPerSplit,
     };
-    const types = resultTypes('Dw', into);
     const grid = tileGrid(extents, sidesOf(size), splits);
-    weightGradient(C)({ ...consts, ...types }, { x, dy, dw: into }, params, grid, convFlops(shape));
+    weightGradient({ ...consts, ...storeConsts(out, VEC_X) }, { x, dy, out }, params, grid, convFlops(shape));
   });
 }
 
