@@ -125,7 +125,7 @@ fn loadA(place: vec4u, local: u32, i: u32, k: u32) -> Chunk {
   if (VECTORS) {
     let at = under(tap, pixel);
     if (at != NOWHERE) {
-      chunk = Chunk(vec4h(x[at / 8u * 2u]), vec4h(x[at / 8u * 2u + 1u]));
+      chunk = chunkAt(&x, at, 8u);
     }
     return chunk;
   }
@@ -151,11 +151,6 @@ fn loadA(place: vec4u, local: u32, i: u32, k: u32) -> Chunk {
   return chunk;
 }
 
-// Element `i` of a chunk of w that has `count`. `vec4h(w[…])` reads the same for both element types.
-fn oneOfW(at: u32, i: u32, count: u32) -> f16 {
-  return select(0h, vec4h(w[at + min(i, count - 1u)]).x, i < count);
-}
-
 fn placeB(n: u32, local: u32, i: u32) -> vec4u {
   return vec4u(chunkOfB(i, local) + select(vec2u(n, 0u), vec2u(0u, n), DGRAD), 0u, 0u);
 }
@@ -173,13 +168,7 @@ fn loadB(start: vec4u, local: u32, i: u32, k: u32) -> Chunk {
     let s = params.firstS + tap.y * params.stepS;
     line = (tap.x * params.tapsR + r) * params.tapsS + s;
   }
-  let at = line * extents.y + place.y;
-  if (VECTORS) {
-    return Chunk(vec4h(w[at / 8u * 2u]), vec4h(w[at / 8u * 2u + 1u]));
-  }
-  let count = extents.y - place.y;
-  return Chunk(vec4h(oneOfW(at, 0u, count), oneOfW(at, 1u, count), oneOfW(at, 2u, count), oneOfW(at, 3u, count)),
-    vec4h(oneOfW(at, 4u, count), oneOfW(at, 5u, count), oneOfW(at, 6u, count), oneOfW(at, 7u, count)));
+  return chunkAt(&w, line * extents.y + place.y, extents.y - place.y);
 }
 
 @compute

@@ -45,11 +45,6 @@ fn depth() -> u32 { return params.batch * params.outH * params.outW; }
 
 fn rowStart(m: u32, split: u32) -> u32 { return (split * params.outC + m) * extent().y; }
 
-// Element `i` of a chunk of dy that has `count`. `vec4h(dy[…])` reads the same for both element types.
-fn oneOfDy(at: u32, i: u32, count: u32) -> f16 {
-  return select(0h, vec4h(dy[at + min(i, count - 1u)]).x, i < count);
-}
-
 fn placeA(m: u32, local: u32, i: u32) -> vec4u {
   return vec4u(chunkOfA(i, local) + vec2u(0u, m), 0u, 0u);
 }
@@ -59,13 +54,7 @@ fn loadA(start: vec4u, local: u32, i: u32, k: u32) -> Chunk {
   if (place.x >= depth() || place.y >= params.outC) {
     return Chunk();
   }
-  let at = place.x * params.outC + place.y;
-  if (VECTORS) {
-    return Chunk(vec4h(dy[at / 8u * 2u]), vec4h(dy[at / 8u * 2u + 1u]));
-  }
-  let count = params.outC - place.y;
-  return Chunk(vec4h(oneOfDy(at, 0u, count), oneOfDy(at, 1u, count), oneOfDy(at, 2u, count), oneOfDy(at, 3u, count)),
-    vec4h(oneOfDy(at, 4u, count), oneOfDy(at, 5u, count), oneOfDy(at, 6u, count), oneOfDy(at, 7u, count)));
+  return chunkAt(&dy, place.x * params.outC + place.y, params.outC - place.y);
 }
 
 // The column, and its (c, s, r).
@@ -91,8 +80,7 @@ fn loadB(place: vec4u, local: u32, i: u32, k: u32) -> Chunk {
   var chunk: Chunk;
   if (VECTORS) {
     if (top + r < params.inH && left + s < params.inW) {
-      let at = (((image * params.inH + top + r) * params.inW + left + s) * params.inC + c) / 8u * 2u;
-      chunk = Chunk(vec4h(x[at]), vec4h(x[at + 1u]));
+      chunk = chunkAt(&x, ((image * params.inH + top + r) * params.inW + left + s) * params.inC + c, 8u);
     }
     return chunk;
   }

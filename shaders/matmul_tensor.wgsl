@@ -25,15 +25,6 @@ fn depth() -> u32 { return params.k; }
 
 fn rowStart(m: u32, split: u32) -> u32 { return (split * params.m + m) * params.n; }
 
-// Element `i` of a chunk that has `count`. `vec4h(a[…])` reads the same for both element types.
-fn oneOfA(at: u32, i: u32, count: u32) -> f16 {
-  return select(0h, vec4h(a[at + min(i, count - 1u)]).x, i < count);
-}
-
-fn oneOfB(at: u32, i: u32, count: u32) -> f16 {
-  return select(0h, vec4h(b[at + min(i, count - 1u)]).x, i < count);
-}
-
 fn placeA(m: u32, local: u32, i: u32) -> vec4u {
   return vec4u(chunkOfA(i, local) + select(vec2u(0u, m), vec2u(m, 0u), A_BY_K), 0u, 0u);
 }
@@ -44,13 +35,7 @@ fn loadA(start: vec4u, local: u32, i: u32, k: u32) -> Chunk {
   if (any(place >= extents)) {
     return Chunk();
   }
-  let at = place.x * extents.y + place.y;
-  if (VECTORS) {
-    return Chunk(vec4h(a[at / 8u * 2u]), vec4h(a[at / 8u * 2u + 1u]));
-  }
-  let count = extents.y - place.y;
-  return Chunk(vec4h(oneOfA(at, 0u, count), oneOfA(at, 1u, count), oneOfA(at, 2u, count), oneOfA(at, 3u, count)),
-    vec4h(oneOfA(at, 4u, count), oneOfA(at, 5u, count), oneOfA(at, 6u, count), oneOfA(at, 7u, count)));
+  return chunkAt(&a, place.x * extents.y + place.y, extents.y - place.y);
 }
 
 fn placeB(n: u32, local: u32, i: u32) -> vec4u {
@@ -63,13 +48,7 @@ fn loadB(start: vec4u, local: u32, i: u32, k: u32) -> Chunk {
   if (any(place >= extents)) {
     return Chunk();
   }
-  let at = place.x * extents.y + place.y;
-  if (VECTORS) {
-    return Chunk(vec4h(b[at / 8u * 2u]), vec4h(b[at / 8u * 2u + 1u]));
-  }
-  let count = extents.y - place.y;
-  return Chunk(vec4h(oneOfB(at, 0u, count), oneOfB(at, 1u, count), oneOfB(at, 2u, count), oneOfB(at, 3u, count)),
-    vec4h(oneOfB(at, 4u, count), oneOfB(at, 5u, count), oneOfB(at, 6u, count), oneOfB(at, 7u, count)));
+  return chunkAt(&b, place.x * extents.y + place.y, extents.y - place.y);
 }
 
 @compute

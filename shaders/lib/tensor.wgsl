@@ -12,6 +12,7 @@
 // The kernel that includes this gives:
 //   placeA(origin, local, i), placeB     what stays the same in all steps of where chunk i of an invocation lies, as a vec4u
 //   loadA(place, local, i, k), loadB     the chunk in the step that starts at k; zero where there is no element
+//   VECTORS, Elem                        operands are read by fours, vec4h, or one by one, f16
 //   extent() → (M, N), depth() → K       the product's extents
 //   rowStart(m, split)                   where row m lies in `out`
 //   params.hasBias, params.stepsPerSplit, bindings `bias` and, by STORE, `out`
@@ -48,6 +49,22 @@ var<workgroup> stagedB: array<f16, TILE_N * TILE_K / LINE_B * STRIDE_B>;
 var<workgroup> sums: array<f32, SUBGROUPS_M * SUBGROUPS_N * 16u * STRIDE_SUMS>;
 
 struct Chunk { low: vec4h, high: vec4h }
+
+// Element `i` of those from `at` on, of which there are `count`. `vec4h(…)` reads the same for both types of Elem.
+fn elementAt(operand: ptr<storage, array<Elem>>, at: u32, i: u32, count: u32) -> f16 {
+  return select(0h, vec4h((*operand)[at + min(i, count - 1u)]).x, i < count);
+}
+
+// The chunk from `at` on; zero from the `count`-th element on. With VECTORS `at` is a multiple of 8, and count 8 or more.
+fn chunkAt(operand: ptr<storage, array<Elem>>, at: u32, count: u32) -> Chunk {
+  if (VECTORS) {
+    return Chunk(vec4h((*operand)[at / 8u * 2u]), vec4h((*operand)[at / 8u * 2u + 1u]));
+  }
+  return Chunk(vec4h(elementAt(operand, at, 0u, count), elementAt(operand, at, 1u, count),
+      elementAt(operand, at, 2u, count), elementAt(operand, at, 3u, count)),
+    vec4h(elementAt(operand, at, 4u, count), elementAt(operand, at, 5u, count),
+      elementAt(operand, at, 6u, count), elementAt(operand, at, 7u, count)));
+}
 
 // Line and position in the line of chunk i. An invocation's chunks have the same position in every line.
 fn chunkOfA(i: u32, local: u32) -> vec2u {
