@@ -164,7 +164,7 @@ fn tapIndex(u: u32, v: u32, job: Job) -> u32 {
 }
 
 // The tile with output channels from k0 on and these four pixels.
-fn tileAt(k0: u32, pixels: Pixels, lane: u32, job: Job) -> Tile {
+fn tileAt(k0: u32, pixels: Pixels, lane: u32, job: Job) -> Accumulators {
   // Of a tap.
   let channels = select(params.inC, params.s * params.inC, RUNS);
   let tapsAcross = select(job.across.taps, 1u, RUNS);
@@ -178,7 +178,7 @@ fn tileAt(k0: u32, pixels: Pixels, lane: u32, job: Job) -> Tile {
   // Offset of tap (0,0), modulo 2³²; a tap inside lies (u·W + v)·C further on.
   let origin = ((pixels.images * params.inH + pixels.top) * params.inW + pixels.left) * params.inC;
   let place = pixels.left * params.inC;
-  var tile: Tile;
+  var tile: Accumulators;
   // One loop over taps and channels: with two, every tap would merge all accumulators once more on SwiftShader.
   var u = 0u;
   var v = 0u;

@@ -104,11 +104,11 @@ fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index
   let p2 = pixelOf(first + 2u * LANES + lane);
   let p3 = pixelOf(first + 3u * LANES + lane);
   let p4 = pixelOf(first + 4u * LANES + lane);
-  var t0: Tile;
-  var t1: Tile;
-  var t2: Tile;
-  var t3: Tile;
-  var t4: Tile;
+  var t0: Accumulators;
+  var t1: Accumulators;
+  var t2: Accumulators;
+  var t3: Accumulators;
+  var t4: Accumulators;
   for (var u = 0u; u < params.r; u++) {
     for (var v = 0u; v < params.s; v++) {
       let r0 = readingOf(p0, u, v);

@@ -85,7 +85,7 @@ fn pixelOf(index: u32, down: Axis, across: Axis) -> vec4u {
 
 // Where an invocation is: index in the reduction; tap and channel of it; the offsets of its four vectors in that tap; whether
 // the tap is new. `side` is the first output channel of w's block; `taps` and `lastTap` are those of the axes, down and across.
-struct Walk { index: u32, u: u32, v: u32, k: u32, at: vec4u, fresh: bool, side: u32, taps: vec2u, lastTap: vec2u }
+struct Cursor { index: u32, u: u32, v: u32, k: u32, at: vec4u, fresh: bool, side: u32, taps: vec2u, lastTap: vec2u }
 
 fn channels() -> u32 { return select(params.inC, CHANNELS, CHANNELS > 0u); }
 
@@ -101,29 +101,29 @@ fn loadW(at: u32, count: u32) -> Stage {
 }
 
 // Offset in w of tap (u, v), DGRAD.
-fn tapAt(walk: Walk, u: u32, v: u32) -> u32 {
-  return ((walk.lastTap.x - u * params.strideH) * params.s + walk.lastTap.y - v * params.strideW) * params.outC;
+fn tapAt(cursor: Cursor, u: u32, v: u32) -> u32 {
+  return ((cursor.lastTap.x - u * params.strideH) * params.s + cursor.lastTap.y - v * params.strideW) * params.outC;
 }
 
-// Offsets of the block's vectors at channel 0 of the tap that the walk is in; NONE for zeros.
-fn offsetsOf(walk: Walk, duty: Duty) -> vec4u {
-  let exists = walk.u < walk.taps.x;
+// Offsets of the block's vectors at channel 0 of the tap that the cursor is in; NONE for zeros.
+fn offsetsOf(cursor: Cursor, duty: Duty) -> vec4u {
+  let exists = cursor.u < cursor.taps.x;
   if (duty.ofA) {
-    let shift = (walk.u * params.inW + walk.v) * params.inC;
+    let shift = (cursor.u * params.inW + cursor.v) * params.inC;
     let p0 = pixels[duty.side];
     let p1 = pixels[duty.side + 1u];
     let p2 = pixels[duty.side + 2u];
     let p3 = pixels[duty.side + 3u];
-    let inside = (vec4u(p0.y, p1.y, p2.y, p3.y) + walk.u < vec4u(params.inH)) &
-      (vec4u(p0.z, p1.z, p2.z, p3.z) + walk.v < vec4u(params.inW)) & vec4<bool>(exists);
+    let inside = (vec4u(p0.y, p1.y, p2.y, p3.y) + cursor.u < vec4u(params.inH)) &
+      (vec4u(p0.z, p1.z, p2.z, p3.z) + cursor.v < vec4u(params.inW)) & vec4<bool>(exists);
     return select(vec4u(NONE), vec4u(p0.x, p1.x, p2.x, p3.x) + shift, inside);
   }
   let rowLength = params.r * params.s * select(params.inC, params.outC, DGRAD);
   if (DGRAD) {
-    return select(vec4u(NONE), FOUR * rowLength + tapAt(walk, walk.u, walk.v) + walk.side, vec4<bool>(exists));
+    return select(vec4u(NONE), FOUR * rowLength + tapAt(cursor, cursor.u, cursor.v) + cursor.side, vec4<bool>(exists));
   }
-  let rows = min(vec4u(walk.side) + FOUR, vec4u(params.outC - 1u)) * rowLength;
-  return select(vec4u(NONE), rows + (walk.u * params.s + walk.v) * params.inC, vec4<bool>(exists));
+  let rows = min(vec4u(cursor.side) + FOUR, vec4u(params.outC - 1u)) * rowLength;
+  return select(vec4u(NONE), rows + (cursor.u * params.s + cursor.v) * params.inC, vec4<bool>(exists));
 }
 
 fn gatherPixel(pixel: vec4u, shift: vec4u, u: vec4u, v: vec4u, exists: vec4<bool>) -> Stage {
@@ -132,13 +132,13 @@ fn gatherPixel(pixel: vec4u, shift: vec4u, u: vec4u, v: vec4u, exists: vec4<bool
 }
 
 // A block whose four steps each have a tap of their own.
-fn fetchRagged(walk: Walk, duty: Duty) -> Block {
-  let indices = vec4u(walk.index) + FOUR;
+fn fetchRagged(cursor: Cursor, duty: Duty) -> Block {
+  let indices = vec4u(cursor.index) + FOUR;
   let taps = indices / channels();
   let k = indices - taps * channels();
-  let u = taps / max(walk.taps.y, 1u);
-  let v = taps - u * walk.taps.y;
-  let exists = u < vec4u(walk.taps.x);
+  let u = taps / max(cursor.taps.y, 1u);
+  let v = taps - u * cursor.taps.y;
+  let exists = u < vec4u(cursor.taps.x);
   var block: Block;
   block.ok = vec4<bool>(true);
   if (duty.ofA) {
@@ -149,12 +149,12 @@ fn fetchRagged(walk: Walk, duty: Duty) -> Block {
     block.v3 = gatherPixel(pixels[duty.side + 3u], shift, u, v, exists);
   } else if (duty.ofB && DGRAD) {
     let rowLength = params.r * params.s * params.outC;
-    let count = params.outC - walk.side;
-    let tap = vec4u(tapAt(walk, u.x, v.x), tapAt(walk, u.y, v.y), tapAt(walk, u.z, v.z), tapAt(walk, u.w, v.w));
-    let at = select(vec4u(), k * rowLength + tap + walk.side, exists);
+    let count = params.outC - cursor.side;
+    let tap = vec4u(tapAt(cursor, u.x, v.x), tapAt(cursor, u.y, v.y), tapAt(cursor, u.z, v.z), tapAt(cursor, u.w, v.w));
+    let at = select(vec4u(), k * rowLength + tap + cursor.side, exists);
     block = Block(loadW(at.x, count), loadW(at.y, count), loadW(at.z, count), loadW(at.w, count), exists);
   } else if (duty.ofB) {
-    let rows = min(vec4u(walk.side) + FOUR, vec4u(params.outC - 1u)) * params.r * params.s * channels();
+    let rows = min(vec4u(cursor.side) + FOUR, vec4u(params.outC - 1u)) * params.r * params.s * channels();
     let at = select(vec4u(), indices, exists);
     block.v0 = select(Stage(), gatherW(at + rows.x), exists);
     block.v1 = select(Stage(), gatherW(at + rows.y), exists);
@@ -164,47 +164,47 @@ fn fetchRagged(walk: Walk, duty: Duty) -> Block {
   return block;
 }
 
-fn setTap(walk: ptr<function, Walk>) {
-  let tap = (*walk).index / channels();
-  (*walk).k = (*walk).index - tap * channels();
-  (*walk).u = tap / max((*walk).taps.y, 1u);
-  (*walk).v = tap - (*walk).u * (*walk).taps.y;
-  (*walk).fresh = true;
+fn setTap(cursor: ptr<function, Cursor>) {
+  let tap = (*cursor).index / channels();
+  (*cursor).k = (*cursor).index - tap * channels();
+  (*cursor).u = tap / max((*cursor).taps.y, 1u);
+  (*cursor).v = tap - (*cursor).u * (*cursor).taps.y;
+  (*cursor).fresh = true;
 }
 
-fn fetch(walk: ptr<function, Walk>, duty: Duty, step: u32, local: u32) -> Block {
+fn fetch(cursor: ptr<function, Cursor>, duty: Duty, step: u32, local: u32) -> Block {
   if (RAGGED) {
-    let block = fetchRagged(*walk, duty);
-    (*walk).index += BK;
+    let block = fetchRagged(*cursor, duty);
+    (*cursor).index += BK;
     return block;
   }
-  if ((*walk).fresh) {
-    (*walk).at = offsetsOf(*walk, duty);
+  if ((*cursor).fresh) {
+    (*cursor).at = offsetsOf(*cursor, duty);
   }
-  let ok = (*walk).at != vec4u(NONE);
+  let ok = (*cursor).at != vec4u(NONE);
   var block: Block;
   if (duty.ofA) {
-    let at = select(vec4u(), (*walk).at + (*walk).k, ok) / 4u;
+    let at = select(vec4u(), (*cursor).at + (*cursor).k, ok) / 4u;
     block = Block(Stage(x[at.x]), Stage(x[at.y]), Stage(x[at.z]), Stage(x[at.w]), ok);
   } else if (duty.ofB) {
     let pitch = select(1u, params.r * params.s * params.outC, DGRAD);
-    let at = select(vec4u(), (*walk).at + (*walk).k * pitch, ok);
-    let count = params.outC - (*walk).side;
+    let at = select(vec4u(), (*cursor).at + (*cursor).k * pitch, ok);
+    let count = params.outC - (*cursor).side;
     block = Block(loadW(at.x, count), loadW(at.y, count), loadW(at.z, count), loadW(at.w, count), ok);
   }
   if (CHANNELS > 0u) {
-    (*walk).index += BK;
-    setTap(walk);
+    (*cursor).index += BK;
+    setTap(cursor);
     return block;
   }
-  (*walk).k += BK;
-  (*walk).fresh = (*walk).k >= params.inC;
-  if ((*walk).fresh) {
-    (*walk).k -= params.inC;
-    (*walk).v++;
-    if ((*walk).v == (*walk).taps.y) {
-      (*walk).v = 0u;
-      (*walk).u++;
+  (*cursor).k += BK;
+  (*cursor).fresh = (*cursor).k >= params.inC;
+  if ((*cursor).fresh) {
+    (*cursor).k -= params.inC;
+    (*cursor).v++;
+    if ((*cursor).v == (*cursor).taps.y) {
+      (*cursor).v = 0u;
+      (*cursor).u++;
     }
   }
   return block;
@@ -222,7 +222,7 @@ fn jobOf(workgroup: vec3u, grid: vec3u) -> Job {
   return Job(vec2u(rows, params.outC), origin, workgroup.z % params.splits, down, across);
 }
 
-fn tileFor(job: Job, local: u32) -> Tile {
+fn tileFor(job: Job, local: u32) -> Accumulators {
   if (local < BM) {
     pixels[local] = pixelOf(job.origin.x + local, job.down, job.across);
   }
@@ -231,16 +231,16 @@ fn tileFor(job: Job, local: u32) -> Tile {
   let all = (job.down.taps * job.across.taps * params.inC + BK - 1u) / BK;
   let perSplit = (all + params.splits - 1u) / params.splits;
   let first = min(all, job.split * perSplit);
-  var walk: Walk;
-  walk.index = first * BK + duty.step;
-  walk.taps = select(vec2u(), vec2u(job.down.taps, job.across.taps), all > 0u);
-  walk.lastTap = vec2u(job.down.lastTap, job.across.lastTap);
-  walk.side = job.origin.y + duty.side;
+  var cursor: Cursor;
+  cursor.index = first * BK + duty.step;
+  cursor.taps = select(vec2u(), vec2u(job.down.taps, job.across.taps), all > 0u);
+  cursor.lastTap = vec2u(job.down.lastTap, job.across.lastTap);
+  cursor.side = job.origin.y + duty.side;
   if (DGRAD) {
-    walk.side = min(walk.side, params.outC - select(1u, 4u, VEC_W));
+    cursor.side = min(cursor.side, params.outC - select(1u, 4u, VEC_W));
   }
-  setTap(&walk);
-  return tileOver(min(all, first + perSplit) - first, walk, duty, local);
+  setTap(&cursor);
+  return tileOver(min(all, first + perSplit) - first, cursor, duty, local);
 }
 
 fn rowAt(job: Job, row: u32) -> Row {

@@ -92,17 +92,17 @@ struct Columns { top: vec4u, left: vec4u, at: vec4u }
 // An output pixel (q, p, n): column q·stride and row p·stride of x, offset there, number in dy.
 struct Pixel { x: u32, y: u32, at: u32, to: u32 }
 
-// A walk through the rectangle of every image: where its lines and columns begin and end, as x and y of a pixel, and how far offset
+// A raster scan of the rectangle of every image: where its lines and columns begin and end, as x and y of a pixel, and how far offset
 // and number move to the next pixel of a line, to the next line, to the next image.
-struct Walk { begin: vec2u, end: vec2u, pixel: vec2u, line: vec2u, image: vec2u }
+struct Raster { begin: vec2u, end: vec2u, pixel: vec2u, line: vec2u, image: vec2u }
 
-fn nextPixel(now: Pixel, walk: Walk) -> Pixel {
+fn nextPixel(now: Pixel, raster: Raster) -> Pixel {
   let x = now.x + params.stride;
-  let lineEnds = x == walk.end.x;
+  let lineEnds = x == raster.end.x;
   let y = select(now.y, now.y + params.stride, lineEnds);
-  let imageEnds = y == walk.end.y;
-  let by = select(select(walk.pixel, walk.line, lineEnds), walk.image, imageEnds);
-  return Pixel(select(x, walk.begin.x, lineEnds), select(y, walk.begin.y, imageEnds), now.at + by.x, now.to + by.y);
+  let imageEnds = y == raster.end.y;
+  let by = select(select(raster.pixel, raster.line, lineEnds), raster.image, imageEnds);
+  return Pixel(select(x, raster.begin.x, lineEnds), select(y, raster.begin.y, imageEnds), now.at + by.x, now.to + by.y);
 }
 
 // x under the lane's four columns at an output pixel; zero in the padding and where the pixel is past the last.
@@ -123,7 +123,7 @@ fn tapsAcross() -> u32 { return select(params.s, 1u, WINDOW); }
 fn extent() -> u32 { return params.r * tapsAcross() * params.inC; }
 
 // With WINDOW, of the taps s = 0, 1, 2 of the columns' row of the kernel; else only the first. Rows are in the order of macM.
-struct Tiles { s0: Tile, s1: Tile, s2: Tile }
+struct Tiles { s0: Accumulators, s1: Accumulators, s2: Accumulators }
 
 // The tiles with output channels from k0 on and this lane's four columns of those from column0 on, over the split's pixels.
 fn tilesAt(k0: u32, column0: u32, lane: u32, split: u32, splits: u32) -> Tiles {
@@ -157,7 +157,7 @@ fn tilesAt(k0: u32, column0: u32, lane: u32, split: u32, splits: u32) -> Tiles {
   let toLineStart = (across.count - 1u) * stride;
   let toImageStart = (down.count - 1u) * stride * params.inW;
   let begin = vec2u(across.first, down.first);
-  let walk = Walk(begin * stride, (begin + vec2u(across.count, down.count)) * stride,
+  let raster = Raster(begin * stride, (begin + vec2u(across.count, down.count)) * stride,
     vec2u(stride * channels, 1u),
     vec2u((stride * params.inW - toLineStart) * channels, params.outW - across.count + 1u),
     vec2u((params.inH * params.inW - toImageStart - toLineStart) * channels,
@@ -184,9 +184,9 @@ fn tilesAt(k0: u32, column0: u32, lane: u32, split: u32, splits: u32) -> Tiles {
   var x5 = vec4f();
   for (var at = first; at < end; at += 4u) {
     // Every load of a step comes before its arithmetic: loads are branches on these drivers, and what lives across spills.
-    let p1 = nextPixel(pixel, walk);
-    let p2 = nextPixel(p1, walk);
-    let p3 = nextPixel(p2, walk);
+    let p1 = nextPixel(pixel, raster);
+    let p2 = nextPixel(p1, raster);
+    let p3 = nextPixel(p2, raster);
     let rows = min(vec4u(pixel.to, p1.to, p2.to, p3.to), vec4u(params.batch * params.outH * params.outW - 1u));
     var f: Frag;
     f.v0 = rowsAt(rows[fragStep(0u, lane)], rowQuad);
@@ -215,7 +215,7 @@ fn tilesAt(k0: u32, column0: u32, lane: u32, split: u32, splits: u32) -> Tiles {
         columnsAt(columns, p2, at + 2u < pixels), columnsAt(columns, p3, at + 3u < pixels));
       macM(&tiles.s0, f, b, lane);
     }
-    pixel = nextPixel(p3, walk);
+    pixel = nextPixel(p3, raster);
   }
   return tiles;
 }

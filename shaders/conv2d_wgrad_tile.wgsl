@@ -68,7 +68,7 @@ var<workgroup> pixels: array<vec3u, THREADS>;
 
 // Where an invocation is: of its columns the offset, row and column under output pixel (0,0), all modulo 2³²; of dy the
 // offset of its four channels; the split's pixels.
-struct Walk { at: vec4u, top: vec4u, left: vec4u, channel: u32, first: u32, end: u32 }
+struct Cursor { at: vec4u, top: vec4u, left: vec4u, channel: u32, first: u32, end: u32 }
 
 fn pixelOf(index: u32) -> vec3u {
   let line = index / params.outW;
@@ -88,21 +88,21 @@ fn loadDy(at: u32, last: u32) -> Stage {
 }
 
 // x under the block's columns at a pixel; zero in the padding, and where the pixel does not exist.
-fn loadX(walk: Walk, pixel: vec3u, exists: bool) -> Stage {
+fn loadX(cursor: Cursor, pixel: vec3u, exists: bool) -> Stage {
   if (VEC_X) {
-    return Stage(x[select(0u, walk.at.x + pixel.x, insideAt(walk, pixel, exists)) / 4u]);
+    return Stage(x[select(0u, cursor.at.x + pixel.x, insideAt(cursor, pixel, exists)) / 4u]);
   }
-  let inside = (walk.top + pixel.y < vec4u(params.inH)) & (walk.left + pixel.z < vec4u(params.inW)) & vec4<bool>(exists);
-  let at = select(vec4u(), walk.at + pixel.x, inside);
+  let inside = (cursor.top + pixel.y < vec4u(params.inH)) & (cursor.left + pixel.z < vec4u(params.inW)) & vec4<bool>(exists);
+  let at = select(vec4u(), cursor.at + pixel.x, inside);
   return select(Stage(), Stage(Stage(x[at.x]).x, Stage(x[at.y]).x, Stage(x[at.z]).x, Stage(x[at.w]).x), inside);
 }
 
-fn insideAt(walk: Walk, pixel: vec3u, exists: bool) -> bool {
-  return !VEC_X || (walk.top.x + pixel.y < params.inH && walk.left.x + pixel.z < params.inW && exists);
+fn insideAt(cursor: Cursor, pixel: vec3u, exists: bool) -> bool {
+  return !VEC_X || (cursor.top.x + pixel.y < params.inH && cursor.left.x + pixel.z < params.inW && exists);
 }
 
-fn fetch(walk: ptr<function, Walk>, duty: Duty, step: u32, local: u32) -> Block {
-  let w = *walk;
+fn fetch(cursor: ptr<function, Cursor>, duty: Duty, step: u32, local: u32) -> Block {
+  let w = *cursor;
   let decoded = step % STEPS_DECODED;
   if (decoded == 0u) {
     workgroupBarrier();
@@ -129,7 +129,7 @@ fn fetch(walk: ptr<function, Walk>, duty: Duty, step: u32, local: u32) -> Block 
   return block;
 }
 
-fn tileFor(job: Job, local: u32) -> Tile {
+fn tileFor(job: Job, local: u32) -> Accumulators {
   let duty = dutyOf(local);
   let pixelCount = params.batch * params.outH * params.outW;
   let all = (pixelCount + BK - 1u) / BK;
@@ -143,7 +143,7 @@ fn tileFor(job: Job, local: u32) -> Tile {
   let at = (top * params.inW + left) * params.inC + j - tap * params.inC;
   let channel = min(job.origin.x + duty.side, params.outC - select(1u, 4u, VEC_DY));
   let end = min(pixelCount, (first + steps) * BK);
-  return tileOver(steps, Walk(at, top, left, channel, first * BK, end), duty, local);
+  return tileOver(steps, Cursor(at, top, left, channel, first * BK, end), duty, local);
 }
 
 @compute @workgroup_size(THREADS)

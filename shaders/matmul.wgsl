@@ -80,7 +80,7 @@ fn columnsAt(k: u32, n: u32) -> vec4f {
 }
 
 // The tile with rows from m0 on and this lane's columns from n0 on.
-fn tileAt(m0: u32, n0: u32, lane: u32, product: u32) -> Tile {
+fn tileAt(m0: u32, n0: u32, lane: u32, product: u32) -> Accumulators {
   let k = params.k;
   let firstM = product * params.m;
   let firstN = product * params.n;
@@ -98,7 +98,7 @@ fn tileAt(m0: u32, n0: u32, lane: u32, product: u32) -> Tile {
   let column3 = (firstN + min(n0 + 3u, lastN)) * k;
   let rowQuad = min(m0 + 4u * fragQuad(lane), params.m - select(1u, 4u, VEC_A && TRANSPOSE_A));
   let columnQuad = min(n0, params.n - select(1u, 4u, VEC_B && !TRANSPOSE_B));
-  var tile: Tile;
+  var tile: Accumulators;
   for (var at = 0u; at < k; at += 4u) {
     // Every load of a step comes before its arithmetic: loads are branches on these drivers, and what lives across spills.
     var f: Frag;

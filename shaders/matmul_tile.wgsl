@@ -47,7 +47,7 @@ fn rowAt(job: Job, row: u32) -> Row {
 
 // Where an invocation is: offsets of its four vectors and how far they move in a step, its first k, and how many elements a
 // vector has before its row or column ends, where k does not say it.
-struct Walk { at: vec4u, pitch: u32, k: u32, count: u32 }
+struct Cursor { at: vec4u, pitch: u32, k: u32, count: u32 }
 
 // Four elements from `at` on, zero from the `count`-th on (count ≥ 1). `Stage(a[…])` reads the same for both element types.
 fn loadA(at: u32, count: u32) -> Stage {
@@ -68,7 +68,7 @@ fn loadB(at: u32, count: u32) -> Stage {
   return select(Stage(), v, vec4u(0u, 1u, 2u, 3u) < vec4u(count));
 }
 
-fn walkFrom(origin: vec2u, firstK: u32, duty: Duty) -> Walk {
+fn cursorFrom(origin: vec2u, firstK: u32, duty: Duty) -> Cursor {
   let alongK = select(B_ALONG_K, A_ALONG_K, duty.ofA);
   let vectors = select(VEC_B, VEC_A, duty.ofA);
   let extent = select(params.n, params.m, duty.ofA);
@@ -78,11 +78,11 @@ fn walkFrom(origin: vec2u, firstK: u32, duty: Duty) -> Walk {
   let first = min(side, extent - select(1u, 4u, vectors && !alongK));
   let along = min(vec4u(side) + FOUR, vec4u(extent - 1u)) * params.k + k;
   let across = (vec4u(k) + FOUR) * extent + first;
-  return Walk(select(across, along, alongK), select(BK * extent, BK, alongK), k, extent - first);
+  return Cursor(select(across, along, alongK), select(BK * extent, BK, alongK), k, extent - first);
 }
 
-fn fetch(walk: ptr<function, Walk>, duty: Duty, step: u32, local: u32) -> Block {
-  let w = *walk;
+fn fetch(cursor: ptr<function, Cursor>, duty: Duty, step: u32, local: u32) -> Block {
+  let w = *cursor;
   let alongK = select(B_ALONG_K, A_ALONG_K, duty.ofA);
   let inside = select(vec4u(w.k) + FOUR, vec4u(w.k), alongK) < vec4u(params.k);
   let at = select(vec4u(), w.at, inside);
@@ -93,17 +93,17 @@ fn fetch(walk: ptr<function, Walk>, duty: Duty, step: u32, local: u32) -> Block 
   } else if (duty.ofB) {
     block = Block(loadB(at.x, count), loadB(at.y, count), loadB(at.z, count), loadB(at.w, count), inside);
   }
-  (*walk).at += w.pitch;
-  (*walk).k += BK;
+  (*cursor).at += w.pitch;
+  (*cursor).k += BK;
   return block;
 }
 
-fn tileFor(job: Job, local: u32) -> Tile {
+fn tileFor(job: Job, local: u32) -> Accumulators {
   let duty = dutyOf(local);
   let first = job.split * params.stepsPerSplit;
   let all = (params.k + BK - 1u) / BK;
   let steps = min(all, first + params.stepsPerSplit) - min(all, first);
-  return tileOver(steps, walkFrom(job.origin, first * BK, duty), duty, local);
+  return tileOver(steps, cursorFrom(job.origin, first * BK, duty), duty, local);
 }
 
 @compute @workgroup_size(THREADS)

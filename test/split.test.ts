@@ -1,7 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ConfigError } from '../src/core/errors.ts';
-import { Random } from '../src/data/random.ts';
+import { Pcg } from '../src/data/pcg.ts';
 import type { Rows } from '../src/data/rows.ts';
 import { apportion, splitRows, stratified } from '../src/data/split.ts';
 import { rejectsData } from './files.ts';
@@ -103,7 +103,7 @@ test('stratified takes all where there are no more, else exactly as many', () =>
 
 test('random numbers: pinned, uniform, normal, and unrelated between streams', () => {
   // Pinned, because data sets and splits must not change between versions.
-  const random = new Random(1, 2);
+  const random = new Pcg(1, 2);
   assert.equal([random.uint32(), random.uint32(), random.uint32()], [2653900182, 2200961572, 3714786409]);
   const moments = (draw: () => number) => {
     let [sum, square] = [0, 0];
@@ -118,7 +118,7 @@ test('random numbers: pinned, uniform, normal, and unrelated between streams', (
   assert.ok(Math.abs(mean! - 1 / 2) < 0.01 && Math.abs(square! - 1 / 3) < 0.01, `${mean} ${square}`);
   const [normalMean, variance] = moments(() => random.normal());
   assert.ok(Math.abs(normalMean!) < 0.03 && Math.abs(variance! - 1) < 0.04, `${normalMean} ${variance}`);
-  const firsts = new Set(Array.from({ length: 5000 }, (_, stream) => new Random(1, stream).uint32()));
+  const firsts = new Set(Array.from({ length: 5000 }, (_, stream) => new Pcg(1, stream).uint32()));
   assert.ok(firsts.size > 4990);
 });
 

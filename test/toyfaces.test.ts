@@ -23,7 +23,7 @@ test('a face depends on its seed, number and label only', () => {
 });
 
 test('no exact arithmetic is left to chance: no call whose rounding the engine may choose', () => {
-  for (const file of ['toyfaces', 'expressions', 'canvas', 'random']) {
+  for (const file of ['toyfaces', 'expressions', 'canvas', 'pcg']) {
     const code = readFileSync(new URL(`../src/data/${file}.ts`, import.meta.url), 'utf8').replace(
       /\/\*[\s\S]*?\*\/|\/\/.*/g,
       '',

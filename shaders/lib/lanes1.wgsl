@@ -2,7 +2,7 @@
 // `lanes` tier. This variant uses no subgroup operations and is right on any adapter: 64 invocations as 8 teams of 8 lanes, each lane a
 // 4×4 tile; a team's lanes read the same rows, which a GPU's load unit merges.
 //
-// A lane holds `Tile`: ROWS rows by its own four columns. A step needs `rows[ROWS][4]` (shared by all lanes of a team) and
+// A lane holds `Accumulators`: ROWS rows by its own four columns. A step needs `rows[ROWS][4]` (shared by all lanes of a team) and
 // `columns[4][4]` (the lane's own), as b[k] = the four columns at step k. The rows come as a `Frag`, in one of two forms:
 //   K form, reduction contiguous in memory: vector i is row `fragRow(i)` at steps 0…3;
 //   M form, rows contiguous in memory:      vector i is rows 4·`fragQuad()`…+3 at step `fragStep(i)`.
@@ -24,14 +24,14 @@ fn mac(c: vec4f, x: vec4f, b: mat4x4f) -> vec4f {
   return fma(b[3], vec4f(x.w), fma(b[2], vec4f(x.z), fma(b[1], vec4f(x.y), fma(b[0], vec4f(x.x), c))));
 }
 
-fn macK(t: ptr<function, Tile>, f: Frag, b: mat4x4f) {
+fn macK(t: ptr<function, Accumulators>, f: Frag, b: mat4x4f) {
   (*t).r0 = mac((*t).r0, f.v0, b);
   (*t).r1 = mac((*t).r1, f.v1, b);
   (*t).r2 = mac((*t).r2, f.v2, b);
   (*t).r3 = mac((*t).r3, f.v3, b);
 }
 
-fn macM(t: ptr<function, Tile>, f: Frag, b: mat4x4f, lane: u32) {
+fn macM(t: ptr<function, Accumulators>, f: Frag, b: mat4x4f, lane: u32) {
   let q = transpose(mat4x4f(f.v0, f.v1, f.v2, f.v3));
   (*t).r0 = mac((*t).r0, q[0], b);
   (*t).r1 = mac((*t).r1, q[1], b);
@@ -39,5 +39,5 @@ fn macM(t: ptr<function, Tile>, f: Frag, b: mat4x4f, lane: u32) {
   (*t).r3 = mac((*t).r3, q[3], b);
 }
 
-fn finishK(t: Tile, lane: u32) -> Tile { return t; }
-fn finishM(t: Tile, lane: u32) -> Tile { return t; }
+fn finishK(t: Accumulators, lane: u32) -> Accumulators { return t; }
+fn finishM(t: Accumulators, lane: u32) -> Accumulators { return t; }

@@ -4,7 +4,7 @@
 // load different rows and pass them round by swaps: accumulator d of lane l belongs to row l ^ d, which the finish functions
 // undo.
 //
-// A lane holds `Tile`: ROWS rows by its own four columns. A step needs `rows[ROWS][4]` (shared by all lanes of a team) and
+// A lane holds `Accumulators`: ROWS rows by its own four columns. A step needs `rows[ROWS][4]` (shared by all lanes of a team) and
 // `columns[4][4]` (the lane's own), as b[k] = the four columns at step k. The rows come as a `Frag`, in one of two forms:
 //   K form, reduction contiguous in memory: vector i is row `fragRow(i)` at steps 0…3;
 //   M form, rows contiguous in memory:      vector i is rows 4·`fragQuad()`…+3 at step `fragStep(i)`.
@@ -31,7 +31,7 @@ fn mac(c: vec4f, x: vec4f, columns: mat4x4f) -> vec4f {
   return vec4f(chain(c.x, x, columns[0]), chain(c.y, x, columns[1]), chain(c.z, x, columns[2]), chain(c.w, x, columns[3]));
 }
 
-fn macK(t: ptr<function, Tile>, f: Frag, b: mat4x4f) {
+fn macK(t: ptr<function, Accumulators>, f: Frag, b: mat4x4f) {
   let columns = transpose(b);
   (*t).r0 = mac((*t).r0, f.v0, columns);
   (*t).r1 = mac((*t).r1, quadSwapX(f.v0), columns);
@@ -53,7 +53,7 @@ fn macK(t: ptr<function, Tile>, f: Frag, b: mat4x4f) {
   }
 }
 
-fn macM(t: ptr<function, Tile>, f: Frag, b: mat4x4f, lane: u32) {
+fn macM(t: ptr<function, Accumulators>, f: Frag, b: mat4x4f, lane: u32) {
   let columns = transpose(b);
   if (ROWS > 8u) {
     let q0 = transpose(mat4x4f(f.v0, f.v1, f.v2, f.v3));
@@ -107,12 +107,12 @@ fn unswap(r0: vec4f, r1: vec4f, r2: vec4f, r3: vec4f, lane: u32) -> mat4x4f {
   return mat4x4f(select(a0, a2, high), select(a1, a3, high), select(a2, a0, high), select(a3, a1, high));
 }
 
-fn finishK(t: Tile, lane: u32) -> Tile {
+fn finishK(t: Accumulators, lane: u32) -> Accumulators {
   let q0 = unswap(t.r0, t.r1, t.r2, t.r3, lane);
   let q1 = unswap(t.r4, t.r5, t.r6, t.r7, lane);
   let q2 = unswap(t.r8, t.r9, t.r10, t.r11, lane);
   let q3 = unswap(t.r12, t.r13, t.r14, t.r15, lane);
-  var o: Tile;
+  var o: Accumulators;
   o.r0 = q0[0];  o.r1 = q0[1];  o.r2 = q0[2];  o.r3 = q0[3];
   o.r4 = q1[0];  o.r5 = q1[1];  o.r6 = q1[2];  o.r7 = q1[3];
   o.r8 = q2[0];  o.r9 = q2[1];  o.r10 = q2[2];  o.r11 = q2[3];
@@ -120,8 +120,8 @@ fn finishK(t: Tile, lane: u32) -> Tile {
   return o;
 }
 
-fn finishM(t: Tile, lane: u32) -> Tile {
-  var o: Tile;
+fn finishM(t: Accumulators, lane: u32) -> Accumulators {
+  var o: Accumulators;
   if (ROWS == 8u) {
     let odd = (lane & 1u) != 0u;
     o.r0 = select(t.r0, t.r4, odd);

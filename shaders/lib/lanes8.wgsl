@@ -4,7 +4,7 @@
 // broadcast within the subgroup is one instruction. So lanes load different elements of the row operand and broadcast them:
 // with 32 rows, 32+32 loads feed 32×32 products.
 //
-// A lane holds `Tile`: ROWS rows by its own four columns. A step needs `rows[ROWS][4]` (shared by all lanes of a team) and
+// A lane holds `Accumulators`: ROWS rows by its own four columns. A step needs `rows[ROWS][4]` (shared by all lanes of a team) and
 // `columns[4][4]` (the lane's own), as b[k] = the four columns at step k. The rows come as a `Frag`, in one of two forms:
 //   K form, reduction contiguous in memory: vector i is row `fragRow(i)` at steps 0…3;
 //   M form, rows contiguous in memory:      vector i is rows 4·`fragQuad()`…+3 at step `fragStep(i)`.
@@ -28,7 +28,7 @@ fn mac(c: vec4f, x: vec4f, b: mat4x4f) -> vec4f {
 
 // May stand where all lanes go or none: Tint does not know that what subgroupAny returns is the same in all lanes.
 @diagnostic(off, subgroup_uniformity)
-fn macK(t: ptr<function, Tile>, f: Frag, b: mat4x4f) {
+fn macK(t: ptr<function, Accumulators>, f: Frag, b: mat4x4f) {
   (*t).r0 = mac((*t).r0, subgroupBroadcast(f.v0, 0u), b);
   (*t).r1 = mac((*t).r1, subgroupBroadcast(f.v0, 1u), b);
   (*t).r2 = mac((*t).r2, subgroupBroadcast(f.v0, 2u), b);
@@ -67,7 +67,7 @@ fn macK(t: ptr<function, Tile>, f: Frag, b: mat4x4f) {
   }
 }
 
-fn macM(t: ptr<function, Tile>, f: Frag, b: mat4x4f, lane: u32) {
+fn macM(t: ptr<function, Accumulators>, f: Frag, b: mat4x4f, lane: u32) {
   if (ROWS > 16u) {
     let q0 = transpose(mat4x4f(subgroupBroadcast(f.v0, 0u), subgroupBroadcast(f.v1, 0u),
       subgroupBroadcast(f.v2, 0u), subgroupBroadcast(f.v3, 0u)));
@@ -147,5 +147,5 @@ fn macM(t: ptr<function, Tile>, f: Frag, b: mat4x4f, lane: u32) {
   }
 }
 
-fn finishK(t: Tile, lane: u32) -> Tile { return t; }
-fn finishM(t: Tile, lane: u32) -> Tile { return t; }
+fn finishK(t: Accumulators, lane: u32) -> Accumulators { return t; }
+fn finishM(t: Accumulators, lane: u32) -> Accumulators { return t; }

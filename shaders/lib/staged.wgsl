@@ -1,14 +1,13 @@
 // A workgroup makes a tile of BM rows by BN columns, step by step of BK of the reduction, out of workgroup memory: what the
 // matrix kernels of the `tile` tier share. The kernel that includes this gives:
-//   A_ALONG_K, B_ALONG_K         which way its operands lie: the reduction is what is contiguous in memory
-//   Walk, fetch(&walk, duty, …)  how an invocation comes by its block of an operand, step by step
-//   Job, of extent, origin, …    what a workgroup does: rows and columns of the result, its tile's first ones; the same in all
-//                                of its invocations
-//   tileFor(job, local) → Tile   the sums, by `tileOver`
-//   withBias(job, column, quad)  what is stored of a quad of sums
-//   rowAt(job, row) → Row        where a row of the tile goes
-//   putFour, by STORE
-// and calls `makeTile`.
+//   A_ALONG_K, B_ALONG_K             which way its operands lie: the reduction is what is contiguous in memory
+//   Cursor, fetch(&cursor, duty, …)  how an invocation comes by its block of an operand, step by step
+//   Job, of extent, origin and more  what a workgroup does, the same in all of its invocations: the result's rows and columns, the
+//                                    tile's first ones
+//   tileFor(job, local)              the sums, by `tileOver`
+//   withBias(job, column, quad)      what is stored of a quad of them
+//   rowAt(job, row)                  where a row of the tile goes
+// and the binding `out`, by STORE, and calls `makeTile`.
 //
 // Why it is so:
 // - An invocation keeps QUADS_M × QUADS_N quads of 4×4 results in registers. With 2×2 a step of the reduction reads 4 vec4 from
@@ -58,7 +57,7 @@ var<workgroup> linesA: array<vec4f, BK / 4u * GROUP_A>;
 var<workgroup> linesB: array<vec4f, BK / 4u * GROUP_B>;
 
 // Results (4·row + i, 4·column + j) of a quad at c[i][j]; the second quad of rows is BM/2 further down, of columns BN/2.
-struct Tile { c00: mat4x4f, c01: mat4x4f, c10: mat4x4f, c11: mat4x4f }
+struct Accumulators { c00: mat4x4f, c01: mat4x4f, c10: mat4x4f, c11: mat4x4f }
 
 // Four vectors along the contiguous dimension; zero where not ok.
 struct Block { v0: Stage, v1: Stage, v2: Stage, v3: Stage, ok: vec4<bool> }
@@ -105,7 +104,7 @@ fn outer(c: mat4x4f, a: vec4f, b: vec4f) -> mat4x4f {
   return mat4x4f(fma(vec4f(a.x), b, c[0]), fma(vec4f(a.y), b, c[1]), fma(vec4f(a.z), b, c[2]), fma(vec4f(a.w), b, c[3]));
 }
 
-fn multiplyLine(tile: ptr<function, Tile>, a: u32, b: u32) {
+fn multiplyLine(tile: ptr<function, Accumulators>, a: u32, b: u32) {
   let a0 = linesA[a];
   let b0 = linesB[b];
   (*tile).c00 = outer((*tile).c00, a0, b0);
@@ -123,13 +122,13 @@ fn multiplyLine(tile: ptr<function, Tile>, a: u32, b: u32) {
 
 // The tile over `steps` steps of BK. Every invocation of the workgroup calls it. `fetch` is asked for one step more than there
 // is, and must read nothing outside its operand then.
-fn tileOver(steps: u32, first: Walk, duty: Duty, local: u32) -> Tile {
+fn tileOver(steps: u32, first: Cursor, duty: Duty, local: u32) -> Accumulators {
   let cell = cellOf(local);
-  var walk = first;
-  var tile: Tile;
+  var cursor = first;
+  var tile: Accumulators;
   for (var step = 0u; step <= steps; step++) {
     // Nothing of a block lives from turn to turn, and nothing depends on it before it is stored. The last turn's is not used.
-    let block = fetch(&walk, duty, step, local);
+    let block = fetch(&cursor, duty, step, local);
     if (step > 0u) {
       for (var group = 0u; group < BK / 4u; group++) {
         let a = group * GROUP_A + cell.x;

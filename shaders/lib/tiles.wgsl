@@ -1,7 +1,7 @@
 // What every matrix kernel of the `lanes` tier shares: a lane's part of a tile, and the order in which workgroups take tiles.
 
 // ROWS rows (the rest is never touched) by this lane's four columns.
-struct Tile {
+struct Accumulators {
   r0: vec4f, r1: vec4f, r2: vec4f, r3: vec4f,
   r4: vec4f, r5: vec4f, r6: vec4f, r7: vec4f,
   r8: vec4f, r9: vec4f, r10: vec4f, r11: vec4f,
@@ -13,7 +13,7 @@ struct Tile {
 }
 
 // Rows 4… become rows 0…: a loop of a few stores and this compiles three times as fast as a store for every row.
-fn dropFourRows(t: ptr<function, Tile>) {
+fn dropFourRows(t: ptr<function, Accumulators>) {
   (*t).r0 = (*t).r4;
   (*t).r1 = (*t).r5;
   (*t).r2 = (*t).r6;

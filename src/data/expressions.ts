@@ -1,4 +1,4 @@
-import type { Random } from './random.ts';
+import type { Pcg } from './pcg.ts';
 
 /** How an expression moves the face. Distances in face units: the head is about 2 high; y points down. */
 export interface Expression {
@@ -131,7 +131,7 @@ const expressions: Partial<Expression>[][] = [
 ];
 
 /** An expression of a class, weaker or stronger, and each part of it a little off. */
-export function perform(random: Random, label: number): Expression {
+export function perform(random: Pcg, label: number): Expression {
   const variants = expressions[label]!;
   const goal = { ...neutral, ...variants[random.below(variants.length)]! };
   const strength = random.uniform(0.8, 1.15);

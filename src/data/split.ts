@@ -1,5 +1,5 @@
 import { ConfigError, DataError } from '../core/errors.ts';
-import { Random } from './random.ts';
+import { Pcg } from './pcg.ts';
 import { PRIVATE_TEST, PUBLIC_TEST, type Rows, TRAINING } from './rows.ts';
 
 /** Row numbers of each split, ascending. */
@@ -82,7 +82,7 @@ export function stratified(
     byClass.map((members) => members.length),
     take,
   );
-  const drawn = byClass.flatMap((members, label) => new Random(seed, label).shuffle(members).slice(0, quota[label]!));
+  const drawn = byClass.flatMap((members, label) => new Pcg(seed, label).shuffle(members).slice(0, quota[label]!));
   return Uint32Array.from(drawn).sort();
 }
 

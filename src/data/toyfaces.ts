@@ -1,7 +1,7 @@
 import { Canvas, curve, ellipse, type Point } from './canvas.ts';
 import type { ImageSet } from './dataset.ts';
 import { type Expression, perform } from './expressions.ts';
-import { Random } from './random.ts';
+import { Pcg } from './pcg.ts';
 import { emotions } from './rows.ts';
 
 /** Side of a toyface in pixels: FER2013's. */
@@ -40,7 +40,7 @@ export function drawRange(seed: number, from: number, to: number): ImageSet {
 
 /** Draws face `number` of a seed with the given expression: [48, 48] gray u8, the same bytes on every machine. */
 export function drawToyface(seed: number, number: number, label: number): Uint8Array {
-  const random = new Random(seed, number);
+  const random = new Pcg(seed, number);
   const canvas = new Canvas(
     toyfaceSide,
     24 + random.uniform(-1.8, 1.8),
@@ -78,7 +78,7 @@ interface Face {
   hasGlasses: boolean;
 }
 
-function randomFace(random: Random): Face {
+function randomFace(random: Pcg): Face {
   const skin = random.uniform(0.45, 0.9);
   // Fair hair on dark skin happens too: brows are not always the darker part.
   const hair = random.chance(0.12)
@@ -108,7 +108,7 @@ function posed({ yaw, pitch }: Face, x: number, y: number): Point {
   return [x * (1 - 0.1 * yaw * yaw) + 0.2 * yaw * (1 - 0.7 * x * x), y + 0.12 * pitch * (1 - 0.5 * y * y)];
 }
 
-function drawBackground(canvas: Canvas, random: Random): void {
+function drawBackground(canvas: Canvas, random: Pcg): void {
   const tone = random.uniform(0.05, 0.95);
   const [slopeX, slopeY] = [random.uniform(-0.15, 0.15), random.uniform(-0.15, 0.15)];
   canvas.shape(
@@ -130,7 +130,7 @@ function drawBackground(canvas: Canvas, random: Random): void {
   }
 }
 
-function drawHead(canvas: Canvas, random: Random, face: Face): void {
+function drawHead(canvas: Canvas, random: Pcg, face: Face): void {
   const { width, skin, hair } = face;
   const style = random.below(5);
   const longHair = style === 1 || style === 2;
@@ -173,7 +173,7 @@ function drawHead(canvas: Canvas, random: Random, face: Face): void {
   }
 }
 
-function drawBrowsAndEyes(canvas: Canvas, random: Random, face: Face, expression: Expression): void {
+function drawBrowsAndEyes(canvas: Canvas, random: Pcg, face: Face, expression: Expression): void {
   const { eyeX, eyeY, eyeWidth, browY, browWidth, hair, skin } = face;
   const { browInner, browOuter, browArch, eyeOpen, furrows } = expression;
   const white = Math.min(1, skin + random.uniform(0.12, 0.4));
@@ -233,7 +233,7 @@ function drawNose(canvas: Canvas, face: Face, { wrinkles }: Expression): void {
   }
 }
 
-function drawMouth(canvas: Canvas, random: Random, face: Face, expression: Expression): void {
+function drawMouth(canvas: Canvas, random: Pcg, face: Face, expression: Expression): void {
   const { mouthY, skin, lip, hair } = face;
   const { mouthWidth, smile, openUp, openDown, boxed, skew, teeth } = expression;
   const [middleX, middleY] = posed(face, 0, mouthY);
@@ -272,7 +272,7 @@ function drawMouth(canvas: Canvas, random: Random, face: Face, expression: Expre
 }
 
 /** Glasses, freckles, and things in front of the face that leave most of it to be seen. */
-function drawExtras(canvas: Canvas, random: Random, face: Face): void {
+function drawExtras(canvas: Canvas, random: Pcg, face: Face): void {
   if (face.hasGlasses) {
     const rim = random.chance(0.7) ? random.uniform(0, 0.25) : random.uniform(0.7, 1);
     const radius = random.uniform(0.21, 0.27);
@@ -312,7 +312,7 @@ function drawExtras(canvas: Canvas, random: Random, face: Face): void {
 }
 
 /** The camera's part: focus, exposure, contrast, noise, and eight bits. */
-function develop(canvas: Canvas, random: Random): Uint8Array {
+function develop(canvas: Canvas, random: Pcg): Uint8Array {
   canvas.blur(random.uniform(0, 0.9));
   const contrast = random.uniform(0.7, 1.1);
   const exposure = random.uniform(-0.15, 0.15);

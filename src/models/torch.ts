@@ -1,7 +1,7 @@
 import { FER_BLOCKS, FER_DROPOUT, ferSide } from './fervgg.ts';
 import { type ModelOptions, scaled } from './options.ts';
 import { BLOCKS, type ResnetName, STAGES } from './resnet.ts';
-import { PLANS, type VggName } from './vgg.ts';
+import { CONFIGURATIONS, type VggName } from './vgg.ts';
 
 /** torchvision's own network where it has one, else the same layers under the same names. */
 export function vggPython(name: VggName, options: ModelOptions): string {
@@ -9,14 +9,14 @@ export function vggPython(name: VggName, options: ModelOptions): string {
   if (head === 'vgg' && pool === 7 && channels === 3 && width === 1) {
     return `from torchvision.models import ${name}\n\nnetwork = ${name}(num_classes=${classes})`;
   }
-  const plan = PLANS[name].map((entry) => (entry === 'M' ? '"M"' : scaled(entry, width)));
-  const stem = `features[0] = nn.Conv2d(1, ${plan[0]}, 3, padding=1)\n`;
+  const layers = CONFIGURATIONS[name].map((entry) => (entry === 'M' ? '"M"' : scaled(entry, width)));
+  const stem = `features[0] = nn.Conv2d(1, ${layers[0]}, 3, padding=1)\n`;
   const { imports, define, pooled, classifier } = (head === 'fastai' ? fastaiHead : vggHead)(options);
   return `${imports}from collections import OrderedDict
 from torch import nn
 from torchvision.models.vgg import make_layers
 ${define}
-features = make_layers([${plan.join(', ')}], batch_norm=True)
+features = make_layers([${layers.join(', ')}], batch_norm=True)
 ${channels === 1 ? stem : ''}classifier = nn.Sequential(
 ${classifier.map((line) => `    ${line},\n`).join('')})
 network = nn.Sequential(OrderedDict(features=features, pool=${pooled}, flatten=nn.Flatten(), classifier=classifier))`;

@@ -6,15 +6,15 @@ import { cut, Network } from './network.ts';
 import { type ModelOptions, scaled } from './options.ts';
 
 /** Convolutions by output channels, 'M' for a 2×2 max pool: torchvision's configurations A, B, D and E. */
-export const PLANS = {
+export const CONFIGURATIONS = {
   vgg11_bn: [64, 'M', 128, 'M', 256, 256, 'M', 512, 512, 'M', 512, 512, 'M'],
   vgg13_bn: [64, 64, 'M', 128, 128, 'M', 256, 256, 'M', 512, 512, 'M', 512, 512, 'M'],
   vgg16_bn: [64, 64, 'M', 128, 128, 'M', 256, 256, 256, 'M', 512, 512, 512, 'M', 512, 512, 512, 'M'],
   vgg19_bn: [64, 64, 'M', 128, 128, 'M', 256, 256, 256, 256, 'M', 512, 512, 512, 512, 'M', 512, 512, 512, 512, 'M'],
 } as const;
 
-export type VggName = keyof typeof PLANS;
-export const VGG_NAMES = Object.keys(PLANS) as VggName[];
+export type VggName = keyof typeof CONFIGURATIONS;
+export const VGG_NAMES = Object.keys(CONFIGURATIONS) as VggName[];
 
 /** Smallest input side: five pools halve it five times. */
 const MIN_SIZE = 32;
@@ -42,7 +42,7 @@ export class Vgg extends Network {
     const layers: nn.Module[] = [];
     const pools: number[] = [];
     let inChannels: number = channels;
-    for (const entry of PLANS[name]) {
+    for (const entry of CONFIGURATIONS[name]) {
       if (entry === 'M') {
         pools.push(layers.length);
         layers.push(nn.maxPool2d({ kernel: 2 }));

@@ -26,7 +26,7 @@ export interface AveragePoolOptions extends PoolOptions {
   countIncludePad?: boolean;
 }
 
-interface Plan {
+interface Pooling {
   consts: Record<string, number | boolean | string>;
   params: { n: number; h: number; w: number; c: number; p: number; q: number; span: number; strips: number };
   shape: number[];
@@ -50,8 +50,8 @@ const elementsOf = ({ dtype }: Tensor, c: number) => {
   return { types, columns: c / width };
 };
 
-/** Invocations for a tensor of the plan: one an element of its kernels. */
-const invocations = (tensor: Tensor, { params }: Plan): number => (tensor.size / tensor.shape[3]!) * params.c;
+/** Invocations for a tensor of the pooling: one an element of its kernels. */
+const invocations = (tensor: Tensor, { params }: Pooling): number => (tensor.size / tensor.shape[3]!) * params.c;
 
 /** Windows of a row that one invocation walks over: on hardware there are more invocations, for a GPU is wide. */
 const HARDWARE_SPAN = 4;
@@ -61,7 +61,7 @@ function strips(x: Tensor, q: number): { span: number; strips: number } {
   return { span, strips: Math.ceil(q / span) };
 }
 
-function windows(op: string, x: Tensor, { kernel: side, stride = side, padding = 0 }: PoolOptions): Plan {
+function windows(op: string, x: Tensor, { kernel: side, stride = side, padding = 0 }: PoolOptions): Pooling {
   const [n, h, w, c] = images(op, x);
   const [[K, L], [STRIDE_H, STRIDE_W], [PAD_H, PAD_W]] = [pair(side), pair(stride), pair(padding)];
   expectPositive(op, 'kernel and stride', [K, L, STRIDE_H, STRIDE_W]);
@@ -81,7 +81,7 @@ function windows(op: string, x: Tensor, { kernel: side, stride = side, padding =
   return { consts, params, shape: [n, p, q, c], inside, tiles, area: K * L };
 }
 
-function adaptive(op: string, x: Tensor, output: Pair): Plan {
+function adaptive(op: string, x: Tensor, output: Pair): Pooling {
   const [n, h, w, c] = images(op, x);
   const [p, q] = pair(output);
   expectPositive(op, 'the output size', [p, q]);
@@ -94,32 +94,32 @@ function adaptive(op: string, x: Tensor, output: Pair): Plan {
 const BYTES = { WINNERS: 'lib/winners_bytes.wgsl', Winners: 'u32' };
 const WORDS = { WINNERS: 'lib/winners_words.wgsl' };
 
-function maxPool(x: Tensor, plan: Plan): Tensor {
-  const { params, shape, inside, tiles, area } = plan;
+function maxPool(x: Tensor, pooling: Pooling): Tensor {
+  const { params, shape, inside, tiles, area } = pooling;
   const y = Tensor.empty(shape, x.dtype);
-  const packed = shape[3]! % 4 === 0 && !plan.consts.ADAPTIVE && area <= 256;
+  const packed = shape[3]! % 4 === 0 && !pooling.consts.ADAPTIVE && area <= 256;
   const winner = Tensor.empty([packed ? y.size / 4 : y.size], 'u32');
-  const consts = { ...plan.consts, ...(packed ? BYTES : { ...WORDS, Winners: plan.consts.Index! }) };
+  const consts = { ...pooling.consts, ...(packed ? BYTES : { ...WORDS, Winners: pooling.consts.Index! }) };
   const walkers = params.n * params.p * params.strips * params.c;
-  const [forward, threads] = inside ? [maxInside, walkers] : [maxForward, invocations(y, plan)];
+  const [forward, threads] = inside ? [maxInside, walkers] : [maxForward, invocations(y, pooling)];
   forward(consts, { x, y, argmax: winner }, params, threads);
   const backward = (dy: Tensor) => {
     const dx = x.emptyLike();
     if (tiles) maxTilesBackward(consts, { dy, winner, dx }, params, walkers);
-    else maxBackward(consts, { dy, winner, dx }, params, invocations(x, plan));
+    else maxBackward(consts, { dy, winner, dx }, params, invocations(x, pooling));
     return [dx];
   };
   return record(y, [x], backward, [winner], []);
 }
 
-function averagePool(x: Tensor, plan: Plan): Tensor {
-  const { params, shape } = plan;
-  const consts = { ...plan.consts, ...WORDS, Winners: plan.consts.Index! };
+function averagePool(x: Tensor, pooling: Pooling): Tensor {
+  const { params, shape } = pooling;
+  const consts = { ...pooling.consts, ...WORDS, Winners: pooling.consts.Index! };
   const y = Tensor.empty(shape, x.dtype);
-  averageForward(consts, { x, y }, params, invocations(y, plan));
+  averageForward(consts, { x, y }, params, invocations(y, pooling));
   const backward = (dy: Tensor) => {
     const dx = x.emptyLike();
-    averageBackward(consts, { dy, dx }, params, invocations(x, plan));
+    averageBackward(consts, { dy, dx }, params, invocations(x, pooling));
     return [dx];
   };
   return record(y, [x], backward, [], []);
@@ -139,12 +139,12 @@ export const maxPool2d = (given: Tensor, options: PoolOptions): Tensor => {
 /** Mean of each window; shapes as `maxPool2d`. Saves nothing. */
 export const avgPool2d = (given: Tensor, { countIncludePad = true, ...options }: AveragePoolOptions): Tensor => {
   const x = floats(given);
-  const plan = windows('avgPool2d', x, options);
-  return averagePool(x, { ...plan, consts: { ...plan.consts, COUNT_PADDING: countIncludePad } });
+  const pooling = windows('avgPool2d', x, options);
+  return averagePool(x, { ...pooling, consts: { ...pooling.consts, COUNT_PADDING: countIncludePad } });
 };
 
 /** Where each window is one pixel, pooling changes nothing. */
-const changes = ({ params: { h, w, p, q } }: Plan): boolean => h !== p || w !== q;
+const changes = ({ params: { h, w, p, q } }: Pooling): boolean => h !== p || w !== q;
 
 /**
  * Mean over windows that divide any input evenly into `output` rows and columns: rows ⌊p·H/P⌋ up to ⌈(p+1)·H/P⌉. Returns x itself
@@ -152,13 +152,13 @@ const changes = ({ params: { h, w, p, q } }: Plan): boolean => h !== p || w !== 
  */
 export function adaptiveAvgPool2d(given: Tensor, output: Pair): Tensor {
   const x = floats(given);
-  const plan = adaptive('adaptiveAvgPool2d', x, output);
-  return changes(plan) ? averagePool(x, plan) : x;
+  const pooling = adaptive('adaptiveAvgPool2d', x, output);
+  return changes(pooling) ? averagePool(x, pooling) : x;
 }
 
 /** Maximum over the windows of `adaptiveAvgPool2d`. */
 export function adaptiveMaxPool2d(given: Tensor, output: Pair): Tensor {
   const x = floats(given);
-  const plan = adaptive('adaptiveMaxPool2d', x, output);
-  return changes(plan) ? maxPool(x, plan) : x;
+  const pooling = adaptive('adaptiveMaxPool2d', x, output);
+  return changes(pooling) ? maxPool(x, pooling) : x;
 }

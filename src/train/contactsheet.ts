@@ -4,7 +4,7 @@ import type { Tensor } from '../core/tensor.ts';
 import type { Augmentation } from '../data/augment.ts';
 import { Batches } from '../data/batches.ts';
 import type { ImageSet } from '../data/dataset.ts';
-import { Random } from '../data/random.ts';
+import { Pcg } from '../data/pcg.ts';
 import { inks, lineStep, type Picture, Sheet } from './sheet.ts';
 
 export interface ContactOptions {
@@ -30,7 +30,7 @@ export interface ContactRow {
 
 /** Indices of `count` images, chosen by the seed: one of each class in turn, as long as there are some. */
 export function chooseImages({ labels, count: all }: ImageSet, count: number, seed: number): number[] {
-  const shuffled = [...new Random(seed, 1).shuffle(Uint32Array.from({ length: all }, (_, i) => i))];
+  const shuffled = [...new Pcg(seed, 1).shuffle(Uint32Array.from({ length: all }, (_, i) => i))];
   const seen = new Map<number, number>();
   const turns = shuffled.map((index) => {
     const label = labels[index]!;

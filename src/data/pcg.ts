@@ -4,7 +4,7 @@
  * Only integer arithmetic and exact divisions, so that the same seed and stream give the same numbers on every machine.
  * O'Neill 2014, "PCG: A Family of Simple Fast Space-Efficient Statistically Good Algorithms" (RXS-M-XS 32).
  */
-export class Random {
+export class Pcg {
   private state: number;
   private readonly increment: number;
 
