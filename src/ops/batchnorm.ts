@@ -36,14 +36,14 @@ export interface BatchNormOptions {
  * Source: Ioffe and Szegedy 2015; PyTorch's `batch_norm`.
  */
 export function batchNorm(
-  given: Tensor,
+  input: Tensor,
   gamma: Tensor,
   beta: Tensor,
   runningMean: Tensor,
   runningVar: Tensor,
   { training, momentum = 0.1, eps = 1e-5, relu = false, residual }: BatchNormOptions,
 ): Tensor {
-  const x = floats(given);
+  const x = floats(input);
   const c = x.shape.at(-1)!;
   for (const [name, tensor] of Object.entries({ gamma, beta, runningMean, runningVar })) {
     if (tensor.size !== c) {

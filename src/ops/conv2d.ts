@@ -21,12 +21,12 @@ export interface Conv2dOptions {
  * type, which is y's as well. Saves x and w. Throws ShapeError when channels differ or the kernel is larger than the padded image.
  */
 export function conv2d(
-  given: Tensor,
+  input: Tensor,
   weight: Tensor,
   bias: Tensor | null,
   { stride = 1, padding = 0 }: Conv2dOptions = {},
 ): Tensor {
-  const x = floats(given);
+  const x = floats(input);
   if (x.shape.length !== 4 || weight.shape.length !== 4) {
     throw new ShapeError(
       `conv2d: x is ${showShape(x.shape)} and w ${showShape(weight.shape)}; they are [N,H,W,C] and [K,R,S,C].`,

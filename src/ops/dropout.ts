@@ -13,11 +13,11 @@ const apply = kernel('dropout', 'apply');
  * depends on the seed, the step, the rank of this call in the step, and the index; backward draws it again. Saves nothing.
  * Source: Srivastava et al. 2014, in the inverted form of PyTorch.
  */
-export function dropout(given: Tensor, p: number, { training }: { training: boolean }): Tensor {
+export function dropout(input: Tensor, p: number, { training }: { training: boolean }): Tensor {
   if (!(p >= 0 && p < 1))
     throw new ConfigError(`dropout: p is ${p}; it is a probability from 0 up to, not including, 1.`);
-  if (!training || p === 0) return given;
-  const x = floats(given);
+  if (!training || p === 0) return input;
+  const x = floats(input);
   // All of the last four, too: a tensor's memory is whole fours.
   const { consts, n, threads } = walkOver(4 * Math.ceil(x.size / 4), x.dtype);
   const params = { n, draw: nextDraw(), p };

@@ -19,8 +19,8 @@ export const linear = (x: Tensor, w: Tensor, b: Tensor | null): Tensor =>
   linearWithin(x, w, b, w.storage.gpu.limits.maxStorageBufferBindingSize);
 
 /** `linear` with the most bytes of w that are bound at once, `limitBytes`. */
-export function linearWithin(given: Tensor, weight: Tensor, bias: Tensor | null, limitBytes: number): Tensor {
-  const x = floats(given);
+export function linearWithin(input: Tensor, weight: Tensor, bias: Tensor | null, limitBytes: number): Tensor {
+  const x = floats(input);
   const [N, I] = x.shape as [number, number];
   const [O, wI] = weight.shape as [number, number];
   if (x.shape.length !== 2 || weight.shape.length !== 2 || I !== wI) {

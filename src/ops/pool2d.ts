@@ -131,14 +131,14 @@ function averagePool(x: Tensor, pooling: Pooling): Tensor {
  * x [N,H,W,C] → y [N,P,Q,C], P = ⌊(H + 2·padding − kernel)/stride⌋ + 1. Saves where the maxima were, a byte each for
  * windows of up to 256 elements; of equal ones the first gets the gradient, as in PyTorch.
  */
-export const maxPool2d = (given: Tensor, options: PoolOptions): Tensor => {
-  const x = floats(given);
+export const maxPool2d = (input: Tensor, options: PoolOptions): Tensor => {
+  const x = floats(input);
   return maxPool(x, windows('maxPool2d', x, options));
 };
 
 /** Mean of each window; shapes as `maxPool2d`. Saves nothing. */
-export const avgPool2d = (given: Tensor, { countIncludePad = true, ...options }: AveragePoolOptions): Tensor => {
-  const x = floats(given);
+export const avgPool2d = (input: Tensor, { countIncludePad = true, ...options }: AveragePoolOptions): Tensor => {
+  const x = floats(input);
   const pooling = windows('avgPool2d', x, options);
   return averagePool(x, { ...pooling, consts: { ...pooling.consts, COUNT_PADDING: countIncludePad } });
 };
@@ -150,15 +150,15 @@ const changes = ({ params: { h, w, p, q } }: Pooling): boolean => h !== p || w !
  * Mean over windows that divide any input evenly into `output` rows and columns: rows ⌊p·H/P⌋ up to ⌈(p+1)·H/P⌉. Returns x itself
  * where that is its size.
  */
-export function adaptiveAvgPool2d(given: Tensor, output: Pair): Tensor {
-  const x = floats(given);
+export function adaptiveAvgPool2d(input: Tensor, output: Pair): Tensor {
+  const x = floats(input);
   const pooling = adaptive('adaptiveAvgPool2d', x, output);
   return changes(pooling) ? averagePool(x, pooling) : x;
 }
 
 /** Maximum over the windows of `adaptiveAvgPool2d`. */
-export function adaptiveMaxPool2d(given: Tensor, output: Pair): Tensor {
-  const x = floats(given);
+export function adaptiveMaxPool2d(input: Tensor, output: Pair): Tensor {
+  const x = floats(input);
   const pooling = adaptive('adaptiveMaxPool2d', x, output);
   return changes(pooling) ? maxPool(x, pooling) : x;
 }

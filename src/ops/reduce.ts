@@ -25,8 +25,8 @@ const withAxes = (shape: Shape, axes: readonly number[]): number[] =>
   shape.map((extent, i) => (axes.includes(i) ? 1 : extent));
 
 function summing(op: string, factor: (count: number) => number) {
-  return (given: Tensor, axes?: readonly number[] | number, { keepDims = false }: ReduceOptions = {}): Tensor => {
-    const x = floats(given);
+  return (input: Tensor, axes?: readonly number[] | number, { keepDims = false }: ReduceOptions = {}): Tensor => {
+    const x = floats(input);
     const over = resolveAxes(op, x.shape, axes);
     const scale = factor(sizeOf(x.shape.filter((_, axis) => over.includes(axis))));
     const y = finish(fold('SUM', x, over, scale), over, keepDims);
@@ -39,8 +39,8 @@ function summing(op: string, factor: (count: number) => number) {
 }
 
 function extreme(OP: 'MAX' | 'MIN', op: string) {
-  return (given: Tensor, axes?: readonly number[] | number, { keepDims = false }: ReduceOptions = {}): Tensor => {
-    const x = floats(given);
+  return (input: Tensor, axes?: readonly number[] | number, { keepDims = false }: ReduceOptions = {}): Tensor => {
+    const x = floats(input);
     const over = resolveAxes(op, x.shape, axes);
     const y = finish(fold(OP, x, over), over, keepDims);
     return record(y, [x], (dy) => {

@@ -20,8 +20,8 @@ const rowsOf = (x: Tensor) => {
 /** Within it all is f32, what it saves too. */
 const softmaxOf =
   (LOG: boolean) =>
-  (given: Tensor): Tensor => {
-    const x = cast(given, 'f32');
+  (input: Tensor): Tensor => {
+    const x = cast(input, 'f32');
     const params = rowsOf(x);
     const y = x.emptyLike();
     forward({ LOG }, { x, out: y }, params, params.n);
@@ -30,7 +30,7 @@ const softmaxOf =
       backward({ LOG }, { y, dy, out: dx }, params, params.n);
       return [dx];
     };
-    return cast(record(y, [x], gradient, [], [y]), floating(given.dtype));
+    return cast(record(y, [x], gradient, [], [y]), floating(input.dtype));
   };
 
 /** exp(x_c)/Σ exp(x) over the last dimension. Saves the result. */

@@ -10,8 +10,8 @@ const backward = kernel('unary', 'backward');
 /** Elementwise y = f(x), of whole numbers in f32. f and f′ are the cases named `OP` in shaders/unary.wgsl. Saves x. */
 const unary =
   (OP: string) =>
-  (given: Tensor): Tensor => {
-    const x = floats(given);
+  (input: Tensor): Tensor => {
+    const x = floats(input);
     const y = x.emptyLike();
     const { consts, n, threads } = walkOver(x.size, x.dtype);
     forward({ OP, ...consts }, { x, out: y }, { n }, threads);
