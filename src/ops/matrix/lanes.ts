@@ -2,7 +2,6 @@ import { kernel, MAX_GROUPS } from '../../core/kernel.ts';
 import type { Tensor } from '../../core/tensor.ts';
 import { operandTypes, resultTypes, storing } from './elements.ts';
 import { tileCount, tileGrid } from './grid.ts';
-import { inParts } from './parts.ts';
 import {
   allF32,
   type ConvDgrad,
@@ -19,6 +18,7 @@ import {
   productFlops,
 } from './problem.ts';
 import { isSmall, smallDgrad, smallForward } from './small.ts';
+import { inSplits } from './splits.ts';
 import { TEAM_OF_8, teamFor, teamKind } from './team.ts';
 import type { Variant } from './variant.ts';
 
@@ -200,7 +200,7 @@ export const lanesWgrad: Variant<ConvWgrad> = {
     const grid = tileGrid(results, team.tile, splits);
     const consts = { ...team.consts, VEC_X, VEC_DY, WINDOW };
     const types = { ...operandTypes('X', x, VEC_X), ...operandTypes('Dy', dy, VEC_DY) };
-    inParts(dw, null, splits, (into) => {
+    inSplits(dw, null, splits, (into) => {
       const all = { ...consts, ...types, ...resultTypes('Dw', into) };
       weightGradient(C)(all, { x, dy, dw: into }, params, grid, convFlops(shape));
     });

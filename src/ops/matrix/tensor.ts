@@ -4,7 +4,6 @@ import type { Adapter } from '../../gpu/gpu.ts';
 import type { Consts } from '../../gpu/shader.ts';
 import { storeConsts } from './elements.ts';
 import { type Tile, tileCount, tileGrid } from './grid.ts';
-import { evenly, inParts, maxParts, type Splits } from './parts.ts';
 import {
   type ConvDgrad,
   type ConvForward,
@@ -17,6 +16,7 @@ import {
   productFlops,
   wgradExtents,
 } from './problem.ts';
+import { evenly, inSplits, maxSplits, type Splits } from './splits.ts';
 import type { Variant } from './variant.ts';
 
 const matmul = kernel('matmul_tensor', 'main');
@@ -99,7 +99,7 @@ const MIN_STEPS = 8;
 /** In how many parts a reduction is summed: more than one where the tiles alone would leave the adapter idle. */
 function splitsFor(size: TileSize, extents: Extents): Splits {
   const steps = Math.ceil(extents.K / TILE_K);
-  const most = Math.min(Math.floor(steps / MIN_STEPS), maxParts(extents.M * extents.N));
+  const most = Math.min(Math.floor(steps / MIN_STEPS), maxSplits(extents.M * extents.N));
   return evenly(steps, Math.max(1, Math.min(most, Math.floor(BUSY / tileCount(extents, sidesOf(size))))));
 }
 
@@ -143,7 +143,7 @@ function multiplyBy(size: TileSize): Variant<Multiplication> {
     run({ a, b, bias, c, product }) {
       const { M, N, K, transposeA, transposeB } = product;
       const { splits, stepsPerSplit } = splitsFor(size, product);
-      inParts(c, bias, splits, (out, add) => {
+      inSplits(c, bias, splits, (out, add) => {
         const vectors = eights(transposeA ? M : K, transposeB ? K : N, N);
         const consts = { ...tileConsts(size, vectors, out), A_BY_K: !transposeA, B_BY_K: transposeB };
         const params = { m: M, n: N, k: K, stepsPerSplit, hasBias: add ? 1 : 0 };
@@ -164,7 +164,7 @@ function forwardBy(size: TileSize): Variant<ConvForward> {
       const { N, H, W, C, K, R, S, P, Q, strideH, strideW, padH, padW } = shape;
       const extents = forwardExtents(shape);
       const { splits, stepsPerSplit } = splitsFor(size, extents);
-      inParts(y, bias, splits, (out, add) => {
+      inSplits(y, bias, splits, (out, add) => {
         const consts = tileConsts(size, eights(C, K), out);
         const params = {
           ...{ batch: N, inH: H, inW: W, inC: C, r: R, s: S, outH: P, outW: Q, outC: K, strideH, strideW },
@@ -228,7 +228,7 @@ function dgradBy(size: TileSize): Variant<ConvDgrad> {
         // Each of several phases writes a part of dx: no one of them can be summed into all of it.
         const alone = phases.length === 1;
         const { splits, stepsPerSplit } = alone ? splitsFor(size, extents) : evenly(Math.ceil(extents.K / TILE_K), 1);
-        inParts(dx, null, splits, (out) => {
+        inSplits(dx, null, splits, (out) => {
           const consts = { ...tileConsts(size, eights(shape.K, C), out), DGRAD: true, B_BY_K: false };
           const params = {
             ...{ batch: shape.N, inH: shape.P, inW: shape.Q, inC: shape.K, r: rows.taps, s: columns.taps },
@@ -260,7 +260,7 @@ function wgradBy(size: TileSize): Variant<ConvWgrad> {
       const { N, H, W, C, K, R, S, P, Q, strideH, strideW, padH, padW } = shape;
       const extents = wgradExtents(shape);
       const { splits, stepsPerSplit } = splitsFor(size, extents);
-      inParts(dw, null, splits, (out) => {
+      inSplits(dw, null, splits, (out) => {
         const consts = { ...tileConsts(size, eights(C, K), out), A_BY_K: false, B_BY_K: false };
         const params = {
           ...{ batch: N, inH: H, inW: W, inC: C, outH: P, outW: Q, outC: K, r: R, s: S },

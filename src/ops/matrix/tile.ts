@@ -5,7 +5,6 @@ import type { Gpu } from '../../gpu/gpu.ts';
 import type { Consts } from '../../gpu/shader.ts';
 import { storeConsts } from './elements.ts';
 import { type Tile, tileGrid } from './grid.ts';
-import { evenly, inParts, maxParts } from './parts.ts';
 import {
   type ConvDgrad,
   type ConvForward,
@@ -21,6 +20,7 @@ import {
   wgradExtents,
   wgradProduct,
 } from './problem.ts';
+import { evenly, inSplits, maxSplits } from './splits.ts';
 import {
   MAX_SPLITS,
   type Phases,
@@ -70,7 +70,7 @@ function knownOf(gpu: Gpu): Known {
   return made;
 }
 
-const planFor = (extents: Phases, size: TileSize, y: Tensor): SplitK => planTile(extents, size, maxParts(y.size));
+const planFor = (extents: Phases, size: TileSize, y: Tensor): SplitK => planTile(extents, size, maxSplits(y.size));
 
 /** Sizes that cost more than this against the cheapest, by estimate, are not worth a measurement. */
 const WORTH_MEASURING = 1.6;
@@ -106,7 +106,7 @@ function runProduct(size: TileSize, { a, b, bias, c, product }: Multiplication):
   };
   const plan = planFor(product, size, c);
   const { splits, stepsPerSplit } = evenly(Math.ceil(K / size.BK), plan.splits);
-  inParts(c, bias, splits, (out, add) => {
+  inSplits(c, bias, splits, (out, add) => {
     const params = { m: M, n: N, k: K, stepsPerSplit, hasBias: add ? 1 : 0 };
     matmul(
       { ...consts, ...storeConsts(out, N % 4 === 0) },
@@ -131,7 +131,7 @@ function runForward(size: TileSize, { x, w, bias, y, shape }: ConvForward): void
   const consts = { ...constsOf(size, x), ...reading(x, size), VEC_W, WElem: elementOf(w, VEC_W) };
   const extents = forwardExtents(shape);
   const { splits } = planFor(extents, size, y);
-  inParts(y, bias, splits, (out, add) => {
+  inSplits(y, bias, splits, (out, add) => {
     const params = {
       ...{ batch: N, inH: H, inW: W, inC: C, outH: P, outW: Q, outC: K, r: R, s: S, strideH, strideW, padH, padW },
       ...{ splits, hasBias: add ? 1 : 0 },
@@ -160,7 +160,7 @@ function runDgrad(size: TileSize, { dy, w, dx, shape }: ConvDgrad): void {
   const consts = { ...constsOf(size, dy), ...reading(dy, size), DGRAD: true, VEC_W, WElem: elementOf(w, VEC_W) };
   const extents = dgradExtents(shape);
   const { splits } = planFor(extents, size, dx);
-  inParts(dx, null, splits, (out) => {
+  inSplits(dx, null, splits, (out) => {
     const params = {
       ...{ batch: N, inH: P, inW: Q, inC: K, outH: H, outW: W, outC: C, r: R, s: S, strideH, strideW, padH, padW },
       ...{ splits, hasBias: 0 },
@@ -178,7 +178,7 @@ function runWgrad(size: TileSize, { x, dy, dw, shape }: ConvWgrad): void {
   const extents = wgradExtents(shape);
   const plan = planFor(extents, size, dw);
   const { splits, stepsPerSplit } = evenly(Math.ceil(extents.K / size.BK), plan.splits);
-  inParts(dw, null, splits, (out) => {
+  inSplits(dw, null, splits, (out) => {
     const params = {
       ...{ batch: N, inH: H, inW: W, inC: C, outH: P, outW: Q, outC: K, r: R, s: S, strideH, strideW, padH, padW },
       stepsPerSplit,

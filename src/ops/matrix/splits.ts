@@ -10,7 +10,7 @@ import { resultTypes, storing } from './elements.ts';
 const MAX_PART_BYTES = 2 ** 24;
 
 /** Parts that a reduction to so many results may be split into, below 1 where not even one is allowed. */
-export const maxParts = (results: number): number => Math.floor(MAX_PART_BYTES / (4 * results));
+export const maxSplits = (results: number): number => Math.floor(MAX_PART_BYTES / (4 * results));
 
 /** How a reduction is split. */
 export interface Splits {
@@ -34,7 +34,7 @@ const sum = storing(kernel('splits', 'main'), kernel('splits', 'ragged'));
  * Parts take a temporary whose size is a power of four, so that all layers of a network share a few buffers: of their own sizes,
  * VGG16_bn's hold 39 MB more (batch 64, 48 px).
  */
-export function inParts(
+export function inSplits(
   y: Tensor,
   bias: Tensor | null,
   splits: number,
