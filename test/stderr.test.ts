@@ -45,6 +45,16 @@ linux('another file gets everything, in the order in which it is printed', () =>
   assert.is(readFileSync(join(folder, 'log'), 'utf8'), 'before\nstream before\nduring\nafter 7\nstream after\n');
 });
 
+linux('there a line can be put ahead of what was printed before it, and whoever shares the file goes on behind', () => {
+  assert.is(run('ahead', '> log 2>&1; cat log'), 'native before\nahead\nnative\nstream after\n');
+  const shell = '(echo begin; "$NODE" --import "$TSX" "$FIXTURE" ahead; echo end) > log 2>&1; cat log';
+  assert.is(run('ahead', `> /dev/null 2>&1; ${shell}`), 'begin\nnative before\nahead\nnative\nstream after\nend\n');
+});
+
+linux('but not ahead of what another process printed meanwhile', () => {
+  assert.is(run('disturbed', '2> log; cat log'), 'native\nahead\nanother\n');
+});
+
 linux('a pipe that nobody reads any more is not waited for', () => {
   assert.is(run('held', '2>&1 | head -n 1'), 'before\n');
   run('held', '2>&1 | true');
@@ -60,6 +70,7 @@ linux('a thread that opens files meanwhile neither loses nor gets anything', () 
 
 linux('the first line that a command prints says what was chosen, and why', () => {
   assert.match(run('adapter', '2>&1 | cat'), /^[^\n]+: [^\n]+\n$/);
+  assert.match(run('adapter', '> log 2>&1; head -n 1 log'), /^[^\n]+: [^\n]+\n$/);
 });
 
 test.run();

@@ -2,6 +2,7 @@ import { ConfigError } from '../core/errors.ts';
 import { validWishes } from '../gpu/adapters.ts';
 import type { Gpu } from '../gpu/gpu.ts';
 import { openGpu } from '../gpu/node.ts';
+import { printAhead, stderrPosition } from '../gpu/stderr.ts';
 
 /**
  * Opens the adapter that a command computes on, and prints the line that says which one and why, before anything that drivers print.
@@ -9,6 +10,7 @@ import { openGpu } from '../gpu/node.ts';
  */
 export async function openAdapter(adapter: string | undefined): Promise<Gpu> {
   const printed: string[] = [];
+  const start = stderrPosition();
   try {
     const gpu = await openGpu({ adapter, onPrint: (text) => printed.push(text) });
     if (gpu.adapter.kind === 'null') {
@@ -17,7 +19,7 @@ export async function openAdapter(adapter: string | undefined): Promise<Gpu> {
         `adapter: "null" compiles kernels but computes nothing: it is for tests. Valid: ${validWishes}.`,
       );
     }
-    console.error(gpu.adapter.why);
+    printAhead(`${gpu.adapter.why}\n`, start);
     return gpu;
   } finally {
     process.stderr.write(printed.join(''));
