@@ -21,6 +21,7 @@ gpuTest('whole numbers are not read as fractions', async () => {
   assert.is(await u.item(), 7);
   assert.is(await i.item(), -7);
   assert.is(await messageOf(() => u.read()), 'read: the tensor is u32; take readInts().');
+  assert.match(await messageOf(() => i.read()), /i32; take readInts\(\), whose words are the bits: new Int32Array/);
 });
 
 gpuTest('f16 is written rounded and read widened, an odd number of elements too', async () => {

@@ -130,7 +130,10 @@ export class Tensor {
 
   /** The values of a floating-point tensor, in the order of the shape. Throws ShapeError for whole numbers. */
   async read(): Promise<Float32Array> {
-    if (isWhole(this.dtype)) throw new ShapeError(`read: the tensor is ${this.dtype}; take readInts().`);
+    if (isWhole(this.dtype)) {
+      const signed = this.dtype === 'i32' ? ', whose words are the bits: new Int32Array(words.buffer)' : '';
+      throw new ShapeError(`read: the tensor is ${this.dtype}; take readInts()${signed}.`);
+    }
     return decodeFloats(await this.readBytes(), this.dtype, this.size);
   }
 
