@@ -20,7 +20,7 @@ export interface Ended {
 /** In CI the kernels are the usual ones: nothing is timed, and bits do not depend on the machine. */
 function environment(): NodeJS.ProcessEnv {
   const { DEBUG, npm_lifecycle_event, NODE_OPTIONS, ...env } = process.env;
-  return { ...env, CI: '1', DAWNGRAD_ADAPTER: env.DAWNGRAD_ADAPTER ?? 'swiftshader' };
+  return { ...env, CI: '1' };
 }
 
 /** Runs `dawngrad ARGS…` in `cwd` until it ends; `node` are options for Node itself. */

@@ -1,7 +1,17 @@
 // The package as npm makes it, used from an empty folder: what is in it, its commands, and strict TypeScript programs that
 // import it, README's examples among them.
 import { execFileSync, spawnSync } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -10,6 +20,11 @@ import * as assert from 'uvu/assert';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const tsc = join(root, 'node_modules/typescript/bin/tsc');
+
+/** `test` where TypeScript, which builds the package, is installed: a machine that is only lent for its GPU may lack it. */
+const buildTest = existsSync(tsc) ? test : test.skip;
+if (buildTest === test.skip)
+  process.stdout.write('skipped: what needs the package built, for TypeScript is not installed\n');
 const examples = ['program', 'network', 'operation'] as const;
 const exampleText = (name: string): string => readFileSync(join(root, 'test/examples', `${name}.ts`), 'utf8');
 
@@ -18,7 +33,7 @@ const built = join(folder, 'package');
 const user = join(folder, 'user');
 test.after(() => rmSync(folder, { recursive: true, force: true }));
 
-const environment = { ...process.env, DAWNGRAD_ADAPTER: process.env.DAWNGRAD_ADAPTER ?? 'swiftshader', NO_COLOR: '1' };
+const environment = { ...process.env, NO_COLOR: '1' };
 
 /** Runs a program to its end; `cwd` is the user's folder. Returns stdout. */
 function run(program: string, ...args: string[]): string {
@@ -38,7 +53,7 @@ function packed(cwd: string): Map<string, { size: number; mode: number }> {
   );
 }
 
-test('the build is JavaScript with declarations', () => {
+buildTest('the build is JavaScript with declarations', () => {
   mkdirSync(built);
   for (const name of ['package.json', 'README.md', 'LICENSE', 'shaders'])
     cpSync(join(root, name), join(built, name), { recursive: true });
@@ -54,7 +69,7 @@ test('the build is JavaScript with declarations', () => {
   assert.equal(outputs.sort(), expected.sort());
 });
 
-test('the archive holds the build, the shaders and two texts, and nothing else', () => {
+buildTest('the archive holds the build, the shaders and two texts, and nothing else', () => {
   const files = packed(built);
   const shaders = readdirSync(join(root, 'shaders'), { recursive: true, encoding: 'utf8' }).filter((name) =>
     name.endsWith('.wgsl'),
@@ -130,7 +145,7 @@ const libraries: Record<string, object> = {
   '@webgpu/types': { lib: ['ES2023'], types: ['@webgpu/types', 'node'], skipLibCheck: true },
 };
 
-test('strict TypeScript programs type-check against the package', () => {
+buildTest('strict TypeScript programs type-check against the package', () => {
   mkdirSync(join(user, 'node_modules'), { recursive: true });
   symlinkSync(built, join(user, 'node_modules/dawngrad'), 'junction');
   for (const name of ['@webgpu', '@types', 'undici-types']) {
@@ -151,7 +166,7 @@ test('strict TypeScript programs type-check against the package', () => {
   }
 });
 
-test('they run: shaders are found, and a network trains', () => {
+buildTest('they run: shaders are found, and a network trains', () => {
   const epochs = run(process.execPath, join(user, 'out/program.js'));
   assert.match(epochs, /^epoch 1: \d+ of 64 right\nepoch 2: \d+ of 64 right\n$/);
   const [loss, size, gradients, hasLimits] = JSON.parse(run(process.execPath, join(user, 'out/own.js')));
@@ -159,7 +174,7 @@ test('they run: shaders are found, and a network trains', () => {
   assert.equal([size, gradients, hasLimits], [4 * 16 * 16, 4 * 9, true]);
 });
 
-test('the command is there', () => {
+buildTest('the command is there', () => {
   const bin = join(built, 'dist/cli/bin.js');
   assert.match(run(process.execPath, bin, '--help'), /^ {2}predict /m);
   assert.ok(JSON.parse(run(process.execPath, bin, 'info', '--json')).chosen.name.length > 0);
@@ -172,7 +187,7 @@ test('README shows the examples as they are tested', () => {
 });
 
 if (process.env.DAWNGRAD_TEST === 'full') {
-  test('installed by npm in an empty folder, it trains', () => {
+  buildTest('installed by npm in an empty folder, it trains', () => {
     const empty = join(folder, 'empty');
     mkdirSync(empty);
     const npm = (...args: string[]) => {
