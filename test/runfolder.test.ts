@@ -14,7 +14,7 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ConfigError, DataError } from '../src/core/errors.ts';
-import { checkOut, createRunFolder, openRunFolder, runFolder } from '../src/train/runfolder.ts';
+import { checkOut, createRunFolder, makeFolder, openRunFolder, runFolder } from '../src/train/runfolder.ts';
 import { type RunRecord, readRecord, writeRecord } from '../src/train/runrecord.ts';
 
 let folder = '';
@@ -114,6 +114,19 @@ test('--out that cannot be a folder is refused before anything is made', () => {
   checkOut(join('new', 'run'));
   checkOut(null);
   assert.equal(readdirSync('.'), ['file']);
+});
+
+test('a folder is made with those above it; where the system takes none, that is said in a line', () => {
+  makeFolder('--out', join('a', 'b', 'c'));
+  makeFolder('--out', join('a', 'b', 'c'));
+  assert.equal(readdirSync(join('a', 'b')), ['c']);
+  if (process.platform !== 'linux') return;
+  const dir = '/proc/dawngrad/x';
+  refuses(
+    () => makeFolder(`--cam ${dir}`, dir),
+    ConfigError,
+    /^--cam \/proc\S+: cannot be written \(ENOENT[^\n]*\. Choose/,
+  );
 });
 
 test('a runs/ that is a file is refused by name', () => {

@@ -1,4 +1,3 @@
-import { mkdirSync } from 'node:fs';
 import { DataError } from '../core/errors.ts';
 import { setSeed } from '../core/stepbuffer.ts';
 import { writeFileAtomic } from '../data/atomic.ts';
@@ -10,7 +9,7 @@ import { confusionOf, interpret, writeInterpretation } from '../train/interpreta
 import { mostConfused, scores } from '../train/metrics.ts';
 import { buildModel, readModelFile } from '../train/modelfile.ts';
 import { addPredictions, noSums } from '../train/predictions.ts';
-import { runFolder } from '../train/runfolder.ts';
+import { makeFolder, runFolder } from '../train/runfolder.ts';
 import { openAdapter } from './adapter.ts';
 import type { EvaluateOptions } from './options.ts';
 import { checkOutputs } from './outputs.ts';
@@ -71,6 +70,7 @@ export async function evaluate(options: EvaluateOptions): Promise<void> {
 
   const gpu = await openAdapter(options.adapter);
   try {
+    if (out !== null) makeFolder(`--out ${out}`, out);
     const started = performance.now();
     const { size, channels } = facts.options;
     const { framing } = AUGMENTATIONS[facts.augment];
@@ -106,7 +106,6 @@ export async function evaluate(options: EvaluateOptions): Promise<void> {
     };
     if (out !== null) {
       const files = runFolder(out);
-      mkdirSync(out, { recursive: true });
       const interpretation = await interpret(model, predictions, data, split, input);
       await writeInterpretation(files, interpretation, facts.classes);
       const summary = {

@@ -1,11 +1,11 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { existsSync, mkdirSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { basename, extname, join, normalize } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { ConfigError, isUserError } from '../core/errors.ts';
 import { removeLeftovers, writeFileAtomic } from '../data/atomic.ts';
 import { comparisonMarkdown, comparisonSvg } from '../train/comparison.ts';
-import { checkOut } from '../train/runfolder.ts';
+import { checkOut, makeFolder } from '../train/runfolder.ts';
 import { type Changes, type Experiment, type ExperimentList, readExperiments } from './experimentfile.ts';
 import { clearRemains, compared, type State, stateOf } from './experimentstate.ts';
 import { argumentsOf, flagOf, longNameOf, type Table } from './option.ts';
@@ -42,7 +42,8 @@ export async function experiments(options: ExperimentsOptions): Promise<void> {
     return;
   }
   checkFiles(planned, file);
-  makeFolder(out);
+  checkOut(out);
+  makeFolder(`--out ${out}`, out);
   const lock = await lockFolder(`--out ${out}`, out, (line) => console.error(line));
   try {
     // A process that was left behind may have ended a run meanwhile.
@@ -102,15 +103,6 @@ function checkFiles(planned: readonly Planned[], file: string): void {
           : `Put it there, or leave it out with --without ${withIt.map(longNameOf).join(',')}.`;
       throw new ConfigError(`${file}: experiment '${experiment.name}': ${flag} ${value}: no such file. ${mend}`);
     }
-  }
-}
-
-function makeFolder(out: string): void {
-  checkOut(out);
-  try {
-    mkdirSync(out, { recursive: true });
-  } catch (error) {
-    throw new ConfigError(`--out ${out}: cannot be written (${(error as Error).message}). Choose another folder.`);
   }
 }
 

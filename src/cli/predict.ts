@@ -13,6 +13,7 @@ import { heatMapsOf, shownPart } from '../train/cams.ts';
 import { Evaluator } from '../train/evaluator.ts';
 import { overlay } from '../train/heat.ts';
 import { buildModel, type ModelFile, readModelFile } from '../train/modelfile.ts';
+import { makeFolder } from '../train/runfolder.ts';
 import { picturePng } from '../train/sheet.ts';
 import type { Tta } from '../train/tta.ts';
 import { openAdapter } from './adapter.ts';
@@ -71,6 +72,7 @@ export async function predict(options: PredictOptions): Promise<void> {
       for (const item of found.slice(from, from + PORTION)) portion.push(await decode(item, file.facts));
       const readable = portion.filter((item) => 'pixels' in item);
       if (readable.length > 0 && !opened) {
+        if (cam !== null) makeFolder(`--cam ${cam}`, cam);
         const gpu = await openAdapter(adapter);
         opened = { gpu, model: buildModel(file) };
       }

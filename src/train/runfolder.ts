@@ -74,6 +74,27 @@ export function checkFolder(what: string, dir: string): void {
   }
 }
 
+/** Makes a folder and those above it, where they are not there; `what` begins the message. Throws ConfigError. */
+export function makeFolder(what: string, dir: string): void {
+  try {
+    makeBelow(resolve(dir));
+  } catch (error) {
+    throw unwritable(what, error);
+  }
+}
+
+/** One by one: Node's own recursion does not return where the system takes no folder, as in /proc. */
+function makeBelow(dir: string): void {
+  if (existsSync(dir)) return;
+  makeBelow(dirname(dir));
+  try {
+    mkdirSync(dir);
+  } catch (error) {
+    // Another process was first.
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+  }
+}
+
 /**
  * Makes the folder of a new run, parents included: `out`, or `runs/TIME-ARCH` where it is null, with a number where two
  * runs start in one second.
@@ -128,8 +149,8 @@ function checkWritable(dir: string): void {
 
 /** True where a folder was made, false where one was there. Throws ConfigError where neither. */
 function make(dir: string): boolean {
+  makeFolder(`--out ${dir}`, dirname(dir));
   try {
-    mkdirSync(dirname(dir), { recursive: true });
     mkdirSync(dir);
     return true;
   } catch (error) {
