@@ -69,17 +69,22 @@ export class Canvas {
     const ys = points.map(([, y]) => y);
     const [left, right, top, bottom] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
     const half = width / 2;
+    // Each pixel asks every segment: what a segment is, is worked out once.
+    const segments = points.slice(1).map(([toX, toY], i) => {
+      const [fromX, fromY] = points[i]!;
+      const [dx, dy] = [toX - fromX, toY - fromY];
+      return { fromX, fromY, dx, dy, square: dx * dx + dy * dy + 1e-12 };
+    });
     const distance = (x: number, y: number) => {
       let nearest = Number.POSITIVE_INFINITY;
-      for (let i = 1; i < xs.length; i++) {
-        // Squared distance to the segment from point i - 1 to point i.
-        const [px, py] = [x - xs[i - 1]!, y - ys[i - 1]!];
-        const [dx, dy] = [xs[i]! - xs[i - 1]!, ys[i]! - ys[i - 1]!];
-        const along = (px * dx + py * dy) / (dx * dx + dy * dy + 1e-12);
-        const t = Math.min(1, Math.max(0, along));
-        const [ex, ey] = [px - t * dx, py - t * dy];
-        const square = ex * ex + ey * ey;
-        if (square < nearest) nearest = square;
+      for (const { fromX, fromY, dx, dy, square } of segments) {
+        const px = x - fromX;
+        const py = y - fromY;
+        const t = Math.min(1, Math.max(0, (px * dx + py * dy) / square));
+        const ex = px - t * dx;
+        const ey = py - t * dy;
+        const away = ex * ex + ey * ey;
+        if (away < nearest) nearest = away;
       }
       return Math.sqrt(nearest) - half;
     };

@@ -5,7 +5,6 @@ import type { Gpu } from '../gpu/gpu.ts';
 import { createModel } from '../models/index.ts';
 import type { Module } from '../nn/index.ts';
 import { planOf } from '../ops/matrix/plan.ts';
-import { RACES_MS } from '../ops/matrix/prepare.ts';
 import { writeArtifacts } from './artifacts.ts';
 import { type CheckpointFacts, loadCheckpoint, saveCheckpoint } from './checkpoint.ts';
 import type { TrainConfig } from './config.ts';
@@ -47,6 +46,12 @@ export interface RunRequest {
   /** Asked after each step: true stops the run cleanly. */
   interrupted(): boolean;
 }
+
+/**
+ * Time for finding the fastest kernels before the first step. On a software adapter a race takes a hundred times as long, and is won
+ * by the usual kernel nearly always: there the first step comes first, and what has not raced by then does so in the next run.
+ */
+const RACES_MS = { software: 3_000, hardware: 15_000 };
 
 /** One training run and its folder: what happens between two steps, and at the end. */
 export class Run {
@@ -159,7 +164,10 @@ export class Run {
     const undecided = !resume || (this.trainer.steps === 0 && Object.keys(this.recordedPlan).length === 0);
     const { lines } = await prepareKernels(gpu, () => this.trainer.rehearse(), config.tune && undecided, {
       interrupted,
-      ...(config.maxMinutes !== null && { totalMs: Math.min(RACES_MS, (60_000 * config.maxMinutes) / 4) }),
+      totalMs: Math.min(
+        gpu.adapter.software ? RACES_MS.software : RACES_MS.hardware,
+        (60_000 * (config.maxMinutes ?? Number.POSITIVE_INFINITY)) / 4,
+      ),
     });
     this.prepared = !interrupted();
     const others = [...plan.used()].filter(([problem, variant]) => (this.recordedPlan[problem] ?? variant) !== variant);

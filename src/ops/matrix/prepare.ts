@@ -42,9 +42,9 @@ export interface Prepared {
 }
 
 /** Time for the races of a network, unless another is asked for. */
-export const RACES_MS = 15_000;
+const RACES_MS = 15_000;
 /** A batch of runs is long against what a wait is off by; on software adapters waits are coarser. */
-const PACE = { software: { batchMs: 12, problemMs: 250 }, hardware: { batchMs: 4, problemMs: 200 } };
+const PACE = { software: { batchMs: 12, problemMs: 120 }, hardware: { batchMs: 4, problemMs: 200 } };
 /** Pipelines that are compiled side by side for races. They cannot be called back when time is over, and then delay the first step. */
 const COMPILED_AT_ONCE = 4;
 /** How often a wait looks at the clock and for an interruption. */
@@ -53,7 +53,7 @@ const MIN_ROUNDS = 2;
 const MAX_ROUNDS = 8;
 const MAX_REPEATS = 1000;
 /** Slower than the fastest by this after a round, and a variant is out of the race. */
-const HOPELESS = 3;
+const HOPELESS = 1.5;
 /** As much faster than the unmeasured choice must another be: less is noise, and plans that flip help nobody. */
 const MARGIN = 0.97;
 
