@@ -1,3 +1,4 @@
+import { counted } from '../src/core/nearest.ts';
 import type { Ceilings } from './ceilings.ts';
 import type { HostResult } from './host.ts';
 import { type BenchResult, type CaseResult, timesOf, type WrongCase } from './result.ts';
@@ -14,7 +15,6 @@ export function digits(value: number): string {
 const percent = (share: number): string => `${(100 * share).toFixed(0)} %`;
 const sizeOf = (bytes: number): string => (bytes >= 2 ** 20 ? `${bytes / 2 ** 20} MiB` : `${bytes / 2 ** 10} KiB`);
 const field = (label: string, text: string): string => `  ${label.padEnd(14)}${text}`;
-const count = (n: number, noun: string): string => `${n.toLocaleString('en')} ${noun}${n === 1 ? '' : 's'}`;
 
 /** A warning where other programs take the cores that a software adapter computes on. */
 export const busyLines = ({ cores, load }: BenchResult['machine']): string[] =>
@@ -41,7 +41,7 @@ export function stepLines(step: StepResult): string[] {
     return `${time}  ${name}`;
   });
   return [
-    `Training step: ${step.name}, ${count(step.parameters, 'parameter')}`,
+    `Training step: ${step.name}, ${counted(step.parameters, 'parameter')}`,
     field(
       'training',
       `${digits(step.imagesPerSecond)} images/s, ${digits(step.msPerImage)} ms an image${noise(step.spread)}`,
@@ -52,7 +52,7 @@ export function stepLines(step: StepResult): string[] {
     ),
     field('first step', `${digits(step.firstMs)} ms, compilation included`),
     field('GPU memory', `${digits(step.peakGpuBytes / 1e6)} MB at most`),
-    field('a step', `${digits(step.ms)} ms, ${step.dispatches} dispatches in ${count(step.submits, 'submit')}`),
+    field('a step', `${digits(step.ms)} ms, ${step.dispatches} dispatches in ${counted(step.submits, 'submit')}`),
     ...parts.map((line, i) => field(i === 0 ? 'kernels' : '', line)),
     ...(step.wrong ? [`  WRONG: ${step.wrong}`] : []),
   ];

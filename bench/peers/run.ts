@@ -184,11 +184,11 @@ const lineOf = ({ name, version, msPerImage, spread, ratio }: Result): string =>
   ].join('');
 
 await main(
-  ['peers', ...process.argv.slice(2)],
+  ['bench:peers', ...process.argv.slice(2)],
   [
     command(
       {
-        name: 'peers',
+        name: 'bench:peers',
         summary: 'compares the training step with that of other engines on the same adapter',
         options,
         examples: ['--packages ../peers', '--packages ../peers --engines dawngrad,tfjs --width 1'],

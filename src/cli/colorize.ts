@@ -1,11 +1,13 @@
 import { existsSync, mkdirSync, readFileSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { ConfigError, DataError } from '../core/errors.ts';
+import { counted } from '../core/nearest.ts';
 import { writeFileAtomic } from '../data/atomic.ts';
 import { encodePng } from '../data/encode.ts';
 import { imagesBelow } from '../data/find.ts';
 import { decodeImage, type Image } from '../data/image.ts';
 import { colorizeImages, colourBytes, loadColorizer, saveColorizer, trainColorizer } from '../train/colorize.ts';
+import { makeFolder } from '../train/runfolder.ts';
 import { openAdapter } from './adapter.ts';
 import type { ColorizeOptions } from './options.ts';
 import { checkOutputs, outputOf } from './outputs.ts';
@@ -66,9 +68,11 @@ async function paint({ model: path, paths, adapter }: ColorizeOptions): Promise<
   if (!stats.isDirectory() && !/\.png$/i.test(to))
     throw new ConfigError(`colorize: OUT ${to}: what is written is a PNG. Give a name that ends in .png.`);
   const target = (file: string) => (stats.isDirectory() ? outputOf(file, from, to) : to);
-  checkOutputs('colorize: OUT', stats.isDirectory() ? to : dirname(to), files.map(target));
+  const folder = stats.isDirectory() ? to : dirname(to);
+  checkOutputs('colorize: OUT', folder, files.map(target));
   const gpu = await openAdapter(adapter);
   try {
+    makeFolder(`colorize: OUT ${folder}`, folder);
     const { model, size } = loadColorizer(path);
     for (let n = 0; n < files.length; n += BATCH) {
       const batch = files.slice(n, n + BATCH);
@@ -80,7 +84,7 @@ async function paint({ model: path, paths, adapter }: ColorizeOptions): Promise<
         writeFileAtomic(file, encodePng(image));
       }
     }
-    console.error(`${files.length} ${files.length === 1 ? 'image' : 'images'} coloured: ${to}`);
+    console.error(`${counted(files.length, 'image')} coloured: ${to}`);
   } finally {
     gpu.close();
   }

@@ -1,5 +1,6 @@
 import { basename, resolve } from 'node:path';
 import { ConfigError } from '../core/errors.ts';
+import { counted } from '../core/nearest.ts';
 import { type Dataset, loadDataset } from '../data/dataset.ts';
 import type { Gpu } from '../gpu/gpu.ts';
 import { callOf } from '../train/call.ts';
@@ -80,7 +81,7 @@ async function trainOn(
   if (run.pretrained && !resumed) console.error(startOf(run.pretrained, options));
   const { arch, width, head } = options;
   console.error(
-    `${arch}, width ${width}, ${head} head: ${run.trainer.model.parameterCount().toLocaleString('en')} parameters; ${run.trainer.totalSteps} steps of ${options.batch * options.accumulate} images`,
+    `${arch}, width ${width}, ${head} head: ${run.trainer.model.parameterCount().toLocaleString('en')} parameters; ${counted(run.trainer.totalSteps, 'step')} of ${counted(options.batch * options.accumulate, 'image')}`,
   );
   const result = await run.train().finally(() => {
     interrupt.release();

@@ -26,6 +26,9 @@ export function didYouMean(name: string, valid: readonly string[]): string {
 export const listOf = (names: readonly string[], last = 'or'): string =>
   names.length < 2 ? names.join('') : `${names.slice(0, -1).join(', ')} ${last} ${names.at(-1)}`;
 
+/** `1 image`, `2,100 images`. */
+export const counted = (n: number, noun: string): string => `${n.toLocaleString('en')} ${noun}${n === 1 ? '' : 's'}`;
+
 function distanceTo(wanted: string, candidate: string): number {
   if (wanted === candidate) return 0;
   if (wanted.length > 1 && (candidate.includes(wanted) || wanted.includes(candidate))) return 1;

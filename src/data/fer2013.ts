@@ -2,6 +2,7 @@ import { closeSync, createReadStream, openSync, readSync, statSync } from 'node:
 import { basename } from 'node:path';
 import Papa from 'papaparse';
 import { DataError } from '../core/errors.ts';
+import { counted } from '../core/nearest.ts';
 import { emotions, RowBuffer, type Rows, usageNames } from './rows.ts';
 
 /** Read and parsed at a time: small enough that V8 frees the text in step, large enough that calls do not count. */
@@ -70,7 +71,7 @@ class RowReader {
     }
     const { emotion, pixels, usage, count } = this.columns;
     if (row.length !== count) {
-      this.fail(`the row has ${row.length} fields; the header has ${count}.${this.truncated()}`);
+      this.fail(`the row has ${counted(row.length, 'field')}; the header has ${count}.${this.truncated()}`);
     }
     const label = this.readLabel(row[emotion]!);
     const part = usage < 0 ? 0 : this.readUsage(row[usage]!);
