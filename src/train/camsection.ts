@@ -16,7 +16,8 @@ export function camSection(rows: readonly CamRow[]): Html {
 <h2>Where it looks</h2>
 <p class="muted">The lighter a place, the more it speaks for the class named below: Grad-CAM of ${maps} maps, each \
 as light as it gets. First the images of a class that the network is surest of, then those that it gets most wrong, with what speaks \
-for the class it took them for, and for their own.</p>
+for the class it took them for, and for their own. Where a map stays dark, nothing in \
+the image speaks for the class.</p>
 <p class="scale" aria-hidden="true"><span>nothing</span><span style="background:linear-gradient(to right,${raw(steps.join())})"></span><span>most</span></p>
 ${rows.map(
   ({ name, right, wrong }) => html`
