@@ -72,8 +72,8 @@ async function paint({ model: path, paths, adapter }: ColorizeOptions): Promise<
   checkOutputs('colorize: OUT', folder, files.map(target));
   const gpu = await openAdapter(adapter);
   try {
-    makeFolder(`colorize: OUT ${folder}`, folder);
     const { model, size } = loadColorizer(path);
+    makeFolder(`colorize: OUT ${folder}`, folder);
     for (let n = 0; n < files.length; n += BATCH) {
       const batch = files.slice(n, n + BATCH);
       const images: Image[] = [];

@@ -70,7 +70,6 @@ export async function evaluate(options: EvaluateOptions): Promise<void> {
 
   const gpu = await openAdapter(options.adapter);
   try {
-    if (out !== null) makeFolder(`--out ${out}`, out);
     const started = performance.now();
     const { size, channels } = facts.options;
     const { framing } = AUGMENTATIONS[facts.augment];
@@ -78,6 +77,7 @@ export async function evaluate(options: EvaluateOptions): Promise<void> {
     const input = { batch, size, channels, normalisation: facts.normalisation, framing };
     const evaluator = new Evaluator(set, { ...input, tta });
     const model = buildModel(file);
+    if (out !== null) makeFolder(`--out ${out}`, out);
     let reported = started;
     const predictions = await evaluator.predictions(model, (done, of) => {
       if (done === of || performance.now() - reported < 1000 * REPORT_SECONDS) return;

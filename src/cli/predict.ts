@@ -72,9 +72,9 @@ export async function predict(options: PredictOptions): Promise<void> {
       for (const item of found.slice(from, from + PORTION)) portion.push(await decode(item, file.facts));
       const readable = portion.filter((item) => 'pixels' in item);
       if (readable.length > 0 && !opened) {
-        if (cam !== null) makeFolder(`--cam ${cam}`, cam);
         const gpu = await openAdapter(adapter);
         opened = { gpu, model: buildModel(file) };
+        if (cam !== null) makeFolder(`--cam ${cam}`, cam);
       }
       const shares = opened ? await classify(opened.model, readable, file.facts, tta) : [];
       if (opened && cam !== null) await draw(opened.model, readable, shares, file.facts, camMaps);
