@@ -51,7 +51,7 @@ export interface RunRequest {
  * Time for finding the fastest kernels before the first step. On a software adapter a race takes a hundred times as long, and is won
  * by the usual kernel nearly always: there the first step comes first, and what has not raced by then does so in the next run.
  */
-const RACES_MS = { software: 3_000, hardware: 15_000 };
+const RACES_MS = { software: 4_000, hardware: 15_000 };
 
 /** One training run and its folder: what happens between two steps, and at the end. */
 export class Run {
