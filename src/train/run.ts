@@ -5,6 +5,7 @@ import type { Gpu } from '../gpu/gpu.ts';
 import { createModel } from '../models/index.ts';
 import type { Module } from '../nn/index.ts';
 import { planOf } from '../ops/matrix/plan.ts';
+import { RACES_MS } from '../ops/matrix/prepare.ts';
 import { writeArtifacts } from './artifacts.ts';
 import { type CheckpointFacts, loadCheckpoint, saveCheckpoint } from './checkpoint.ts';
 import type { TrainConfig } from './config.ts';
@@ -48,10 +49,10 @@ export interface RunRequest {
 }
 
 /**
- * Time for finding the fastest kernels before the first step. On a software adapter a race takes a hundred times as long, and is won
- * by the usual kernel nearly always: there the first step comes first, and what has not raced by then does so in the next run.
+ * Time for races where they would delay the first step: on a software adapter each takes longer, and the usual kernel wins nearly
+ * always. What has not raced by then does so in the next run.
  */
-const RACES_MS = { software: 4_000, hardware: 15_000 };
+const SOFTWARE_RACES_MS = 4_000;
 
 /** One training run and its folder: what happens between two steps, and at the end. */
 export class Run {
@@ -165,7 +166,7 @@ export class Run {
     const { lines } = await prepareKernels(gpu, () => this.trainer.rehearse(), config.tune && undecided, {
       interrupted,
       totalMs: Math.min(
-        gpu.adapter.software ? RACES_MS.software : RACES_MS.hardware,
+        gpu.adapter.software ? SOFTWARE_RACES_MS : RACES_MS,
         (60_000 * (config.maxMinutes ?? Number.POSITIVE_INFINITY)) / 4,
       ),
     });

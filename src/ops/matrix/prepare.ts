@@ -42,7 +42,7 @@ export interface Prepared {
 }
 
 /** Time for the races of a network, unless another is asked for. */
-const RACES_MS = 15_000;
+export const RACES_MS = 15_000;
 /** A batch of runs is long against what a wait is off by; on software adapters waits are coarser. */
 const PACE = { software: { batchMs: 12, problemMs: 120 }, hardware: { batchMs: 4, problemMs: 200 } };
 /** Pipelines that are compiled side by side for races. They cannot be called back when time is over, and then delay the first step. */
