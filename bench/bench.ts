@@ -117,6 +117,10 @@ async function measure(gpu: Gpu, opened: OpenedDevice, wants: Values<typeof opti
   const cases = all.filter((entry) => wanted(entry.name) && (entry.quick || !quick));
   const [withStep, withHost] = [wanted(STEP), wanted(HOST)];
   if (cases.length === 0 && !withStep && !withHost) {
+    const long = all.filter((entry) => wanted(entry.name)).map(({ name }) => name);
+    const verb = long.length === 1 ? 'is' : 'are';
+    if (long.length > 0)
+      throw new ConfigError(`--filter ${filter}: ${long.join(', ')} ${verb} measured without --quick only.`);
     const names = [STEP, ...all.filter((entry) => entry.quick || !quick).map(({ name }) => name), HOST];
     throw new ConfigError(`--filter ${filter}: nothing is called that. There are ${names.join(', ')}.`);
   }

@@ -1,9 +1,10 @@
 // y = f(x) and dx = dy·f′(x), element by element. OP names the case; a new function is one case in each switch.
 //#include "lib/walk.wgsl"
 
-// What values are stored in, and what is computed with: four where their number allows it, else one.
+// What values are stored in, what is computed with, and that in u32: four where their number allows it, else one.
 alias Elem = vec4f;
 alias Vec = vec4f;
+alias Bits = vec4u;
 
 const OP: u32 = RELU;
 const RELU: u32 = 0u;
@@ -25,10 +26,16 @@ struct Params { n: u32 }
 @group(0) @binding(2) var<storage, read> dy: array<Elem>;
 @group(0) @binding(3) var<storage, read_write> out: array<Elem>;
 
-fn sigmoid(v: Vec) -> Vec { return 1.0 / (1.0 + exp(-v)); }
+// y, or a NaN where v is one: several drivers' exp, log, tanh, max and sign make numbers of it. It is known by its bits, since a shader compiler
+// may take v != v for an ordered comparison, or fold it away.
+fn orNan(y: Vec, v: Vec) -> Vec { return select(y, v, (bitcast<Bits>(v) & Bits(0x7fffffffu)) > Bits(0x7f800000u)); }
+
+fn exponential(v: Vec) -> Vec { return orNan(exp(v), v); }
+
+fn sigmoid(v: Vec) -> Vec { return orNan(1.0 / (1.0 + exp(-v)), v); }
 
 // The builtin gives NaN for large arguments on several drivers; beyond ±15 the result is ±1 in f32 anyway.
-fn tanhSafe(v: Vec) -> Vec { return tanh(clamp(v, Vec(-15.0), Vec(15.0))); }
+fn tanhSafe(v: Vec) -> Vec { return orNan(tanh(clamp(v, Vec(-15.0), Vec(15.0))), v); }
 
 // GELU in its tanh form: x/2 · (1 + tanh(√(2/π)·(x + 0.044715·x³))).
 fn geluInner(v: Vec) -> Vec { return 0.7978845608 * (v + 0.044715 * v * v * v); }
@@ -38,15 +45,15 @@ fn f(v: Vec) -> Vec {
     case RELU: { return select(v, Vec(), v < Vec()); } // not max(v, 0): a NaN must stay one
     case SIGMOID: { return sigmoid(v); }
     case TANH: { return tanhSafe(v); }
-    case EXP: { return exp(v); }
-    case LOG: { return log(v); }
+    case EXP: { return exponential(v); }
+    case LOG: { return orNan(log(v), v); }
     case SQRT: { return sqrt(v); }
     case ABS: { return abs(v); }
     case NEG: { return -v; }
     case SQUARE: { return v * v; }
     case SILU: { return v * sigmoid(v); }
     case GELU: { return 0.5 * v * (1.0 + tanhSafe(geluInner(v))); }
-    case SOFTPLUS: { return max(v, Vec()) + log(1.0 + exp(-abs(v))); }
+    case SOFTPLUS: { return orNan(max(v, Vec()) + log(1.0 + exp(-abs(v))), v); }
     default: { return v; }
   }
 }
@@ -56,10 +63,10 @@ fn df(v: Vec) -> Vec {
     case RELU: { return select(Vec(), Vec(1.0), v > Vec()); }
     case SIGMOID: { let s = sigmoid(v); return s * (1.0 - s); }
     case TANH: { let t = tanhSafe(v); return 1.0 - t * t; }
-    case EXP: { return exp(v); }
+    case EXP: { return exponential(v); }
     case LOG: { return 1.0 / v; }
     case SQRT: { return 0.5 / sqrt(v); }
-    case ABS: { return sign(v); }
+    case ABS: { return orNan(sign(v), v); }
     case NEG: { return Vec(-1.0); }
     case SQUARE: { return 2.0 * v; }
     case SILU: { let s = sigmoid(v); return s * (1.0 + v * (1.0 - s)); }

@@ -273,6 +273,7 @@ test('what cannot be done is said in a line, with 2', () => {
   writeFileSync(join(folder, 'other.json'), '{"a": 1}');
   for (const [args, message] of [
     [['--filter', 'conv9'], /--filter conv9: nothing is called that\. There are training step, matmul 512, conv2_2/],
+    [['--filter', 'CONV5_2 W'], /--filter CONV5_2 W: conv5_2 wgrad is measured without --quick only\./],
     [['--compare', 'missing.json'], /missing\.json: cannot be read \(ENOENT\)/],
     [['--compare', 'other.json'], /other\.json: is no result of this benchmark/],
     [['--json', 'no/such/folder.json'], /there is no folder no\/such/],

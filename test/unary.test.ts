@@ -3,7 +3,7 @@ import * as assert from 'uvu/assert';
 import { Tensor } from '../src/core/tensor.ts';
 import * as ops from '../src/ops/index.ts';
 import { engine } from './cases/case.ts';
-import { type UNARY, unaryCases } from './cases/unary.ts';
+import { UNARY, unaryCases } from './cases/unary.ts';
 import { BEYOND_ONE_ROW, equalAtSamples, pattern, patternAt } from './exact.ts';
 import { gpuTest, gradcheckAll } from './gpu.ts';
 
@@ -43,10 +43,21 @@ gpuTest('relu and abs have slope 0 at 0', async () => {
   }
 });
 
-gpuTest('relu lets a NaN through', async () => {
-  const y = await ops.relu(Tensor.from([1, Number.NaN, -1])).read();
-  assert.equal([...y], [1, Number.NaN, 0]);
-});
+/** Those whose slope is a function of x; that of neg and relu is a number everywhere. */
+for (const name of UNARY) {
+  gpuTest(`${name} lets a NaN through, one value at a time and by fours`, async () => {
+    for (const count of [3, 8]) {
+      const x = Tensor.from(new Float32Array(count).fill(0.5).fill(Number.NaN, 1, 2), [count], { requiresGrad: true });
+      const y = engine[name](x);
+      const isNan = (values: Iterable<number>) => [...values].map((v) => Number.isNaN(v));
+      const one = Array.from({ length: count }, (_, i) => i === 1);
+      assert.equal(isNan(await y.read()), one);
+      if (name === 'relu' || name === 'neg') continue;
+      y.backward(Tensor.from(new Float32Array(count).fill(1)));
+      assert.equal(isNan(await x.grad!.read()), one, 'the slope');
+    }
+  });
+}
 
 gpuTest('reaches past 65,535 workgroups, forward and backward', async () => {
   const x = Tensor.from(pattern(BEYOND_ONE_ROW), [BEYOND_ONE_ROW], { requiresGrad: true });

@@ -13,11 +13,12 @@ const unary =
   (input: Tensor): Tensor => {
     const x = floats(input);
     const y = x.emptyLike();
-    const { consts, n, threads } = walkOver(x.size, x.dtype);
-    forward({ OP, ...consts }, { x, out: y }, { n }, threads);
+    const { consts: walk, n, threads } = walkOver(x.size, x.dtype);
+    const consts = { OP, ...walk, Bits: walk.Vec === 'f32' ? 'u32' : 'vec4u' };
+    forward(consts, { x, out: y }, { n }, threads);
     const gradient = (dy: Tensor) => {
       const dx = x.emptyLike();
-      backward({ OP, ...consts }, { x, dy, out: dx }, { n }, threads);
+      backward(consts, { x, dy, out: dx }, { n }, threads);
       return [dx];
     };
     return record(y, [x], gradient, [], [x]);
