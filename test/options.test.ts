@@ -199,6 +199,7 @@ test('options that contradict each other are refused', () => {
     ['--nesterov --momentum 0', /^--nesterov needs a momentum/],
     ['--warmup 1 --schedule one-cycle', /^--warmup is for other schedules/],
     ['--warmup 5 --epochs 5 --schedule cosine', /^--warmup 5 leaves nothing of 5 epochs/],
+    ['--warmup 2 --epochs 1 --schedule cosine', /^--warmup 2 leaves nothing of 1 epoch\. /],
     ['--resume runs/a --lr 1', /^--resume runs\/a .* Leave out --lr, or start/],
     ['--resume runs/a --epochs 9 --nesterov --out b', /Leave out --epochs, --nesterov and --out, or start/],
   ];

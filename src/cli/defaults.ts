@@ -1,5 +1,5 @@
 import { ConfigError } from '../core/errors.ts';
-import { listOf } from '../core/nearest.ts';
+import { counted, listOf } from '../core/nearest.ts';
 import { hasPool, headsOf } from '../models/names.ts';
 import type { ModelOptions } from '../models/options.ts';
 import { flagOf, type Table, withDefaults } from './option.ts';
@@ -171,7 +171,7 @@ const contradictions: readonly ((options: Partial<TrainOptions>) => string | fal
     epochs !== undefined &&
     warmup >= epochs &&
     warmup > 0 &&
-    `--warmup ${warmup} leaves nothing of ${epochs} epochs. Choose less than ${epochs}.`,
+    `--warmup ${warmup} leaves nothing of ${counted(epochs, 'epoch')}. Choose less than ${epochs}.`,
 ];
 
 function checkContradictions(options: Partial<TrainOptions>): void {
