@@ -17,7 +17,7 @@ import { plainMultiply } from '../src/ops/matrix/plain.ts';
 import { planOf } from '../src/ops/matrix/plan.ts';
 import { type PrepareOptions, prepare, type Winner } from '../src/ops/matrix/prepare.ts';
 import type { Multiplication } from '../src/ops/matrix/problem.ts';
-import { deviation, fillWithNoise } from '../src/ops/matrix/trial.ts';
+import { deviation, fillWithNoise, tunable } from '../src/ops/matrix/trial.ts';
 import { candidatesFor, compute, type Family, type Variant } from '../src/ops/matrix/variant.ts';
 import type { TrainConfig } from '../src/train/config.ts';
 import { Trainer } from '../src/train/trainer.ts';
@@ -92,15 +92,17 @@ gpuTest('a run that was prepared, in the middle too, has the bits of one that wa
 const slow: Variant<Multiplication> = {
   ...lanesMultiply,
   name: 'slow',
+  reference: false,
   rank: () => 1,
   run(problem) {
     for (let i = 0; i < 20; i++) lanesMultiply.run(problem);
   },
 };
-const fast: Variant<Multiplication> = { ...lanesMultiply, name: 'fast' };
+const fast: Variant<Multiplication> = { ...lanesMultiply, name: 'fast', reference: false };
 const does = (name: string, rank: number, run: Variant<Multiplication>['run']): Variant<Multiplication> => ({
   ...lanesMultiply,
   name,
+  reference: false,
   rank: () => rank,
   run,
 });
@@ -142,6 +144,7 @@ const familyOf = (...variants: Variant<Multiplication>[]): Family<Multiplication
   variants: [...variants, plainMultiply],
 });
 
+const SAME = { strideH: 1, strideW: 1, padH: 1, padW: 1 };
 const EXTENT = 64;
 
 function multiplyBy(family: Family<Multiplication>, extent = EXTENT): Tensor {
@@ -223,19 +226,94 @@ gpuTest(
   },
 );
 
+const doesNotCompile = kernel(
+  'does_not_compile',
+  'main',
+  '@group(0) @binding(0) var<storage, read_write> c: array<f32>;\n@compute @workgroup_size(1) fn main() { c[0] = x; }',
+);
+const broken = does('broken', 2, ({ c }) => doesNotCompile({}, { c }, {}, 1));
+
 gpuTest('a variant that does not compile is passed over', async () => {
-  const code =
-    '@group(0) @binding(0) var<storage, read_write> c: array<f32>;\n@compute @workgroup_size(1) fn main() { c[0] = x; }';
-  const run = kernel('does_not_compile', 'main', code);
-  const family = familyOf(
-    slow,
-    does('broken', 2, ({ c }) => run({}, { c }, {}, 1)),
-    fast,
-  );
-  const { variant, warnings } = await chosen(gpu, family, { winners: new Map() });
+  const { variant, warnings } = await chosen(gpu, familyOf(slow, broken, fast), { winners: new Map() });
   assert.is(variant, 'fast');
   assert.match(warnings.join('\n'), /^The kernel 'broken' is not used .* it does not run \(/);
 });
+
+for (const wrong of [nothing, cleared, short, notANumber, broken]) {
+  gpuTest(`a reference that is wrong makes nobody else so, and is found out: "${wrong.name}"`, async () => {
+    const family = familyOf({ ...wrong, reference: true }, slow, fast);
+    const { variant, warnings } = await chosen(gpu, family, { winners: new Map() });
+    assert.equal([variant, warnings.length], ['fast', 1], warnings.join('\n'));
+    assert.match(warnings[0]!, `The kernel '${wrong.name}' is not used on ${gpu.adapter.name}: for ${nameOf(family)}`);
+  });
+}
+
+gpuTest('what is taken where all candidates are wrong is the definition', async () => {
+  const family = familyOf(short, cleared);
+  const { variant, warnings } = await chosen(gpu, family, { winners: new Map() });
+  assert.equal([variant, warnings.length], ['plain', 2]);
+});
+
+/** A device that takes itself for hardware. */
+const onHardware = (fn: (other: Gpu) => Promise<void>): Promise<void> =>
+  onDevice({}, async (other) => {
+    Object.defineProperty(other, 'adapter', { value: { ...other.adapter, kind: 'hardware', software: false } });
+    await fn(other);
+  });
+
+gpuTest('on hardware a variant is checked before its first use, without races too, and once', () =>
+  onHardware(async (other) => {
+    const verified = new Map<string, readonly string[]>();
+    const family = familyOf(slow);
+    for (const checked of [1, 0]) {
+      assert.is((await prepare(other, () => multiplyBy(family), { verified })).checked, checked);
+    }
+    assert.equal([...verified], [[nameOf(family), ['slow']]]);
+    const { variant, warnings } = await chosen(other, familyOf(short, cleared));
+    assert.equal([variant, warnings.length], ['plain', 2]);
+    await onHardware(async (another) => {
+      assert.is((await prepare(another, () => multiplyBy(family), { verified })).checked, 0, 'nor after a restart');
+    });
+  }),
+);
+
+gpuTest('on hardware a winner that goes wrong now and then is found out under load', () =>
+  onHardware(async (other) => {
+    const count = Tensor.zeros([1]);
+    const code = `
+@group(0) @binding(0) var<storage, read_write> c: array<f32>;
+@group(0) @binding(1) var<storage, read_write> count: array<f32>;
+@compute @workgroup_size(1) fn main() { count[0] += 1.0; if (count[0] > 3.0) { c[7] += 1.0; } }`;
+    const spoil = kernel('spoils_later_runs', 'main', code);
+    const run: (typeof fast)['run'] = (problem) => {
+      lanesMultiply.run(problem);
+      spoil({}, { c: problem.c, count }, {}, 1);
+    };
+    const { variant, warnings } = await chosen(other, familyOf(slow, does('now and then', 2, run)), {
+      winners: new Map(),
+    });
+    assert.equal([variant, warnings.length], ['slow', 1]);
+    assert.match(warnings[0]!, /^The kernel 'now and then' is not used .* is off by /);
+  }),
+);
+
+test('what is right is kept where no variant of a trial works, on hardware too', () =>
+  onDevice({ adapter: 'null' }, async (other) => {
+    const value = { ...other.adapter, kind: 'hardware', software: false, subgroupSizes: { min: 32, max: 32 } };
+    Object.defineProperty(other, 'adapter', { value });
+    // As large as what Winograd needs for itself.
+    const shape = { N: 16, H: 16, W: 16, C: 64, K: 64, R: 3, S: 3, P: 16, Q: 16, ...SAME };
+    const [x, w, y] = [Tensor.empty([16, 16, 16, 64]), Tensor.empty([64, 3, 3, 64]), Tensor.empty([16, 16, 16, 64])];
+    const problem = tunable('a convolution', forwards, { x, w, bias: null, y, shape });
+    assert.ok(problem.candidates.some((name) => name.startsWith('winograd')));
+    const { runners, want } = problem.stage(other, problem.candidates);
+    for (const { name, recording } of runners) {
+      const buffers = recording.flatMap((command) =>
+        command.kind === 'dispatch' ? command.bound.bindings.map(({ range }) => range.pool) : [],
+      );
+      assert.not.ok(buffers.includes(want.storage.pool), name);
+    }
+  }));
 
 /** A device that takes `ms` to compile each pipeline called `late`. */
 function compilesSlowly({ device }: Gpu, ms: number): void {

@@ -4,7 +4,7 @@ import * as assert from 'uvu/assert';
 import { step } from '../src/core/step.ts';
 import { Tensor } from '../src/core/tensor.ts';
 import { CommandStream } from '../src/gpu/stream.ts';
-import { gpuTest, onDevice } from './gpu.ts';
+import { gpuTest, messageOf, onDevice } from './gpu.ts';
 
 /** Steps on a GPU whose work is done when it is said to be, by a clock that is set. */
 interface Paper {
@@ -86,6 +86,18 @@ gpuTest('steps are cut by the time of the GPU, not by what the host does between
     assert.is(await begin(122_500), 10);
     await done(122_600);
     assert.is(await begin(122_700), 1);
+  }),
+);
+
+gpuTest('a result of a device that is lost is refused in words', () =>
+  onDevice({ adapter: 'null' }, async (other) => {
+    const pending = Tensor.zeros([4]).read();
+    other.device.destroy();
+    for (const read of [() => pending, () => Tensor.zeros([4]).read()]) {
+      assert.match(await messageOf(read), /^a result cannot be read: the device is lost \(destroyed\)/);
+    }
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    assert.throws(() => other.check(), /the device is lost/);
   }),
 );
 

@@ -159,11 +159,23 @@ export class CommandStream {
     const to = this.takeStaging(from.sizeBytes);
     this.commands.push({ kind: 'fetch', from, to });
     await this.flush();
-    await to.mapAsync(MAP_READ_MODE, 0, from.sizeBytes);
+    try {
+      await to.mapAsync(MAP_READ_MODE, 0, from.sizeBytes);
+    } catch (error) {
+      throw await this.unreadable(error);
+    }
     const bytes = to.getMappedRange(0, from.sizeBytes).slice(0);
     to.unmap();
     this.staging.push(to);
     return bytes;
+  }
+
+  /** Why a result cannot be read; of a device that is lost Dawn's own error does not say so. */
+  private async unreadable(error: unknown): Promise<GpuError> {
+    const moment = new Promise<null>((resolve) => setTimeout(resolve, 10, null));
+    const lost = await Promise.race([this.device.lost, moment]);
+    const why = lost ? `the device is lost (${lost.reason}): ${lost.message}` : String(error);
+    return new GpuError(`a result cannot be read: ${why}`);
   }
 
   /** Submits what was recorded. Resolves when it is submitted, not when it has run. */

@@ -27,7 +27,7 @@ const convolution = storing(kernel('conv2d', 'main'), kernel('conv2d', 'ragged')
 const weightGradient = storing(kernel('conv2d_wgrad', 'main'), kernel('conv2d_wgrad', 'ragged'));
 
 /** Register tiles without workgroup memory, shared by the lanes of a team: what software adapters take. */
-const lanes = { name: 'lanes', rank: () => 10 };
+const lanes = { name: 'lanes', rank: () => 10, reference: true };
 
 /** The convolution kernels know one stride for both directions. */
 const square = ({ shape: { strideH, strideW } }: { shape: ConvShape }): boolean => strideH === strideW;

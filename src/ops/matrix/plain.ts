@@ -25,7 +25,7 @@ function layout({ N, H, W, C, K, P, Q, R, S, strideH, strideW, padH, padW }: Con
  * The definitions, one invocation an element, that the fast kernels are held against. They fit everything, and but for small products
  * are taken only where nothing else fits.
  */
-const definition = { name: 'plain', fits: () => true, rank: () => Number.POSITIVE_INFINITY };
+const definition = { name: 'plain', fits: () => true, rank: () => Number.POSITIVE_INFINITY, reference: true };
 
 export const plainMultiply: Variant<Multiplication> = {
   ...definition,

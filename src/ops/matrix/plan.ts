@@ -30,10 +30,14 @@ export class Plan {
     return this.taken;
   }
 
-  /** Says whether a variant of a family was found right on this device; what it computed before is chosen anew. */
-  trust(family: string, variant: string, right: boolean): void {
+  /**
+   * Says whether a variant of a family, `unverified` or not, was found right on this device. Where that means that it may compute
+   * from now on, or no more, what computed before is chosen anew.
+   */
+  trust(family: string, variant: string, unverified: boolean, right: boolean): void {
+    const before = this.trusts(family, variant, unverified);
     this.trusted.set(`${family} ${variant}`, right);
-    this.taken.clear();
+    if (before !== right) this.taken.clear();
   }
 
   /** Whether a variant may compute: not one that was found wrong, and one that is unverified only once it was found right. */

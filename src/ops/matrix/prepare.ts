@@ -1,9 +1,8 @@
-import { GpuError } from '../../core/errors.ts';
-import { Tensor } from '../../core/tensor.ts';
 import type { Gpu } from '../../gpu/gpu.ts';
 import type { Pipeline } from '../../gpu/pipeline.ts';
+import { FirstUses, faultOf, judge, judged } from './check.ts';
 import { planOf } from './plan.ts';
-import { deviation, fillWithNoise, type Runner, type Trial, type Tunable, tunable } from './trial.ts';
+import { type Runner, type Tunable, tunable } from './trial.ts';
 import { watchProblems } from './variant.ts';
 
 /** What a race between variants found. */
@@ -16,7 +15,7 @@ export interface Winner {
 export interface PrepareOptions {
   /** Winners of earlier runs by problem; those found now are added. Without it nothing is timed. */
   winners?: Map<string, Winner>;
-  /** Unverified variants that earlier runs found right on this adapter, by problem; those found now are added. They are not checked again. */
+  /** Variants that earlier runs found right on this adapter, by problem; those found now are added. They are not checked again. */
   verified?: Map<string, readonly string[]>;
   /**
    * Time for one problem's race, and from the start to the end of all of them, what has to be compiled included; where it is
@@ -32,7 +31,7 @@ export interface PrepareOptions {
 export interface Prepared {
   /** The problems that were met, in order. */
   problems: readonly string[];
-  /** Problems whose unverified variants were checked now. */
+  /** Problems of which variants were checked before their first use. */
   checked: number;
   /** Problems whose variants were timed now. */
   timed: number;
@@ -44,7 +43,10 @@ export interface Prepared {
 /** Time for the races of a network, unless another is asked for. */
 export const RACES_MS = 15_000;
 /** A batch of runs is long against what a wait is off by; on software adapters waits are coarser. */
-const PACE = { software: { batchMs: 12, problemMs: 120 }, hardware: { batchMs: 4, problemMs: 200 } };
+const PACE = {
+  software: { batchMs: 12, problemMs: 120, confirmations: 0 },
+  hardware: { batchMs: 4, problemMs: 200, confirmations: 4 },
+};
 /** Pipelines that are compiled side by side for races. They cannot be called back when time is over, and then delay the first step. */
 const COMPILED_AT_ONCE = 4;
 /** How often a wait looks at the clock and for an interruption. */
@@ -62,9 +64,9 @@ const MARGIN = 0.97;
  * away (`rehearse`), or any other work.
  *
  * Unverified variants are checked first, on problems like those that were met, with noise in place of the tensors; without having
- * passed here they are never used. With `winners`, each problem that has several candidates and no remembered winner is then put
- * to a race: each candidate's result is held against that of the unmeasured choice, and the fastest of those that agree is the
- * problem's variant from now on.
+ * passed here they are never used. On hardware so is each variant that is used for the first time, once. With `winners`, each problem
+ * that has several candidates and no remembered winner is then put to a race: each candidate's result is held against that of the
+ * simplest kernel that there is, and the fastest of those that agree is the problem's variant from now on.
  *
  * What `body` itself needs is compiled first, all of it side by side, then what the checks need, then what races need, a few
  * pipelines at a time; nothing is timed while anything else of this compiles.
@@ -77,27 +79,19 @@ export async function prepare(gpu: Gpu, body: () => unknown, options: PrepareOpt
   const warnings: string[] = [];
   const plan = planOf(gpu);
   const met = await problemsOf(gpu, body, ({ name, family, candidates, unverified }) => {
-    for (const variant of verified.get(name) ?? []) if (unverified.includes(variant)) plan.trust(family, variant, true);
+    for (const variant of verified.get(name) ?? [])
+      if (candidates.includes(variant)) plan.trust(family, variant, unverified.includes(variant), true);
     const remembered = winners?.get(name);
     if (remembered && sameNames(remembered.of, candidates)) plan.follow([[name, remembered.variant]]);
   });
-  const openOf = ({ name, family, unverified }: Tunable): string[] =>
-    unverified.filter((variant) => !verified.get(name)?.includes(variant) && plan.trusts(family, variant, false));
-  const needed = met.flatMap((problem) => {
-    const choice = plan.choice(problem.name);
-    const reference = problem.candidates.find((name) => !problem.unverified.includes(name));
-    const open = openOf(problem);
-    return problem.compile(gpu, [choice, ...open, open.length > 0 ? reference : undefined].filter(isName));
-  });
+  const checks = new FirstUses(gpu, verified);
+  const needed = met.flatMap((problem) => checks.compile(problem));
   await compiled(needed, interrupted);
   let checked = 0;
   for (const problem of met) {
-    const open = openOf(problem);
-    if (open.length === 0) continue;
     if (interrupted()) break;
-    await checkUnverified(gpu, problem, open, warnings);
-    const right = problem.unverified.filter((name) => plan.trusts(problem.family, name, true));
-    if (right.length > 0) verified.set(problem.name, right);
+    if (checks.open(problem).length === 0) continue;
+    await checks.check(problem, interrupted, warnings);
     checked++;
   }
   let timed = 0;
@@ -122,13 +116,12 @@ export async function prepare(gpu: Gpu, body: () => unknown, options: PrepareOpt
       if (variant === null) break;
       winners!.set(problem.name, { variant, of: problem.candidates });
       plan.follow([[problem.name, variant]]);
+      checks.keep(problem, [variant]);
       timed++;
     }
   }
   return { problems: met.map(({ name }) => name), checked, timed, elapsedMs: performance.now() - started, warnings };
 }
-
-const isName = (name: string | undefined): name is string => name !== undefined;
 
 /** Waits until all are compiled, or refused, or `over`. */
 async function compiled(pipelines: readonly Pipeline[], over: () => boolean): Promise<void> {
@@ -166,82 +159,10 @@ async function problemsOf(gpu: Gpu, body: () => unknown, first: (met: Tunable) =
   return [...found.values()];
 }
 
-/** Runs `open`, unverified candidates of a problem, against the best of the others, and says of each whether it may be used. */
-async function checkUnverified(gpu: Gpu, problem: Tunable, open: readonly string[], warnings: string[]): Promise<void> {
-  const reference = problem.candidates.find((name) => !problem.unverified.includes(name));
-  if (reference === undefined) return;
-  await staged(gpu, problem, [reference, ...open], async ({ runners, result }) => {
-    const known = runners.find(({ name }) => name === reference)!;
-    await agreeing(gpu, problem, runners, known, result, () => false, warnings);
-  });
-}
-
-async function staged<T>(
-  gpu: Gpu,
-  problem: Tunable,
-  names: readonly string[],
-  use: (trial: Trial) => Promise<T>,
-): Promise<T> {
-  const trial = problem.stage(gpu, names);
-  try {
-    return await use(trial);
-  } finally {
-    await gpu.stream.finish();
-    trial.free();
-  }
-}
-
-/**
- * The runners whose results are those of `reference`, itself included; the plan trusts the others no more. Where it is `over`,
- * the rest is neither right nor wrong.
- */
-async function agreeing(
-  gpu: Gpu,
-  { name: problem, family }: Tunable,
-  runners: readonly Runner[],
-  reference: Runner,
-  result: Tensor,
-  over: () => boolean,
-  warnings: string[],
-): Promise<Runner[]> {
-  const plan = planOf(gpu);
-  const want = Tensor.empty(result.shape, result.dtype);
-  const right = [reference];
-  try {
-    gpu.stream.replay(reference.recording);
-    gpu.stream.copy(result.storage, want.storage);
-    // On its own: what is flushed together with a kernel that does not compile does not run.
-    await gpu.stream.flush();
-    for (const runner of runners.filter((one) => one !== reference)) {
-      if (over()) break;
-      const fault = await faultOf(gpu, runner, result, want);
-      if (fault === null) right.push(runner);
-      else warnings.push(`The kernel '${runner.name}' is not used on ${gpu.adapter.name}: for ${problem} it ${fault}.`);
-      if (runner.unverified || fault !== null) plan.trust(family, runner.name, fault === null);
-    }
-  } finally {
-    want.free('the check of its variants');
-  }
-  return runners.filter((runner) => right.includes(runner));
-}
-
-/** What is wrong with a runner; null where nothing is. */
-async function faultOf(gpu: Gpu, { recording }: Runner, result: Tensor, want: Tensor): Promise<string | null> {
-  try {
-    // Over noise: what a kernel leaves out must not look right because another one has written it.
-    fillWithNoise(result, 1000);
-    gpu.stream.replay(recording);
-    const off = await deviation(result, want);
-    return off <= 1 ? null : `is off by ${off.toPrecision(2)} times what rounding explains`;
-  } catch (error) {
-    if (!(error instanceof GpuError)) throw error;
-    return `does not run (${error.message.split('\n', 1)[0]})`;
-  }
-}
-
 /**
  * Times the candidates called `names` in turn, several times over, and returns the one with the fastest batch: what else the machine
- * does only ever makes a batch longer. Null where it was `over` before all had been compared.
+ * does only ever makes a batch longer. On hardware its results are then looked at again, after batches of runs: what goes wrong
+ * now and then does so under load. Null where it was `over` before all had been compared.
  */
 async function race(
   gpu: Gpu,
@@ -251,13 +172,10 @@ async function race(
   over: () => boolean,
   warnings: string[],
 ): Promise<string | null> {
-  const { batchMs, problemMs } = gpu.adapter.software ? PACE.software : PACE.hardware;
-  return staged(gpu, problem, names, async ({ runners, result }) => {
-    const unmeasured = runners.find(({ name, unverified }) => name === names[0] && !unverified);
-    const reference = unmeasured ?? runners.find(({ unverified }) => !unverified) ?? runners[0]!;
-    const right = await agreeing(gpu, problem, runners, reference, result, over, warnings);
+  const { batchMs, problemMs, confirmations } = gpu.adapter.software ? PACE.software : PACE.hardware;
+  const repeatsFor = (ms: number) => Math.min(MAX_REPEATS, Math.max(1, Math.round(batchMs / ms)));
+  return judged(gpu, problem, names, over, warnings, async (right, trial) => {
     if (over()) return null;
-    if (right.length === 1) return right[0]!.name;
     const entrants: { runner: Runner; ms: number }[] = [];
     for (const runner of right) {
       entrants.push({ runner, ms: await timeOf(gpu, runner, 1) });
@@ -266,18 +184,25 @@ async function race(
     const end = performance.now() + (limitMs ?? problemMs);
     let running = entrants;
     for (let round = 0; round < MIN_ROUNDS || (round < MAX_ROUNDS && performance.now() < end); round++) {
+      if (running.length <= 1) break;
       for (const entrant of running) {
-        const repeats = Math.min(MAX_REPEATS, Math.max(1, Math.round(batchMs / entrant.ms)));
-        entrant.ms = Math.min(entrant.ms, await timeOf(gpu, entrant.runner, repeats));
+        entrant.ms = Math.min(entrant.ms, await timeOf(gpu, entrant.runner, repeatsFor(entrant.ms)));
         if (over()) return null;
       }
       const best = Math.min(...running.map(({ ms }) => ms));
       running = running.filter(({ ms }) => ms <= HOPELESS * best);
-      if (running.length === 1) break;
     }
     gpu.check();
-    const handicapped = running.map(({ runner: { name }, ms }) => ({ name, ms: name === names[0] ? MARGIN * ms : ms }));
-    return handicapped.sort((a, b) => a.ms - b.ms)[0]!.name;
+    const handicapped = entrants.map(({ runner, ms }) => ({ runner, ms: runner.name === names[0] ? MARGIN * ms : ms }));
+    for (const { runner, ms } of handicapped.sort((a, b) => a.ms - b.ms)) {
+      let fault: string | null = null;
+      for (let i = 0; i < confirmations && fault === null; i++) {
+        fault = await faultOf(gpu, runner, trial, repeatsFor(ms));
+      }
+      if (fault === null) return runner.name;
+      judge(gpu, problem, runner, fault, warnings);
+    }
+    return problem.references.at(-1)!;
   });
 }
 

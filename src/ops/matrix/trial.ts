@@ -32,6 +32,8 @@ export interface Tunable {
   readonly candidates: readonly string[];
   /** Those of them that are `unverified`. */
   readonly unverified: readonly string[];
+  /** What the others are held against, best first, candidate or not; the last is the definition, which fits everything. */
+  readonly references: readonly string[];
   /** Has what the candidates called `names` need compiled in the background; returns what is not compiled yet. */
   compile(gpu: Gpu, names: readonly string[]): Pipeline[];
   /** Makes a like problem on tensors of its own. */
@@ -43,17 +45,25 @@ export interface Trial {
   readonly runners: readonly Runner[];
   /** Where all of them write. */
   readonly result: Tensor;
+  /** As large, for what is right. None of the runners touches it. */
+  readonly want: Tensor;
   free(): void;
 }
 
 export function tunable<P>(name: string, family: Family<P>, problem: P): Tunable {
   const variants = candidatesFor(family, problem, true);
-  const called = (names: readonly string[]): Variant<P>[] => variants.filter((variant) => names.includes(variant.name));
+  const { adapter } = family.result(problem).storage.gpu;
+  const references = family.variants
+    .filter((variant) => variant.reference && variant.fits(problem, adapter))
+    .sort((a, b) => a.rank(problem, adapter) - b.rank(problem, adapter));
+  const all = [...new Set([...variants, ...references])];
+  const called = (names: readonly string[]): Variant<P>[] => all.filter((variant) => names.includes(variant.name));
   return {
     name,
     family: family.name,
     candidates: variants.map((variant) => variant.name),
     unverified: variants.filter((variant) => variant.unverified).map((variant) => variant.name),
+    references: references.map((variant) => variant.name),
     compile(gpu, names) {
       const tensors: Tensor[] = [];
       const like = (tensor: Tensor): Tensor => {
@@ -80,6 +90,10 @@ export function tunable<P>(name: string, family: Family<P>, problem: P): Tunable
         return copy;
       };
       const copy = family.on(problem, like);
+      const result = family.result(copy);
+      // Made before anything is captured: what a runner takes for itself goes back to the pool, and comes from there again.
+      const want = Tensor.empty(result.shape, result.dtype);
+      tensors.push(want);
       const runners = called(names).map((variant) => ({
         name: variant.name,
         unverified: variant.unverified ?? false,
@@ -88,7 +102,7 @@ export function tunable<P>(name: string, family: Family<P>, problem: P): Tunable
       const free = () => {
         for (const tensor of tensors) tensor.free('the end of its trial');
       };
-      return { runners, result: family.result(copy), free };
+      return { runners, result, want, free };
     },
   };
 }

@@ -15,6 +15,11 @@ export interface Variant<P> {
   rank(problem: P, adapter: Adapter): number;
   /** Set where drivers are known to get it wrong: then nothing takes it before `prepare` has found it right on the device. */
   readonly unverified?: boolean;
+  /**
+   * Set where, on hardware, each invocation computes what it writes alone, without workgroup memory and subgroup operations: most of
+   * what a driver or a barrier can get wrong cannot go wrong there. The others are held against it.
+   */
+  readonly reference?: boolean;
   /** Records it, and gives back what it made for itself. */
   run(problem: P): void;
 }
