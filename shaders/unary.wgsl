@@ -26,8 +26,8 @@ struct Params { n: u32 }
 @group(0) @binding(2) var<storage, read> dy: array<Elem>;
 @group(0) @binding(3) var<storage, read_write> out: array<Elem>;
 
-// y, or a NaN where v is one: several drivers' exp, log, tanh, max and sign make numbers of it. It is known by its bits, since a shader compiler
-// may take v != v for an ordered comparison, or fold it away.
+// y, or a NaN where v is one: several drivers' exp, log, tanh, max and sign make numbers of it. It is known by its bits, since a
+// shader compiler may take v != v for an ordered comparison, or fold it away.
 fn orNan(y: Vec, v: Vec) -> Vec { return select(y, v, (bitcast<Bits>(v) & Bits(0x7fffffffu)) > Bits(0x7f800000u)); }
 
 fn exponential(v: Vec) -> Vec { return orNan(exp(v), v); }
