@@ -16,6 +16,7 @@ import { ConfigError } from '../src/core/errors.ts';
 import type { AdapterKind } from '../src/gpu/adapters.ts';
 import type { OpenedDevice } from '../src/gpu/dawn.ts';
 import type { Gpu } from '../src/gpu/gpu.ts';
+import type { Kernels } from '../src/train/kernels.ts';
 import { checkPrecision } from '../src/train/recipe.ts';
 import { measureCase } from './cases.ts';
 import { measureCeilings } from './ceilings.ts';
@@ -109,6 +110,7 @@ async function bench({ adapter, json, compare, ...given }: Partial<Values<typeof
 
 async function measure(gpu: Gpu, opened: OpenedDevice, wants: Values<typeof options>): Promise<BenchResult> {
   const { filter, quick, tune, size, augment, precision } = wants;
+  const kernels: Kernels = tune ? 'fastest' : 'usual';
   const work = workFor(gpu.adapter.kind, quick);
   const scale = { batch: wants.batch ?? work.scale.batch, width: wants.width ?? work.scale.width };
   const shape: StepShape = { ...scale, size, augment, precision };
@@ -140,7 +142,7 @@ async function measure(gpu: Gpu, opened: OpenedDevice, wants: Values<typeof opti
   };
   if (gpu.adapter.software) print(...busyLines(result.machine));
   if (withStep) {
-    result.step = await measureStep(gpu, shape, work.steps, tune);
+    result.step = await measureStep(gpu, shape, work.steps, kernels);
     print('', ...stepLines(result.step));
   }
   if (cases.length > 0) {
@@ -148,7 +150,7 @@ async function measure(gpu: Gpu, opened: OpenedDevice, wants: Values<typeof opti
     result.ceilings = ceilings;
     print('', ...ceilingLines(ceilings), '', caseHead());
     for (const entry of cases) {
-      const measured = await measureCase(gpu, entry, ceilings, work.kernels, tune);
+      const measured = await measureCase(gpu, entry, ceilings, work.kernels, kernels);
       result.cases.push(measured);
       print(caseLine(measured));
     }

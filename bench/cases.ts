@@ -5,7 +5,7 @@ import { Tensor } from '../src/core/tensor.ts';
 import type { Gpu } from '../src/gpu/gpu.ts';
 import type { Recording } from '../src/gpu/stream.ts';
 import { planOf } from '../src/ops/matrix/plan.ts';
-import { prepareKernels } from '../src/train/kernels.ts';
+import { type Kernels, prepareKernels } from '../src/train/kernels.ts';
 import { type Ceilings, leastMs } from './ceilings.ts';
 import { type Check, type Expected, firstWrong } from './expected.ts';
 import { noise, type Pace, timeRecording } from './harness.ts';
@@ -126,10 +126,10 @@ export async function measureCase(
   entry: Case,
   ceilings: Ceilings,
   pace: Pace,
-  tune: boolean,
+  kernels: Kernels,
 ): Promise<CaseResult | WrongCase> {
   const { name, shape, flops, bytes } = entry;
-  const { problems, lines } = await prepareKernels(gpu, async () => release(gpu, await entry.prepare(gpu)), tune);
+  const { problems, lines } = await prepareKernels(gpu, async () => release(gpu, await entry.prepare(gpu)), kernels);
   for (const line of lines) console.log(line);
   const prepared = await entry.prepare(gpu);
   try {

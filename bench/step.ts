@@ -1,7 +1,7 @@
 import type { Gpu } from '../src/gpu/gpu.ts';
 import { Profile } from '../src/gpu/profile.ts';
 import { planOf } from '../src/ops/matrix/plan.ts';
-import { prepareKernels } from '../src/train/kernels.ts';
+import { type Kernels, prepareKernels } from '../src/train/kernels.ts';
 import { type Pace, timeRepeats } from './harness.ts';
 import { Network, type StepShape } from './network.ts';
 
@@ -37,7 +37,7 @@ export interface StepResult {
 }
 
 /** Times training and evaluation of VGG16_bn. Run it first on a device, so that the first step compiles everything. */
-export async function measureStep(gpu: Gpu, shape: StepShape, pace: Pace, tune: boolean): Promise<StepResult> {
+export async function measureStep(gpu: Gpu, shape: StepShape, pace: Pace, kernels: Kernels): Promise<StepResult> {
   const { batch, width } = shape;
   await gpu.trim();
   const { pool, stream } = gpu;
@@ -47,7 +47,7 @@ export async function measureStep(gpu: Gpu, shape: StepShape, pace: Pace, tune: 
   await stream.finish();
 
   const started = performance.now();
-  const { problems, lines } = await prepareKernels(gpu, () => network.rehearse(), tune);
+  const { problems, lines } = await prepareKernels(gpu, () => network.rehearse(), kernels);
   for (const line of lines) console.log(line);
   // What was made for the kernels' trials is none of the step's memory.
   await gpu.trim();
@@ -74,7 +74,7 @@ export async function measureStep(gpu: Gpu, shape: StepShape, pace: Pace, tune: 
   stream.profile = new Profile();
   const loss = await network.train();
   await stream.finish();
-  const kernels = stream.profile
+  const profiled = stream.profile
     .kernels()
     .map(({ label, calls, elapsedMs }) => ({ name: label, calls, ms: elapsedMs }));
   stream.profile = null;
@@ -102,7 +102,7 @@ export async function measureStep(gpu: Gpu, shape: StepShape, pace: Pace, tune: 
     peakGpuBytes,
     dispatches,
     submits,
-    kernels,
+    kernels: profiled,
     plan: Object.fromEntries(problems.map((problem) => [problem, planOf(gpu).used().get(problem)!])),
     ...(Number.isFinite(value) ? {} : { wrong: `the loss is ${value}` }),
   };

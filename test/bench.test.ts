@@ -156,11 +156,11 @@ gpuTest('a kernel that is wrong is told and not timed; one that is right is time
       value: i === wrongAt ? x[i]! : -x[i]!,
       size: 1,
     }));
-  const wrong = await measureCase(gpu, negation(999), ceilings, pace, false);
+  const wrong = await measureCase(gpu, negation(999), ceilings, pace, 'usual');
   assert.match('wrong' in wrong ? wrong.wrong : '', /^y\[999\] of \[1000\] is /);
   assert.not('ms' in wrong);
   const before = gpu.pool.stats.liveBytes;
-  const right = await measureCase(gpu, negation(-1), ceilings, pace, false);
+  const right = await measureCase(gpu, negation(-1), ceilings, pace, 'usual');
   if (!('ms' in right)) throw new Error(right.wrong);
   assert.ok(right.ms > 0 && right.repeats >= 1);
   assert.ok(Math.abs((right.gbps! * right.ms) / 0.008 - 1) < 1e-9, `${right.gbps} GB/s in ${right.ms} ms`);

@@ -20,7 +20,9 @@ import type { Multiplication } from '../src/ops/matrix/problem.ts';
 import { deviation, fillWithNoise, tunable } from '../src/ops/matrix/trial.ts';
 import { candidatesFor, compute, type Family, type Variant } from '../src/ops/matrix/variant.ts';
 import type { TrainConfig } from '../src/train/config.ts';
+import { type Kernels, prepareKernels } from '../src/train/kernels.ts';
 import { Trainer } from '../src/train/trainer.ts';
+import { scratchFolder } from './files.ts';
 import { gpu, gpuTest, onDevice } from './gpu.ts';
 
 const config: TrainConfig = {
@@ -189,6 +191,25 @@ gpuTest('the fastest variant wins; its name is remembered, and nothing is timed 
     assert.equal(await chosen(other, family, late), { variant: 'slow', timed: 0, warnings: [] });
     assert.is(late.winners.size, 0, 'what was not timed is not remembered');
   });
+});
+
+gpuTest('what is over too soon for races takes the winners that are remembered, and looks for none', async () => {
+  const scratch = scratchFolder();
+  const family = familyOf(slow, fast);
+  const taken = (kernels: Kernels) =>
+    onDevice({}, async (other) => {
+      const { lines } = await prepareKernels(other, () => multiplyBy(family), kernels);
+      multiplyBy(family);
+      return [planOf(other).used().get(nameOf(family)), lines.length];
+    });
+  try {
+    assert.equal(await taken('remembered'), ['slow', 0]);
+    assert.equal(await taken('fastest'), ['fast', 1]);
+    assert.equal(await taken('remembered'), ['fast', 0]);
+    assert.equal(await taken('usual'), ['slow', 0]);
+  } finally {
+    scratch.remove();
+  }
 });
 
 gpuTest('a variant with one candidate is not timed', async () => {

@@ -17,12 +17,14 @@ import { drawToyfaces } from '../src/data/toyfaces.ts';
 import { useGpu } from '../src/gpu/gpu.ts';
 import { createModel } from '../src/models/index.ts';
 import * as nn from '../src/nn/index.ts';
+import { planOf } from '../src/ops/matrix/plan.ts';
+import { prepare } from '../src/ops/matrix/prepare.ts';
 import { Evaluator } from '../src/train/evaluator.ts';
 import { loadModel, type ModelFacts, saveModel } from '../src/train/modelfile.ts';
 import { addPredictions, noSums } from '../src/train/predictions.ts';
 import { augmentedTta, once, tenCropTta, type View } from '../src/train/tta.ts';
 import { grayPng, scratchFolder } from './files.ts';
-import { gpu, gpuTest, messageOf } from './gpu.ts';
+import { gpu, gpuTest, messageOf, onDevice } from './gpu.ts';
 
 const { valid: set } = drawToyfaces(14);
 const SIZE = 40;
@@ -154,6 +156,24 @@ async function modelFile(augment: AugmentationName): Promise<string> {
   await saveModel(path, createModel('vgg11_bn', network), facts, 0);
   return path;
 }
+
+gpuTest('a rehearsal meets what is computed, in every view, and changes nothing', () =>
+  onDevice({}, async (own) => {
+    const model = network();
+    for (const tta of [once, tenCropTta, augmentedTta(AUGMENTATIONS.fastai, 2)]) {
+      const evaluator = new Evaluator(set, { ...options, tta });
+      setSeed(1);
+      const before = await evaluator.probabilities(model);
+      const problems = [...planOf(own).used().keys()];
+      const { dispatches } = own.stream.stats;
+      const other = new Evaluator(set, { ...options, tta });
+      setSeed(1);
+      const met = await prepare(own, () => other.rehearse(model));
+      assert.equal([met.problems, own.stream.stats.dispatches], [problems, dispatches]);
+      assert.equal(await other.probabilities(model), before);
+    }
+  }),
+);
 
 /** What a command prints. */
 async function printed(run: () => Promise<void>): Promise<string> {

@@ -9,7 +9,7 @@ import { serve, taskOf } from './serve.ts';
 const { adapter, batch, width } = taskOf(process.argv);
 const { gpu } = await openForBench(adapter);
 const network = new Network({ batch, width });
-await prepareKernels(gpu, () => network.rehearse(), true);
+await prepareKernels(gpu, () => network.rehearse(), 'fastest');
 await serve(versions().dawngrad, async () => {
   const loss = await (await network.train()).item();
   await gpu.stream.finish();

@@ -11,6 +11,7 @@ import { buildModel, readModelFile } from '../train/modelfile.ts';
 import { addPredictions, noSums } from '../train/predictions.ts';
 import { makeFolder, runFolder } from '../train/runfolder.ts';
 import { openAdapter } from './adapter.ts';
+import { prepareRemembered } from './kernels.ts';
 import type { EvaluateOptions } from './options.ts';
 import { checkOutputs } from './outputs.ts';
 import { type TtaFacts, ttaInWords, ttaOf } from './tta.ts';
@@ -78,6 +79,7 @@ export async function evaluate(options: EvaluateOptions): Promise<void> {
     const evaluator = new Evaluator(set, { ...input, tta });
     const model = buildModel(file);
     if (out !== null) makeFolder(`--out ${out}`, out);
+    await prepareRemembered(gpu, () => evaluator.rehearse(model));
     let reported = started;
     const predictions = await evaluator.predictions(model, (done, of) => {
       if (done === of || performance.now() - reported < 1000 * REPORT_SECONDS) return;

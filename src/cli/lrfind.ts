@@ -11,6 +11,7 @@ import { setUp } from '../train/setup.ts';
 import { suggest } from '../train/suggest.ts';
 import { openAdapter } from './adapter.ts';
 import { resolveDefaults } from './defaults.ts';
+import { prepareRemembered } from './kernels.ts';
 import { argumentsOf, withDefaults } from './option.ts';
 import { type LrFindOptions, lrFindOptions, TOYFACES, type TrainOptions, trainOptions } from './options.ts';
 import { loadFor } from './train.ts';
@@ -36,6 +37,7 @@ export async function lrFind(given: Partial<LrFindOptions>): Promise<void> {
     const options = resolveDefaults({ ...shared, schedule: 'constant' } as Partial<TrainOptions>, situation);
     const data = await loadFor(options);
     const { trainer } = setUp(gpu, options, data);
+    await prepareRemembered(gpu, () => trainer.rehearse());
     // As fast.ai's: pretrained weights are frozen until they are fine-tuned.
     if (options.pretrained !== null && freezeEpochs !== 0) freeze(trainer.model, trainer.optimizer);
     const { dir } = createRunFolder(out, 'lr-find');

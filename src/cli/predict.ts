@@ -17,6 +17,7 @@ import { makeFolder } from '../train/runfolder.ts';
 import { picturePng } from '../train/sheet.ts';
 import type { Tta } from '../train/tta.ts';
 import { openAdapter } from './adapter.ts';
+import { prepareRemembered } from './kernels.ts';
 import type { PredictOptions } from './options.ts';
 import { checkOutputs, outputOf } from './outputs.ts';
 import { ttaOf } from './tta.ts';
@@ -65,7 +66,7 @@ export async function predict(options: PredictOptions): Promise<void> {
     );
   const all: Prediction[] = [];
   let failures = 0;
-  let opened: { gpu: Gpu; model: Network } | null = null;
+  let opened: Opened | null = null;
   try {
     for (let from = 0; from < found.length; from += PORTION) {
       const portion: (Decoded | Failed)[] = [];
@@ -76,7 +77,7 @@ export async function predict(options: PredictOptions): Promise<void> {
         opened = { gpu, model: buildModel(file) };
         if (cam !== null) makeFolder(`--cam ${cam}`, cam);
       }
-      const shares = opened ? await classify(opened.model, readable, file.facts, tta) : [];
+      const shares = opened ? await classify(opened, readable, file.facts, tta) : [];
       if (opened && cam !== null) await draw(opened.model, readable, shares, file.facts, camMaps);
       for (const item of portion) {
         if ('pixels' in item) {
@@ -97,6 +98,11 @@ export async function predict(options: PredictOptions): Promise<void> {
   if (failures === 0) return;
   if (found.length > 1) console.error(`dawngrad: ${failures} of ${found.length} could not be read; the rest is above.`);
   process.exitCode = 2;
+}
+
+interface Opened {
+  gpu: Gpu;
+  model: Network;
 }
 
 interface Found {
@@ -143,13 +149,15 @@ async function decode({ image, output, error }: Found, facts: ModelFile['facts']
 }
 
 async function classify(
-  model: Network,
+  { gpu, model }: Opened,
   images: readonly Decoded[],
   facts: ModelFile['facts'],
   tta: Tta | undefined,
 ): Promise<Float64Array[]> {
   if (images.length === 0) return [];
-  return new Evaluator(setOf(images, facts), { ...inputOf(facts), tta }).probabilities(model);
+  const evaluator = new Evaluator(setOf(images, facts), { ...inputOf(facts), tta });
+  await prepareRemembered(gpu, () => evaluator.rehearse(model));
+  return evaluator.probabilities(model);
 }
 
 function setOf(images: readonly Decoded[], { storedSide: side, storedChannels }: ModelFile['facts']): ImageSet {

@@ -1,4 +1,5 @@
 import { repeated } from '../core/repeat.ts';
+import { rehearse } from '../core/step.ts';
 import { noGrad } from '../core/tape.ts';
 import type { Tensor } from '../core/tensor.ts';
 import { Batches, type BatchOptions } from '../data/batches.ts';
@@ -31,6 +32,17 @@ export class Evaluator {
     this.tta = options.tta ?? once;
     this.views = this.tta.views(set.side, options.size ?? set.side);
     this.labels = set.labels;
+  }
+
+  /** Goes through a batch on the host alone, so that `prepareKernels` sees what it computes. Leaves the network in evaluation mode. */
+  rehearse(model: Module): void {
+    model.eval();
+    this.batches.choose([]);
+    rehearse(() =>
+      noGrad(() => {
+        for (const view of this.views) this.logits(model, view);
+      }),
+    );
   }
 
   /** Loss, prediction and probability of each image. Leaves the network in evaluation mode. */
@@ -96,11 +108,16 @@ export class Evaluator {
     const passes = this.views.map((view) =>
       repeated(
         (indices: Uint32Array) => this.batches.choose(indices),
-        () => noGrad(() => ops.cast(model.forward(this.batches.gather(view ?? undefined).x), 'f32')),
+        () => noGrad(() => this.logits(model, view)),
       ),
     );
     this.passes.set(model, passes);
     return passes;
+  }
+
+  /** Of the chosen images, seen once. */
+  private logits(model: Module, view: View): Tensor {
+    return ops.cast(model.forward(this.batches.gather(view ?? undefined).x), 'f32');
   }
 
   private indices(batch: number): Uint32Array {

@@ -4,14 +4,18 @@ import { planOf } from '../ops/matrix/plan.ts';
 import { type PrepareOptions, prepare } from '../ops/matrix/prepare.ts';
 import { keepKernels, readKernels } from './kernelcache.ts';
 
+/** The fastest on this adapter, found out now where no run before did; those that earlier runs found to be it; the usual ones. */
+export type Kernels = 'fastest' | 'remembered' | 'usual';
+
 /**
- * Finds the kernels for what `body` computes (see `prepare`): with `tune` the fastest, which are remembered on this machine for
- * each adapter and driver, else the usual ones. `limits` end it earlier, with what it has found. Returns the problems that were met and lines that are worth saying.
+ * Settles which kernels do what `body` computes, and checks those that need it (see `prepare`). What is found out is remembered on
+ * this machine for each adapter and driver. `limits` end it earlier, with what it has found. Returns the problems that were met and
+ * lines that are worth saying.
  */
 export async function prepareKernels(
   gpu: Gpu,
   body: () => unknown,
-  tune: boolean,
+  kernels: Kernels,
   limits: Pick<PrepareOptions, 'totalMs' | 'interrupted'> = {},
 ): Promise<{ problems: readonly string[]; lines: string[] }> {
   const { fingerprint } = gpu.adapter;
@@ -19,7 +23,8 @@ export async function prepareKernels(
   const { problems, checked, timed, elapsedMs, warnings } = await prepare(gpu, body, {
     verified,
     ...limits,
-    ...(tune && { winners }),
+    ...(kernels !== 'usual' && { winners }),
+    ...(kernels === 'remembered' && { totalMs: 0 }),
   });
   const lines = [...warnings];
   if (timed > 0)

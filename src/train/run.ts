@@ -163,13 +163,18 @@ export class Run {
     const plan = planOf(gpu);
     plan.follow(Object.entries(this.recordedPlan));
     const undecided = !resume || (this.trainer.steps === 0 && Object.keys(this.recordedPlan).length === 0);
-    const { lines } = await prepareKernels(gpu, () => this.trainer.rehearse(), config.tune && undecided, {
-      interrupted,
-      totalMs: Math.min(
-        gpu.adapter.software ? SOFTWARE_RACES_MS : RACES_MS,
-        (60_000 * (config.maxMinutes ?? Number.POSITIVE_INFINITY)) / 4,
-      ),
-    });
+    const { lines } = await prepareKernels(
+      gpu,
+      () => this.trainer.rehearse(),
+      config.tune && undecided ? 'fastest' : 'usual',
+      {
+        interrupted,
+        totalMs: Math.min(
+          gpu.adapter.software ? SOFTWARE_RACES_MS : RACES_MS,
+          (60_000 * (config.maxMinutes ?? Number.POSITIVE_INFINITY)) / 4,
+        ),
+      },
+    );
     this.prepared = !interrupted();
     const others = [...plan.used()].filter(([problem, variant]) => (this.recordedPlan[problem] ?? variant) !== variant);
     if (others.length > 0) {
