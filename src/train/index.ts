@@ -16,6 +16,7 @@ export {
 export { type GradCam, type GradCamOptions, gradCam, LEAST_MAPS } from './gradcam.ts';
 export { type HeatMap, heatColour, mostlyAt, overlay, stretched } from './heat.ts';
 export { type Interpretation, interpret } from './interpretation.ts';
+export { tune } from './kernels.ts';
 export { batchLoss } from './loss.ts';
 export * from './metrics.ts';
 export {

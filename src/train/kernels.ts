@@ -1,7 +1,10 @@
+import { rehearse } from '../core/step.ts';
+import type { Tensor } from '../core/tensor.ts';
 import { debug } from '../gpu/debug.ts';
-import type { Gpu } from '../gpu/gpu.ts';
+import { currentGpu, type Gpu } from '../gpu/gpu.ts';
 import { planOf } from '../ops/matrix/plan.ts';
-import { type PrepareOptions, prepare } from '../ops/matrix/prepare.ts';
+import { type PrepareOptions, prepare, RACES_MS } from '../ops/matrix/prepare.ts';
+import type { Optimizer } from '../optim/index.ts';
 import { keepKernels, readKernels } from './kernelcache.ts';
 
 /** The fastest on this adapter, found out now where no run before did; those that earlier runs found to be it; the usual ones. */
@@ -33,4 +36,41 @@ export async function prepareKernels(
   if (unkept) lines.push(unkept);
   debug(1, () => ['kernels:', ...[...planOf(gpu).used()].map((choice) => `  ${choice.join(': ')}`)].join('\n'));
   return { problems, lines };
+}
+
+/**
+ * Time for races where they would delay the first step: on a software adapter each takes longer, and the usual kernel wins nearly
+ * always. What has not raced by then does so in the next run.
+ */
+const SOFTWARE_RACES_MS = 4_000;
+export const racesMs = ({ adapter }: Gpu): number => (adapter.software ? SOFTWARE_RACES_MS : RACES_MS);
+
+/**
+ * Finds the fastest kernels for a training loop of your own, as `npm run train` does for its. Call it once, before the first step:
+ *
+ *     await train.tune(optimizer, () => {
+ *       const { x, labels } = batches.take([]);
+ *       return ops.crossEntropy(model.train().forward(x), labels);
+ *     });
+ *
+ * `loss` is what a step goes back from. It and its gradient are gone through on the host alone: no weight and no random number
+ * changes, but gradients are forgotten. On hardware each kernel is held against a simple one before its first use. The first time on
+ * an adapter that takes up to 15 s (4 s on a software adapter); what was found is remembered on this machine. Returns lines that are
+ * worth saying: what was timed, and kernels that are wrong on this device.
+ */
+export async function tune(optimizer: Optimizer, loss: () => Tensor): Promise<string[]> {
+  const gpu = currentGpu();
+  const { lines } = await prepareKernels(gpu, () => rehearseLoss(optimizer, loss), 'fastest', {
+    totalMs: racesMs(gpu),
+  });
+  return lines;
+}
+
+/** Goes through a loss and its gradient on the host alone, so that `prepareKernels` sees what they compute. Gradients are forgotten. */
+export function rehearseLoss(optimizer: Optimizer, loss: () => Tensor): void {
+  try {
+    rehearse(() => loss().backward());
+  } finally {
+    optimizer.zeroGrad();
+  }
 }

@@ -5,11 +5,10 @@ import type { Gpu } from '../gpu/gpu.ts';
 import { createModel } from '../models/index.ts';
 import type { Module } from '../nn/index.ts';
 import { planOf } from '../ops/matrix/plan.ts';
-import { RACES_MS } from '../ops/matrix/prepare.ts';
 import { writeArtifacts } from './artifacts.ts';
 import { type CheckpointFacts, loadCheckpoint, saveCheckpoint } from './checkpoint.ts';
 import type { TrainConfig } from './config.ts';
-import { prepareKernels } from './kernels.ts';
+import { prepareKernels, racesMs } from './kernels.ts';
 import { type EpochRow, metricsCsv, parseMetricsCsv, recorded } from './metrics.ts';
 import { loadTensors, type ModelFacts, saveModel } from './modelfile.ts';
 import { addPredictions, noSums, type Prediction } from './predictions.ts';
@@ -47,12 +46,6 @@ export interface RunRequest {
   /** Asked after each step: true stops the run cleanly. */
   interrupted(): boolean;
 }
-
-/**
- * Time for races where they would delay the first step: on a software adapter each takes longer, and the usual kernel wins nearly
- * always. What has not raced by then does so in the next run.
- */
-const SOFTWARE_RACES_MS = 4_000;
 
 /** One training run and its folder: what happens between two steps, and at the end. */
 export class Run {
@@ -169,10 +162,7 @@ export class Run {
       config.tune && undecided ? 'fastest' : 'usual',
       {
         interrupted,
-        totalMs: Math.min(
-          gpu.adapter.software ? SOFTWARE_RACES_MS : RACES_MS,
-          (60_000 * (config.maxMinutes ?? Number.POSITIVE_INFINITY)) / 4,
-        ),
+        totalMs: Math.min(racesMs(gpu), (60_000 * (config.maxMinutes ?? Number.POSITIVE_INFINITY)) / 4),
       },
     );
     this.prepared = !interrupted();

@@ -1,6 +1,5 @@
 import { ConfigError } from '../core/errors.ts';
 import { repeated } from '../core/repeat.ts';
-import { rehearse } from '../core/step.ts';
 import { Tensor } from '../core/tensor.ts';
 import { augmentationNamed, inputSide } from '../data/augment.ts';
 import { Batches, type Normalisation } from '../data/batches.ts';
@@ -12,6 +11,7 @@ import { balancedWeights } from './classweights.ts';
 import type { TrainConfig } from './config.ts';
 import { Evaluator } from './evaluator.ts';
 import { type Phase, phaseAt, setFrozen } from './finetune.ts';
+import { rehearseLoss } from './kernels.ts';
 import { batchLoss } from './loss.ts';
 import { addPredictions, noSums, type Prediction, PredictionBuffer, type Sums } from './predictions.ts';
 import { checkPrecision, optimizerOf, phasesOf } from './recipe.ts';
@@ -229,11 +229,10 @@ export class Trainer {
     this.model.train();
     for (const { freezeTo } of this.phases) {
       setFrozen(this.model, freezeTo);
-      rehearse(() => {
+      rehearseLoss(this.optimizer, () => {
         const batch = this.train.take([]);
-        batchLoss(this.model.forward(batch.x), batch).backward();
+        return batchLoss(this.model.forward(batch.x), batch);
       });
-      this.optimizer.zeroGrad();
     }
   }
 
