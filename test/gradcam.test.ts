@@ -9,13 +9,14 @@ import { type ImageSet, loadDataset } from '../src/data/dataset.ts';
 import { createModel, Network } from '../src/models/index.ts';
 import * as nn from '../src/nn/index.ts';
 import * as ops from '../src/ops/index.ts';
+import { prepare } from '../src/ops/matrix/prepare.ts';
 import { camRowsOf } from '../src/train/camrows.ts';
 import { heatMapsOf, shownPart } from '../src/train/cams.ts';
 import { gradCam } from '../src/train/gradcam.ts';
 import { stretched } from '../src/train/heat.ts';
 import { fromValues } from './exact.ts';
 import { fixture, type Row, startingImages, startingWeights } from './fixtures/vgg.ts';
-import { gpuTest, messageOf } from './gpu.ts';
+import { gpu, gpuTest, messageOf } from './gpu.ts';
 
 interface Cam {
   size: number;
@@ -131,6 +132,17 @@ gpuTest('a class is seen where its pattern is', async () => {
   assert.ok(share(upright!.values, (row, column) => row < 9 && column < 9) > 0.85);
   assert.ok(share(lying!.values, (row, column) => row > 6 && column > 6) > 0.85);
   assert.equal(again, upright, 'the last batch is filled up with nothing');
+
+  const met: string[] = [];
+  const prepared = await heatMapsOf(new Stripes(), set, wanted, {
+    ...options,
+    prepare: async (body) => void met.push(...(await prepare(gpu, body)).problems),
+  });
+  assert.equal(prepared, [upright, lying, again]);
+  assert.equal(
+    met.map((problem) => problem.split(' ').slice(0, 2).join(' ')),
+    ['conv2d forward', 'matmul 2×2×2', 'matmul 2×2×2'],
+  );
 });
 
 gpuTest('a map lies over the part of an image that the network is shown', async () => {

@@ -108,7 +108,10 @@ export async function evaluate(options: EvaluateOptions): Promise<void> {
     };
     if (out !== null) {
       const files = runFolder(out);
-      const interpretation = await interpret(model, predictions, data, split, input);
+      const interpretation = await interpret(model, predictions, data, split, {
+        ...input,
+        prepare: (body) => prepareRemembered(gpu, body),
+      });
       await writeInterpretation(files, interpretation, facts.classes);
       const summary = {
         ...evaluation,

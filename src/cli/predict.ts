@@ -78,7 +78,7 @@ export async function predict(options: PredictOptions): Promise<void> {
         if (cam !== null) makeFolder(`--cam ${cam}`, cam);
       }
       const shares = opened ? await classify(opened, readable, file.facts, tta) : [];
-      if (opened && cam !== null) await draw(opened.model, readable, shares, file.facts, camMaps);
+      if (opened && cam !== null) await draw(opened, readable, shares, file.facts, camMaps);
       for (const item of portion) {
         if ('pixels' in item) {
           const ranked = rank(file.facts.classes, shares.shift()!);
@@ -172,7 +172,7 @@ const inputOf = ({ options: { size, channels }, normalisation, augment }: ModelF
 
 /** Writes each image under Grad-CAM of what it was taken for. */
 async function draw(
-  model: Network,
+  { gpu, model }: Opened,
   images: readonly Decoded[],
   shares: readonly Float64Array[],
   facts: ModelFile['facts'],
@@ -182,6 +182,7 @@ async function draw(
   const maps = await heatMapsOf(model, setOf(images, facts), wanted, {
     ...inputOf(facts),
     ...(least !== null && { least }),
+    prepare: (body) => prepareRemembered(gpu, body),
   });
   for (const [i, { image, output }] of images.entries()) {
     // The network sees it small; a person need not.

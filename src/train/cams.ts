@@ -1,4 +1,4 @@
-import { step } from '../core/step.ts';
+import { rehearse, step } from '../core/step.ts';
 import { type Framing, shownSquare } from '../data/augment.ts';
 import { Batches, type BatchOptions } from '../data/batches.ts';
 import { type ImageSet, pixelsOf } from '../data/dataset.ts';
@@ -13,26 +13,32 @@ export interface Wanted {
   label: number;
 }
 
-export type HeatMapOptions = Omit<BatchOptions, 'augmentation'> & Pick<GradCamOptions, 'least'>;
+export interface HeatMapOptions extends Omit<BatchOptions, 'augmentation'>, Pick<GradCamOptions, 'least'> {
+  /** Called before the first batch with what goes through one on the host alone, for who looks for kernels. */
+  prepare?(body: () => void): Promise<void>;
+}
 
 /** Grad-CAM of some images of a set, for a class each; see `gradCam`. An image may be asked for more than once. */
 export async function heatMapsOf(
   model: Network,
   set: ImageSet,
   wanted: readonly Wanted[],
-  { least, ...options }: HeatMapOptions,
+  { least, prepare, ...options }: HeatMapOptions,
 ): Promise<HeatMap[]> {
   if (wanted.length === 0) return [];
   const batch = Math.min(options.batch, wanted.length);
   const batches = new Batches(chosen(set, wanted), { ...options, batch });
+  const mapsOf = (places: readonly number[], classes: readonly number[]) => {
+    const { x } = batches.take(places);
+    return gradCam(model, x, { classes, ...(least !== undefined && { least }) }).maps;
+  };
+  const noClasses = new Array<number>(batch).fill(0);
+  await prepare?.(() => rehearse(() => mapsOf([], noClasses)));
   const all: HeatMap[] = [];
   for (let first = 0; first < wanted.length; first += batch) {
     const places = Array.from({ length: Math.min(batch, wanted.length - first) }, (_, i) => first + i);
     const classes = Array.from({ length: batch }, (_, i) => wanted[first + i]?.label ?? 0);
-    const maps = await step(() => {
-      const { x } = batches.take(places);
-      return gradCam(model, x, { classes, ...(least !== undefined && { least }) }).maps;
-    });
+    const maps = await step(() => mapsOf(places, classes));
     const [, rows, columns] = maps.shape as [number, number, number];
     const values = await maps.read();
     for (const i of places.keys()) {
