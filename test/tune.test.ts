@@ -27,23 +27,27 @@ gpuTest('a loop of one’s own is tuned before its first step; weights, random n
       ]);
       const optimizer = new optim.AdamW(model.parameters().values());
       const [x, labels] = [Tensor.full([8, 12, 12, 16], 0.5), Tensor.from(new Uint32Array(8).fill(3), [8])];
-      const loss = () => ops.crossEntropy(model.forward(x), labels);
+      // Nobody's parameter, with a gradient.
+      const scale = Tensor.from([2], [1], { requiresGrad: true });
+      const loss = () => ops.mul(ops.crossEntropy(model.forward(x), labels), scale);
+      await step(() => ops.mul(scale, scale).backward());
       const everything = async () => {
         const tensors = [...model.state().values()].map(({ tensor }) => tensor);
         return [stepCounter(), optimizer.steps, ...(await Promise.all(tensors.map((tensor) => tensor.readInts())))];
       };
       const before = await everything();
-      const lines = await train.tune(optimizer, loss);
+      const lines = await train.tune(loss);
       assert.match(lines.join('\n'), /^Tuned \d of 5 matrix kernels in \d+\.\d s\.$/);
       assert.equal(await everything(), before);
       assert.not.ok([...model.parameters().values()].some(({ grad }) => grad !== null));
+      assert.is(await scale.grad!.item(), 4);
       const met = [...planOf(other).used()];
       await step(() => {
         loss().backward();
         optimizer.step({ lr: 1e-3, momentum: 0.9 });
       });
       assert.equal([...planOf(other).used()], met);
-      assert.equal(await train.tune(optimizer, loss), [], 'what is known is not timed again');
+      assert.equal(await train.tune(loss), [], 'what is known is not timed again');
     });
   } finally {
     scratch.remove();

@@ -222,7 +222,7 @@ export function backward(root: Tensor, dy: Tensor): void {
   if (!root.node.backward) throw alreadyFreed();
   const gradients = new Gradients();
   gradients.add(root, dy);
-  const spared = new Set<Tensor | null>([root, ...root.node.inputs]);
+  const remaining = new Set<Tensor | null>([root, ...root.node.inputs]);
   for (const node of reachable(root.node)) {
     const gradient = gradients.take(node.output);
     if (gradient) {
@@ -233,7 +233,7 @@ export function backward(root: Tensor, dy: Tensor): void {
     for (const tensor of node.saved) tensor.free('backward()');
     for (const tensor of node.reads.keys()) doneReading(node, tensor);
     const { output } = node;
-    if (!spared.has(output) && !output.requiresGrad && !isKept(output)) output.free('backward()');
+    if (!remaining.has(output) && !output.requiresGrad && !isKept(output)) output.free('backward()');
     node.saved = [];
     node.backward = null;
   }
@@ -264,7 +264,7 @@ function run(node: Node, dy: Tensor, gradients: Gradients): void {
   });
   if (results.length !== node.inputs.length) {
     throw new ShapeError(
-      `backward: an operation of ${node.inputs.length} inputs gave ${results.length} gradients; give one each, or null.`,
+      `backward: an operation of ${node.inputs.length} inputs (its last kernel: ${node.kernel}) gave ${results.length} gradients; give one each, or null.`,
     );
   }
   for (const [i, gradient] of results.entries()) {
@@ -303,9 +303,30 @@ const changed = ({ kernel }: Node, { shape }: Tensor) =>
     `backward: it reads a tensor ${showShape(shape)} that was changed since the forward pass (${kernel}) by fill, write, a kernel or an optimizer's step. Call backward() before that, or run the forward pass again.`,
   );
 
+/** By tensor, what `sparingGradients` gives back. */
+let spared: Map<Tensor, { grad: Tensor | null; filled: boolean }> | null = null;
+
+/** Runs `fn`, then gives every tensor the gradient back that it had before: for passes whose commands are thrown away. */
+export function sparingGradients(fn: () => void): void {
+  const before = new Map<Tensor, { grad: Tensor | null; filled: boolean }>();
+  spared = before;
+  try {
+    fn();
+  } finally {
+    spared = null;
+    for (const [tensor, { grad, filled }] of before) {
+      const slot = slots.get(tensor);
+      if (tensor.grad !== grad && tensor.grad !== slot?.tensor) tensor.grad?.free('the end of a rehearsal');
+      tensor.grad = grad;
+      if (slot) slot.filled = filled;
+    }
+  }
+}
+
 /** Adds `gradient` to a parameter's. `discard` frees it where it was only added. */
 function accumulate(parameter: Tensor, gradient: Tensor, discard: () => void = () => {}): void {
   const slot = slots.get(parameter);
+  if (!spared?.has(parameter)) spared?.set(parameter, { grad: parameter.grad, filled: slot?.filled ?? false });
   if (slot) {
     const filled = isFilled(slot);
     if (gradient !== slot.tensor) {

@@ -1,10 +1,11 @@
-import { rehearse } from '../core/step.ts';
+import { GpuError } from '../core/errors.ts';
+import { inStep, rehearse } from '../core/step.ts';
+import { sparingGradients } from '../core/tape.ts';
 import type { Tensor } from '../core/tensor.ts';
 import { debug } from '../gpu/debug.ts';
 import { currentGpu, type Gpu } from '../gpu/gpu.ts';
 import { planOf } from '../ops/matrix/plan.ts';
 import { type PrepareOptions, prepare, RACES_MS } from '../ops/matrix/prepare.ts';
-import type { Optimizer } from '../optim/index.ts';
 import { keepKernels, readKernels } from './kernelcache.ts';
 
 /** The fastest on this adapter, found out now where no run before did; those that earlier runs found to be it; the usual ones. */
@@ -48,29 +49,31 @@ export const racesMs = ({ adapter }: Gpu): number => (adapter.software ? SOFTWAR
 /**
  * Finds the fastest kernels for a training loop of your own, as `npm run train` does for its. Call it once, before the first step:
  *
- *     await train.tune(optimizer, () => {
+ *     await train.tune(() => {
  *       const { x, labels } = batches.take([]);
  *       return ops.crossEntropy(model.train().forward(x), labels);
  *     });
  *
- * `loss` is what a step goes back from. It and its gradient are gone through on the host alone: no weight and no random number
- * changes, but gradients are forgotten. On hardware each kernel is held against a simple one before its first use. The first time on
- * an adapter that takes up to 15 s (4 s on a software adapter); what was found is remembered on this machine. Returns lines that are
- * worth saying: what was timed, and kernels that are wrong on this device.
+ * `loss` is what a step goes back from. It and its gradient are gone through on the host alone: weights, gradients and random numbers
+ * stay what they were. On hardware each kernel is held against a simple one before its first use. The first time on an adapter all
+ * of it takes up to 15 s (4 s on a software adapter); what was found is remembered on this machine. Returns lines that are worth
+ * saying: what was timed, and kernels that are wrong on this device; none where every shape has one kernel or is known.
  */
-export async function tune(optimizer: Optimizer, loss: () => Tensor): Promise<string[]> {
+export async function tune(loss: () => Tensor): Promise<string[]> {
+  if (inStep())
+    throw new GpuError('tune: it goes through a step of its own; call it before the first one, not within.');
   const gpu = currentGpu();
-  const { lines } = await prepareKernels(gpu, () => rehearseLoss(optimizer, loss), 'fastest', {
-    totalMs: racesMs(gpu),
-  });
+  const { lines } = await prepareKernels(gpu, () => rehearseLoss(loss), 'fastest', { totalMs: racesMs(gpu) });
   return lines;
 }
 
-/** Goes through a loss and its gradient on the host alone, so that `prepareKernels` sees what they compute. Gradients are forgotten. */
-export function rehearseLoss(optimizer: Optimizer, loss: () => Tensor): void {
-  try {
-    rehearse(() => loss().backward());
-  } finally {
-    optimizer.zeroGrad();
-  }
-}
+/** Goes through a loss and its gradient on the host alone, so that `prepareKernels` sees what they compute. */
+export const rehearseLoss = (loss: () => Tensor): void =>
+  rehearse(() =>
+    sparingGradients(() => {
+      const root = loss();
+      if (root.node && !root.node.backward)
+        throw new GpuError('tune: the loss has gone back already; return it without calling backward().');
+      root.backward();
+    }),
+  );

@@ -229,7 +229,7 @@ export class Trainer {
     this.model.train();
     for (const { freezeTo } of this.phases) {
       setFrozen(this.model, freezeTo);
-      rehearseLoss(this.optimizer, () => {
+      rehearseLoss(() => {
         const batch = this.train.take([]);
         return batchLoss(this.model.forward(batch.x), batch);
       });
