@@ -40,6 +40,15 @@ fn tanhSafe(v: Vec) -> Vec { return orNan(tanh(clamp(v, Vec(-15.0), Vec(15.0))),
 // GELU in its tanh form: x/2 · (1 + tanh(√(2/π)·(x + 0.044715·x³))).
 fn geluInner(v: Vec) -> Vec { return 0.7978845608 * (v + 0.044715 * v * v * v); }
 
+// log(1 + e) for 0 ≤ e ≤ 1 as 2·artanh(t), t = e/(2 + e), by its series: t²ᵏ/(2k + 1) is below 2⁻²⁶ from k = 8 on. A driver's log may be
+// off by 2⁻²¹ around 1, and 1 + e has lost a small e.
+fn log1p(e: Vec) -> Vec {
+  let t = e / (2.0 + e);
+  let s = t * t;
+  let tail = 1.0 / 9.0 + s * (1.0 / 11.0 + s * (1.0 / 13.0 + s / 15.0));
+  return 2.0 * t * (1.0 + s * (1.0 / 3.0 + s * (1.0 / 5.0 + s * (1.0 / 7.0 + s * tail))));
+}
+
 fn f(v: Vec) -> Vec {
   switch OP {
     case RELU: { return select(v, Vec(), v < Vec()); } // not max(v, 0): a NaN must stay one
@@ -53,7 +62,7 @@ fn f(v: Vec) -> Vec {
     case SQUARE: { return v * v; }
     case SILU: { return v * sigmoid(v); }
     case GELU: { return 0.5 * v * (1.0 + tanhSafe(geluInner(v))); }
-    case SOFTPLUS: { return orNan(max(v, Vec()) + log(1.0 + exp(-abs(v))), v); }
+    case SOFTPLUS: { return orNan(max(v, Vec()) + log1p(exp(-abs(v))), v); }
     default: { return v; }
   }
 }

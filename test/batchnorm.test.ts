@@ -77,7 +77,7 @@ gpuTest('one value a channel, or another number of channels, is refused', async 
   const residual = Tensor.zeros([2, 4]);
   assert.match(
     await messageOf(() => ops.batchNorm(x, one(8), one(8), one(8), one(8), { training: true, residual })),
-    /x is \[2,8\] but the residual \[2,4\]/,
+    /x is f32 \[2,8\] but the residual f32 \[2,4\]/,
   );
 });
 

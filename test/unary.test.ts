@@ -35,6 +35,15 @@ for (const [name, at, value, slope] of limits) {
   });
 }
 
+gpuTest('softplus keeps its digits where it is small', async () => {
+  const x = [-4, -8, -10.5, -15, -17.5, -20, -40];
+  const y = await ops.softplus(Tensor.from(x)).read();
+  for (const [i, at] of x.entries()) {
+    const right = Math.log1p(Math.exp(at));
+    assert.ok(Math.abs(y[i]! / right - 1) < 1e-5, `${at}: ${y[i]}, not ${right}`);
+  }
+});
+
 gpuTest('relu and abs have slope 0 at 0', async () => {
   for (const op of [ops.relu, ops.abs]) {
     const x = Tensor.from([0], [1], { requiresGrad: true });

@@ -48,7 +48,10 @@ export function encode(op: string, values: Numbers, dtype: DType): Uint8Array<Ar
     throw new ShapeError(`${op}: the tensor is ${dtype} but the values are ${given}, ${nameOf(values)}; convert them.`);
   }
   if (dtype !== 'f16') {
-    return new Uint8Array(values.buffer.slice(values.byteOffset, values.byteOffset + values.byteLength) as ArrayBuffer);
+    // A copy, and never of shared memory, which Dawn does not take.
+    const copy = new Uint8Array(values.byteLength);
+    copy.set(new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
+    return copy;
   }
   const bytes = new Uint8Array(Math.ceil(values.length / 2) * 4);
   new Float16Array(bytes.buffer).set(values);

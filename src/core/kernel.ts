@@ -137,6 +137,10 @@ function pack(pipeline: Pipeline, params: Readonly<Record<string, number>>): Uin
   let given = 0;
   for (const _ in params) given++;
   if (fields.length === 0 && given === 0) return null;
+  if (fields.length > packed.u32.length)
+    throw new GpuError(
+      `${pipeline.label}: Params has ${fields.length} fields; at most ${packed.u32.length} are passed.`,
+    );
   for (let i = 0; i < fields.length; i++) {
     const { name, type } = fields[i]!;
     const value = params[name];

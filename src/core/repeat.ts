@@ -101,15 +101,22 @@ class RepeatedStep<T> {
     const loansBefore = pool.loans;
     let result!: T;
     let commands: Recording = [];
+    let failure: { error: unknown } | null = null;
     const trace = traced(() => {
       commands = stream.capture(() => {
-        result = this.body();
-        refuseAsync('the body', result);
+        try {
+          result = this.body();
+          refuseAsync('the body', result);
+        } catch (error) {
+          failure = { error };
+        }
       });
     });
-    this.refuseUploads(commands);
+    // As in any step, what was recorded is run, whatever comes of it: gradients are then what the host takes them for.
     for (const upload of trace.uploads) upload();
     stream.replay(commands);
+    if (failure) throw (failure as { error: unknown }).error;
+    this.refuseUploads(commands);
     const freed = () => {
       const take: Take<T> = { gpu, commands, trace, result, ...memoryOf(commands, result, loansBefore) };
       const proven = before !== null && sameCommands(before.commands, commands);

@@ -206,7 +206,11 @@ let running: { node: Node; gradients: Gradients } | null = null;
  * True when a backward function may write its result over `dy`, the gradient that it was given, and return that: nobody else
  * will read it.
  */
-export const mayOverwrite = (dy: Tensor): boolean => running?.gradients.sole(dy) ?? false;
+export function mayOverwrite(dy: Tensor): boolean {
+  const may = running?.gradients.sole(dy) ?? false;
+  if (may) balanced.delete(dy);
+  return may;
+}
 
 /** Runs the tape backwards from `root`, whose gradient is `dy`. See `Tensor.backward`. */
 export function backward(root: Tensor, dy: Tensor): void {

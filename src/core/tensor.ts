@@ -4,7 +4,7 @@ import { rewritten } from './halfcopy.ts';
 import { kernel } from './kernel.ts';
 import { inParts } from './parts.ts';
 import { isShape, type Shape, sameShape, showShape, sizeOf } from './shape.ts';
-import { moveTensor, registerTensor, unregisterTensor } from './step.ts';
+import { inStep, moveTensor, registerTensor, unregisterTensor } from './step.ts';
 import { Storage } from './storage.ts';
 import { backward, type Node } from './tape.ts';
 import { walkOver } from './walk.ts';
@@ -90,8 +90,10 @@ export class Tensor {
     return Tensor.empty(shape, dtype).fill(value);
   }
 
-  /** Overwrites all elements with one value, on the GPU. Returns it. */
+  /** Overwrites all elements with one value, on the GPU. Returns it. Throws ShapeError for a tensor of whole numbers, which `write` takes. */
   fill(value: number): this {
+    if (isWhole(this.dtype))
+      throw new ShapeError(`Tensor.fill: the tensor is ${this.dtype}; write() takes whole numbers.`);
     inParts({ out: this }, (operands, count) => {
       const { consts, n, threads } = walkOver(count, this.dtype);
       fill(consts, operands, { n, value }, threads);
@@ -206,6 +208,9 @@ export class Tensor {
 
   private async readBytes(): Promise<ArrayBuffer> {
     const { gpu, sizeBytes, offsetBytes, pool } = this.storage;
+    // What is recorded would be submitted now, and with it numbers that the rest of the step is about to set. A capture refuses by itself.
+    if (inStep() && !gpu.stream.capturing)
+      throw new GpuError('read: a step reads nothing; return the tensor from it, and read it then.');
     const wanted = Math.min(sizeBytes, Math.ceil((elementBytes(this.dtype) * this.size) / 4) * 4);
     const bytes = await gpu.stream.read({ pool, offsetBytes, sizeBytes: wanted });
     gpu.check();

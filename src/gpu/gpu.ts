@@ -54,7 +54,9 @@ export class Gpu {
 
   /** Frees the memory of tensors that are gone. */
   async trim(): Promise<void> {
-    await this.stream.finish();
+    // A step that began meanwhile may compile still, and has given back what it will use.
+    do await this.stream.finish();
+    while (!this.stream.idle);
     this.stream.forget();
     this.pool.trim();
   }

@@ -54,7 +54,9 @@ export class BufferPool {
   /** Lends a buffer of at least `sizeBytes`; its content is whatever was there. Throws GpuError above the adapter's limit. */
   acquire(sizeBytes: number): PoolBuffer {
     const rounded = sizeClass(sizeBytes);
-    const size = rounded > this.maxBytes && sizeBytes <= this.maxBytes ? Math.ceil(sizeBytes / 4) * 4 : rounded;
+    // Whole vec4s, as they are bound.
+    const least = Math.ceil(sizeBytes / 16) * 16;
+    const size = rounded > this.maxBytes && least <= this.maxBytes ? least : rounded;
     const waiting = this.free.get(size);
     const buffer = waiting?.shift() ?? this.create(size);
     this.stats.liveBytes += size;

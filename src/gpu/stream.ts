@@ -106,6 +106,11 @@ export class CommandStream {
     this.commands.push({ kind: 'dispatch', bound, grid, work });
   }
 
+  /** Whether a `capture` is running. */
+  get capturing(): boolean {
+    return this.captures > 0;
+  }
+
   /**
    * Takes what `fn` records out of the stream. Throws GpuError when it reads a tensor. The buffers that it names must not be given to anybody else, nor destroyed by
    * `trim`, until the last `replay` has run.
@@ -178,7 +183,10 @@ export class CommandStream {
     return new GpuError(`a result cannot be read: ${why}`);
   }
 
-  /** Submits what was recorded. Resolves when it is submitted, not when it has run. */
+  /**
+   * Submits what was recorded. Resolves when it is submitted, not when it has run. Throws GpuError for a kernel that does not compile;
+   * all the other commands are submitted.
+   */
   flush(): Promise<void> {
     const commands = this.commands;
     this.commands = [];
@@ -189,10 +197,17 @@ export class CommandStream {
       this.encode(commands);
       return Promise.resolve();
     }
-    const before = this.tail ?? Promise.resolve();
+    // Who asked for the flush before is told of its failure.
+    const before = this.tail?.catch(() => {}) ?? Promise.resolve();
     const tail = before
-      .then(() => Promise.all(compiling))
-      .then(() => (this.profile ? this.encodeProfiled(commands, this.profile) : this.encode(commands)))
+      .then(() => Promise.allSettled(compiling))
+      .then(async (settled) => {
+        const refused = settled.find((result) => result.status === 'rejected');
+        const sound = refused ? commands.filter((c) => c.kind !== 'dispatch' || c.bound.pipeline.handle) : commands;
+        if (this.profile) await this.encodeProfiled(sound, this.profile);
+        else this.encode(sound);
+        if (refused) throw refused.reason;
+      })
       .finally(() => {
         if (this.tail === tail) this.tail = null;
       });

@@ -52,8 +52,10 @@ export function batchNorm(
       );
     }
   }
-  if (residual && !sameShape(residual.shape, x.shape)) {
-    throw new ShapeError(`batchNorm: x is ${showShape(x.shape)} but the residual ${showShape(residual.shape)}.`);
+  if (residual && !(sameShape(residual.shape, x.shape) && residual.dtype === x.dtype)) {
+    throw new ShapeError(
+      `batchNorm: x is ${x.dtype} ${showShape(x.shape)} but the residual ${residual.dtype} ${showShape(residual.shape)}.`,
+    );
   }
   if (training && x.size === c) {
     throw new ShapeError(
@@ -91,7 +93,7 @@ export function batchNorm(
       const IN_PLACE = !dresidual && (free || g !== dy);
       const dx = IN_PLACE ? g : x.emptyLike();
       const dgamma = needs[1] ? gradientFor(gamma) : gamma.emptyLike();
-      const dbeta = needs[2] ? gradientFor(beta) : beta.emptyLike();
+      const dbeta = needs[2] && beta !== gamma ? gradientFor(beta) : beta.emptyLike();
       const operands = { x, dy: IN_PLACE ? x : g, gamma, beta, out: dx, sums };
       const form = { ...shared, RELU: relu && !masked, IN_PLACE };
       if (!masked && !alone) gradientSums(form, operands, walk, threads);

@@ -1,6 +1,6 @@
-import { ConfigError } from '../core/errors.ts';
+import { ConfigError, GpuError } from '../core/errors.ts';
 import { kernel } from '../core/kernel.ts';
-import { nextDraw, stepStorage } from '../core/stepbuffer.ts';
+import { nextDraw, stepCounter, stepSeed, stepStorage } from '../core/stepbuffer.ts';
 import { record } from '../core/tape.ts';
 import type { Tensor } from '../core/tensor.ts';
 import { walkOver } from '../core/walk.ts';
@@ -10,7 +10,8 @@ const apply = kernel('dropout', 'apply');
 
 /**
  * Zeroes each element with probability `p` and multiplies the others by 1/(1 − p); the identity when not `training`. The mask
- * depends on the seed, the step, the rank of this call in the step, and the index; backward draws it again. Saves nothing.
+ * depends on the seed, the step, the rank of this call in the step, and the index; backward draws it again, and so has to come in
+ * the same step (throws GpuError). Saves nothing.
  * Source: Srivastava et al. 2014, in the inverted form of PyTorch.
  */
 export function dropout(input: Tensor, p: number, { training }: { training: boolean }): Tensor {
@@ -22,9 +23,14 @@ export function dropout(input: Tensor, p: number, { training }: { training: bool
   const { consts, n, threads } = walkOver(4 * Math.ceil(x.size / 4), x.dtype);
   const params = { n, draw: nextDraw(), p };
   const step = stepStorage();
+  const [seed, at] = [stepSeed(), stepCounter()];
   const y = x.emptyLike();
   apply(consts, { step, x, out: y }, params, threads);
   const backward = (dy: Tensor) => {
+    if (stepCounter() !== at || stepSeed() !== seed)
+      throw new GpuError(
+        'dropout: backward() would draw another mask in another step; call it in that of the forward pass.',
+      );
     const dx = x.emptyLike();
     apply(consts, { step, x: dy, out: dx }, params, threads);
     return [dx];

@@ -53,8 +53,7 @@ export function fold(
     last = first;
   }
   if (result !== x) return result;
-  // No axis to fold.
-  if (!into && dtype === x.dtype) return x.detach();
+  // No axis to fold: a copy.
   const y = into ?? Tensor.empty(shape, dtype);
   convert(x, y);
   return y;

@@ -37,7 +37,7 @@ export function linearWithin(input: Tensor, weight: Tensor, bias: Tensor | null,
   const y = Tensor.empty([N, O], x.dtype);
   for (const slice of slices) {
     const part = columns(y, slice);
-    multiply(x, rows(w, slice), b && rows(b, slice), part, {
+    multiply(x, rows(w, slice), b && rows(b.view([O]), slice), part, {
       M: N,
       N: slice.count,
       K: I,

@@ -13,7 +13,8 @@ const lossForward = kernel('softmax', 'crossEntropy');
 const lossBackward = kernel('softmax', 'crossEntropyBackward');
 
 const rowsOf = (x: Tensor) => {
-  const c = x.shape.at(-1)!;
+  const c = x.shape.at(-1);
+  if (c === undefined) throw new ShapeError('softmax: a tensor [] has no dimension to go over.');
   return { n: x.size / c, c, smoothing: 0, scale: 1, block: 1 };
 };
 
@@ -65,6 +66,9 @@ export function crossEntropy(
     throw new ShapeError(
       `crossEntropy: logits ${showShape(x.shape)} and ${labels.dtype} labels ${showShape(labels.shape)}; it takes [N,C] and u32 [N].`,
     );
+  }
+  if (!(labelSmoothing >= 0 && labelSmoothing <= 1)) {
+    throw new ShapeError(`crossEntropy: labelSmoothing is ${labelSmoothing}; it is a share from 0 to 1.`);
   }
   if (weight && weight.size !== c) {
     throw new ShapeError(`crossEntropy: ${c} classes but ${weight.size} weights.`);

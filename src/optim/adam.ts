@@ -1,7 +1,8 @@
+import { ConfigError } from '../core/errors.ts';
 import { kernel } from '../core/kernel.ts';
 import { stepStorage } from '../core/stepbuffer.ts';
 import type { Tensor } from '../core/tensor.ts';
-import { Optimizer, type OptimizerOptions, type ParamGroup, type StepValues, type UpdateRange } from './optimizer.ts';
+import { Optimizer, type OptimizerOptions, type ParamGroup, type UpdateRange } from './optimizer.ts';
 
 const update = kernel('optimizer', 'adam');
 const updateScaled = kernel('optimizer', 'adamScaled');
@@ -29,12 +30,15 @@ export class Adam extends Optimizer {
     params: Iterable<Tensor> | readonly ParamGroup[],
     { beta2 = 0.999, eps = 1e-8, ...options }: AdamOptions = {},
   ) {
+    if (!(beta2 >= 0 && beta2 < 1))
+      throw new ConfigError(`the optimizer: beta2 is ${beta2}; it is 0 or more, and below 1.`);
+    if (!(eps > 0)) throw new ConfigError(`the optimizer: eps is ${eps}; it is above 0.`);
     super(params, options, 2);
     this.beta2 = beta2;
     this.eps = eps;
   }
 
-  protected override extraHyper({ momentum }: StepValues): number[] {
+  protected override extraHyper(momentum: number): number[] {
     // Which updates count is known on the GPU alone, where a loss scale decides: there it takes the logarithms.
     const corrections = [momentum, this.beta2].map((beta) =>
       this.lossScale ? Math.max(Math.log(beta), -100) : 1 - beta ** this.steps,

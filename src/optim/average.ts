@@ -11,6 +11,11 @@ const count = kernel('average', 'count');
 const countScaled = kernel('average', 'countScaled');
 const exchange = kernel('average', 'exchange');
 
+/** Throws ConfigError unless 0 < decay < 1. */
+export function checkDecay(decay: number): void {
+  if (!(decay > 0 && decay < 1)) throw new ConfigError(`ema is ${decay}; it is a number between 0 and 1.`);
+}
+
 /**
  * The exponential moving average of an optimizer's weights: after each update
  *
@@ -32,14 +37,12 @@ export class WeightAverage {
   private readonly ranges: () => Iterable<UpdateRange>;
   private readonly rest: number;
 
-  /** Throws ConfigError unless 0 < decay < 1. */
   constructor(
     decay: number,
     parameters: readonly Tensor[],
     tensors: readonly Tensor[],
     ranges: () => Iterable<UpdateRange>,
   ) {
-    if (!(decay > 0 && decay < 1)) throw new ConfigError(`ema is ${decay}; it is a number between 0 and 1.`);
     this.rest = 1 - decay;
     this.parameters = parameters;
     this.tensors = tensors;

@@ -1,6 +1,4 @@
 export * from './adam.ts';
-export { WeightAverage } from './average.ts';
-export { GradientClip } from './clip.ts';
 export * from './layers.ts';
 export { LossScale, type LossScaleOptions, type LossScaleState } from './lossscale.ts';
 export { Optimizer, type ParamGroup, type StepValues } from './optimizer.ts';

@@ -1,6 +1,7 @@
 import { ConfigError } from '../core/errors.ts';
 import { kernel } from '../core/kernel.ts';
 import { Tensor } from '../core/tensor.ts';
+import { effect } from '../core/trace.ts';
 import type { UpdateRange } from './optimizer.ts';
 
 const start = kernel('lossscale', 'start');
@@ -31,7 +32,7 @@ export interface LossScaleState {
 /**
  * The dynamic loss scale of f16 training. Give it to an optimizer, start the backward pass from its `gradient`, and the rest
  * happens on the GPU: an update with an infinite or NaN gradient is left out and halves the scale, a long row of good ones
- * doubles it.
+ * doubles it. A scale is one optimizer's.
  *
  *     const lossScale = new optim.LossScale();
  *     const optimizer = new optim.SGD(net.parameters().values(), { lossScale });
@@ -44,6 +45,10 @@ export interface LossScaleState {
 export class LossScale {
   /** See shaders/lossscale.wgsl. */
   readonly words: Tensor;
+  /** Whose updates it decides about: the latest that was made with it. */
+  optimizer: object | null = null;
+  /** Whether `gradient` was called since the last update. */
+  asked = false;
   private readonly interval: number;
 
   constructor({ initial = 2 ** 16, growthInterval = 2000 }: LossScaleOptions = {}) {
@@ -57,6 +62,9 @@ export class LossScale {
 
   /** What `loss.backward` starts from: the scale times `share`, of one element; 1/n where n batches make an update. */
   gradient(share = 1): Tensor {
+    effect(() => {
+      this.asked = true;
+    });
     const out = Tensor.empty([1]);
     start({}, { state: this.words, out }, { n: 1, firstBlock: 0, interval: 0, share }, [1, 1, 1]);
     return out;
@@ -71,6 +79,9 @@ export class LossScale {
   /** Records the decision about the next scale; the optimizer calls it after the updates. */
   settle(): void {
     settle({}, { state: this.words }, { n: 1, firstBlock: 0, interval: this.interval, share: 0 }, [1, 1, 1]);
+    effect(() => {
+      this.asked = false;
+    });
   }
 
   /** Counts updates from 0 again, as an optimizer does that has cleared its state; the scale stays. */

@@ -1,6 +1,7 @@
 import { Arena, arenaLayout, BLOCK_BYTES, halvedLayout, paddedBytes } from '../core/arena.ts';
 import { ConfigError } from '../core/errors.ts';
 import { setHalfCopy, updated } from '../core/halfcopy.ts';
+import { showShape } from '../core/shape.ts';
 import { inStep } from '../core/step.ts';
 import { reserveStepWords, type StepSlot } from '../core/stepbuffer.ts';
 import { type GradientSlot, hasGradientSlot, isFilled, setGradientSlot, tracked } from '../core/tape.ts';
@@ -8,17 +9,15 @@ import { Tensor } from '../core/tensor.ts';
 import { assume, beforehand, effect, overwrites } from '../core/trace.ts';
 import { threadsOf } from '../core/walk.ts';
 import type { BufferRange } from '../gpu/stream.ts';
-import { WeightAverage } from './average.ts';
+import { checkDecay, WeightAverage } from './average.ts';
 import { GradientClip } from './clip.ts';
 import type { LossScale } from './lossscale.ts';
+import type { Rates } from './schedule.ts';
 
-/** What may change from step to step. */
-export interface StepValues {
-  lr: number;
-  /** Momentum of SGD, β₁ of Adam. */
-  momentum: number;
-  /** Learning rates in place of `lr`, by the groups' `layer`. */
-  layerLrs?: readonly number[];
+/** What may change from step to step: the rates of a schedule, or a learning rate alone. */
+export interface StepValues extends Omit<Rates, 'momentum'> {
+  /** Default .9. */
+  momentum?: number;
 }
 
 /** Parameters that share their numbers. */
@@ -93,6 +92,8 @@ export abstract class Optimizer {
   private readonly firstBlocks: number[] = [];
   /** Which parameters the group table lets be updated. */
   private moving = '';
+  /** Whether the numbers of the next update are set. */
+  private prepared = false;
 
   /** @param stateCount arenas of state: 1 for momentum, 2 for Adam's moments */
   protected constructor(
@@ -108,6 +109,9 @@ export abstract class Optimizer {
       ? list
       : [{ params: list as Tensor[] }];
     this.groups = groups.map((group) => ({ lrScale: 1, weightDecay, layer: 0, ...group }));
+    for (const { weightDecay: decay } of this.groups) {
+      if (!(decay >= 0)) throw new ConfigError(`the optimizer: weightDecay is ${decay}; it is 0 or more.`);
+    }
     this.parameters = this.groups.flatMap((group) => group.params);
     if (this.parameters.length === 0) {
       throw new ConfigError(
@@ -115,10 +119,22 @@ export abstract class Optimizer {
       );
     }
     if (new Set(this.parameters).size !== this.parameters.length)
-      throw new ConfigError('a parameter is in the optimizer twice.');
+      throw new ConfigError(
+        'a parameter is in the optimizer twice; give it `new Set(…)` of parameters that layers share.',
+      );
+
+    const other = this.parameters.find(({ dtype }) => dtype !== 'f32');
+    if (other)
+      throw new ConfigError(
+        `a parameter ${showShape(other.shape)} is ${other.dtype}; parameters are f32, and a lossScale keeps copies of them in f16.`,
+      );
+    // What may throw comes before the parameters are taken over.
+    this.clip = clip === undefined ? null : new GradientClip(clip);
+    if (ema !== undefined) checkDecay(ema);
 
     const { gpu } = this.parameters[0]!.storage;
     this.lossScale = lossScale ?? null;
+    if (lossScale) lossScale.optimizer = this;
     const sizes = this.parameters.map((p) => 4 * p.size);
     const layout = arenaLayout(gpu, sizes, lossScale ? 2 * BLOCK_BYTES : BLOCK_BYTES);
     const arena = () => new Arena(gpu, layout);
@@ -140,7 +156,6 @@ export abstract class Optimizer {
     }
     this.groupTable = Tensor.from(new Uint32Array(blocks));
     this.hyper = reserveStepWords(WORDS_PER_GROUP * this.groups.length);
-    this.clip = clip === undefined ? null : new GradientClip(clip);
     const averages = average && this.tensorsOf(average);
     this.average = averages && new WeightAverage(ema!, this.parameters, averages, () => this.ranges());
   }
@@ -156,24 +171,42 @@ export abstract class Optimizer {
 
   /** The host's half of `step`: counts the update and sets its numbers. A repeated step calls it in `prepare`. */
   prepare(values: StepValues): void {
+    const { momentum = 0.9 } = values;
+    const lrs = this.groups.map(({ layer }) => values.layerLrs?.[layer] ?? values.lr);
+    for (const lr of lrs) {
+      if (!Number.isFinite(lr) || !Number.isFinite(momentum))
+        throw new ConfigError(`the optimizer's step has lr ${lr} and momentum ${momentum}; both are numbers.`);
+    }
     this.steps++;
-    for (const [g, { lrScale, weightDecay, layer }] of this.groups.entries()) {
-      const lr = values.layerLrs?.[layer] ?? values.lr;
-      if (!Number.isFinite(lr) || !Number.isFinite(values.momentum)) {
-        throw new ConfigError(`the optimizer's step has lr ${lr} and momentum ${values.momentum}; both are numbers.`);
-      }
-      const hyper = [lrScale * lr, values.momentum, weightDecay, ...this.extraHyper(values)];
+    for (const [g, { lrScale, weightDecay }] of this.groups.entries()) {
+      const hyper = [lrScale * lrs[g]!, momentum, weightDecay, ...this.extraHyper(momentum)];
       for (const [i, value] of hyper.entries()) this.hyper.setFloat(WORDS_PER_GROUP * g + i, value);
     }
+    this.prepared = true;
   }
 
   /**
-   * The GPU's half of `step`: records the update with the numbers that `prepare` set. Throws ConfigError when a later optimizer has
-   * taken over a parameter.
+   * The GPU's half of `step`: records the update with the numbers that `prepare` set. Throws ConfigError when it did not, when there
+   * is no gradient, or one that the loss scale knows nothing of, and when a later optimizer has taken over a parameter.
    */
   apply(): void {
     if (!this.parameters.every((parameter, i) => hasGradientSlot(parameter, this.slots[i]!))) {
       throw new ConfigError('a later optimizer has taken over parameters of this one; make it anew to go back to it.');
+    }
+    assume(this, () => this.prepared);
+    if (!this.prepared) {
+      throw new ConfigError(
+        'apply: the numbers of this update are not set. Call `prepare(rates)` before each, or `step(rates)` in place of both.',
+      );
+    }
+    if (this.lossScale && this.lossScale.optimizer !== this)
+      throw new ConfigError(
+        'a later optimizer has taken over the loss scale of this one; give each optimizer its own.',
+      );
+    if (this.lossScale && !this.lossScale.asked) {
+      throw new ConfigError(
+        'the gradients are not scaled, and would be divided by the loss scale: call loss.backward(lossScale.gradient()).',
+      );
     }
     this.refreshGroups();
     const ranges = [...this.ranges()];
@@ -184,6 +217,9 @@ export abstract class Optimizer {
     this.average?.follow(ranges);
     this.lossScale?.settle();
     this.zeroGrad();
+    effect(() => {
+      this.prepared = false;
+    });
   }
 
   /** Forgets the gradients; `step` does it by itself. */
@@ -217,7 +253,7 @@ export abstract class Optimizer {
   }
 
   /** Values after lr, momentum and weight decay in the step buffer. */
-  protected extraHyper(_values: StepValues): number[] {
+  protected extraHyper(_momentum: number): number[] {
     return [];
   }
 
@@ -252,6 +288,8 @@ export abstract class Optimizer {
   /** Writes the group of each block when other parameters than the last time are to be updated. */
   private refreshGroups(): void {
     const moving = this.slots.map((slot, i) => isFilled(slot) && tracked(this.parameters[i]!));
+    if (!moving.includes(true))
+      throw new ConfigError('no trained parameter has a gradient: call loss.backward() before.');
     const key = moving.map(Number).join('');
     const first = assume(this.groupTable, () => this.moving === key);
     if (key === this.moving) return;

@@ -1,8 +1,11 @@
+import { ConfigError } from '../core/errors.ts';
+
 /** Learning rate and momentum (β₁ of Adam) of a step. */
 export interface Rates {
   lr: number;
+  /** β₁ of Adam. */
   momentum: number;
-  /** Learning rates of the layer groups, where each has its own. */
+  /** Learning rates of the layer groups in place of `lr`, where each has its own. */
   layerLrs?: readonly number[];
 }
 
@@ -33,6 +36,8 @@ export function oneCycle(
   lr: number,
   { div = 25, divFinal = 1e5, pctStart = 0.25, momentums = [0.95, 0.85, 0.95] }: OneCycleOptions = {},
 ): Schedule {
+  if (!(pctStart >= 0 && pctStart < 1))
+    throw new ConfigError(`oneCycle: pctStart is ${pctStart}; it is a share from 0 to below 1.`);
   const [first, middle, last] = momentums;
   return (step, steps) => {
     const position = Math.min(step / steps, 1);
