@@ -7,7 +7,7 @@ import { keep, step } from '../src/core/step.ts';
 import { Tensor } from '../src/core/tensor.ts';
 import * as ops from '../src/ops/index.ts';
 import * as optim from '../src/optim/index.ts';
-import { gpuTest, halfTest, messageOf } from './gpu.ts';
+import { gpuTest, halfTest, messageOf, onDevice } from './gpu.ts';
 
 const parameter = (values: readonly number[], shape = [values.length]): Tensor =>
   Tensor.from(values, shape, { requiresGrad: true });
@@ -157,17 +157,18 @@ gpuTest('tensors that an operation cannot take are named', async () => {
   const logits = Tensor.zeros([2, 3]);
   const labels = Tensor.from(Uint32Array.of(0, 1));
   const scalar = Tensor.zeros([]);
-  const fields = Array.from({ length: 65 }, (_, i) => `f${i}: u32`);
+  const fields = Array.from({ length: 65 }, (_, i) => `p${i}: u32`);
   const code = `struct Params { ${fields.join(', ')} }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read_write> y: array<f32>;
-@compute @workgroup_size(1) fn main() { y[0] = f32(params.f64); }`;
+@compute @workgroup_size(1) fn main() { y[0] = f32(params.p64); }`;
   const tooMany = kernel('too_many_fields', 'main', code);
-  const values = Object.fromEntries(fields.map((_, i) => [`f${i}`, i]));
+  const values = Object.fromEntries(fields.map((_, i) => [`p${i}`, i]));
   const refused: [() => unknown, RegExp][] = [
     [() => ops.softmax(scalar), /^softmax: a tensor \[\] has no dimension/],
     [() => ops.crossEntropy(logits, labels, { labelSmoothing: 2 }), /^crossEntropy: labelSmoothing is 2; /],
-    [() => labels.fill(3), /^Tensor\.fill: the tensor is u32; /],
+    [() => labels.fill(0.5), /^Tensor\.fill: the tensor is u32, which has no 0\.5\.$/],
+    [() => labels.fill(-1), /^Tensor\.fill: the tensor is u32, which has no -1\.$/],
     [() => tooMany({}, { y: logits }, values, 1), /Params has 65 fields; at most 64/],
   ];
   for (const [act, message] of refused) assert.match(await messageOf(act), message);
@@ -197,5 +198,15 @@ halfTest('parameters are f32; a loss scale is one optimizer’s, and has to be u
   assert.match(await messageOf(() => update(p, first)), /^a later optimizer has taken over the loss scale of this one/);
   assert.match(await messageOf(() => update(q, second)), /^the gradients are not scaled, and would be divided/);
 });
+
+test('f16 where the adapter does not compute in it is refused', () =>
+  onDevice({ adapter: 'null' }, async ({ device, adapter }) => {
+    const features = { value: new Set() };
+    Object.defineProperty(device, 'features', features);
+    Object.defineProperty(adapter, 'features', features);
+    const mend = /: .* has no shader-f16\. Use f32, or an adapter that has it/;
+    assert.match(await messageOf(() => ops.cast(Tensor.zeros([4]), 'f16')), mend);
+    assert.match(await messageOf(() => new optim.LossScale()), mend);
+  }));
 
 test.run();

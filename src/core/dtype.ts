@@ -1,5 +1,6 @@
 import { Float16Array } from '@petamoriken/float16';
-import { ShapeError } from './errors.ts';
+import { currentGpu } from '../gpu/gpu.ts';
+import { ConfigError, ShapeError } from './errors.ts';
 
 export type DType = 'f32' | 'f16' | 'u32' | 'i32';
 
@@ -58,7 +59,24 @@ export function encode(op: string, values: Numbers, dtype: DType): Uint8Array<Ar
   return bytes;
 }
 
+/** The bits of `value` as f32 or, in a whole-number type, as that. Throws ShapeError for a number that such a type does not have. */
+export function bitsOf(op: string, value: number, dtype: DType): number {
+  if (!isWhole(dtype)) return new Uint32Array(Float32Array.of(value).buffer)[0]!;
+  const kept = dtype === 'u32' ? value >>> 0 : value | 0;
+  if (kept !== value) throw new ShapeError(`${op}: the tensor is ${dtype}, which has no ${value}.`);
+  return value >>> 0;
+}
+
 /** The `size` floating-point numbers in `bytes`. */
 export function decodeFloats(bytes: ArrayBuffer, dtype: DType, size: number): Float32Array {
   return dtype === 'f16' ? Float32Array.from(new Float16Array(bytes, 0, size)) : new Float32Array(bytes, 0, size);
+}
+
+/** Throws ConfigError, about `what`, where the adapter does not compute in f16. */
+export function checkHalf(what: string, instead = 'f32'): void {
+  const { adapter } = currentGpu();
+  if (adapter.features.has('shader-f16')) return;
+  throw new ConfigError(
+    `${what}: ${adapter.name} has no shader-f16. Use ${instead}, or an adapter that has it (\`dawngrad info\` lists features).`,
+  );
 }

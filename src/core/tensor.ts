@@ -1,4 +1,14 @@
-import { type DType, decodeFloats, dtypeOf, elementBytes, encode, isWhole, type Numbers } from './dtype.ts';
+import {
+  bitsOf,
+  type DType,
+  decodeFloats,
+  dtypeOf,
+  elementBytes,
+  encode,
+  isWhole,
+  type Numbers,
+  wgslType,
+} from './dtype.ts';
 import { GpuError, ShapeError } from './errors.ts';
 import { rewritten } from './halfcopy.ts';
 import { kernel } from './kernel.ts';
@@ -90,13 +100,13 @@ export class Tensor {
     return Tensor.empty(shape, dtype).fill(value);
   }
 
-  /** Overwrites all elements with one value, on the GPU. Returns it. Throws ShapeError for a tensor of whole numbers, which `write` takes. */
+  /** Overwrites all elements with one value, on the GPU. Returns it. Throws ShapeError for one that the type does not have. */
   fill(value: number): this {
-    if (isWhole(this.dtype))
-      throw new ShapeError(`Tensor.fill: the tensor is ${this.dtype}; write() takes whole numbers.`);
+    const bits = bitsOf('Tensor.fill', value, this.dtype);
+    const Word = this.dtype === 'f16' ? 'f32' : this.dtype;
     inParts({ out: this }, (operands, count) => {
       const { consts, n, threads } = walkOver(count, this.dtype);
-      fill(consts, operands, { n, value }, threads);
+      fill({ ...consts, Vec: wgslType(Word, count % 4 === 0 ? 4 : 1), Word }, operands, { n, bits }, threads);
     });
     rewritten(this);
     return this;
@@ -184,7 +194,9 @@ export class Tensor {
       );
     }
     if (dy && dy.dtype !== this.dtype) {
-      throw new ShapeError(`backward: the gradient is ${dy.dtype} but the tensor ${this.dtype}; cast the gradient.`);
+      throw new ShapeError(
+        `backward: the gradient is ${dy.dtype} but the tensor ${this.dtype}; compute the loss in f32, of ops.cast(y, 'f32').`,
+      );
     }
     backward(this, dy?.detach() ?? Tensor.full(this.shape, 1, this.dtype === 'f16' ? 'f16' : 'f32'));
   }

@@ -70,6 +70,9 @@ export class PipelineCache {
       own !== undefined && path === `${name}.wgsl` ? own : this.source(path),
     );
     debug(4, () => `// ${label}\n${shader.code}`);
+    if (/^enable f16;$/m.test(shader.code) && !this.device.features.has('shader-f16')) {
+      throw new GpuError(`${label}: ${this.adapterName} has no shader-f16. Use f32, or an adapter that has it.`);
+    }
     const pipeline: Pipeline = {
       id: this.pipelines.size,
       label,

@@ -1,3 +1,4 @@
+import { checkHalf } from '../core/dtype.ts';
 import { ConfigError } from '../core/errors.ts';
 import { kernel } from '../core/kernel.ts';
 import { Tensor } from '../core/tensor.ts';
@@ -52,6 +53,7 @@ export class LossScale {
   private readonly interval: number;
 
   constructor({ initial = 2 ** 16, growthInterval = 2000 }: LossScaleOptions = {}) {
+    checkHalf('LossScale');
     if (!(initial > 0 && Number.isInteger(Math.log2(initial))))
       throw new ConfigError(`LossScale: initial is ${initial}; it is a power of two.`);
     if (!(Number.isInteger(growthInterval) && growthInterval > 0))

@@ -1,5 +1,4 @@
-import { ConfigError } from '../core/errors.ts';
-import { currentGpu } from '../gpu/gpu.ts';
+import { checkHalf } from '../core/dtype.ts';
 import { layerGroups, type Module } from '../nn/index.ts';
 import {
   Adam,
@@ -22,12 +21,7 @@ import { fineTunePhases, type Phase, paramGroups } from './finetune.ts';
 
 /** Refuses f16 where the adapter cannot compute in it. */
 export function checkPrecision({ precision }: Pick<TrainConfig, 'precision'>): void {
-  const { adapter } = currentGpu();
-  if (precision === 'f16' && !adapter.features.has('shader-f16')) {
-    throw new ConfigError(
-      `--precision f16: ${adapter.name} has no shader-f16. Use --precision f32, or an adapter that has it (\`dawngrad info\` lists features).`,
-    );
-  }
+  if (precision === 'f16') checkHalf('--precision f16', '--precision f32');
 }
 
 /** The momentum at one-cycle's peak: 0.1 below the start, as fast.ai's 0.95 and 0.85. */
