@@ -1,4 +1,4 @@
-// What DESIGN.md says of the shape of the code: which folder may import which, what runs in a browser, what every
+// The shape of the code: which folder may import which, what runs in a browser, what every
 // shader and every operation needs.
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, extname, join, posix } from 'node:path';

@@ -1,3 +1,4 @@
+import { inspect } from 'node:util';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Random } from '../src/core/random.ts';
@@ -41,6 +42,43 @@ gpuTest('state is named by position, in order', () => {
   assert.ok([...network().parameters().values()].every(({ requiresGrad }) => requiresGrad));
 });
 
+gpuTest('a network and a tensor say what they are', async () => {
+  const lines = String(network()).split('\n');
+  assert.is(lines[0], 'Sequential: 279 parameters');
+  assert.is(lines[1], '  0: Conv2d  weight [4,3,3,2]  bias [4]');
+  assert.is(inspect(network()), String(network()));
+  const tensor = Tensor.zeros([2, 3]);
+  assert.is(inspect({ tensor }), '{ tensor: Tensor f32 [2,3] }');
+  tensor.free('the test');
+  assert.is(String(tensor), 'Tensor f32 [2,3] freed by the test');
+});
+
+/** Holds what it is given in a field, and names it nowhere. */
+class Holder extends nn.Module {
+  readonly held: unknown;
+
+  constructor(held: unknown) {
+    super();
+    this.held = held;
+  }
+
+  forward(x: Tensor): Tensor {
+    return x;
+  }
+}
+
+gpuTest('tensors and layers that a module holds and does not name are refused, in collections too', async () => {
+  const layer = network();
+  for (const held of [layer, [layer], new Map([['a', layer]]), new Set([layer])])
+    assert.match(
+      await messageOf(() => new Holder(held).state()),
+      /^Holder: children\(\) does not name the layer 'held'/,
+    );
+  const scale = nn.constant([1], 1);
+  assert.match(await messageOf(() => new Holder(scale).state()), /^Holder: own\(\) does not name the tensor 'held'/);
+  assert.is(new Holder(Tensor.zeros([1])).parameterCount(), 0);
+});
+
 class Pair extends nn.Module {
   readonly first = network(1);
   readonly more = [network(2), network(3)];
@@ -80,7 +118,7 @@ gpuTest('a layer that is forgotten in children() is refused, one that is inside 
       ]),
     ],
   ] as const) {
-    const message = `Pair: children() does not name the layer '${left}', which would be neither trained nor saved. Name it there; a network that is only looked at belongs into a #private field.`;
+    const message = `Pair: children() does not name the layer '${left}', which would be neither trained nor saved. Name it there; one that is only looked at belongs into a #private field.`;
     assert.is(await messageOf(() => pair.parameters()), message);
     assert.is(await messageOf(() => new nn.Sequential([pair]).state()), message);
   }

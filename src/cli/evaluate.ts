@@ -1,8 +1,8 @@
 import { DataError } from '../core/errors.ts';
 import { setSeed } from '../core/stepbuffer.ts';
 import { writeFileAtomic } from '../data/atomic.ts';
-import { AUGMENTATIONS } from '../data/augment.ts';
 import { loadDataset } from '../data/dataset.ts';
+import { inputOf } from '../train/classify.ts';
 import { evaluationHtml } from '../train/evaluationpage.ts';
 import { Evaluator } from '../train/evaluator.ts';
 import { confusionOf, interpret, writeInterpretation } from '../train/interpretation.ts';
@@ -72,10 +72,8 @@ export async function evaluate(options: EvaluateOptions): Promise<void> {
   const gpu = await openAdapter(options.adapter);
   try {
     const started = performance.now();
-    const { size, channels } = facts.options;
-    const { framing } = AUGMENTATIONS[facts.augment];
     setSeed(seed);
-    const input = { batch, size, channels, normalisation: facts.normalisation, framing };
+    const input = inputOf(facts, batch);
     const evaluator = new Evaluator(set, { ...input, tta });
     const model = buildModel(file);
     if (out !== null) makeFolder(`--out ${out}`, out);

@@ -2,7 +2,6 @@ import { mkdirSync, readFileSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { DataError, isUserError } from '../core/errors.ts';
 import { writeFileAtomic } from '../data/atomic.ts';
-import { AUGMENTATIONS } from '../data/augment.ts';
 import type { ImageSet } from '../data/dataset.ts';
 import { imagesBelow } from '../data/find.ts';
 import { fitSquare } from '../data/folder.ts';
@@ -10,6 +9,7 @@ import { cropSquare, decodeImage, toRgb } from '../data/image.ts';
 import type { Gpu } from '../gpu/gpu.ts';
 import type { Network } from '../models/index.ts';
 import { heatMapsOf, shownPart } from '../train/cams.ts';
+import { inputOf, unlabelled } from '../train/classify.ts';
 import { Evaluator } from '../train/evaluator.ts';
 import { overlay } from '../train/heat.ts';
 import { buildModel, type ModelFile, readModelFile } from '../train/modelfile.ts';
@@ -148,6 +148,12 @@ async function decode({ image, output, error }: Found, facts: ModelFile['facts']
   }
 }
 
+const setOf = (images: readonly Decoded[], facts: ModelFile['facts']): ImageSet =>
+  unlabelled(
+    images.map(({ pixels }) => pixels),
+    facts,
+  );
+
 async function classify(
   { gpu, model }: Opened,
   images: readonly Decoded[],
@@ -155,20 +161,10 @@ async function classify(
   tta: Tta | undefined,
 ): Promise<Float64Array[]> {
   if (images.length === 0) return [];
-  const evaluator = new Evaluator(setOf(images, facts), { ...inputOf(facts), tta });
+  const evaluator = new Evaluator(setOf(images, facts), { ...inputOf(facts, BATCH), tta });
   await prepareRemembered(gpu, () => evaluator.rehearse(model));
   return evaluator.probabilities(model);
 }
-
-function setOf(images: readonly Decoded[], { storedSide: side, storedChannels }: ModelFile['facts']): ImageSet {
-  const pixels = new Uint8Array(images.length * side * side * storedChannels);
-  for (const [i, image] of images.entries()) pixels.set(image.pixels, i * image.pixels.length);
-  return { pixels, labels: new Uint8Array(images.length), count: images.length, side, channels: storedChannels };
-}
-
-const inputOf = ({ options: { size, channels }, normalisation, augment }: ModelFile['facts']) => ({
-  ...{ batch: BATCH, size, channels, normalisation, framing: AUGMENTATIONS[augment].framing },
-});
 
 /** Writes each image under Grad-CAM of what it was taken for. */
 async function draw(
@@ -180,14 +176,14 @@ async function draw(
 ): Promise<void> {
   const wanted = shares.map((of, index) => ({ index, label: of.indexOf(Math.max(...of)) }));
   const maps = await heatMapsOf(model, setOf(images, facts), wanted, {
-    ...inputOf(facts),
+    ...inputOf(facts, BATCH),
     ...(least !== null && { least }),
     prepare: (body) => prepareRemembered(gpu, body),
   });
   for (const [i, { image, output }] of images.entries()) {
     // The network sees it small; a person need not.
     const square = cropSquare(await decodeImage(readFileSync(image), image));
-    const shown = shownPart({ ...square, side: square.width }, inputOf(facts).framing, facts.storedSide);
+    const shown = shownPart({ ...square, side: square.width }, inputOf(facts, BATCH).framing, facts.storedSide);
     const side = Math.min(LARGEST, shown.side * Math.max(1, Math.ceil(SMALLEST / shown.side)));
     const drawn = overlay(shown, maps[i]!, side);
     mkdirSync(dirname(output!), { recursive: true });

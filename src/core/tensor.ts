@@ -11,6 +11,7 @@ import {
 } from './dtype.ts';
 import { GpuError, ShapeError } from './errors.ts';
 import { rewritten } from './halfcopy.ts';
+import { INSPECT } from './inspect.ts';
 import { kernel } from './kernel.ts';
 import { inParts } from './parts.ts';
 import { isShape, type Shape, sameShape, showShape, sizeOf } from './shape.ts';
@@ -199,6 +200,18 @@ export class Tensor {
       );
     }
     backward(this, dy?.detach() ?? Tensor.full(this.shape, 1, this.dtype === 'f16' ? 'f16' : 'f32'));
+  }
+
+  /** `Tensor f32 [8,4]`, and what became of it. */
+  toString(): string {
+    const gone = this.freedBy && `freed by ${this.freedBy}`;
+    return ['Tensor', this.dtype, showShape(this.shape), this.requiresGrad && 'requiresGrad', gone]
+      .filter(Boolean)
+      .join(' ');
+  }
+
+  [INSPECT](): string {
+    return this.toString();
   }
 
   /** Gives the memory back now. Steps and `backward` call it; user code need not. */

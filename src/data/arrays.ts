@@ -44,7 +44,7 @@ export function fromArrays(options: ArraysOptions): Dataset {
     return assemble({ ...rest, train: all, valid: validSet, validName: 'images of their own', source });
   }
   if (!(valid > 0 && valid < 1))
-    throw new DataError(`fromArrays: valid is ${valid}; expected a share between 0 and 1, or images and labels.`);
+    throw new DataError(`fromArrays: valid is ${valid}; expected a share above 0 and below 1, or images and labels.`);
   const every = Uint32Array.from({ length: all.count }, (_, i) => i);
   const held = stratified(all.labels, every, Math.round(all.count * valid), classes.length, seed);
   if (held.length === 0 || held.length === all.count) {

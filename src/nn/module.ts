@@ -1,6 +1,7 @@
 import { ConfigError, DataError } from '../core/errors.ts';
-import type { Shape } from '../core/shape.ts';
-import type { Tensor } from '../core/tensor.ts';
+import { INSPECT } from '../core/inspect.ts';
+import { type Shape, showShape } from '../core/shape.ts';
+import { Tensor } from '../core/tensor.ts';
 import { assume, effect, overwrites } from '../core/trace.ts';
 
 /** A tensor of a module's state under its file name, torchvision's. */
@@ -19,6 +20,10 @@ export interface StateEntry {
 
 /** A module with the name that files know it by. */
 export type NamedModule = readonly [name: string, module: Module];
+
+/** What a field holds: itself, or what is in a collection. */
+const partsOf = (value: unknown): Iterable<unknown> =>
+  Array.isArray(value) || value instanceof Set || value instanceof Map ? value.values() : [value];
 
 /** A layer or network: a function of one tensor with parameters, and modules inside. */
 export abstract class Module {
@@ -85,19 +90,51 @@ export abstract class Module {
     return new Set(Array.from(this.entries(''), ([, { tensor }]) => tensor));
   }
 
-  /** A layer that is left out of `children` learns nothing, which nobody would see. What this one is inside of is no such. */
+  /**
+   * What `children` and `own` leave out learns nothing, which nobody would see: layers, and tensors that want a gradient. What this
+   * one is inside of is no such.
+   */
   private checkFields(): void {
     const inside = new Set(this.inside());
     const tensors = this.tensors();
     for (const [field, value] of Object.entries(this)) {
-      for (const layer of Array.isArray(value) ? value : [value]) {
-        if (!(layer instanceof Module) || inside.has(layer) || [...layer.inside()].includes(this)) continue;
-        if ([...layer.tensors()].every((tensor) => tensors.has(tensor))) continue;
+      for (const part of partsOf(value)) {
+        const missing =
+          part instanceof Module
+            ? !inside.has(part) &&
+              ![...part.inside()].includes(this) &&
+              [...part.tensors()].some((one) => !tensors.has(one))
+            : part instanceof Tensor && part.requiresGrad && !tensors.has(part);
+        if (!missing) continue;
+        const [method, what] = part instanceof Module ? ['children()', 'layer'] : ['own()', 'tensor'];
         throw new ConfigError(
-          `${this.constructor.name}: children() does not name the layer '${field}', which would be neither trained nor saved. ` +
-            'Name it there; a network that is only looked at belongs into a #private field.',
+          `${this.constructor.name}: ${method} does not name the ${what} '${field}', which would be neither trained nor saved. ` +
+            'Name it there; one that is only looked at belongs into a #private field.',
         );
       }
+    }
+  }
+
+  /** Its layers and their tensors, a line each. */
+  toString(): string {
+    return [`${this.line()}: ${this.parameterCount().toLocaleString('en')} parameters`, ...this.outline('  ')].join(
+      '\n',
+    );
+  }
+
+  [INSPECT](): string {
+    return this.toString();
+  }
+
+  private line(): string {
+    const own = Object.entries(this.own()).map(([key, { fileShape }]) => `${key} ${showShape(fileShape)}`);
+    return [this.constructor.name, ...own].join('  ');
+  }
+
+  private *outline(indent: string): Iterable<string> {
+    for (const [name, child] of this.children()) {
+      yield `${indent}${name}: ${child.line()}`;
+      yield* child.outline(`${indent}  `);
     }
   }
 

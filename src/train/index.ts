@@ -1,5 +1,6 @@
 export { type HeatMapOptions, heatMapsOf, type Wanted } from './cams.ts';
 export { type CheckpointFacts, loadCheckpoint, saveCheckpoint } from './checkpoint.ts';
+export { type ClassifyOptions, classify } from './classify.ts';
 export { balancedWeights } from './classweights.ts';
 export type { TrainConfig } from './config.ts';
 export { type ContactOptions, type ContactRow, contactRows, contactSheetPng } from './contactsheet.ts';
