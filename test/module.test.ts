@@ -46,6 +46,7 @@ gpuTest('a network and a tensor say what they are', async () => {
   const lines = String(network()).split('\n');
   assert.is(lines[0], 'Sequential: 279 parameters');
   assert.is(lines[1], '  0: Conv2d  weight [4,3,3,2]  bias [4]');
+  assert.is(lines[3], '  2: maxPool2d');
   assert.is(inspect(network()), String(network()));
   const tensor = Tensor.zeros([2, 3]);
   assert.is(inspect({ tensor }), '{ tensor: Tensor f32 [2,3] }');

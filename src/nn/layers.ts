@@ -175,15 +175,25 @@ export class Lambda extends Module {
     this.fn = fn;
   }
 
+  protected override kind(): string {
+    return this.label;
+  }
+
   forward(x: Tensor): Tensor {
     return this.fn(x);
   }
 }
 
 export const relu = (): Module => new Lambda('relu', ops.relu);
+export const silu = (): Module => new Lambda('silu', ops.silu);
+export const gelu = (): Module => new Lambda('gelu', ops.gelu);
+export const tanh = (): Module => new Lambda('tanh', ops.tanh);
+export const sigmoid = (): Module => new Lambda('sigmoid', ops.sigmoid);
 export const flatten = (): Module => new Lambda('flatten', ops.flatten);
 export const maxPool2d = (options: ops.PoolOptions): Module =>
   new Lambda('maxPool2d', (x) => ops.maxPool2d(x, options));
+export const avgPool2d = (options: ops.AveragePoolOptions): Module =>
+  new Lambda('avgPool2d', (x) => ops.avgPool2d(x, options));
 export const adaptiveAvgPool2d = (side: Pair): Module =>
   new Lambda('adaptiveAvgPool2d', (x) => ops.adaptiveAvgPool2d(x, side));
 

@@ -128,7 +128,12 @@ export abstract class Module {
 
   private line(): string {
     const own = Object.entries(this.own()).map(([key, { fileShape }]) => `${key} ${showShape(fileShape)}`);
-    return [this.constructor.name, ...own].join('  ');
+    return [this.kind(), ...own].join('  ');
+  }
+
+  /** What it is called where it is printed. */
+  protected kind(): string {
+    return this.constructor.name;
   }
 
   private *outline(indent: string): Iterable<string> {

@@ -1,3 +1,4 @@
+import type { Storage } from '../core/storage.ts';
 import type { Tensor } from '../core/tensor.ts';
 import type { Consts } from '../gpu/shader.ts';
 
@@ -24,11 +25,14 @@ const TREE = 'lib/columns_tree.wgsl';
 /** Rows of a lane at least, where there are as many: fewer are not worth a partial sum. */
 const MIN_ROWS = 4;
 
-/** The same for one column of scalars that is summed at once: by one invocation, on hardware by one workgroup. */
-export function columnOf(x: Tensor): { consts: Consts; lanes: number; threads: number } {
-  if (x.storage.gpu.adapter.software) return { consts: { GROUP: 1 }, lanes: 1, threads: 1 };
-  const lanes = HARDWARE.group;
-  return { consts: { GROUP: lanes, WIDE: 1, COLUMNS: TREE }, lanes, threads: lanes };
+/** Rows of a lane that are summed apart, then together: a lane's rounding is that of √rows terms twice over. */
+const blockOf = (rows: number): number => Math.ceil(Math.sqrt(rows));
+
+/** The same for one column of `rows` scalars that is summed at once: by one invocation, on hardware by one workgroup. */
+export function columnOf({ gpu }: Storage, rows: number): { consts: Consts; block: number; threads: number } {
+  if (gpu.adapter.software) return { consts: { GROUP: 1 }, block: blockOf(rows), threads: 1 };
+  const { group } = HARDWARE;
+  return { consts: { GROUP: group, WIDE: 1, COLUMNS: TREE }, block: blockOf(rows / group), threads: group };
 }
 
 /**
@@ -51,7 +55,7 @@ export function columnsOf(x: Tensor): Columns {
     const whole = x.size <= WHOLE.size && c >= WHOLE.workgroups * GROUP;
     const rows = whole ? m : Math.ceil(m / Math.ceil(Math.sqrt(m) / 4));
     const chunks = Math.ceil(m / rows);
-    const params = { m, c, rows, chunks, block: Math.ceil(Math.sqrt(rows)) };
+    const params = { m, c, rows, chunks, block: blockOf(rows) };
     return { consts: { ...types, GROUP }, params, threads: chunks * c, whole };
   }
   const { group: GROUP, wide, workgroups } = HARDWARE;
@@ -62,6 +66,6 @@ export function columnsOf(x: Tensor): Columns {
   const rows = Math.ceil(m / wanted);
   const chunks = Math.ceil(m / rows);
   const consts = { ...types, GROUP, WIDE, COLUMNS: TREE };
-  const block = Math.ceil(Math.sqrt(rows / lanes));
+  const block = blockOf(rows / lanes);
   return { consts, params: { m, c, rows, chunks, block }, threads: across * chunks * GROUP, whole: false };
 }

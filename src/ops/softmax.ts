@@ -73,8 +73,7 @@ export function crossEntropy(
   if (weight && weight.size !== c) {
     throw new ShapeError(`crossEntropy: ${c} classes but ${weight.size} weights.`);
   }
-  const { consts, lanes, threads } = columnOf(x);
-  const block = Math.ceil(Math.sqrt(n / lanes));
+  const { consts, block, threads } = columnOf(x.storage, n);
   const mean = reduction === 'mean';
   const params = { n, c, smoothing: labelSmoothing, scale: mean && !weight ? 1 / n : 1, block };
   const WEIGHTED = weight !== undefined;

@@ -57,8 +57,7 @@ export class GradientClip {
       else squares(consts, operands, own, threads);
       first += threads;
     }
-    const { consts, lanes, threads } = columnOf(parts);
-    const block = Math.ceil(Math.sqrt(parts.size / lanes));
+    const { consts, block, threads } = columnOf(parts.storage, parts.size);
     factor(consts, { parts, step: stepStorage() }, { ...params, n: parts.size, block }, threads);
   }
 }
