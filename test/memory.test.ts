@@ -36,6 +36,7 @@ function onPaper(gpu: Gpu): void {
     asked.size > 2 ** 16 ? ({ size: asked.size, destroy() {} } as GPUBuffer) : create(asked);
   Object.defineProperty(device, 'createBuffer', { value: createBuffer });
   Object.defineProperty(gpu.stream, 'flush', { value: async () => {} });
+  Object.defineProperty(gpu.stream, 'idle', { value: true });
   Object.defineProperty(gpu.stream, 'afterwards', { value: (done: () => void) => done() });
 }
 
