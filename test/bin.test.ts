@@ -105,12 +105,22 @@ test('DEBUG shows where it was thrown, and changes no exit code', () => {
 
 // Windows has neither bash nor EPIPE.
 const unix = process.platform === 'win32' ? test.skip : test;
-unix('a reader that stops reading ends the program quietly', () => {
+/** What `head -n 1` shows of the rehearsal that fails as told. */
+function head(how: string, pipe: string): string {
   const { DEBUG, NO_COLOR, ...env } = process.env;
-  const command = `"${process.execPath}" --import "${tsx}" "${rehearsal}" fail --how flood | head -n 1`;
+  const command = `"${process.execPath}" --import "${tsx}" "${rehearsal}" fail --how ${how} ${pipe} head -n 1`;
   const run = spawnSync('bash', ['-c', `set -o pipefail; ${command}`], { cwd: folder, env, encoding: 'utf8' });
   assert.equal([run.status, run.stderr], [0, '']);
-  assert.match(run.stdout, /^line 0 /);
+  return run.stdout;
+}
+
+unix('a reader that stops reading ends the program quietly', () => {
+  assert.match(head('flood', '|'), /^line 0 /);
+});
+
+unix('but one of progress alone ends nothing', () => {
+  assert.is(head('unheard', '2>&1 |'), 'epoch 0 of a training\n');
+  assert.equal(readdirSync(folder), ['weights']);
 });
 
 test('an old Node gets a line that says so, before anything is loaded', () => {

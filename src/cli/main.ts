@@ -10,8 +10,8 @@ import { dawngradVersion } from './version.ts';
  * rest. `DEBUG=1` shows where it was thrown.
  */
 export async function main(argv: readonly string[], commands: readonly Command[]): Promise<void> {
-  process.stdout.on('error', leaveOnClosedPipe);
-  process.stderr.on('error', leaveOnClosedPipe);
+  process.stdout.on('error', onClosedPipe);
+  process.stderr.on('error', onClosedPipe);
   process.on('uncaughtException', fail);
   try {
     const call = readCommandLine(argv, commands, dawngradVersion);
@@ -23,10 +23,10 @@ export async function main(argv: readonly string[], commands: readonly Command[]
   }
 }
 
-/** A reader such as `head` that has seen enough is no failure. */
-function leaveOnClosedPipe(error: NodeJS.ErrnoException): void {
-  if (error.code === 'EPIPE') process.exit();
-  throw error;
+/** A reader such as `head` that has seen enough is no failure; where it only heard how far a command is, that goes on unheard. */
+function onClosedPipe(this: unknown, error: NodeJS.ErrnoException): void {
+  if (error.code !== 'EPIPE') throw error;
+  if (this === process.stdout) process.exit();
 }
 
 function fail(error: unknown): void {
