@@ -105,12 +105,15 @@ test('evaluate and predict refuse what does not fit the model, and resume a dama
   folder.write('mixed/ä 1.png', grayPng(2));
   folder.write('mixed/b.png', 'no image');
   mkdirSync(at('mixed/c.png'));
-  const { code, error, shown, printed } = await ran(predicted(at('mixed'), at('nobody.png')));
+  const unreadable = [at('nobody.png'), at(join('mixed', 'b.png', 'x')), at('mixed/c.png')];
+  const { code, error, shown, printed } = await ran(predicted(at('mixed'), ...unreadable));
   assert.equal([code, error, printed.length], [2, null, 1]);
   assert.match(printed[0]!, 'ä 1.png');
   const lines = shown.join('\n');
   assert.match(lines, /^dawngrad: .*b\.png: no image; expected PNG or JPEG/m);
   assert.match(lines, /^dawngrad: .*nobody\.png: /m);
+  assert.match(lines, /^dawngrad: .*b\.png.x: /m);
+  assert.match(lines, /^dawngrad: 4 of 5 could not be read; the rest is above\.$/m);
 
   const checkpoint = join(at('diverged'), 'last', 'checkpoint.safetensors');
   const whole = readFileSync(checkpoint);

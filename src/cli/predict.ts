@@ -1,11 +1,10 @@
-import { mkdirSync, readFileSync, statSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { DataError, isUserError } from '../core/errors.ts';
+import { isUserError } from '../core/errors.ts';
 import { writeFileAtomic } from '../data/atomic.ts';
 import type { ImageSet } from '../data/dataset.ts';
-import { imagesBelow } from '../data/find.ts';
 import { fitSquare } from '../data/folder.ts';
-import { cropSquare, decodeImage, toRgb } from '../data/image.ts';
+import { cropSquare, toRgb } from '../data/image.ts';
 import type { Gpu } from '../gpu/gpu.ts';
 import type { Network } from '../models/index.ts';
 import { heatMapsOf, shownPart } from '../train/cams.ts';
@@ -17,6 +16,7 @@ import { makeFolder } from '../train/runfolder.ts';
 import { picturePng } from '../train/sheet.ts';
 import type { Tta } from '../train/tta.ts';
 import { openAdapter } from './adapter.ts';
+import { imagesIn, readImage } from './images.ts';
 import { prepareRemembered } from './kernels.ts';
 import type { PredictOptions } from './options.ts';
 import { checkOutputs, outputOf } from './outputs.ts';
@@ -36,7 +36,7 @@ const SHOWN = 3;
 
 /**
  * What `predict --json` prints is a list of these, in the order in which the images were given or found: probabilities by
- * class name, most probable first; or why there are none.
+ * class name, of which `prediction` has the highest; or why there are none.
  */
 export type Prediction =
   | {
@@ -57,7 +57,7 @@ export async function predict(options: PredictOptions): Promise<void> {
   const { model: path, images, adapter, json, cam, camMaps } = options;
   const file = readModelFile(path);
   const { tta } = ttaOf(options.tta, file.facts);
-  const found = images.flatMap((given) => imagesIn(given, cam));
+  const found = images.flatMap((given) => find(given, cam));
   if (cam !== null)
     checkOutputs(
       '--cam',
@@ -70,7 +70,8 @@ export async function predict(options: PredictOptions): Promise<void> {
   try {
     for (let from = 0; from < found.length; from += PORTION) {
       const portion: (Decoded | Failed)[] = [];
-      for (const item of found.slice(from, from + PORTION)) portion.push(await decode(item, file.facts));
+      for (const item of found.slice(from, from + PORTION))
+        portion.push('error' in item ? item : await decode(item, file.facts));
       const readable = portion.filter((item) => 'pixels' in item);
       if (readable.length > 0 && !opened) {
         const gpu = await openAdapter(adapter);
@@ -109,43 +110,41 @@ interface Found {
   image: string;
   /** Where the image under Grad-CAM goes. */
   output?: string;
-  error?: string;
 }
 
-/** The path itself, or the PNG and JPEG files (by their names) anywhere below a folder, in the order of their names. */
-function imagesIn(path: string, cam: string | null): Found[] {
-  const withOutput = (image: string) => ({ image, ...(cam !== null && { output: outputOf(image, path, cam) }) });
-  const stats = statSync(path, { throwIfNoEntry: false });
-  if (!stats) return [{ image: path, error: `${path}: no such file or folder. Give images, or folders of them.` }];
-  if (!stats.isDirectory()) return [withOutput(path)];
-  const files = [...imagesBelow(path)];
-  if (files.length === 0) return [{ image: path, error: `${path}: holds no PNG or JPEG images.` }];
-  return files.map(withOutput);
-}
-
-interface Decoded {
-  image: string;
-  output?: string;
+interface Decoded extends Found {
   pixels: Uint8Array;
 }
 
 interface Failed {
   image: string;
+  output?: undefined;
   error: string;
 }
 
+/** The images that a path leads to. */
+function find(path: string, cam: string | null): (Found | Failed)[] {
+  try {
+    return imagesIn(path).map((image) => ({ image, ...(cam !== null && { output: outputOf(image, path, cam) }) }));
+  } catch (error) {
+    return [failed(path, error)];
+  }
+}
+
 /** Reads an image in the form in which the network's training images were stored. */
-async function decode({ image, output, error }: Found, facts: ModelFile['facts']): Promise<Decoded | Failed> {
+async function decode(found: Found, facts: ModelFile['facts']): Promise<Decoded | Failed> {
   const { storedSide, storedChannels } = facts;
   try {
-    if (error !== undefined) throw new DataError(error);
-    const fitted = fitSquare(await decodeImage(readFileSync(image), image), storedSide, storedChannels);
-    return { image, ...(output && { output }), pixels: (storedChannels === 3 ? toRgb(fitted) : fitted).pixels };
-  } catch (failure) {
-    // What the system says of a file that cannot be read names it too.
-    if (!isUserError(failure) && !(failure instanceof Error && 'code' in failure)) throw failure;
-    return { image, error: failure.message };
+    const fitted = fitSquare(await readImage(found.image), storedSide, storedChannels);
+    return { ...found, pixels: (storedChannels === 3 ? toRgb(fitted) : fitted).pixels };
+  } catch (error) {
+    return failed(found.image, error);
   }
+}
+
+function failed(image: string, error: unknown): Failed {
+  if (!isUserError(error)) throw error;
+  return { image, error: error.message };
 }
 
 const setOf = (images: readonly Decoded[], facts: ModelFile['facts']): ImageSet =>
@@ -182,7 +181,7 @@ async function draw(
   });
   for (const [i, { image, output }] of images.entries()) {
     // The network sees it small; a person need not.
-    const square = cropSquare(await decodeImage(readFileSync(image), image));
+    const square = cropSquare(await readImage(image));
     const shown = shownPart({ ...square, side: square.width }, inputOf(facts, BATCH).framing, facts.storedSide);
     const side = Math.min(LARGEST, shown.side * Math.max(1, Math.ceil(SMALLEST / shown.side)));
     const drawn = overlay(shown, maps[i]!, side);
