@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -10,9 +10,9 @@ import { decodeImage, type Image } from '../src/data/image.ts';
 import { labToRgb, rgbToLab } from '../src/data/lab.ts';
 import { Colorizer } from '../src/models/colorizer.ts';
 import * as ops from '../src/ops/index.ts';
-import { colorizeImages, loadColorizer, saveColorizer, trainColorizer } from '../src/train/colorize.ts';
+import { colorizeImage, loadColorizer, saveColorizer, trainColorizer } from '../src/train/colorize.ts';
 import { ends } from './child.ts';
-import { makePng, scratchFolder } from './files.ts';
+import { grayPng, makePng, scratchFolder } from './files.ts';
 import { gpuTest, messageOf } from './gpu.ts';
 
 test('CIELAB of known colours', () => {
@@ -109,17 +109,18 @@ gpuTest(
       await saveColorizer(file, model, options);
       const loaded = loadColorizer(file);
       assert.is(loaded.size, SIZE);
-      const [red, blue] = await colorizeImages(loaded.model, [disc(20), disc(21)].map(imageOf), SIZE);
+      const red = await colorizeImage(loaded.model, imageOf(disc(20)), SIZE);
+      const blue = await colorizeImage(loaded.model, imageOf(disc(21)), SIZE);
       const middle = (image: Image) => [...image.pixels.subarray(3 * (8 * SIZE + 8), 3 * (8 * SIZE + 8) + 3)] as const;
-      const [r, b] = [middle(red!), middle(blue!)];
+      const [r, b] = [middle(red), middle(blue)];
       assert.ok(r[0]! > r[2]! + 10, `a light disc is red: ${r}`);
       assert.ok(b[2]! > b[0]! + 10, `a dark disc is blue: ${b}`);
-      assert.equal(await colorizeImages(model, [imageOf(disc(20))], SIZE), [red]);
+      assert.equal(await colorizeImage(model, imageOf(disc(20)), SIZE), red);
       // Another size, itself kept, at nearly its own lightness.
       const wide: Image = { pixels: new Uint8Array(30 * 20).fill(90), width: 30, height: 20, channels: 1 };
-      const [coloured] = await colorizeImages(model, [wide], SIZE);
-      assert.equal([coloured!.width, coloured!.height, coloured!.channels], [30, 20, 3]);
-      const lightness = rgbToLab(coloured!.pixels)[0]!;
+      const coloured = await colorizeImage(model, wide, SIZE);
+      assert.equal([coloured.width, coloured.height, coloured.channels], [30, 20, 3]);
+      const lightness = rgbToLab(coloured.pixels)[0]!;
       assert.ok(Math.abs(lightness - rgbToLab(Uint8Array.of(90, 90, 90))[0]!) < 1);
     } finally {
       scratch.remove();
@@ -127,6 +128,20 @@ gpuTest(
   },
   120_000,
 );
+
+gpuTest('the network sees an image in its own shape, at the scale of training', async () => {
+  const model = new Colorizer(options).eval();
+  const [width, height] = [2 * SIZE, SIZE];
+  const pixels = Uint8Array.from({ length: width * height }, (_, i) => (i * i * 31) & 255);
+  const lab = rgbToLab(Uint8Array.from({ length: 3 * pixels.length }, (_, i) => pixels[Math.floor(i / 3)]!));
+  const lightness = Float32Array.from(pixels, (_, i) => (lab[3 * i]! - 50) / 50);
+  const ab = await model.forward(Tensor.from(lightness, [1, height, width, 1])).read();
+  for (const [i, value] of ab.entries()) lab[3 * (i >> 1) + 1 + (i & 1)] = 110 * value;
+  const image: Image = { pixels, width, height, channels: 1 };
+  assert.equal((await colorizeImage(model, image, SIZE)).pixels, labToRgb(lab));
+  const strip: Image = { pixels: new Uint8Array(300).fill(90), width: 300, height: 1, channels: 1 };
+  assert.is((await colorizeImage(model, strip, SIZE)).width, 300);
+});
 
 gpuTest('too few images, and files that are no colouriser, are refused', async () => {
   assert.match(
@@ -163,12 +178,24 @@ test('the command trains on a folder of PNGs and colours another', async () => {
     gray('train/happy/a.png', 60);
     gray('train/sad/Training_b.PNG', 160);
     gray('valid/sad/c.png', 200);
-    const model = ['colorize', '--model', 'colours.safetensors'];
+    const model = ['colorize', '--model', 'new/colours.safetensors'];
     const size = ['--size', '16', '--width', '0.25', '--epochs', '2', '--batch', '4'];
+    scratch.write('file', '');
+    for (const path of ['file/colours', 'new/']) {
+      const { stderr } = ends(2, scratch.path, ['colorize', '--model', path, '--train', 'photos', ...size]);
+      assert.match(stderr, /^dawngrad: --model \S+: (cannot be written|is no regular file)[^\n]*\n$/);
+    }
     const trained = ends(0, scratch.path, [...model, '--train', 'photos', ...size]);
     assert.match(trained.stderr, /6 colour images, 1 gray ones left out\n[\s\S]*epoch 2\/2 {2}loss 0\.\d+/);
     const paint = [...model, 'gray', 'out'];
-    ends(0, scratch.path, paint);
+    const broken = scratch.write('gray/train/broken.png', grayPng(1).subarray(0, 700));
+    const painted = ends(2, scratch.path, paint);
+    rmSync(broken);
+    assert.match(
+      painted.stderr,
+      /^dawngrad: gray\/train\/broken\.png: a truncated PNG[^\n]*\n3 images coloured: out\n/m,
+    );
+    assert.match(painted.stderr, /^dawngrad: 1 of 4 could not be read; the rest is done\.$/m);
     const image = await decodeImage(readFileSync(join(scratch.path, 'out/train/happy/a.png')), 'a.png');
     assert.equal([image.width, image.height, image.channels], [20, 12, 3]);
     const named = ends(2, scratch.path, [...model, 'gray/valid/sad/c.png', 'c.jpg']);

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { symlinkSync } from 'node:fs';
+import { rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -25,8 +25,14 @@ test('a path is itself, or the images below it; where there are none it says why
 });
 
 test('a folder that cannot be listed comes in place of its images, and reading it says so', async () => {
-  const gone = at('gone');
-  assert.equal([...imagesBelow(gone)], [gone]);
+  const gone = at('shots', 'gone');
+  scratch.write('shots/a.png', grayPng(1));
+  scratch.write('shots/gone/b.png', grayPng(2));
+  scratch.write('shots/z.png', grayPng(3));
+  const found = imagesBelow(at('shots'));
+  assert.is(found.next().value, at('shots', 'a.png'));
+  rmSync(gone, { recursive: true });
+  assert.equal([...found], [gone, at('shots', 'z.png')]);
   await rejectsData(
     () => readImage(gone),
     `${gone}: cannot be read (ENOENT`,

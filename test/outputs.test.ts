@@ -1,7 +1,7 @@
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { checkOutputs, outputOf } from '../src/cli/outputs.ts';
+import { checkFile, checkOutputs, outputOf } from '../src/cli/outputs.ts';
 import { ConfigError } from '../src/core/errors.ts';
 import { scratchFolder } from './files.ts';
 
@@ -15,6 +15,8 @@ test('an output has the place of its image, and is a PNG', () => {
     join('out', 'train', 'sad', 'a.b.png'),
   );
   assert.is(outputOf(join('faces', 'a.jpg'), join('faces', 'a.jpg'), 'out'), join('out', 'a.png'));
+  assert.is(outputOf('face', 'face', 'out'), join('out', 'face.png'));
+  assert.is(outputOf(join('in.to', 'sad', 'face'), 'in.to', 'out'), join('out', 'sad', 'face.png'));
 });
 
 test('what would be overwritten, written twice or not written is refused, and nothing is made', () => {
@@ -33,6 +35,23 @@ test('what would be overwritten, written twice or not written is refused, and no
     refuses(
       () => checkOutputs('--cam', below, [join(below, 'a.png')]),
       /^--cam [^\n]*cannot be written \(it is a file, or below one\)\. Choose another folder\.$/,
+    );
+  } finally {
+    scratch.remove();
+  }
+});
+
+test('a file may be written over an old one; a folder, or what is below a file, is none', () => {
+  const scratch = scratchFolder();
+  try {
+    const there = scratch.write('out/a.json', '');
+    checkFile('--json', there);
+    checkFile('--json', join(scratch.path, 'new', 'a.json'));
+    for (const path of [dirname(there), join(scratch.path, 'new', '/')])
+      refuses(() => checkFile(`--json ${path}`, path), /^--json [^\n]*: is no regular file\. Name a new one\.$/);
+    refuses(
+      () => checkFile('--json', join(there, 'b.json')),
+      /^--json: cannot be written \(it is a file, or below one\)/,
     );
   } finally {
     scratch.remove();

@@ -1,19 +1,16 @@
-import { existsSync, mkdirSync, readFileSync, statSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { ConfigError, DataError } from '../core/errors.ts';
+import { ConfigError, DataError, isUserError } from '../core/errors.ts';
 import { counted } from '../core/nearest.ts';
 import { writeFileAtomic } from '../data/atomic.ts';
 import { encodePng } from '../data/encode.ts';
-import { imagesBelow } from '../data/find.ts';
-import { decodeImage, type Image } from '../data/image.ts';
-import { colorizeImages, colourBytes, loadColorizer, saveColorizer, trainColorizer } from '../train/colorize.ts';
+import type { Image } from '../data/image.ts';
+import { colorizeImage, colourBytes, loadColorizer, saveColorizer, trainColorizer } from '../train/colorize.ts';
 import { makeFolder } from '../train/runfolder.ts';
 import { openAdapter } from './adapter.ts';
+import { imagesIn, readImage } from './images.ts';
 import type { ColorizeOptions } from './options.ts';
-import { checkOutputs, outputOf } from './outputs.ts';
-
-/** Images that go through the network at once. */
-const BATCH = 16;
+import { checkFile, checkOutputs, outputOf } from './outputs.ts';
 
 /** `dawngrad colorize`: trains a colouriser on colour images, or gives gray images colours with one. */
 export function colorize(options: ColorizeOptions): Promise<void> {
@@ -23,22 +20,20 @@ export function colorize(options: ColorizeOptions): Promise<void> {
 async function train(options: ColorizeOptions, folder: string): Promise<void> {
   const { model: path, size, width, epochs, batch, lr, seed, limit, adapter } = options;
   if (existsSync(path)) throw new ConfigError(`--model ${path}: there is such a file already. Name a new one.`);
-  if (!statSync(folder, { throwIfNoEntry: false })?.isDirectory())
-    throw new DataError(`--train ${folder}: no such folder. Give a folder of colour images.`);
+  checkFile(`--model ${path}`, path);
   const images: Uint8Array[] = [];
   let seen = 0;
-  for (const file of imagesBelow(folder)) {
+  for (const file of imagesIn(folder)) {
     if (images.length === limit) break;
     seen++;
-    const bytes = colourBytes(await decodeImage(readFileSync(file), file), size);
+    const bytes = colourBytes(await readImage(file), size);
     if (bytes) images.push(bytes);
   }
   if (images.length === 0)
-    throw new DataError(
-      `--train ${folder}: ${seen > 0 ? `all of its ${seen} images are gray` : 'it holds no PNG or JPEG images'}. Give colour ones.`,
-    );
+    throw new DataError(`--train ${folder}: all of its ${seen} images are gray. Give colour ones.`);
   const gpu = await openAdapter(adapter);
   try {
+    makeFolder(`--model ${path}`, dirname(path));
     console.error(
       `${folder}: ${images.length} colour images${seen > images.length ? `, ${seen - images.length} gray ones left out` : ''}`,
     );
@@ -59,33 +54,44 @@ async function train(options: ColorizeOptions, folder: string): Promise<void> {
   }
 }
 
+/** What cannot be read is named on stderr, and the rest is painted; the exit code is then 2. */
 async function paint({ model: path, paths, adapter }: ColorizeOptions): Promise<void> {
   const [from, to] = paths as [string, string];
-  const stats = statSync(from, { throwIfNoEntry: false });
-  if (!stats) throw new DataError(`${from}: no such file or folder. Give a PNG or JPEG image, or a folder of them.`);
-  const files = stats.isDirectory() ? [...imagesBelow(from)] : [from];
-  if (files.length === 0) throw new DataError(`${from}: holds no PNG or JPEG images.`);
-  if (!stats.isDirectory() && !/\.png$/i.test(to))
+  const files = imagesIn(from);
+  const single = files[0] === from;
+  if (single && !/\.png$/i.test(to))
     throw new ConfigError(`colorize: OUT ${to}: what is written is a PNG. Give a name that ends in .png.`);
-  const target = (file: string) => (stats.isDirectory() ? outputOf(file, from, to) : to);
-  const folder = stats.isDirectory() ? to : dirname(to);
-  checkOutputs('colorize: OUT', folder, files.map(target));
+  const target = (file: string) => (single ? to : outputOf(file, from, to));
+  checkOutputs('colorize: OUT', single ? dirname(to) : to, files.map(target));
   const gpu = await openAdapter(adapter);
   try {
     const { model, size } = loadColorizer(path);
-    makeFolder(`colorize: OUT ${folder}`, folder);
-    for (let n = 0; n < files.length; n += BATCH) {
-      const batch = files.slice(n, n + BATCH);
-      const images: Image[] = [];
-      for (const file of batch) images.push(await decodeImage(readFileSync(file), file));
-      for (const [i, image] of (await colorizeImages(model, images, size)).entries()) {
-        const file = target(batch[i]!);
-        mkdirSync(dirname(file), { recursive: true });
-        writeFileAtomic(file, encodePng(image));
-      }
+    let painted = 0;
+    for (const file of files) {
+      const image = await readable(file);
+      if (!image) continue;
+      const output = target(file);
+      makeFolder(`colorize: OUT ${dirname(output)}`, dirname(output));
+      writeFileAtomic(output, encodePng(await colorizeImage(model, image, size)));
+      painted++;
     }
-    console.error(`${counted(files.length, 'image')} coloured: ${to}`);
+    if (painted > 0) console.error(`${counted(painted, 'image')} coloured: ${to}`);
+    if (painted === files.length) return;
+    if (files.length > 1)
+      console.error(`dawngrad: ${files.length - painted} of ${files.length} could not be read; the rest is done.`);
+    process.exitCode = 2;
   } finally {
     gpu.close();
+  }
+}
+
+/** Null for what cannot be read; that is told. */
+async function readable(file: string): Promise<Image | null> {
+  try {
+    return await readImage(file);
+  } catch (error) {
+    if (!isUserError(error)) throw error;
+    console.error(`dawngrad: ${error.message}`);
+    return null;
   }
 }

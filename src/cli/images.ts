@@ -14,7 +14,7 @@ export function imagesIn(path: string): string[] {
   if (special !== null)
     throw new DataError(`${path}: ${special}, not a regular file. Give the path of the image itself.`);
   if (!stats.isDirectory()) return [path];
-  const files = [...imagesBelow(path)];
+  const files = attempt(path, () => [...imagesBelow(path)]);
   if (files.length === 0) throw new DataError(`${path}: holds no PNG or JPEG images.`);
   return files;
 }

@@ -1,5 +1,5 @@
-import { existsSync } from 'node:fs';
-import { basename, join, relative } from 'node:path';
+import { existsSync, lstatSync } from 'node:fs';
+import { basename, dirname, join, parse, relative } from 'node:path';
 import { ConfigError } from '../core/errors.ts';
 import { checkFolder } from '../train/runfolder.ts';
 
@@ -18,6 +18,18 @@ export function checkOutputs(what: string, folder: string, files: readonly strin
   checkFolder(`${what} ${folder}`, folder);
 }
 
+/**
+ * Checks that one file could be written, over an old one if there is; `what` begins the message. Throws ConfigError where something
+ * else has its name, or its folder cannot be written.
+ */
+export function checkFile(what: string, path: string): void {
+  if (/[\\/]$/.test(path) || (existsSync(path) && !lstatSync(path).isFile()))
+    throw new ConfigError(`${what}: is no regular file. Name a new one.`);
+  checkFolder(what, dirname(path));
+}
+
 /** Where what is made of an image goes: to the same place below `to` as it has below `from`, as PNG. */
-export const outputOf = (image: string, from: string, to: string): string =>
-  join(to, (image === from ? basename(image) : relative(from, image)).replace(/\.\w+$/, '.png'));
+export function outputOf(image: string, from: string, to: string): string {
+  const { dir, name } = parse(image === from ? basename(image) : relative(from, image));
+  return join(to, dir, `${name}.png`);
+}

@@ -1,28 +1,24 @@
-import { type Dirent, readdirSync, type Stats, statSync } from 'node:fs';
+import { readdirSync, type Stats, statSync } from 'node:fs';
 import { join } from 'node:path';
 
 /**
  * The PNG and JPEG files (by their names) anywhere below a folder, in the order of their names. Hidden files are passed over, among
- * them the ._NAME.png that macOS leaves on other disks; so are pipes, devices, and folders behind links. A folder that cannot be
- * listed comes in place of what is in it: who reads it will say so.
+ * them the ._NAME.png that macOS leaves on other disks; so are pipes, devices, and folders behind links. A folder in it that cannot
+ * be listed comes in place of what it holds: who reads it will say so.
  */
 export function* imagesBelow(folder: string): Generator<string> {
-  const entries = entriesOf(folder);
-  if (!entries) yield folder;
-  for (const entry of entries ?? []) {
+  const entries = readdirSync(folder, { withFileTypes: true }).filter(({ name }) => !name.startsWith('.'));
+  for (const entry of entries.sort((a, b) => (a.name < b.name ? -1 : 1))) {
     const path = join(folder, entry.name);
-    if (entry.isDirectory()) yield* imagesBelow(path);
-    else if (/\.(png|jpe?g)$/i.test(entry.name) && !isSpecial(path)) yield path;
-  }
-}
-
-/** Null where the folder cannot be listed. */
-function entriesOf(folder: string): Dirent[] | null {
-  try {
-    const entries = readdirSync(folder, { withFileTypes: true }).filter(({ name }) => !name.startsWith('.'));
-    return entries.sort((a, b) => (a.name < b.name ? -1 : 1));
-  } catch {
-    return null;
+    if (!entry.isDirectory()) {
+      if (/\.(png|jpe?g)$/i.test(entry.name) && !isSpecial(path)) yield path;
+      continue;
+    }
+    try {
+      yield* imagesBelow(path);
+    } catch {
+      yield path;
+    }
   }
 }
 

@@ -86,38 +86,39 @@ function labBatch(images: readonly Uint8Array[], size: number, mirror: () => boo
   return { lightness, colour };
 }
 
-/** Gives images colours; each keeps its size and lightness. The network sees them at its own size. */
-export async function colorizeImages(model: Colorizer, images: readonly Image[], size: number): Promise<Image[]> {
-  const area = size * size;
-  const lightness = new Float32Array(images.length * area);
-  for (const [n, image] of images.entries()) {
-    const small = rgbToLab(toRgb(toGray(resizeImage(image, size, size))).pixels);
-    for (let i = 0; i < area; i++) lightness[n * area + i] = toInput(small[3 * i]!);
-  }
-  const ab = await step(() =>
-    noGrad(() => model.eval().forward(Tensor.from(lightness, [images.length, size, size, 1]))),
-  );
+/** An image longer than that many times its shorter side is seen squeezed, which bounds the memory that it takes. */
+const LONGEST = 4;
+
+/** Gives an image colours; it keeps its size and lightness. The network sees it as in training, the shorter side `size` long. */
+export async function colorizeImage(model: Colorizer, image: Image, size: number): Promise<Image> {
+  const scale = size / Math.min(image.width, image.height);
+  // The network halves it twice.
+  const seen = (extent: number) => Math.min(LONGEST * size, 4 * Math.round((extent * scale) / 4));
+  const [width, height] = [seen(image.width), seen(image.height)];
+  const small = rgbToLab(toRgb(toGray(resizeImage(image, width, height))).pixels);
+  const lightness = Float32Array.from({ length: width * height }, (_, i) => toInput(small[3 * i]!));
+  const ab = await step(() => noGrad(() => model.eval().forward(Tensor.from(lightness, [1, height, width, 1]))));
   const values = await ab.read();
-  ab.free('colorizeImages');
-  return images.map((image, n) => withColour(image, values.subarray(2 * n * area, 2 * (n + 1) * area), size));
+  ab.free('colorizeImage');
+  return withColour(image, { values, width, height });
 }
 
-/** The image's own lightness, and the colours (a, b) of a square of `size`, stretched over it. */
-function withColour(image: Image, ab: Float32Array, size: number): Image {
+/** The image's own lightness, and the colours (a, b) of a smaller one, [height, width, 2], stretched over it. */
+function withColour(image: Image, ab: { values: Float32Array; width: number; height: number }): Image {
   const { width, height } = image;
   const lab = rgbToLab(toRgb(toGray(image)).pixels);
   // Between pixel centres, as images are resized elsewhere.
-  const place = (i: number, extent: number): [number, number, number] => {
-    const at = Math.min(size - 1, Math.max(0, ((i + 0.5) * size) / extent - 0.5));
+  const place = (i: number, extent: number, from: number): [number, number, number] => {
+    const at = Math.min(from - 1, Math.max(0, ((i + 0.5) * from) / extent - 0.5));
     const low = Math.floor(at);
-    return [low, Math.min(low + 1, size - 1), at - low];
+    return [low, Math.min(low + 1, from - 1), at - low];
   };
   for (let y = 0; y < height; y++) {
-    const [top, bottom, down] = place(y, height);
+    const [top, bottom, down] = place(y, height, ab.height);
     for (let x = 0; x < width; x++) {
-      const [left, right, across] = place(x, width);
+      const [left, right, across] = place(x, width, ab.width);
       for (let c = 0; c < 2; c++) {
-        const value = (row: number, column: number) => ab[2 * (row * size + column) + c]!;
+        const value = (row: number, column: number) => ab.values[2 * (row * ab.width + column) + c]!;
         const upper = value(top, left) * (1 - across) + value(top, right) * across;
         const lower = value(bottom, left) * (1 - across) + value(bottom, right) * across;
         lab[3 * (y * width + x) + 1 + c] = AB * (upper * (1 - down) + lower * down);
