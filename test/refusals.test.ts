@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { evaluate } from '../src/cli/evaluate.ts';
+import { lrFind } from '../src/cli/lrfind.ts';
 import { withDefaults } from '../src/cli/option.ts';
 import { evaluateOptions, predictOptions, type TrainOptions } from '../src/cli/options.ts';
 import { predict } from '../src/cli/predict.ts';
@@ -121,6 +122,15 @@ test('evaluate and predict refuse what does not fit the model, and resume a dama
   await refused(() => train({ resume: at('diverged'), adapter }), /checkpoint\.safetensors: .* It is cut short/);
   writeFileSync(checkpoint, readFileSync(model));
   await refused(() => train({ resume: at('diverged'), adapter }), /checkpoint\.safetensors: is no checkpoint of a run/);
+});
+
+test('lr-find overwrites no sweep, and draws beside a run', async () => {
+  const { epochs: _, ...network } = small;
+  const sweep = () => lrFind({ ...network, steps: 20, out: at('diverged') });
+  assert.is((await ran(sweep)).error, null);
+  const before = readFileSync(at('diverged/lr-find.csv'), 'utf8');
+  await refused(sweep, /lr-find\.csv: there is such a file already\. Name a new one\.$/);
+  assert.is(readFileSync(at('diverged/lr-find.csv'), 'utf8'), before);
 });
 
 test('a file that cannot be written is named, with the reason of the system', () => {

@@ -1,12 +1,11 @@
-import { mkdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { ConfigError } from '../core/errors.ts';
 import { writeFileAtomic } from '../data/atomic.ts';
 import { callOf, quoted } from '../train/call.ts';
 import { freeze } from '../train/finetune.ts';
 import { lrFinderSvg } from '../train/plots.ts';
 import { rangeTest } from '../train/rangetest.ts';
-import { checkOut, createRunFolder } from '../train/runfolder.ts';
+import { checkOut, createRunFolder, makeFolder } from '../train/runfolder.ts';
 import { setUp } from '../train/setup.ts';
 import { suggest } from '../train/suggest.ts';
 import { openAdapter } from './adapter.ts';
@@ -14,6 +13,7 @@ import { resolveDefaults } from './defaults.ts';
 import { prepareRemembered } from './kernels.ts';
 import { argumentsOf, withDefaults } from './option.ts';
 import { type LrFindOptions, lrFindOptions, TOYFACES, type TrainOptions, trainOptions } from './options.ts';
+import { checkOutputs } from './outputs.ts';
 import { loadFor } from './train.ts';
 
 /** Lines that tell how far the sweep is, at most. */
@@ -22,7 +22,8 @@ const LINES = 20;
 /** `dawngrad lr-find`: the loss over a sweep of learning rates, what to take from it, a table and a drawing. */
 export async function lrFind(given: Partial<LrFindOptions>): Promise<void> {
   const { startLr, endLr, steps, out } = withDefaults(lrFindOptions, given);
-  checkOut(out);
+  if (out === null) checkOut(null);
+  else checkOutputs('--out', out, Object.values(filesIn(out)));
   if ((given.freezeEpochs ?? 0) > 0 && !given.pretrained)
     throw new ConfigError(`--freeze-epochs ${given.freezeEpochs} needs --pretrained FILE. Leave it out.`);
   if (startLr >= endLr)
@@ -40,7 +41,8 @@ export async function lrFind(given: Partial<LrFindOptions>): Promise<void> {
     await prepareRemembered(gpu, () => trainer.rehearse());
     // As fast.ai's: pretrained weights are frozen until they are fine-tuned.
     if (options.pretrained !== null && freezeEpochs !== 0) freeze(trainer.model, trainer.optimizer);
-    const { dir } = createRunFolder(out, 'lr-find');
+    const dir = out ?? createRunFolder(null, 'lr-find').dir;
+    makeFolder(`--out ${dir}`, dir);
     const every = Math.ceil(steps / LINES);
     const points = await rangeTest(
       { model: trainer.model, optimizer: trainer.optimizer, batches: trainer.train },
@@ -56,19 +58,21 @@ export async function lrFind(given: Partial<LrFindOptions>): Promise<void> {
       },
     );
     const found = suggest(points, steps);
-    mkdirSync(dir, { recursive: true });
-    writeFileAtomic(join(dir, 'lr-find.csv'), `lr,loss\n${points.map(({ lr, loss }) => `${lr},${loss}\n`).join('')}`);
-    writeFileAtomic(join(dir, 'lr-find.svg'), await lrFinderSvg(points, found.valley));
+    const { table, drawing } = filesIn(dir);
+    writeFileAtomic(table, `lr,loss\n${points.map(({ lr, loss }) => `${lr},${loss}\n`).join('')}`);
+    writeFileAtomic(drawing, await lrFinderSvg(points, found.valley));
     const shown = Object.entries(found).map(([name, lr]) => `${name} ${lr === undefined ? 'none' : lr.toPrecision(3)}`);
     console.log(`Suggested: ${shown.join(', ')}`);
     if (points.length < steps)
       console.error(`The loss went up after ${points.length} of ${steps} steps; the sweep ended there.`);
-    console.error(`Loss over learning rate: ${join(dir, 'lr-find.svg')} and lr-find.csv`);
+    console.error(`Loss over learning rate: ${drawing} and ${basename(table)}`);
     if (found.valley !== undefined) console.error(`Train with it: ${trainCall(given, found.valley)}`);
   } finally {
     gpu.close();
   }
 }
+
+const filesIn = (dir: string) => ({ table: join(dir, 'lr-find.csv'), drawing: join(dir, 'lr-find.svg') });
 
 /** The `train` of what was swept: network, data and the rest are as they were given. */
 function trainCall(given: Partial<LrFindOptions>, lr: number): string {
