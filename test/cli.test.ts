@@ -190,13 +190,13 @@ unix('of two runs that are started into the same folder one is refused', async (
 });
 
 test('--max-minutes stops cleanly, and --resume finishes the run to the same bits', () => {
-  const { stderr } = ends(0, scratch.path, train('--out', 'stopped', '--max-minutes', '0.0001'));
-  assert.match(stderr, /^Stopped; continue with: dawngrad train --resume stopped$/m);
-  assert.is(readRecord(at('stopped', 'run.json')).result?.status, 'stopped');
-  assert.equal(position('stopped').step, 1);
-  assert.is.not(hashOf(checkpoint('stopped')), hashOf(checkpoint('whole')));
-  ends(0, scratch.path, ['train', '--resume', 'stopped']);
-  sameAsWhole('stopped');
+  const { stderr } = ends(0, scratch.path, train('--out', 'stopped run', '--max-minutes', '0.0001'));
+  assert.match(stderr, /^Stopped; continue with: dawngrad train --resume 'stopped run'$/m);
+  assert.is(readRecord(at('stopped run', 'run.json')).result?.status, 'stopped');
+  assert.equal(position('stopped run').step, 1);
+  assert.is.not(hashOf(checkpoint('stopped run')), hashOf(checkpoint('whole')));
+  ends(0, scratch.path, ['train', '--resume', 'stopped run']);
+  sameAsWhole('stopped run');
 });
 
 test('--resume of a finished run says so and touches nothing', () => {

@@ -124,6 +124,10 @@ test('whatever is not valid is refused in a line with file and experiment', () =
     [one({ name: 'b', reference: { accuracy: 0.7, note: 1 } }), /reference: note: expected text/],
     [one({ name: 'b', note: 1 }), /: experiment 'b': note: expected text/],
     [one({ name: 'b', from: 1 }), /: experiment 'b': from: expected the name/],
+    [
+      one({ name: 'b', from: 'first', options: { pretrained: 'vgg.pth' } }),
+      /: experiment 'b': starts from first, and from vgg\.pth too\. Leave out from or pretrained\.$/,
+    ],
   ];
   for (const [json, pattern] of cases) {
     try {
@@ -309,6 +313,8 @@ test('weights that an experiment starts from are those of one before it', () => 
   const from = (name: string) => ({ experiments: [{ name: 'a' }, { name: 'b', from: name }] });
   const { given } = read(from('a')).experiments[1]!;
   assert.is(given.pretrained, join('runs', 'list', 'a', 'model.safetensors'));
+  const { given: shared } = read({ ...from('a'), defaults: { pretrained: 'vgg.pth' } }).experiments[1]!;
+  assert.is(shared.pretrained, given.pretrained, 'they are in place of those that all share');
   assert.throws(() => read(from('c')), /experiment 'b': from: no experiment 'c' before it/);
   assert.throws(() => read(from('b')), /experiment 'b': from: no experiment 'b' before it/);
 });

@@ -62,6 +62,12 @@ unix('what is killed goes on, what is done is skipped, what diverges or fails st
   );
   const own = /^1\. .*\n {3}train (.*) --out/.exec(listed)![1]!.split(' ');
   assert.not(existsSync(at('runs')), 'a list is no run');
+  const named = list('named', [{ name: 'a' }], { ...tiny, adapter: 'some adapter' });
+  assert.match(
+    await said(named, { list: true, out: "a list's" }),
+    / --adapter 'some adapter' --out 'a list'\\''s.a'$/m,
+  );
+  assert.match(await said(named, { list: true, adapter: 'auto' }), / --adapter auto /);
 
   // Killed while the checkpoint of the first epoch is written.
   process.env.KILL_AT = '2';

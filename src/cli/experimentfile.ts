@@ -73,7 +73,12 @@ export function readExperiments(path: string, { given, without, out }: Changes):
     if (note !== null && typeof note !== 'string') throw new DataError(`${where}: note: expected text.`);
     if (from !== null && typeof from !== 'string')
       throw new DataError(`${where}: from: expected the name of an experiment.`);
-    const own = { ...shared, ...optionsOf(options, where) };
+    const named = optionsOf(options, where);
+    if (from !== null && typeof named.pretrained === 'string')
+      throw new DataError(
+        `${where}: starts from ${from}, and from ${named.pretrained} too. Leave out from or pretrained.`,
+      );
+    const own = { ...shared, ...named };
     for (const left of without) delete own[left];
     if (from !== null) own.pretrained = join(out, from, 'model.safetensors');
     return {

@@ -4,6 +4,7 @@ import { basename, extname, join, normalize } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { ConfigError, isUserError } from '../core/errors.ts';
 import { removeLeftovers, writeFileAtomic } from '../data/atomic.ts';
+import { quoted } from '../train/call.ts';
 import { comparisonMarkdown, comparisonSvg } from '../train/comparison.ts';
 import { checkOut, makeFolder } from '../train/runfolder.ts';
 import { type Changes, type Experiment, type ExperimentList, readExperiments } from './experimentfile.ts';
@@ -37,7 +38,7 @@ export async function experiments(options: ExperimentsOptions): Promise<void> {
   });
   if (options.list) {
     for (const [k, { experiment, status }] of planned.entries()) {
-      console.log(`${k + 1}. ${experiment.name}: ${status}\n   train ${commandOf(experiment, out).join(' ')}`);
+      console.log(`${k + 1}. ${experiment.name}: ${status}\n   ${inWords(commandOf(experiment, out))}`);
     }
     return;
   }
@@ -60,7 +61,7 @@ export async function experiments(options: ExperimentsOptions): Promise<void> {
 
 /** What the command line has in place of the file's options. */
 function changesOf({ data, limit, epochs, precision, adapter }: ExperimentsOptions): Changes['given'] {
-  const changes = { data, limit, epochs, precision, adapter: adapter === 'auto' ? null : adapter };
+  const changes = { data, limit, epochs, precision, adapter };
   return Object.fromEntries(Object.entries(changes).filter(([, value]) => value !== null)) as Partial<TrainOptions>;
 }
 
@@ -77,6 +78,9 @@ const commandOf = ({ name, given }: Experiment, out: string): string[] => [
   '--out',
   join(out, name),
 ];
+
+/** As a shell reads it back. */
+const inWords = (args: readonly string[]): string => ['train', ...args].map(quoted).join(' ');
 
 /** Options that may stand beside --resume. */
 const resumable = (given: object): object =>
@@ -172,7 +176,7 @@ class Series {
       state.kind === 'begun'
         ? ['--resume', dir, ...argumentsOf(trainOptions, resumable(experiment.given))]
         : commandOf(experiment, this.out);
-    console.error(`${place} train ${args.join(' ')}`);
+    console.error(`${place} ${inWords(args)}`);
     const { code, signal } = await this.spawn(args);
     this.look(one);
     if (one.state.kind === 'done') return;

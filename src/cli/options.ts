@@ -296,7 +296,7 @@ export const experimentsOptions = {
   limit: { ...limit, otherwise: 'as the file says' },
   epochs: { ...trainOptions.epochs, initial: null, otherwise: 'as the file says' },
   precision: { ...precision, initial: null, otherwise: 'as the file says' },
-  adapter,
+  adapter: { ...adapter, initial: null, otherwise: 'as the file says, or auto' },
 };
 export interface ExperimentsOptions extends Values<typeof experimentsOptions> {}
 

@@ -3,7 +3,7 @@ import { ConfigError } from '../core/errors.ts';
 import { counted } from '../core/nearest.ts';
 import { type Dataset, loadDataset } from '../data/dataset.ts';
 import type { Gpu } from '../gpu/gpu.ts';
-import { callOf } from '../train/call.ts';
+import { callOf, quoted } from '../train/call.ts';
 import type { PretrainedRecord } from '../train/pretrained.ts';
 import { createProgress } from '../train/progress.ts';
 import { Run, type RunOrigin } from '../train/run.ts';
@@ -127,7 +127,7 @@ function epilogue({ dir, report, model }: RunFolder, result: RunResult, options:
       `${Math.round(result.seconds)} s in all, ${result.imagesPerSecond.toPrecision(3)} images/s, ${(result.peakGpuBytes / 1e6).toFixed(0)} MB of GPU memory at most.`,
     );
   }
-  if (result.status === 'stopped') lines.push(`Stopped; continue with: ${callOf('train', '--resume', dir)}`);
+  if (result.status === 'stopped') lines.push(`Stopped; continue with: ${callOf('train', '--resume', quoted(dir))}`);
   if (result.status === 'diverged') lines.push(`The last good weights are in ${model}.`);
   if (result.validAccuracy !== null) lines.push(`Report: ${report}`);
   if (result.status === 'finished' && options.data === TOYFACES && !ofList()) {
