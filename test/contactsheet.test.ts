@@ -85,6 +85,7 @@ gpuTest('what cannot be written is refused before anything is read', async () =>
     [{ out: join(scratch.path, 'no', 'a.png') }, /a\.png: cannot be written \(ENOENT/],
     [{ out: join(scratch.write('file', 'x'), 'a.png') }, /a\.png: cannot be written \(ENOTDIR/],
     [{ out: join(scratch.path, 'b.png'), data: join(scratch.path, 'gone.csv') }, /gone\.csv: no such file/],
+    [{ out: join(scratch.path, 'b.png'), store: 96 }, /^--store 96 is for folders of images/],
   ];
   for (const [given, pattern] of refusals) assert.match(await messageOf(() => sheet(given)), pattern);
   assert.not(existsSync(join(scratch.path, 'b.png')));

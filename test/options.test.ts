@@ -193,6 +193,7 @@ test('options that contradict each other are refused', () => {
     ['--arch fer_vgg --head fastai', /^--head fastai is no head of fer_vgg\. Choose vgg\.$/],
     ['--arch fer_vgg --pool 2', /^--pool is for the vgg head of the VGGs; fer_vgg/],
     ['--arch vgg16_bn --head linear', /^--head linear is no head of vgg16_bn/],
+    ['--arch resnet18 --head linear --dropout 0.3', /^--dropout 0\.3 is for a head with hidden layers, and linear has/],
     ['--nesterov --optimizer adam', /^--nesterov is for --optimizer sgd, not adam/],
     ['--nesterov --optimizer fastai-adam', /^--nesterov is for --optimizer sgd, not fastai-adam/],
     ['--freeze-epochs 2 --schedule cosine', /^--freeze-epochs 2 is for --schedule one-cycle.*Leave out one of the two/],
@@ -204,6 +205,7 @@ test('options that contradict each other are refused', () => {
     ['--resume runs/a --epochs 9 --nesterov --out b', /Leave out --epochs, --nesterov and --out, or start/],
   ];
   for (const [line, pattern] of cases) refuses(() => checkGiven(given(`train ${line}`)), pattern);
+  refuses(() => trainOptionsOf('--arch resnet18 --dropout 0.3'), /^--dropout 0\.3 .* choose --head fastai\.$/);
   refuses(() => trainOptionsOf('--warmup 1'), /^--warmup is for other schedules/);
   refuses(() => trainOptionsOf('--freeze-epochs 1'), /^--freeze-epochs 1 needs --pretrained FILE: frozen layers/);
   refuses(() => trainOptionsOf('--warmup 40 --schedule cosine'), /leaves nothing of 30 epochs/);
@@ -222,6 +224,10 @@ test('defaults: the table, then the presets that hold; what is given is never ch
   assert.is(trainOptionsOf('--schedule cosine').momentum, 0.9);
   assert.is(trainOptionsOf('--pool 7').pool, 7);
   assert.is(trainOptionsOf('--head fastai').pool, null);
+  assert.equal(
+    ['resnet18', 'resnet18 --head fastai'].map((arch) => trainOptionsOf(`--arch ${arch}`).dropout),
+    [0, 0.5],
+  );
 
   const first = resolveDefaults({}, { software: true, data: 'toyfaces' });
   assert.ok(first.width < 1);

@@ -70,6 +70,8 @@ test('train refuses what only data, network and adapter together can tell, and m
     [{ batch: 65_536, size: 1024, width: 1 }, /--batch 65536: its largest tensor takes .* binds at most .*\. Use /],
     [{ out: csv }, /--out .*faces\.csv: cannot be written/],
     [{ out: join(csv, 'run') }, /--out .*faces\.csv.run: cannot be written/],
+    [{ store: 96 }, /^--store 96 is for folders of images; these images have 48 px a side\. Leave it out\.$/],
+    [{ data: 'toyfaces', store: 32 }, /^--store 32 is for folders of images/],
     [{ adapter: 'swiftshadr' }, /Did you mean "swiftshader"\?/],
   ];
   for (const [given, pattern] of cases) await refused(() => train({ ...small, out: at('run'), ...given }), pattern);
@@ -90,7 +92,7 @@ test('evaluate and predict refuse what does not fit the model, and resume a dama
   // The run above ended with the weights it began with.
   const model = join(at('diverged'), 'model.safetensors');
   assert.ok(existsSync(model), 'the test before this one has written a model');
-  const evaluated = (given: { model: string; data: string; split?: 'test' }) => () =>
+  const evaluated = (given: { model: string; data: string; split?: 'test'; store?: number }) => () =>
     evaluate({ ...withDefaults(evaluateOptions, given), adapter });
   const predicted =
     (...images: string[]) =>
@@ -101,6 +103,7 @@ test('evaluate and predict refuse what does not fit the model, and resume a dama
   await refused(evaluated({ model: at('none.safetensors'), data: csv }), /none\.safetensors: no such file/);
   await refused(evaluated({ model: cut, data: csv }), /cut\.safetensors: .* It is cut short/);
   await refused(evaluated({ model, data: csv, split: 'test' }), /no images in --split test/);
+  await refused(evaluated({ model, data: csv, store: 96 }), /^--store 96 is for folders of images/);
   folder.write('other/glad/a.png', grayPng(1));
   await refused(evaluated({ model, data: at('other') }), /glad: a class that the model does not have\. Expected angry/);
   folder.write('mixed/ä 1.png', grayPng(2));

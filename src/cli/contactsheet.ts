@@ -6,13 +6,15 @@ import { AUGMENTATIONS, inputSide } from '../data/augment.ts';
 import { loadDataset } from '../data/dataset.ts';
 import { contactRows, contactSheetPng } from '../train/contactsheet.ts';
 import { openAdapter } from './adapter.ts';
+import { checkStored } from './defaults.ts';
 import type { ContactSheetOptions } from './options.ts';
 
 /** `dawngrad contact-sheet`: what training images look like after augmentation, as a picture. */
 export async function contactSheet(options: ContactSheetOptions): Promise<void> {
   const { data: source, store, size: given, channels, augment, mixup, seed, images, variants, out } = options;
   checkFile(out);
-  const data = await loadDataset({ data: source, seed, store, channels });
+  const data = await loadDataset({ data: source, seed, store: store ?? undefined, channels });
+  checkStored(store, data.train.side);
   const set = data.train;
   const augmentation = AUGMENTATIONS[augment];
   const size = given ?? inputSide(augmentation, set.side);

@@ -103,6 +103,7 @@ export const presets: readonly Preset[] = [
   { label: 'with fastai-adam', holds: ({ optimizer }) => optimizer === 'fastai-adam', values: { decay: 'weights' } },
   { label: 'with one-cycle', holds: ({ schedule }) => schedule === 'one-cycle', values: { momentum: 0.95 } },
   { label: '', holds: ({ arch, head, pool }) => hasPool(arch) && head === 'vgg' && pool === null, values: { pool: 1 } },
+  { label: '', holds: ({ head }) => head === 'linear', values: { dropout: 0 } },
 ];
 
 /**
@@ -145,6 +146,10 @@ const contradictions: readonly ((options: Partial<TrainOptions>) => string | fal
     head !== undefined &&
     !hasHead(arch, head) &&
     `--head ${head} is no head of ${arch}. Choose ${listOf([...headsOf(arch)], 'or')}.`,
+  ({ head, dropout = 0 }) =>
+    head === 'linear' &&
+    dropout > 0 &&
+    `--dropout ${dropout} is for a head with hidden layers, and linear has none. Leave it out, or choose --head fastai.`,
   ({ nesterov, optimizer }) =>
     nesterov === true &&
     optimizer !== undefined &&
@@ -196,6 +201,17 @@ export function checkGiven(given: Partial<TrainOptions>): void {
   throw new ConfigError(
     `--resume ${given.resume} continues a run with the options it was started with. ` +
       `Leave out ${listOf(flags, 'and')}, or start a new run without --resume.`,
+  );
+}
+
+/**
+ * Checks what was given as --store against the side that the images of a data set have: only a folder's are stored at another than their
+ * own. Throws ConfigError.
+ */
+export function checkStored(store: number | null, side: number): void {
+  if (store === null || store === side) return;
+  throw new ConfigError(
+    `--store ${store} is for folders of images; these images have ${side} px a side. Leave it out.`,
   );
 }
 

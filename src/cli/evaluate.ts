@@ -11,6 +11,7 @@ import { buildModel, readModelFile } from '../train/modelfile.ts';
 import { addPredictions, noSums } from '../train/predictions.ts';
 import { makeFolder, runFolder } from '../train/runfolder.ts';
 import { openAdapter } from './adapter.ts';
+import { checkStored } from './defaults.ts';
 import { prepareRemembered } from './kernels.ts';
 import type { EvaluateOptions } from './options.ts';
 import { checkOutputs } from './outputs.ts';
@@ -58,6 +59,7 @@ export async function evaluate(options: EvaluateOptions): Promise<void> {
     ...{ store: options.store ?? facts.storedSide, channels: facts.storedChannels },
     ...{ classes: facts.classes, use: 'evaluate' },
   });
+  checkStored(options.store, data.train.side);
   if (data.classes.join('\n') !== facts.classes.join('\n')) {
     throw new DataError(
       `${options.data}: its classes are ${data.classes.join(', ')}; the model's are ${facts.classes.join(', ')}. Evaluate on data of the same classes.`,

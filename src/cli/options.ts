@@ -48,7 +48,9 @@ export const trainOptions = {
     },
   ),
   limit: option('Data', whole('N', { from: 1 }), null, 'takes N images of each split', { otherwise: 'all' }),
-  store: option('Data', whole('PX', { from: 16, to: 1024 }), 48, 'side that images of a folder are stored at'),
+  store: option('Data', whole('PX', { from: 16, to: 1024 }), null, 'side that images of a folder are stored at', {
+    otherwise: '48',
+  }),
   size: option('Data', whole('PX', { from: 32, to: 1024 }), null, 'side of the input, resized on the GPU', {
     otherwise: 'the stored side; with fer five sixths of it',
   }),
@@ -71,7 +73,12 @@ export const trainOptions = {
   pool: option('Network', whole('N', { from: 1, to: 14 }), null, "the vgg head averages to N×N; 7 is torchvision's", {
     otherwise: '1',
   }),
-  dropout: option('Network', number('P', { from: 0, below: 1 }), 0.5, 'share of activations dropped in the head'),
+  dropout: option(
+    'Network',
+    number('P', { from: 0, below: 1 }),
+    0.5,
+    'share of activations dropped in the head; linear drops none',
+  ),
 
   pretrained: option(
     'Fine-tuning',
@@ -167,7 +174,12 @@ export const trainOptions = {
     'f32',
     'f32, or f16 for activations and copies of the weights',
   ),
-  tune: option('Machine', toggle, true, 'takes the usual kernels, without finding out which are fastest here'),
+  tune: option(
+    'Machine',
+    toggle,
+    true,
+    'takes the usual kernels, without finding out which are fastest here; also where CI is set',
+  ),
 
   out: option('Run folder', text('DIR'), null, 'where the run is written', { otherwise: 'runs/TIME-ARCH' }),
   resume: option('Run folder', text('DIR'), null, 'continues the run in DIR exactly where its last checkpoint is', {
@@ -213,9 +225,9 @@ export const evaluateOptions = {
     kind: form('NAME', [...validNames, 'all'], share, shareInWords),
     help: 'what counts as valid: PublicTest rows, both, a share, or all images',
   },
-  seed: { ...seed, help: 'seed that the share, or toyfaces, was drawn with; --tta N draws with it' },
+  seed: { ...seed, help: 'seed that the share was drawn with, and that --limit and --tta N draw with' },
   limit,
-  store: { ...store, initial: null, otherwise: 'as in training' },
+  store: { ...store, otherwise: 'as in training' },
   batch: { ...batch, initial: 64 },
   tta,
   adapter,
@@ -302,4 +314,3 @@ export interface ExperimentsOptions extends Values<typeof experimentsOptions> {}
 
 /** The options of `info`. */
 export const infoOptions = { adapter, json };
-export interface InfoOptions extends Values<typeof infoOptions> {}

@@ -10,7 +10,7 @@ import { Run, type RunOrigin } from '../train/run.ts';
 import { checkOut, createRunFolder, openRunFolder, type RunFolder } from '../train/runfolder.ts';
 import type { RunRecord, RunResult } from '../train/runrecord.ts';
 import { openAdapter } from './adapter.ts';
-import { resolveDefaults, resumeOptions } from './defaults.ts';
+import { checkStored, resolveDefaults, resumeOptions } from './defaults.ts';
 import { readOptions } from './option.ts';
 import { TOYFACES, type TrainOptions, trainOptions } from './options.ts';
 import { versions } from './version.ts';
@@ -103,9 +103,10 @@ export async function loadFor(options: TrainOptions): Promise<Dataset> {
     valid: valid ?? undefined,
     seed,
     limit: limit ?? undefined,
-    store,
+    store: store ?? undefined,
     channels,
   });
+  checkStored(store, data.train.side);
   console.error(
     `${data.name}: ${data.train.count} training images, ${data.valid.count} to validate (${data.validName}), ${data.classes.length} classes`,
   );
