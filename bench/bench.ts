@@ -3,9 +3,7 @@
  *
  *     npm run bench -- --filter conv --json results.json
  */
-import { existsSync, writeFileSync } from 'node:fs';
 import { cpus, loadavg } from 'node:os';
-import { dirname, resolve } from 'node:path';
 import { command } from '../src/cli/command.ts';
 import { main } from '../src/cli/main.ts';
 import { option, type Values, withDefaults } from '../src/cli/option.ts';
@@ -13,6 +11,7 @@ import { infoOptions, trainOptions as trained } from '../src/cli/options.ts';
 import { text, toggle } from '../src/cli/value.ts';
 import { versions } from '../src/cli/version.ts';
 import { ConfigError } from '../src/core/errors.ts';
+import { writeFileAtomic } from '../src/data/atomic.ts';
 import type { AdapterKind } from '../src/gpu/adapters.ts';
 import type { OpenedDevice } from '../src/gpu/dawn.ts';
 import type { Gpu } from '../src/gpu/gpu.ts';
@@ -25,7 +24,7 @@ import type { Pace } from './harness.ts';
 import { measureHost } from './host.ts';
 import { kernelCases, type Scale } from './kernels.ts';
 import type { StepShape } from './network.ts';
-import { type BenchResult, readResult, toJson } from './result.ts';
+import { type BenchResult, checkJson, readResult, toJson } from './result.ts';
 import { measureStep } from './step.ts';
 import {
   busyLines,
@@ -87,16 +86,14 @@ function workFor(kind: AdapterKind, quick: boolean): Work {
 
 async function bench({ adapter, json, compare, ...given }: Partial<Values<typeof options>>) {
   const before = compare ? readResult(compare) : null;
-  if (json && !existsSync(dirname(resolve(json)))) {
-    throw new ConfigError(`--json ${json}: there is no folder ${dirname(json)}. Create it first.`);
-  }
+  if (json) checkJson(json);
   const { gpu, opened } = await openForBench(adapter ?? undefined);
   try {
     console.log(gpu.adapter.why);
     if (given.precision) checkPrecision({ precision: given.precision });
     const result = await measure(gpu, opened, withDefaults(options, given));
     if (before) print('', ...comparisonLines(before, result, compare!));
-    if (json) writeFileSync(json, toJson(result));
+    if (json) writeFileAtomic(json, toJson(result));
     const wrong = result.cases.filter((entry) => 'wrong' in entry).map(({ name }) => name);
     if (result.step?.wrong) wrong.push(STEP);
     if (wrong.length > 0) {

@@ -1,5 +1,7 @@
-import { readFileSync } from 'node:fs';
-import { DataError } from '../src/core/errors.ts';
+import { existsSync, readFileSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { checkFile } from '../src/cli/outputs.ts';
+import { ConfigError, DataError } from '../src/core/errors.ts';
 import type { Ceilings } from './ceilings.ts';
 import type { HostResult } from './host.ts';
 import type { StepResult } from './step.ts';
@@ -47,13 +49,20 @@ export interface BenchResult {
 }
 
 /** JSON with six digits of each number: more would be noise. */
-export const toJson = (result: BenchResult): string =>
+export const toJson = (result: object): string =>
   `${JSON.stringify(
     result,
     (_, value) =>
       typeof value === 'number' && !Number.isInteger(value) ? Number(value.toPrecision(6)) : (value as unknown),
     2,
   )}\n`;
+
+/** Refuses, before anything is measured, a file that no results could be written to. Throws ConfigError. */
+export function checkJson(json: string): void {
+  if (!existsSync(dirname(json)))
+    throw new ConfigError(`--json ${json}: there is no folder ${dirname(json)}. Create it first.`);
+  checkFile(`--json ${json}`, json);
+}
 
 /** Reads what `toJson` wrote. Throws DataError when the file is something else. */
 export function readResult(path: string): BenchResult {

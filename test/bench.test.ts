@@ -277,6 +277,7 @@ test('what cannot be done is said in a line, with 2', () => {
     [['--compare', 'missing.json'], /missing\.json: cannot be read \(ENOENT\)/],
     [['--compare', 'other.json'], /other\.json: is no result of this benchmark/],
     [['--json', 'no/such/folder.json'], /there is no folder no\/such/],
+    [['--json', '.'], /--json \.: is no regular file\. Name a new one\./],
   ] as const) {
     const run = bench(args);
     assert.is(run.status, 2, run.stderr);

@@ -42,6 +42,7 @@ test('what cannot be compared is said in a line, with 2', () => {
     [['--packages', 'nowhere'], /--packages nowhere: there is no such folder/],
     [['--engines', 'caffe'], /--engines caffe: there are dawngrad; tfjs; .*jax-js/],
     [['--json', 'no/out.json'], /there is no folder no\./],
+    [['--json', '.'], /--json \.: is no regular file\./],
   ] as const) {
     const { status, stderr } = peers(...args);
     assert.is(status, 2, stderr);

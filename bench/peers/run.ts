@@ -5,10 +5,10 @@
  *     npm i --prefix DIR @tensorflow/tfjs@4.22.0 @tensorflow/tfjs-backend-webgpu@4.22.0 @jax-js/jax@0.1.25
  *     npm run bench:peers -- --packages DIR
  */
-import { existsSync, writeFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { cpus, loadavg } from 'node:os';
-import { dirname, join, resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import { command } from '../../src/cli/command.ts';
 import { main } from '../../src/cli/main.ts';
 import { option, type Values } from '../../src/cli/option.ts';
@@ -16,8 +16,10 @@ import { infoOptions } from '../../src/cli/options.ts';
 import { number, text, whole } from '../../src/cli/value.ts';
 import { versions } from '../../src/cli/version.ts';
 import { ConfigError } from '../../src/core/errors.ts';
+import { writeFileAtomic } from '../../src/data/atomic.ts';
 import { openDevice } from '../../src/gpu/dawn.ts';
 import { median, quantile } from '../harness.ts';
+import { checkJson, toJson } from '../result.ts';
 import { digits } from '../table.ts';
 import { Contestant, type Engine } from './contestant.ts';
 
@@ -80,9 +82,7 @@ interface Result {
 
 async function compare(given: Partial<Values<typeof options>>): Promise<void> {
   const { packages = null, rounds = 5, steps = 4, limitMinutes = 10, json } = given;
-  if (json && !existsSync(dirname(resolve(json)))) {
-    throw new ConfigError(`--json ${json}: there is no folder ${dirname(json)}. Create it first.`);
-  }
+  if (json) checkJson(json);
   if (packages && !existsSync(packages)) throw new ConfigError(`--packages ${packages}: there is no such folder.`);
   const wanted = chosen(given.engines ?? null);
   const opened = await openDevice({
@@ -153,9 +153,7 @@ async function compare(given: Partial<Values<typeof options>>): Promise<void> {
     machine: { ...machine, cores: cpus().length, load: loadavg()[0]! },
     ...{ network: 'vgg16_bn', size: 48, batch, width, rounds },
   };
-  const short = (_: string, value: unknown) =>
-    typeof value === 'number' && !Number.isInteger(value) ? Number(value.toPrecision(6)) : value;
-  writeFileSync(json, `${JSON.stringify({ ...facts, results: [...results.values()] }, short, 2)}\n`);
+  writeFileAtomic(json, toJson({ ...facts, results: [...results.values()] }));
 }
 
 function chosen(names: string | null): readonly Engine[] {
