@@ -1,8 +1,8 @@
-import { readFileSync } from 'node:fs';
 import { unzipSync } from 'fflate';
 import { DataError } from '../core/errors.ts';
 import { PickleError, PickleGlobal, type PickleHost, type PickleValue, readPickle } from './pickle.ts';
 import type { FileDtype, FileTensor } from './safetensors.ts';
+import { readWholeFile } from './wholefile.ts';
 
 /** Values of a storage, as they lie in the file. */
 interface StorageType {
@@ -90,9 +90,10 @@ type Values = (storage: PthStorage) => Uint8Array;
 export function readPth(path: string): Map<string, FileTensor> {
   let bytes: Uint8Array;
   try {
-    bytes = readFileSync(path);
+    bytes = readWholeFile(path);
   } catch (error) {
-    throw new DataError(`${path}: cannot be read (${(error as NodeJS.ErrnoException).code}).`);
+    const { code, message } = error as NodeJS.ErrnoException;
+    throw new DataError(`${path}: cannot be read (${code ?? message}).`);
   }
   try {
     const zip = bytes[0] === 0x50 && bytes[1] === 0x4b;

@@ -1,7 +1,7 @@
-import { readFileSync } from 'node:fs';
 import { DataError, ShapeError } from '../core/errors.ts';
 import { writeFileAtomic } from '../data/atomic.ts';
 import { formatOf } from '../data/image.ts';
+import { readWholeFile } from './wholefile.ts';
 
 /** What a tensor of a file may hold. F16 and BF16 are kept as their 16 bits; `toF32` widens them. */
 export type FileDtype = 'F32' | 'F16' | 'BF16' | 'I64' | 'I32' | 'U32' | 'U8';
@@ -126,7 +126,7 @@ export function writeSafetensors(
 export function readSafetensors(path: string): TensorFile {
   let bytes: Uint8Array;
   try {
-    bytes = readFileSync(path);
+    bytes = readWholeFile(path);
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     const reasons: Record<string, string> = {
