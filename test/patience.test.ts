@@ -3,13 +3,11 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { TrainOptions } from '../src/cli/options.ts';
-import { train } from '../src/cli/train.ts';
 import { parseMetricsCsv } from '../src/train/metrics.ts';
 import { readRecord } from '../src/train/runrecord.ts';
 import { hashOf } from './child.ts';
 import { pixelField, scratchFolder } from './files.ts';
-import { within } from './gpu.ts';
+import { said } from './said.ts';
 
 const folder = scratchFolder();
 test.after(() => folder.remove());
@@ -32,27 +30,6 @@ const still = {
   lr: 1e-3,
   tune: false,
 } as const;
-
-/** Runs `train` in this process; what it says. */
-async function said(given: Partial<TrainOptions>): Promise<string> {
-  const { error } = console;
-  const { write } = process.stderr;
-  let shown = '';
-  console.error = (line: string) => {
-    shown += `${line}\n`;
-  };
-  process.stderr.write = (text: string | Uint8Array) => {
-    shown += text;
-    return true;
-  };
-  try {
-    await within(60_000, train(given));
-  } finally {
-    console.error = error;
-    process.stderr.write = write;
-  }
-  return shown;
-}
 
 const early = /^Stopped early, after epoch 3 of 9: none of the last 2 was better than epoch 1 \(--patience 2\)\.$/m;
 

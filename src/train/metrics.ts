@@ -97,7 +97,10 @@ function checkSquare(confusion: Confusion): void {
 
 const sum = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0);
 
-/** One epoch: a row of metrics.csv. Accuracies are fractions; `step` counts from the run's start; NaN is unknown. */
+/**
+ * One epoch: a row of metrics.csv. Accuracies are fractions; `step` counts from the run's start; `seconds` are of training and
+ * validation, `imagesPerSecond` of training alone; NaN is unknown.
+ */
 export interface EpochRow {
   epoch: number;
   step: number;

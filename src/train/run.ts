@@ -43,7 +43,7 @@ export interface RunRequest {
   resume: boolean;
   /** The display, made when the number of steps is known. */
   createProgress(options: { totalSteps: number; epochs: number; startStep: number }): Progress;
-  /** Asked after each step: true stops the run cleanly. */
+  /** Asked between steps: true stops the run cleanly. */
   interrupted(): boolean;
 }
 
@@ -68,6 +68,8 @@ export class Run {
   private best: CheckpointFacts['best'] = null;
   private bestPredictions: Prediction[] | null = null;
   private secondsBefore = 0;
+  /** Of `startedMs` to now. */
+  private validationMs = 0;
   private epochStartedMs = performance.now();
   /** Seconds of the running epoch in processes before this one. */
   private epochSecondsBefore = 0;
@@ -105,17 +107,18 @@ export class Run {
     this.writeRecord(null);
     mkdirSync(this.folder.last, { recursive: true });
     if (!this.request.resume) await this.checkpoint();
+    else if (this.isBest) await this.saveBest();
     let status: RunResult['status'] = 'finished';
     try {
       const done =
         this.prepared &&
-        !this.request.interrupted() &&
         (await this.trainer.run({
           afterStep: ({ step }) => this.afterStep(step),
           progress: ({ epoch, step, loss, accuracy }) =>
             this.progress.step({ epoch, step, loss, accuracy, imagesPerSecond: this.imagesPerSecond() }),
           epochEnd: (result) => this.epochEnd(result),
           enough: () => this.outOfPatience(),
+          interrupted: this.request.interrupted,
         }));
       if (!done) status = 'stopped';
       else if (this.outOfPatience()) this.progress.message(this.early());
@@ -196,14 +199,16 @@ export class Run {
 
   private async afterStep(step: number): Promise<boolean> {
     const { config } = this.request;
-    const stop = this.overdue();
-    const due = config.checkpointEvery !== null && this.trainer.steps % config.checkpointEvery === 0;
+    const { steps, stepsPerEpoch } = this.trainer;
     // The last step of an epoch is followed by the checkpoint of the epoch.
-    if (stop || (due && step < this.trainer.stepsPerEpoch)) await this.checkpoint();
+    const due = config.checkpointEvery !== null && steps % config.checkpointEvery === 0 && step < stepsPerEpoch;
+    if (due) await this.checkpoint();
+    const stop = this.overdue();
+    if (stop && !due) await this.checkpoint();
     return stop;
   }
 
-  private async epochEnd({ epoch, step, lr, train, valid, predictions }: EpochResult): Promise<void> {
+  private async epochEnd({ epoch, step, lr, train, valid, predictions, validationMs }: EpochResult): Promise<void> {
     const seconds = this.epochSeconds();
     const accuracy = valid.correct / valid.count;
     const row = recorded({
@@ -215,20 +220,33 @@ export class Run {
       validLoss: valid.loss / valid.count,
       validAccuracy: accuracy,
       seconds,
-      imagesPerSecond: train.count / seconds,
+      imagesPerSecond: train.count / (seconds - validationMs / 1000),
     });
     this.rows.push(row);
+    this.validationMs += validationMs;
     const best = this.best === null || accuracy > this.best.accuracy;
     if (best) {
       this.best = { epoch, accuracy };
       this.bestPredictions = predictions;
-      await this.trainer.withAveraged(() => saveModel(this.folder.model, this.trainer.model, this.facts, step));
     }
     writeFileAtomic(this.folder.metrics, metricsCsv(this.rows));
     this.epochStartedMs = performance.now();
     this.epochSecondsBefore = 0;
     await this.checkpoint();
+    // After the checkpoint that says so, from which a continued run writes it again: no kill leaves other weights than those.
+    if (best) await this.saveBest();
     this.progress.epochEnd({ ...row, best });
+  }
+
+  /** True from the end of an epoch that was the best one to the next step: the weights are those of the model file. */
+  private get isBest(): boolean {
+    const { epoch, step } = this.trainer.position;
+    return step === 0 && epoch === this.best?.epoch;
+  }
+
+  private saveBest(): Promise<void> {
+    const { trainer, facts, folder } = this;
+    return trainer.withAveraged(() => saveModel(folder.model, trainer.model, facts, trainer.steps));
   }
 
   /**
@@ -313,10 +331,11 @@ export class Run {
     return this.epochSecondsBefore + (performance.now() - this.epochStartedMs) / 1000;
   }
 
+  /** Of training alone, in this process. */
   private imagesPerSecond(): number {
     const { batch, accumulate } = this.request.config;
     const steps = this.trainer.steps - this.startStep;
-    return (steps * batch * accumulate * 1000) / (performance.now() - this.startedMs);
+    return (steps * batch * accumulate * 1000) / (performance.now() - this.startedMs - this.validationMs);
   }
 
   private async scaling(): Promise<Pick<RunResult, 'lossScale'>> {
@@ -326,8 +345,8 @@ export class Run {
 
   private result(status: RunResult['status']): RunResult {
     const best = this.rows.find(({ epoch }) => epoch === this.best?.epoch);
-    const trained = this.rows.reduce((sum, row) => sum + row.imagesPerSecond * row.seconds, 0);
-    const seconds = this.rows.reduce((sum, row) => sum + row.seconds, 0);
+    // All epochs have the same number of images.
+    const secondsPerImage = this.rows.reduce((sum, row) => sum + 1 / row.imagesPerSecond, 0) / this.rows.length;
     return {
       status,
       ...(status === 'finished' && this.outOfPatience() && { stoppedEarly: true as const }),
@@ -337,7 +356,7 @@ export class Run {
       validLoss: best?.validLoss ?? null,
       validAccuracy: best?.validAccuracy ?? null,
       seconds: this.seconds(),
-      imagesPerSecond: seconds > 0 ? trained / seconds : this.imagesPerSecond(),
+      imagesPerSecond: this.rows.length > 0 ? 1 / secondsPerImage : this.imagesPerSecond(),
       peakGpuBytes: this.request.gpu.pool.stats.peakBytes,
     };
   }

@@ -76,6 +76,7 @@ export interface RunResult {
   validAccuracy: number | null;
   /** Training and validation, of all parts of a resumed run. */
   seconds: number;
+  /** Of training alone. */
   imagesPerSecond: number;
   peakGpuBytes: number;
   /** With f16: the loss scale at the end, and the updates that were left out for an overflow. */

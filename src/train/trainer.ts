@@ -54,6 +54,8 @@ export interface EpochResult {
   train: Sums;
   valid: Sums;
   predictions: Prediction[];
+  /** How long the predictions took. */
+  validationMs: number;
 }
 
 /** Called by `run` at its few moments. Between them nothing waits. */
@@ -65,6 +67,8 @@ export interface TrainerHooks {
   epochEnd(result: EpochResult): Promise<void>;
   /** Asked before each epoch: true ends the training there, as the last epoch would. */
   enough?(): boolean;
+  /** Asked before each epoch, whether it has been begun or not: true stops there, to be continued. */
+  interrupted?(): boolean;
 }
 
 export interface TrainerParts {
@@ -160,6 +164,7 @@ export class Trainer {
   /** Trains until the last epoch is over, or a hook stops it. Resolves to true when all is done, or `enough` says so. */
   async run(hooks: TrainerHooks): Promise<boolean> {
     while (this.position.epoch < this.epochs && !hooks.enough?.()) {
+      if (hooks.interrupted?.()) return false;
       this.enterPhase();
       const order = this.train.order(this.config.seed, this.position.epoch);
       while (this.position.step < this.stepsPerEpoch) {
@@ -264,14 +269,16 @@ export class Trainer {
     await this.settle();
     this.report(hooks);
     const { lr } = this.rates(this.steps - 1);
+    const startedMs = performance.now();
     const predictions = await this.withAveraged(() => this.validate(hooks.validating));
+    const validationMs = performance.now() - startedMs;
     const valid = addPredictions(noSums(), predictions);
     // The epoch's last update is in no training loss yet; only this shows what it did to the weights.
     if (!Number.isFinite(valid.loss)) throw this.divergence(valid.loss);
     if (this.config.schedule === 'plateau') this.plateau.next(valid.correct / valid.count);
     const { epoch, sums: train } = this.position;
     this.position = { epoch: epoch + 1, step: 0, sums: noSums(), plateau: this.plateau.state };
-    await hooks.epochEnd({ epoch: epoch + 1, step: this.steps, lr, train, valid, predictions });
+    await hooks.epochEnd({ epoch: epoch + 1, step: this.steps, lr, train, valid, predictions, validationMs });
   }
 
   /** Asks for the latest losses now and then; they are reported whenever they arrive. */

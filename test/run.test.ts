@@ -1,0 +1,99 @@
+// What becomes of a run that is killed, interrupted or slow to validate.
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { parseMetricsCsv } from '../src/train/metrics.ts';
+import { readRecord } from '../src/train/runrecord.ts';
+import { readSafetensors } from '../src/train/safetensors.ts';
+import { ends, hashOf } from './child.ts';
+import { pixelField, scratchFolder } from './files.ts';
+import { said } from './said.ts';
+
+const folder = scratchFolder();
+test.after(() => folder.remove());
+const at = (...names: string[]): string => join(folder.path, ...names);
+const adapter = process.env.DAWNGRAD_ADAPTER || 'auto';
+const unix = process.platform === 'win32' ? test.skip : test;
+
+/** Two steps an epoch, and as many images to validate as are asked for. */
+const faces = (name: string, valid: number): string => {
+  const rows = Array.from({ length: 14 + valid }, (_, i) =>
+    [i % 7, pixelField(i % 21), i < 14 ? 'Training' : 'PublicTest'].join(),
+  );
+  return folder.write(name, ['emotion,pixels,Usage', ...rows, ''].join('\n'));
+};
+const csv = faces('faces.csv', 7);
+const small = {
+  data: csv,
+  adapter,
+  arch: 'vgg11_bn',
+  width: 0.05,
+  size: 32,
+  batch: 7,
+  epochs: 3,
+  tune: false,
+} as const;
+
+/** The same in a process that kills itself when it writes file `name` for the `n`-th time. */
+function killed(out: string, name: string, n: number): void {
+  Object.assign(process.env, { KILL_AT: String(n), KILL_FILE: name });
+  try {
+    const { adapter: _, tune: __, ...options } = small;
+    const args = Object.entries({ ...options, ema: 0.9, out: at(out) }).flatMap(([key, value]) => [
+      `--${key}`,
+      `${value}`,
+    ]);
+    const fixture = new URL('fixtures/killed.mjs', import.meta.url).href;
+    ends(null, folder.path, ['train', ...args, '--no-tune'], ['--import', fixture]);
+  } finally {
+    delete process.env.KILL_AT;
+    delete process.env.KILL_FILE;
+  }
+}
+
+unix('whenever a run is killed, its model file is of the epoch that its checkpoint calls the best', async () => {
+  const best = (run: string) => {
+    const { metadata } = readSafetensors(at(run, 'last', 'checkpoint.safetensors'));
+    return JSON.parse(metadata.checkpoint!).best?.epoch ?? null;
+  };
+  killed('before', 'checkpoint.safetensors', 2);
+  assert.equal([best('before'), existsSync(at('before', 'model.safetensors'))], [null, false]);
+  killed('second', 'checkpoint.safetensors', 3);
+  assert.is(best('second'), 1);
+
+  killed('between', 'model.safetensors', 1);
+  assert.equal([best('between'), existsSync(at('between', 'model.safetensors'))], [1, false]);
+  await said({ resume: at('between'), adapter, maxMinutes: 1e-6 });
+  const { result } = readRecord(at('between', 'run.json'));
+  assert.equal([result!.status, result!.steps, result!.bestEpoch], ['stopped', 3, 1]);
+  assert.is(hashOf(at('between', 'model.safetensors')), hashOf(at('second', 'model.safetensors')));
+});
+
+test('an interruption while an epoch ends comes before the next step, and after the last one it is none', async () => {
+  const interrupt = (text: string): void => {
+    if (text.includes('epoch 2/')) process.emit('SIGINT');
+  };
+  const shown = await said({ ...small, out: at('interrupted') }, interrupt);
+  assert.match(shown, /^Stopping before the next step, with a checkpoint\./m);
+  const { result } = readRecord(at('interrupted', 'run.json'));
+  assert.equal([result!.status, result!.steps, result!.epochs], ['stopped', 4, 2]);
+  await said({ ...small, epochs: 2, out: at('last') }, interrupt);
+  assert.is(readRecord(at('last', 'run.json')).result!.status, 'finished');
+});
+
+test('images per second are those of training; validation takes none of its time', async () => {
+  await said({ ...small, data: faces('many.csv', 1400), out: at('many') });
+  const path = at('many', 'metrics.csv');
+  const rows = parseMetricsCsv(readFileSync(path, 'utf8'), path);
+  const training = rows.map(({ imagesPerSecond }) => 14 / imagesPerSecond);
+  // Of a hundred times as many images; in the first epoch pipelines are built.
+  for (const [i, { epoch, seconds }] of rows.entries()) {
+    if (epoch > 1) assert.ok(training[i]! < seconds / 3, `${training[i]} of ${seconds} s`);
+  }
+  const { imagesPerSecond } = readRecord(at('many', 'run.json')).result!;
+  const mean = 42 / training.reduce((sum, seconds) => sum + seconds, 0);
+  assert.ok(Math.abs(imagesPerSecond / mean - 1) < 1e-9, `${imagesPerSecond} is not ${mean}`);
+});
+
+test.run();

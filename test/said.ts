@@ -1,0 +1,25 @@
+// `train` in this process, and what it says.
+import type { TrainOptions } from '../src/cli/options.ts';
+import { train } from '../src/cli/train.ts';
+import { within } from './gpu.ts';
+
+/** Runs `train` and returns what it said; `heard` gets each part of it at once. */
+export async function said(given: Partial<TrainOptions>, heard: (text: string) => void = () => {}): Promise<string> {
+  const { error } = console;
+  const { write } = process.stderr;
+  let shown = '';
+  const hear = (text: string): boolean => {
+    shown += text;
+    heard(text);
+    return true;
+  };
+  console.error = (line: string) => hear(`${line}\n`);
+  process.stderr.write = (text: string | Uint8Array) => hear(String(text));
+  try {
+    await within(60_000, train(given));
+  } finally {
+    console.error = error;
+    process.stderr.write = write;
+  }
+  return shown;
+}
