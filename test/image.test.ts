@@ -113,6 +113,19 @@ test('tells formats apart by content, whatever the name', async () => {
   assert.is((await decodeImage(await slowJpeg({}), 'really-a-jpeg.png')).width, 40);
 });
 
+test('JPEGs that are decoded side by side are each told their own damage', async () => {
+  const good = await slowJpeg({});
+  const bad = Uint8Array.from(good);
+  // In the coded picture, past the headers: a marker of no kind.
+  bad.set([0xff, 0x00, 0xff, 0xd0], bad.length - 60);
+  const names = ['a', 'bad', 'b', 'bad', 'c'];
+  const decoded = await Promise.allSettled(names.map((name) => decodeImage(name === 'bad' ? bad : good, name)));
+  assert.equal(
+    decoded.map((result) => (result.status === 'fulfilled' ? result.value.width : result.reason.message.slice(0, 20))),
+    [40, 'bad: a damaged JPEG ', 40, 'bad: a damaged JPEG ', 40],
+  );
+});
+
 test('decodes a view into a larger buffer', async () => {
   const bytes = await slowJpeg({});
   const larger = new Uint8Array(bytes.length + 20).fill(7);

@@ -170,7 +170,16 @@ function startJpegCodec(): Promise<void> {
   return jpegCodec.init(jpegProgram, { print: note, printErr: note });
 }
 
-async function decodeJpeg(bytes: Uint8Array, name: string): Promise<Rgba> {
+/** The JPEG before: the decoder's complaints are those of one picture at a time. */
+let jpegBefore: Promise<unknown> = Promise.resolve();
+
+function decodeJpeg(bytes: Uint8Array, name: string): Promise<Rgba> {
+  const decoded = jpegBefore.then(() => decodeNextJpeg(bytes, name));
+  jpegBefore = decoded.catch(() => {});
+  return decoded;
+}
+
+async function decodeNextJpeg(bytes: Uint8Array, name: string): Promise<Rgba> {
   const { width, height, components } = scanJpeg(bytes, name);
   checkArea(width, height, name);
   if (components === 4) throw new DataError(`${name}: a CMYK JPEG; expected gray or RGB. Convert it.`);
