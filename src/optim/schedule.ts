@@ -75,7 +75,8 @@ export const warmUp =
 /** What a plateau schedule remembers; goes into checkpoints. */
 export interface PlateauState {
   factor: number;
-  best: number;
+  /** null before the first epoch. */
+  best: number | null;
   bad: number;
 }
 
@@ -84,7 +85,7 @@ export interface PlateauState {
  * `patience` epochs. Call `next` after each epoch. Source: PyTorch's `ReduceLROnPlateau`, mode max.
  */
 export class Plateau {
-  state: PlateauState = { factor: 1, best: Number.NEGATIVE_INFINITY, bad: 0 };
+  state: PlateauState = { factor: 1, best: null, bad: 0 };
   private readonly factor: number;
   private readonly patience: number;
   private readonly threshold: number;
@@ -97,7 +98,7 @@ export class Plateau {
 
   next(metric: number): void {
     const { factor, best, bad } = this.state;
-    const improved = best === Number.NEGATIVE_INFINITY || metric > best * (1 + this.threshold);
+    const improved = best === null || metric > best * (1 + this.threshold);
     if (improved) this.state = { factor, best: metric, bad: 0 };
     else if (bad + 1 > this.patience) this.state = { factor: factor * this.factor, best, bad: 0 };
     else this.state = { factor, best, bad: bad + 1 };
