@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
+import { scaled } from '../../src/models/options.ts';
 import { openAsBrowser, serve, taskOf } from './serve.ts';
 
 const CHANNELS = [64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512, 0];
@@ -19,7 +20,6 @@ await jax.init();
 jax.defaultDevice('webgpu');
 const { numpy: np, lax, jit, valueAndGrad, nn, tree } = jax;
 
-const scaled = (channels) => Math.round(width * channels);
 /** Evenly distributed numbers of this standard deviation. */
 const noise = (shape, std) => {
   const size = shape.reduce((a, b) => a * b, 1);
@@ -29,12 +29,13 @@ const noise = (shape, std) => {
 
 let parameters = { convolutions: [], layers: [] };
 let inputs = 3;
-for (const channels of CHANNELS.filter((channels) => channels > 0).map(scaled)) {
-  const w = noise([channels, inputs, 3, 3], Math.sqrt(2 / (9 * channels)));
-  parameters.convolutions.push({ w, gamma: np.ones([channels]), beta: np.zeros([channels]) });
-  inputs = channels;
+for (const channels of CHANNELS.filter((channels) => channels > 0)) {
+  const outputs = scaled(channels, width);
+  const w = noise([outputs, inputs, 3, 3], Math.sqrt(2 / (9 * outputs)));
+  parameters.convolutions.push({ w, gamma: np.ones([outputs]), beta: np.zeros([outputs]) });
+  inputs = outputs;
 }
-for (const outputs of [scaled(HIDDEN), scaled(HIDDEN), CLASSES]) {
+for (const outputs of [scaled(HIDDEN, width), scaled(HIDDEN, width), CLASSES]) {
   parameters.layers.push({ w: noise([inputs, outputs], Math.sqrt(1 / inputs)), b: np.zeros([outputs]) });
   inputs = outputs;
 }

@@ -2,6 +2,7 @@
 // matrices, which is off by default.
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
+import { scaled } from '../../src/models/options.ts';
 import { openAsBrowser, serve, taskOf } from './serve.ts';
 
 const CHANNELS = [64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512, 0];
@@ -22,7 +23,6 @@ await tf.setBackend('dawn');
 await tf.ready();
 
 const { layers } = tf;
-const scaled = (channels) => Math.round(width * channels);
 const network = tf.sequential();
 let inputShape = [SIDE, SIDE, 3];
 for (const channels of CHANNELS) {
@@ -30,14 +30,14 @@ for (const channels of CHANNELS) {
     network.add(layers.maxPooling2d({ poolSize: 2, strides: 2 }));
     continue;
   }
-  network.add(layers.conv2d({ filters: scaled(channels), kernelSize: 3, padding: 'same', inputShape }));
+  network.add(layers.conv2d({ filters: scaled(channels, width), kernelSize: 3, padding: 'same', inputShape }));
   inputShape = undefined;
   network.add(layers.batchNormalization({ momentum: 0.9, epsilon: 1e-5 }));
   network.add(layers.reLU());
 }
 network.add(layers.flatten());
 for (let i = 0; i < 2; i++) {
-  network.add(layers.dense({ units: scaled(HIDDEN) }));
+  network.add(layers.dense({ units: scaled(HIDDEN, width) }));
   network.add(layers.reLU());
   network.add(layers.dropout({ rate: 0.5 }));
 }

@@ -15,18 +15,24 @@ _, _, batch, width, _ = sys.argv
 batch, width = int(batch), float(width)
 torch.set_num_threads(os.cpu_count())
 
+
+def scaled(channels):
+    """As in src/models/options.ts: multiples of 8, halves rounded up."""
+    return max(8, int(channels * width / 8 + 0.5) * 8)
+
+
 layers, inputs = [], 3
 for channels in CHANNELS:
     if channels == 0:
         layers.append(nn.MaxPool2d(2))
         continue
-    outputs = round(width * channels)
+    outputs = scaled(channels)
     layers += [nn.Conv2d(inputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.ReLU(True)]
     inputs = outputs
 layers.append(nn.Flatten())
 for _ in range(2):
-    layers += [nn.Linear(inputs, round(width * HIDDEN)), nn.ReLU(True), nn.Dropout()]
-    inputs = round(width * HIDDEN)
+    layers += [nn.Linear(inputs, scaled(HIDDEN)), nn.ReLU(True), nn.Dropout()]
+    inputs = scaled(HIDDEN)
 network = nn.Sequential(*layers, nn.Linear(inputs, CLASSES))
 optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
 x, y = torch.randn(batch, 3, SIDE, SIDE), torch.arange(batch) % CLASSES
