@@ -1,14 +1,8 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { DataError, ShapeError } from '../src/core/errors.ts';
-import {
-  confusionFrom,
-  type EpochRow,
-  metricsCsv,
-  mostConfused,
-  parseMetricsCsv,
-  scores,
-} from '../src/train/metrics.ts';
+import { DataError } from '../src/core/errors.ts';
+import { confusionOf, type EpochRow, metricsCsv, mostConfused, parseMetricsCsv, scores } from '../src/train/metrics.ts';
+import type { Prediction } from '../src/train/predictions.ts';
 
 // Khaireddin & Chen's published matrix on FER2013's PublicTest.
 const published = [
@@ -70,12 +64,17 @@ test('confused pairs come most often first', () => {
   assert.equal(mostConfused([[3, 0], [0, 3]]), []); // biome-ignore format: a matrix
 });
 
-test('a flat buffer folds into rows, actual by predicted', () => {
-  assert.equal(confusionFrom(new Uint32Array([1, 2, 3, 4]), 2), [[1, 2], [3, 4]]); // biome-ignore format: a matrix
-  assert.throws(
-    () => confusionFrom([1, 2, 3], 2),
-    (error: Error) => error instanceof ShapeError,
-  );
+test('predictions are counted in rows, actual by predicted', () => {
+  const predictions = [
+    [0, 1],
+    [2, 2],
+    [0, 1],
+    [1, 0],
+  ].map(([label, predicted]) => ({ label, predicted, loss: 1, probability: 0.4 }));
+  assert.equal(confusionOf(predictions as Prediction[], 3), [[0, 2, 0], [1, 0, 0], [0, 0, 1]]); // biome-ignore format: a matrix
+});
+
+test('a matrix that is not square is refused', () => {
   assert.throws(() => scores([[1, 2], [3]]), /2 rows has 1 columns in row 1/);
 });
 

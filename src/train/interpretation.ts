@@ -4,20 +4,13 @@ import type { Network } from '../models/index.ts';
 import { type CamRow, camRowsOf } from './camrows.ts';
 import type { HeatMapOptions } from './cams.ts';
 import { camSheetPng } from './camsheet.ts';
-import { type Confusion, confusionFrom } from './metrics.ts';
+import { type Confusion, confusionOf } from './metrics.ts';
 import { confusionSvg } from './plots.ts';
 import type { Prediction } from './predictions.ts';
 import type { RunFolder } from './runfolder.ts';
 import { evaluatedImage, type TopLoss, topLossesPng } from './toplosses.ts';
 
 const TOP_LOSSES = 25;
-
-/** Counts of (label, prediction) as a matrix: rows are labels, columns predictions. */
-export function confusionOf(predictions: readonly Prediction[], classes: number): number[][] {
-  const counts = new Array<number>(classes * classes).fill(0);
-  for (const { label, predicted } of predictions) counts[label * classes + predicted]!++;
-  return confusionFrom(counts, classes);
-}
 
 /** The images with the highest losses, with what they are and were taken for. */
 export function topLossesOf(

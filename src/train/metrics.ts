@@ -1,4 +1,5 @@
 import { DataError, ShapeError } from '../core/errors.ts';
+import type { Prediction } from './predictions.ts';
 
 /** Counts of validation images: a row per actual class, a column per predicted class. */
 export type Confusion = readonly (readonly number[])[];
@@ -27,18 +28,11 @@ export interface Confused {
   count: number;
 }
 
-/**
- * Folds a row-major buffer of K·K counts, as a kernel leaves it, into rows: counts[actual·K + predicted].
- *
- * Throws ShapeError where the length is not K².
- */
-export function confusionFrom(counts: ArrayLike<number>, classes: number): number[][] {
-  if (counts.length !== classes * classes) {
-    throw new ShapeError(`confusionFrom: ${classes} classes need ${classes * classes} counts, not ${counts.length}.`);
-  }
-  return Array.from({ length: classes }, (_, actual) =>
-    Array.from({ length: classes }, (_, predicted) => counts[actual * classes + predicted]!),
-  );
+/** Counts the predictions by class and predicted class. */
+export function confusionOf(predictions: readonly Prediction[], classes: number): number[][] {
+  const counts = Array.from({ length: classes }, () => new Array<number>(classes).fill(0));
+  for (const { label, predicted } of predictions) counts[label]![predicted]!++;
+  return counts;
 }
 
 /**

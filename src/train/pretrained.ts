@@ -73,7 +73,7 @@ function startOf(path: string): Uint8Array {
  * What images are normalised by for these weights: ImageNet's numbers, or those of the run. For one channel, whose stem is the sum of
  * the RGB weights, their means: fast.ai leaves it to the user there.
  */
-export function pretrainedNormalisation({ facts }: Pretrained, channels: 1 | 3): Normalisation {
+function pretrainedNormalisation({ facts }: Pretrained, channels: 1 | 3): Normalisation {
   const { mean, std } = facts?.normalisation ?? IMAGENET;
   if (channels === 3) return { mean, std };
   const average = (values: number[]) => [values.reduce((sum, value) => sum + value) / values.length];
