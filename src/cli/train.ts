@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { basename, resolve } from 'node:path';
 import { ConfigError } from '../core/errors.ts';
 import { counted } from '../core/nearest.ts';
@@ -25,7 +26,7 @@ export async function train(given: Partial<TrainOptions>): Promise<void> {
     console.error(`--resume ${dir}: the run is finished; nothing is left to do. Report: ${report}`);
     return;
   }
-  const recorded = resumed && readOptions(trainOptions, resumed.record.options, resumed.folder.record);
+  const recorded = resumed && recordedOptions(resumed);
   const lock = resumed && (await lockRun('--resume', resumed.folder.dir));
 
   const gpu = await openAdapter(given.adapter ?? recorded?.adapter);
@@ -42,20 +43,36 @@ export async function train(given: Partial<TrainOptions>): Promise<void> {
   }
 }
 
-async function trainOn(
-  gpu: Gpu,
-  options: TrainOptions,
-  resumed: { folder: RunFolder; record: RunRecord } | null,
-): Promise<RunResult> {
+/** A run that is continued. */
+interface Resumed {
+  folder: RunFolder;
+  record: RunRecord;
+}
+
+/**
+ * The options that a run was started with. Its data is where it was, from whatever folder the run is continued; where that is gone, but
+ * the name as it was given leads to something from here, it is that: run and data have moved together.
+ */
+function recordedOptions({ folder, record }: Resumed): TrainOptions {
+  const options = readOptions(trainOptions, record.options, folder.record);
+  const { path } = record.data;
+  const moved = path === null || (!existsSync(path) && existsSync(options.data));
+  return moved ? options : { ...options, data: path };
+}
+
+async function trainOn(gpu: Gpu, options: TrainOptions, resumed: Resumed | null): Promise<RunResult> {
   const data = await loadFor(options);
   if (resumed) checkSame(gpu, data.fingerprint, resumed.record);
-  const origin: RunOrigin = resumed?.record ?? {
-    commandLine: process.argv.slice(2),
-    startedAt: new Date().toISOString(),
-    options: { ...options },
-    seed: options.seed,
-    versions: versions(),
-    adapter: adapterFacts(gpu),
+  const origin: RunOrigin = {
+    ...(resumed?.record ?? {
+      commandLine: process.argv.slice(2),
+      startedAt: new Date().toISOString(),
+      options: { ...options },
+      seed: options.seed,
+      versions: versions(),
+      adapter: adapterFacts(gpu),
+    }),
+    // Of a run that is continued the same, but for its place.
     data: {
       name: options.data === TOYFACES ? TOYFACES : basename(options.data),
       path: options.data === TOYFACES ? null : resolve(options.data),
