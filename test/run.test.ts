@@ -1,5 +1,5 @@
 // What becomes of a run that is killed, interrupted or slow to validate.
-import { existsSync, readFileSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, readFileSync, realpathSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -70,6 +70,35 @@ unix('whenever a run is killed, its model file is of the epoch that its checkpoi
   assert.is(hashOf(at('between', 'model.safetensors')), hashOf(at('second', 'model.safetensors')));
 });
 
+test('a run is continued from any folder, with its data where it was or where it has gone, and its record says where', async () => {
+  const start = process.cwd();
+  const [old, moved] = ['project', 'moved'].map((name) => join(realpathSync(folder.path), name)) as [string, string];
+  const dataOf = (run: string) => readRecord(join(run, 'run.json')).data;
+  const pause = { adapter, maxMinutes: 1e-6 };
+  mkdirSync(join(old, 'below'), { recursive: true });
+  copyFileSync(csv, join(old, 'faces.csv'));
+  try {
+    process.chdir(old);
+    await said({ ...small, data: 'faces.csv', out: 'run', maxMinutes: 1e-6 });
+    process.chdir('below');
+    await said({ resume: '../run', ...pause });
+    assert.is(dataOf(join(old, 'run')).path, join(old, 'faces.csv'));
+    process.chdir(start);
+    renameSync(old, moved);
+    process.chdir(moved);
+    await said({ resume: 'run', ...pause });
+    assert.is(dataOf('run').path, join(moved, 'faces.csv'));
+    renameSync('faces.csv', 'other.csv');
+    await said({ resume: 'run', data: 'other.csv', ...pause });
+    const { name, path } = dataOf('run');
+    assert.equal([name, path], ['other.csv', join(moved, 'other.csv')]);
+    await said({ resume: 'run', adapter });
+    assert.match(readFileSync('run/report.html', 'utf8'), `--data ${join(moved, 'other.csv')}`);
+  } finally {
+    process.chdir(start);
+  }
+});
+
 test('an interruption while an epoch ends comes before the next step, and after the last one it is none', async () => {
   const interrupt = (text: string): void => {
     if (text.includes('epoch 2/')) process.emit('SIGINT');
@@ -78,6 +107,7 @@ test('an interruption while an epoch ends comes before the next step, and after 
   assert.match(shown, /^Stopping before the next step, with a checkpoint\./m);
   const { result } = readRecord(at('interrupted', 'run.json'));
   assert.equal([result!.status, result!.steps, result!.epochs], ['stopped', 4, 2]);
+  assert.match(readFileSync(at('interrupted', 'report.html'), 'utf8'), /\d{4}-\d\d-\d\d \d\d:\d\d UTC/);
   await said({ ...small, epochs: 2, out: at('last') }, interrupt);
   assert.is(readRecord(at('last', 'run.json')).result!.status, 'finished');
 });

@@ -9,6 +9,7 @@ import { interpret, writeInterpretation } from '../train/interpretation.ts';
 import { confusionOf, mostConfused, scores } from '../train/metrics.ts';
 import { buildModel, readModelFile } from '../train/modelfile.ts';
 import { addPredictions, noSums } from '../train/predictions.ts';
+import { timeInWords } from '../train/reportparts.ts';
 import { makeFolder, runFolder } from '../train/runfolder.ts';
 import { openAdapter } from './adapter.ts';
 import { checkStored } from './defaults.ts';
@@ -115,7 +116,7 @@ export async function evaluate(options: EvaluateOptions): Promise<void> {
       await writeInterpretation(files, interpretation, facts.classes);
       const summary = {
         ...evaluation,
-        date: new Date().toISOString().slice(0, 16).replace('T', ' '),
+        date: timeInWords(new Date()),
         version: dawngradVersion,
         classes: facts.classes,
         augmented: ttaFacts && ttaInWords(ttaFacts),

@@ -9,7 +9,7 @@ import { loadModel } from './modelfile.ts';
 import { curvesSvg } from './plots.ts';
 import type { Prediction } from './predictions.ts';
 import { reportHtml } from './report.ts';
-import type { Setting } from './reportparts.ts';
+import { type Setting, timeInWords } from './reportparts.ts';
 import type { RunFolder } from './runfolder.ts';
 import type { RunRecord, RunResult } from './runrecord.ts';
 
@@ -58,7 +58,7 @@ export async function writeArtifacts(parts: ArtifactParts): Promise<void> {
   const page = await reportHtml(
     {
       folder: folder.dir,
-      date: new Date().toISOString().slice(0, 16).replace('T', ' '),
+      date: timeInWords(new Date()),
       command: callOf('train', ...withoutFolder(record.commandLine.slice(1)).map(quoted)),
       options: record.options as Record<string, Setting>,
       seed: record.seed,

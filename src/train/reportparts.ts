@@ -9,6 +9,9 @@ import type { TopLoss } from './toplosses.ts';
 /** A value of an option or a fact, as run.json holds it. */
 export type Setting = string | number | boolean | null | undefined;
 
+/** When a page was written, as it says: to the minute. */
+export const timeInWords = (time: Date): string => `${time.toISOString().slice(0, 16).replace('T', ' ')} UTC`;
+
 /** A page, complete in one file: no script, nothing fetched. */
 export const page = (version: string | undefined, title: string, remark: string, body: Html): string =>
   html`<!doctype html>
