@@ -4,6 +4,7 @@ import { evaluateOptions } from '../src/cli/options.ts';
 import type { CamExample } from '../src/train/camrows.ts';
 import { html, raw } from '../src/train/html.ts';
 import { type ReportParts, type RunSummary, reportHtml } from '../src/train/report.ts';
+import { timeInWords } from '../src/train/reportparts.ts';
 
 const run = (more: Partial<RunSummary> = {}): RunSummary => ({
   folder: 'runs/first run',
@@ -133,6 +134,10 @@ test('the page says what the run was and what came of it', async () => {
     page,
     /dawngrad evaluate --model &#39;runs\/first run\/model.safetensors&#39; --data &#39;it&#39;\\&#39;&#39;s\.csv&#39;/,
   );
+});
+
+test('times are told to the minute, and that they are UTC', () => {
+  assert.is(timeInWords(new Date('2026-01-02T03:04:59.9+01:00')), '2026-01-02 02:04 UTC');
 });
 
 test('the page’s evaluate takes the images that validated, and is told no more than that takes', async () => {

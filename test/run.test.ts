@@ -119,7 +119,7 @@ test('images per second are those of training; validation takes none of its time
   const training = rows.map(({ imagesPerSecond }) => 14 / imagesPerSecond);
   // Of a hundred times as many images; in the first epoch pipelines are built.
   for (const [i, { epoch, seconds }] of rows.entries()) {
-    if (epoch > 1) assert.ok(training[i]! < seconds / 3, `${training[i]} of ${seconds} s`);
+    if (epoch > 1) assert.ok(training[i]! < 0.9 * seconds, `${training[i]} of ${seconds} s`);
   }
   const { imagesPerSecond } = readRecord(at('many', 'run.json')).result!;
   const mean = 42 / training.reduce((sum, seconds) => sum + seconds, 0);
