@@ -1,8 +1,9 @@
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, symlinkSync } from 'node:fs';
+import { mkdirSync, renameSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { readImage } from '../src/cli/images.ts';
 import { loadDataset } from '../src/data/dataset.ts';
 import { imagesBelow } from '../src/data/find.ts';
 import { emotions } from '../src/data/rows.ts';
@@ -152,6 +153,23 @@ test('refuses classes that no image trains, wherever their images lie; evaluates
   // What a limit leaves out was there.
   assert.is((await load({ limit: 2 })).train.count, 2);
 });
+
+if (process.platform === 'linux') {
+  test('refuses files and class folders whose names are not UTF-8, and says so', async () => {
+    for (let i = 0; i < 10; i++) for (const name of ['cat', 'dog', 'm\ufffdw']) put(`${name}/${i}.png`, grayPng(i));
+    assert.is((await load()).classes.length, 3, 'the sign that stands for such bytes is a character like others');
+    const latin1 = (name: string) => Buffer.from(join(root, name), 'latin1');
+    writeFileSync(latin1('dog/m\xfcde.png'), grayPng(1));
+    const file = join(root, 'dog', 'm\ufffdde.png');
+    await rejectsData(load, `${file}: `, /its name is not UTF-8.*Rename it\./);
+    assert.ok([...imagesBelow(root)].includes(file));
+    await rejectsData(() => readImage(file), `${file}: `, /not UTF-8/);
+    renameSync(latin1('dog/m\xfcde.png'), latin1('m\xfcde.png'));
+    assert.is((await load()).classes.length, 3, 'beside the class folders it is passed over');
+    mkdirSync(latin1('m\xfcde'));
+    await rejectsData(load, `${join(root, 'm\ufffdde')}: `, /not UTF-8/);
+  });
+}
 
 if (process.platform !== 'win32') {
   test('refuses pipes and devices, and passes them over where images are looked for', async () => {

@@ -1,6 +1,6 @@
 import { readFileSync, statSync } from 'node:fs';
 import { DataError } from '../core/errors.ts';
-import { imagesBelow, specialKind } from '../data/find.ts';
+import { checkEncoding, imagesBelow, specialKind } from '../data/find.ts';
 import { decodeImage, type Image } from '../data/image.ts';
 
 /**
@@ -21,6 +21,7 @@ export function imagesIn(path: string): string[] {
 
 /** Reads an image. Throws DataError, beginning with its path, where it cannot be read or is none. */
 export async function readImage(path: string): Promise<Image> {
+  checkEncoding(path);
   const bytes = attempt(path, () => readFileSync(path));
   return decodeImage(bytes, path);
 }

@@ -1,5 +1,6 @@
-import { readdirSync, type Stats, statSync } from 'node:fs';
+import { existsSync, readdirSync, type Stats, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { DataError } from '../core/errors.ts';
 
 /**
  * The PNG and JPEG files (by their names) anywhere below a folder, in the order of their names. Hidden files are passed over, among
@@ -20,6 +21,12 @@ export function* imagesBelow(folder: string): Generator<string> {
       yield path;
     }
   }
+}
+
+/** Throws DataError for a path that was listed with a name that is not UTF-8: Node puts U+FFFD into it, which leads nowhere. */
+export function checkEncoding(path: string): void {
+  if (path.includes('\ufffd') && !existsSync(path))
+    throw new DataError(`${path}: its name is not UTF-8, so it cannot be opened. Rename it.`);
 }
 
 /**

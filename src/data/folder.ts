@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { type Dirent, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { DataError } from '../core/errors.ts';
-import { specialKind } from './find.ts';
+import { checkEncoding, specialKind } from './find.ts';
 import { cropSquare, decodeImage, type Image, resizeImage, toGray, toRgb } from './image.ts';
 import { emotions, PRIVATE_TEST, PUBLIC_TEST, RowBuffer, type Rows, TRAINING, usageNames } from './rows.ts';
 
@@ -35,8 +35,8 @@ export interface FolderListing {
  *
  * Labels follow the sorted folder names; FER2013's seven names get FER2013's labels, so that folder and CSV go with the
  * same model. `classes`, a model's, fixes the labels instead, and then classes may be absent.
- * Throws DataError for no or empty class folders, for what is neither file nor folder in them, and for classes that
- * `classes` does not have.
+ * Throws DataError for no or empty class folders, for what is neither file nor folder in them, for names that are not UTF-8, and for
+ * classes that `classes` does not have.
  */
 export function listFolder(path: string, classes?: string[]): FolderListing {
   const top = entriesOf(path).filter((entry) => isFolder(path, entry));
@@ -152,7 +152,9 @@ const labelOf = (classes: string[], name: string): number =>
 
 /** All files of a class folder; each must turn out to be an image. */
 function imagesOf(folder: string): string[] {
+  checkEncoding(folder);
   const entries = entriesOf(folder);
+  for (const { name } of entries) checkEncoding(join(folder, name));
   const nested = entries.find((entry) => isFolder(folder, entry));
   if (nested !== undefined) {
     throw new DataError(
