@@ -47,6 +47,22 @@ test('reads train.csv: CRLF, quoted pixels, no Usage', async () => {
   checkRows(await readFer2013(path), [0, 0, 0, 0, 0]);
 });
 
+test('lines may end in LF and CRLF in one file, or in CR', async () => {
+  const [header, ...rows] = kaggle().split('\n');
+  const mixed = [`${header}\r\n${rows.join('\n')}`, `${header}\n${rows.join('\r\n')}`, kaggle().replaceAll('\n', '\r')];
+  for (const text of mixed) checkRows(await readFer2013(folder.write('mixed.csv', text)), [0, 0, 1, 2, 0]);
+});
+
+test('a row is where it begins, whatever lines its quoted fields go over', async () => {
+  for (const end of ['\n', '\r\n']) {
+    const rows = [0, 1, 2].map((n) => `${n},"${pixelField(n, 64).replaceAll(/ (?=\S+ \S+$)/g, end)}"`);
+    const text = ['emotion,pixels', ...rows, ''].join(end);
+    assert.equal([...(await readFer2013(folder.write('long.csv', text))).lines!], [2, 4, 6]);
+    const path = folder.write('broken.csv', `${text}7,1 2 3${end}`);
+    await rejectsData(() => readFer2013(path), `${path}:8: `, /emotion is '7'/);
+  }
+});
+
 test('reads past columns that it does not know, of whatever name', async () => {
   const text = kaggle()
     .replace(/$/gm, ',x,y')

@@ -19,12 +19,13 @@ const mend = 'Expected FER2013 as Kaggle has it: a header line with emotion, pix
  * Throws DataError, `file:line: what, expected, mend`, at the first row that is not right.
  */
 export async function readFer2013(path: string): Promise<Rows> {
-  const { sizeBytes, start } = checkIsText(path);
+  const { sizeBytes, start, newline } = checkIsText(path);
   const reader = new RowReader(path, sizeBytes);
   const stream = createReadStream(path, { encoding: 'latin1', highWaterMark: chunkBytes, start });
   await new Promise<void>((resolve, reject) => {
     Papa.parse<string[]>(stream, {
       delimiter: ',',
+      ...(newline && { newline }),
       chunk({ data, errors }, parser) {
         try {
           for (const row of data) reader.read(row);
@@ -51,7 +52,9 @@ export async function readFer2013(path: string): Promise<Rows> {
 class RowReader {
   private readonly path: string;
   private readonly sizeBytes: number;
+  /** Where the row in work begins, and the one after it: a quoted field may go over several lines. */
   private line = 0;
+  private nextLine = 1;
   private columns: { emotion: number; pixels: number; usage: number; count: number } | null = null;
   private rows: RowBuffer | null = null;
   private side = 0;
@@ -63,7 +66,10 @@ class RowReader {
   }
 
   read(row: string[]): void {
-    this.line++;
+    this.line = this.nextLine++;
+    for (const field of row) {
+      for (let at = field.indexOf('\n'); at >= 0; at = field.indexOf('\n', at + 1)) this.nextLine++;
+    }
     if (row.length === 1 && row[0]!.trim() === '') return;
     if (this.columns === null) {
       this.columns = this.readHeader(row);
@@ -211,10 +217,11 @@ const isDigit = (code: number): boolean => code >= 0 && code <= 9;
 const isBlank = (code: number): boolean => code === BLANK || (code >= 9 - ZERO && code <= 13 - ZERO);
 
 /**
- * Size in bytes, and where the text starts: after UTF-8's byte order mark, if there is one, which papaparse would take for
- * the start of an unquoted field. Throws DataError for an empty file and for one whose first bytes are no text.
+ * Size in bytes; where the text starts: after UTF-8's byte order mark, if there is one, which papaparse would take for
+ * the start of an unquoted field; and what ends a line: LF wherever there is one, as papaparse takes one kind of end alone and the CR
+ * before LF for a blank, so that lines may end either way. null leaves it to papaparse. Throws DataError for an empty file and for one whose first bytes are no text.
  */
-function checkIsText(path: string): { sizeBytes: number; start: number } {
+function checkIsText(path: string): { sizeBytes: number; start: number; newline: '\n' | null } {
   const { size } = statSync(path);
   if (size === 0) throw new DataError(`${path}: the file is empty. ${mend}`);
   const head = Buffer.alloc(Math.min(size, 4096));
@@ -232,7 +239,7 @@ function checkIsText(path: string): { sizeBytes: number; start: number } {
     throw new DataError(`${path}: a single image. Give a folder of class folders of images, or a FER2013 CSV.`);
   }
   if (head.includes(0)) throw new DataError(`${path}: not a CSV (it holds binary data). ${mend}`);
-  return { sizeBytes: size, start: is(0xef, 0xbb, 0xbf) ? 3 : 0 };
+  return { sizeBytes: size, start: is(0xef, 0xbb, 0xbf) ? 3 : 0, newline: head.includes(0x0a) ? '\n' : null };
 }
 
 function endsInsideLine(path: string): boolean {
