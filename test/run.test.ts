@@ -99,9 +99,16 @@ test('a run is continued from any folder, with its data where it was or where it
   }
 });
 
+test('a run that is refused leaves no handler of signals behind', async () => {
+  const before = process.listenerCount('SIGINT');
+  const weights = folder.write('weights.pth', 'none');
+  await said({ ...small, pretrained: weights, out: at('refused') }).then(assert.unreachable, () => {});
+  assert.is(process.listenerCount('SIGINT'), before);
+});
+
 test('an interruption while an epoch ends comes before the next step, and after the last one it is none', async () => {
   const interrupt = (text: string): void => {
-    if (text.includes('epoch 2/')) process.emit('SIGINT');
+    if (/^epoch 2\/\d done/.test(text)) process.emit('SIGINT');
   };
   const shown = await said({ ...small, out: at('interrupted') }, interrupt);
   assert.match(shown, /^Stopping before the next step, with a checkpoint\./m);

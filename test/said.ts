@@ -3,10 +3,11 @@ import type { TrainOptions } from '../src/cli/options.ts';
 import { train } from '../src/cli/train.ts';
 import { within } from './gpu.ts';
 
-/** Runs `train` and returns what it said; `heard` gets each part of it at once. */
+/** Runs `train` and returns what it said, in lines on a terminal, too; `heard` gets each part of it at once. */
 export async function said(given: Partial<TrainOptions>, heard: (text: string) => void = () => {}): Promise<string> {
   const { error } = console;
   const { write } = process.stderr;
+  const { TERM } = process.env;
   let shown = '';
   const hear = (text: string): boolean => {
     shown += text;
@@ -15,11 +16,14 @@ export async function said(given: Partial<TrainOptions>, heard: (text: string) =
   };
   console.error = (line: string) => hear(`${line}\n`);
   process.stderr.write = (text: string | Uint8Array) => hear(String(text));
+  process.env.TERM = 'dumb';
   try {
     await within(60_000, train(given));
   } finally {
     console.error = error;
     process.stderr.write = write;
+    if (TERM === undefined) delete process.env.TERM;
+    else process.env.TERM = TERM;
   }
   return shown;
 }

@@ -83,29 +83,32 @@ async function trainOn(gpu: Gpu, options: TrainOptions, resumed: Resumed | null)
     },
   };
   const interrupt = onInterrupt();
-  const run = new Run({
-    gpu,
-    config: options,
-    data,
-    origin,
-    openFolder: () => resumed?.folder ?? createRunFolder(options.out, options.arch),
-    resume: resumed !== null,
-    createProgress: (steps) => createProgress(process.stderr, steps),
-    interrupted: interrupt.requested,
-  });
-  // A run that is continued has its folder's lock already: its checkpoint is read under it.
-  const lock = resumed ? null : await lockRun('--out', run.folder.dir);
-  if (run.pretrained && !resumed) console.error(startOf(run.pretrained, options));
-  const { arch, width, head } = options;
-  console.error(
-    `${arch}, width ${width}, ${head} head: ${run.trainer.model.parameterCount().toLocaleString('en')} parameters; ${counted(run.trainer.totalSteps, 'step')} of ${counted(options.batch * options.accumulate, 'image')}`,
-  );
-  const result = await run.train().finally(() => {
+  let lock: WorkLock | null = null;
+  try {
+    const run = new Run({
+      gpu,
+      config: options,
+      data,
+      origin,
+      openFolder: () => resumed?.folder ?? createRunFolder(options.out, options.arch),
+      resume: resumed !== null,
+      createProgress: (steps) => createProgress(process.stderr, steps),
+      interrupted: interrupt.requested,
+    });
+    // A run that is continued has its folder's lock already: its checkpoint is read under it.
+    if (!resumed) lock = await lockRun('--out', run.folder.dir);
+    if (run.pretrained && !resumed) console.error(startOf(run.pretrained, options));
+    const { arch, width, head } = options;
+    console.error(
+      `${arch}, width ${width}, ${head} head: ${run.trainer.model.parameterCount().toLocaleString('en')} parameters; ${counted(run.trainer.totalSteps, 'step')} of ${counted(options.batch * options.accumulate, 'image')}`,
+    );
+    const result = await run.train();
+    for (const line of epilogue(run.folder, result, options)) console.error(line);
+    return result;
+  } finally {
     interrupt.release();
     lock?.release();
-  });
-  for (const line of epilogue(run.folder, result, options)) console.error(line);
-  return result;
+  }
 }
 
 /** One process of a machine at a time trains in a folder. Throws ConfigError where another one does. */
