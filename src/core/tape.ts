@@ -37,7 +37,10 @@ let recording = true;
 let created = 0;
 const slots = new WeakMap<Tensor, GradientSlot>();
 
-/** Runs `fn` without recording: what it computes has no gradient. It belongs inside of a `step`, which may begin later than it is called. */
+/**
+ * Runs `fn` without recording: what it computes has no gradient. It belongs inside of a `step`, which may begin later than it is
+ * called.
+ */
 export function noGrad<T>(fn: () => T): T {
   const before = recording;
   recording = false;
