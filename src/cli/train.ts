@@ -145,7 +145,7 @@ function epilogue({ dir, report, model }: RunFolder, result: RunResult, options:
   if (result.validAccuracy !== null) {
     lines.push(
       `Best: ${(100 * result.validAccuracy).toFixed(2)} % of the validation images right, in epoch ${result.bestEpoch}.`,
-      `${Math.round(result.seconds)} s in all, ${result.imagesPerSecond.toPrecision(3)} images/s, ${(result.peakGpuBytes / 1e6).toFixed(0)} MB of GPU memory at most.`,
+      `${Math.round(result.seconds)} s in all, trained at ${result.imagesPerSecond.toPrecision(3)} images/s, ${(result.peakGpuBytes / 1e6).toFixed(0)} MB of GPU memory at most.`,
     );
   }
   if (result.status === 'stopped') lines.push(`Stopped; continue with: ${callOf('train', '--resume', quoted(dir))}`);
