@@ -11,7 +11,6 @@ import { infoOptions, trainOptions as trained } from '../src/cli/options.ts';
 import { text, toggle } from '../src/cli/value.ts';
 import { versions } from '../src/cli/version.ts';
 import { ConfigError } from '../src/core/errors.ts';
-import { writeFileAtomic } from '../src/data/atomic.ts';
 import type { AdapterKind } from '../src/gpu/adapters.ts';
 import type { OpenedDevice } from '../src/gpu/dawn.ts';
 import type { Gpu } from '../src/gpu/gpu.ts';
@@ -24,7 +23,7 @@ import type { Pace } from './harness.ts';
 import { measureHost } from './host.ts';
 import { kernelCases, type Scale } from './kernels.ts';
 import type { StepShape } from './network.ts';
-import { type BenchResult, checkJson, readResult, toJson } from './result.ts';
+import { type BenchResult, checkJson, readResult, toJson, writeJson } from './result.ts';
 import { measureStep } from './step.ts';
 import {
   busyLines,
@@ -93,7 +92,7 @@ async function bench({ adapter, json, compare, ...given }: Partial<Values<typeof
     if (given.precision) checkPrecision({ precision: given.precision });
     const result = await measure(gpu, opened, withDefaults(options, given));
     if (before) print('', ...comparisonLines(before, result, compare!));
-    if (json) writeFileAtomic(json, toJson(result));
+    if (json) writeJson(json, toJson(result));
     const wrong = result.cases.filter((entry) => 'wrong' in entry).map(({ name }) => name);
     if (result.step?.wrong) wrong.push(STEP);
     if (wrong.length > 0) {

@@ -1,7 +1,8 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { checkFile } from '../src/cli/outputs.ts';
 import { ConfigError, DataError } from '../src/core/errors.ts';
+import { writeFileAtomic } from '../src/data/atomic.ts';
 import type { Ceilings } from './ceilings.ts';
 import type { HostResult } from './host.ts';
 import type { StepResult } from './step.ts';
@@ -61,7 +62,19 @@ export const toJson = (result: object): string =>
 export function checkJson(json: string): void {
   if (!existsSync(dirname(json)))
     throw new ConfigError(`--json ${json}: there is no folder ${dirname(json)}. Create it first.`);
-  checkFile(`--json ${json}`, json);
+  if (!isOpenEnded(json)) checkFile(`--json ${json}`, json);
+}
+
+/** Writes results, whole or not at all where the path is that of a file. */
+export function writeJson(json: string, text: string): void {
+  if (isOpenEnded(json)) writeFileSync(json, text);
+  else writeFileAtomic(json, text);
+}
+
+/** True for pipes, terminals and the like, such as /dev/stdout. */
+function isOpenEnded(path: string): boolean {
+  const stats = statSync(path, { throwIfNoEntry: false });
+  return stats !== undefined && !stats.isFile() && !stats.isDirectory();
 }
 
 /** Reads what `toJson` wrote. Throws DataError when the file is something else. */

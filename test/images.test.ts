@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { rmSync, symlinkSync } from 'node:fs';
+import { closeSync, openSync, rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -47,6 +47,12 @@ if (process.platform !== 'win32') {
     await rejectsData(() => imagesIn(loop), `${loop}: cannot be read (ELOOP: `);
     execFileSync('mkfifo', [pipe]);
     await rejectsData(() => imagesIn(pipe), `${pipe}: a pipe, not a regular file.`);
+    // One that is open has a writer, such as that of <(…).
+    const open = openSync(pipe, 'r+');
+    const path = `/dev/fd/${open}`;
+    assert.equal(imagesIn(path, true), [path]);
+    await rejectsData(() => imagesIn(path), `${path}: a pipe, not a regular file.`);
+    closeSync(open);
     scratch.write('links/a.png', grayPng(1));
     symlinkSync('loop.png', inside);
     assert.equal(imagesIn(at('links')), [at('links', 'a.png'), inside]);

@@ -140,10 +140,10 @@ gpuTest('updates that would come to nothing, or to anything, are refused', async
   const refused: [() => unknown, RegExp][] = [
     [() => new optim.SGD([p], { weightDecay: -1 }), /^the optimizer: weightDecay is -1; it is 0 or more\.$/],
     [() => new optim.Adam([p], { beta2: 1 }), /^the optimizer: beta2 is 1; /],
-    [() => new optim.Adam([p], { eps: 0 }), /^the optimizer: eps is 0; /],
+    [() => new optim.Adam([p], { eps: -1 }), /^the optimizer: eps is -1; /],
     [() => new optim.SGD([p], { clip: -1 }), /clip/],
     [() => new optim.SGD([p], { ema: 1 }), /^ema is 1; /],
-    [() => optim.oneCycle(0.1, { pctStart: 1 }), /^oneCycle: pctStart is 1; /],
+    [() => optim.oneCycle(0.1, { pctStart: 2 }), /^oneCycle: pctStart is 2; /],
   ];
   for (const [act, message] of refused) assert.match(await messageOf(act), message);
   // None of those has taken the parameter over.

@@ -50,6 +50,8 @@ gpuTest('a network and a tensor say what they are', async () => {
   assert.is(inspect(network()), String(network()));
   const tensor = Tensor.zeros([2, 3]);
   assert.is(inspect({ tensor }), '{ tensor: Tensor f32 [2,3] }');
+  const unfinished = Object.assign(Object.create(Pair.prototype), { mode: true });
+  assert.is(inspect(unfinished), 'Pair');
   tensor.free('the test');
   assert.is(String(tensor), 'Tensor f32 [2,3] freed by the test');
 });
@@ -78,6 +80,10 @@ gpuTest('tensors and layers that a module holds and does not name are refused, i
   const scale = nn.constant([1], 1);
   assert.match(await messageOf(() => new Holder(scale).state()), /^Holder: own\(\) does not name the tensor 'held'/);
   assert.is(new Holder(Tensor.zeros([1])).parameterCount(), 0);
+  // A tensor that another layer names is trained and saved.
+  const linear = new nn.Linear({ inFeatures: 2, outFeatures: 3 }, new Random(1));
+  const tied = new nn.Sequential([linear, new Holder(linear.weight), new Holder(linear)]);
+  assert.is(tied.parameters().size, 2);
 });
 
 class Pair extends nn.Module {

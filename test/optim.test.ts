@@ -154,11 +154,10 @@ for (const [name, make] of Object.entries({
   });
 }
 
-gpuTest('a step without any gradient is refused, and changes nothing', async () => {
+gpuTest('a step without any gradient changes nothing', async () => {
   const p = parameter([1]);
   const optimizer = new optim.SGD([p], { weightDecay: 0.5 });
-  const message = await messageOf(() => step(() => optimizer.step({ lr: 1 })));
-  assert.match(message, /^no trained parameter has a gradient: call loss\.backward\(\) before\.$/);
+  await step(() => optimizer.step({ lr: 1 }));
   assert.is(await p.item(), 1);
   await stepOn(optimizer, new Map([[p, [1]]]), { lr: 1, momentum: 0 });
   assert.is(await p.item(), 1 - 1.5);

@@ -16,10 +16,9 @@ import { infoOptions } from '../../src/cli/options.ts';
 import { number, text, whole } from '../../src/cli/value.ts';
 import { versions } from '../../src/cli/version.ts';
 import { ConfigError } from '../../src/core/errors.ts';
-import { writeFileAtomic } from '../../src/data/atomic.ts';
 import { openDevice } from '../../src/gpu/dawn.ts';
 import { median, quantile } from '../harness.ts';
-import { checkJson, toJson } from '../result.ts';
+import { checkJson, toJson, writeJson } from '../result.ts';
 import { digits } from '../table.ts';
 import { Contestant, type Engine } from './contestant.ts';
 
@@ -153,7 +152,7 @@ async function compare(given: Partial<Values<typeof options>>): Promise<void> {
     machine: { ...machine, cores: cpus().length, load: loadavg()[0]! },
     ...{ network: 'vgg16_bn', size: 48, batch, width, rounds },
   };
-  writeFileAtomic(json, toJson({ ...facts, results: [...results.values()] }));
+  writeJson(json, toJson({ ...facts, results: [...results.values()] }));
 }
 
 function chosen(names: string | null): readonly Engine[] {

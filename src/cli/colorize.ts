@@ -57,7 +57,7 @@ async function train(options: ColorizeOptions, folder: string): Promise<void> {
 /** What cannot be read is named on stderr, and the rest is painted; the exit code is then 2. */
 async function paint({ model: path, paths, adapter }: ColorizeOptions): Promise<void> {
   const [from, to] = paths as [string, string];
-  const files = imagesIn(from);
+  const files = imagesIn(from, true);
   const single = files[0] === from;
   if (single && !/\.png$/i.test(to))
     throw new ConfigError(`colorize: OUT ${to}: what is written is a PNG. Give a name that ends in .png.`);

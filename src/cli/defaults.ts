@@ -149,7 +149,7 @@ const contradictions: readonly ((options: Partial<TrainOptions>) => string | fal
   ({ head, dropout = 0 }) =>
     head === 'linear' &&
     dropout > 0 &&
-    `--dropout ${dropout} is for a head with hidden layers, and linear has none. Leave it out, or choose --head fastai.`,
+    `--dropout ${dropout} is for a head with hidden layers, and linear has none. Leave it out or give 0, or choose --head fastai.`,
   ({ nesterov, optimizer }) =>
     nesterov === true &&
     optimizer !== undefined &&

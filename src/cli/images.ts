@@ -5,13 +5,15 @@ import { decodeImage, type Image } from '../data/image.ts';
 
 /**
  * The path itself, or the PNG and JPEG files (by their names) anywhere below a folder, in the order of their names. Throws
- * DataError where there is no image to be read.
+ * DataError where there is no image to be read. A pipe is none, but for one that is open already (/dev/stdin, <(…)) and is read
+ * `once`: for the writer of any other it might wait for ever.
  */
-export function imagesIn(path: string): string[] {
+export function imagesIn(path: string, once = false): string[] {
   const stats = attempt(path, () => statSync(path, { throwIfNoEntry: false }));
   if (!stats) throw new DataError(`${path}: no such file or folder. Give images, or folders of them.`);
   const special = specialKind(stats);
-  if (special !== null)
+  const isOpen = once && stats.isFIFO() && /^\/(dev|proc)\//.test(path);
+  if (special !== null && !isOpen)
     throw new DataError(`${path}: ${special}, not a regular file. Give the path of the image itself.`);
   if (!stats.isDirectory()) return [path];
   const files = attempt(path, () => [...imagesBelow(path)]);

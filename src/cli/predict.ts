@@ -125,7 +125,10 @@ interface Failed {
 /** The images that a path leads to. */
 function find(path: string, cam: string | null): (Found | Failed)[] {
   try {
-    return imagesIn(path).map((image) => ({ image, ...(cam !== null && { output: outputOf(image, path, cam) }) }));
+    return imagesIn(path, cam === null).map((image) => ({
+      image,
+      ...(cam !== null && { output: outputOf(image, path, cam) }),
+    }));
   } catch (error) {
     return [failed(path, error)];
   }

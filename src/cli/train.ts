@@ -117,7 +117,7 @@ const lockRun = (flag: string, dir: string): Promise<WorkLock> =>
 
 /** Loads the data that the options name, and says what it is. */
 export async function loadFor(options: TrainOptions): Promise<Dataset> {
-  const { data: source, valid, seed, limit, store, channels } = options;
+  const { data: source, valid, seed, limit, store, channels, resume } = options;
   const data = await loadDataset({
     data: source,
     valid: valid ?? undefined,
@@ -126,7 +126,8 @@ export async function loadFor(options: TrainOptions): Promise<Dataset> {
     store: store ?? undefined,
     channels,
   });
-  checkStored(store, data.train.side);
+  // A run that is continued has what it was started with.
+  if (resume === null) checkStored(store, data.train.side);
   console.error(
     `${data.name}: ${data.train.count} training images, ${data.valid.count} to validate (${data.validName}), ${data.classes.length} classes`,
   );

@@ -175,7 +175,10 @@ let jpegBefore: Promise<unknown> = Promise.resolve();
 
 function decodeJpeg(bytes: Uint8Array, name: string): Promise<Rgba> {
   const decoded = jpegBefore.then(() => decodeNextJpeg(bytes, name));
-  jpegBefore = decoded.catch(() => {});
+  jpegBefore = decoded.then(
+    () => {},
+    () => {},
+  );
   return decoded;
 }
 

@@ -26,6 +26,9 @@ export interface Adapter {
   readonly why: string;
 }
 
+/** How often `trim` waits for a moment in which nothing is recorded. */
+const TRIM_ROUNDS = 10;
+
 /** A device with its pool, pipelines and command stream. */
 export class Gpu {
   readonly pool: BufferPool;
@@ -52,13 +55,16 @@ export class Gpu {
     return this.device.limits;
   }
 
-  /** Frees the memory of tensors that are gone. */
+  /** Frees the memory of tensors that are gone; none where there is always more to be done. */
   async trim(): Promise<void> {
     // A step that began meanwhile may compile still, and has given back what it will use.
-    do await this.stream.finish();
-    while (!this.stream.idle);
-    this.stream.forget();
-    this.pool.trim();
+    for (let round = 0; round < TRIM_ROUNDS; round++) {
+      await this.stream.finish();
+      if (!this.stream.idle) continue;
+      this.stream.forget();
+      this.pool.trim();
+      return;
+    }
   }
 
   /** Errors that no call could report; `fail` adds one, `check` throws the first. */

@@ -175,10 +175,6 @@ export class Lambda extends Module {
     this.fn = fn;
   }
 
-  protected override kind(): string {
-    return this.label;
-  }
-
   forward(x: Tensor): Tensor {
     return this.fn(x);
   }

@@ -65,16 +65,17 @@ export abstract class Module {
 
   /**
    * All tensors of this module and those inside, by torchvision's names: `features.0.weight`. Throws ConfigError for a
-   * module that has a layer in a field whose tensors are not among them.
+   * module that has a layer or a trained tensor in a field, or in a collection there, which is not among them.
    */
   state(prefix = ''): Map<string, StateEntry> {
-    for (const module of [this, ...this.inside()]) module.checkFields();
-    return new Map(this.entries(prefix));
+    const tensors = this.tensors();
+    for (const module of [this, ...this.inside()]) module.checkFields(tensors);
+    return new Map(this.tensorsByName(prefix));
   }
 
-  private *entries(prefix: string): Iterable<[string, StateEntry]> {
+  private *tensorsByName(prefix: string): Iterable<[string, StateEntry]> {
     for (const [name, entry] of Object.entries(this.own())) yield [prefix + name, entry];
-    for (const [name, child] of this.children()) yield* child.entries(`${prefix}${name}.`);
+    for (const [name, child] of this.children()) yield* child.tensorsByName(`${prefix}${name}.`);
   }
 
   /** The trained tensors by name. */
@@ -87,16 +88,15 @@ export abstract class Module {
   }
 
   private tensors(): Set<Tensor> {
-    return new Set(Array.from(this.entries(''), ([, { tensor }]) => tensor));
+    return new Set(Array.from(this.tensorsByName(''), ([, { tensor }]) => tensor));
   }
 
   /**
-   * What `children` and `own` leave out learns nothing, which nobody would see: layers, and tensors that want a gradient. What this
-   * one is inside of is no such.
+   * What `children` and `own` leave out learns nothing, which nobody would see: layers, and tensors that want a gradient, of which
+   * `tensors` has none. What this one is inside of is no such.
    */
-  private checkFields(): void {
+  private checkFields(tensors: ReadonlySet<Tensor>): void {
     const inside = new Set(this.inside());
-    const tensors = this.tensors();
     for (const [field, value] of Object.entries(this)) {
       for (const part of partsOf(value)) {
         const missing =
@@ -117,29 +117,17 @@ export abstract class Module {
 
   /** Its layers and their tensors, a line each. */
   toString(): string {
-    return [`${this.line()}: ${this.parameterCount().toLocaleString('en')} parameters`, ...this.outline('  ')].join(
-      '\n',
-    );
+    const trained = [...this.tensorsByName('')].filter(([, { kind }]) => kind === 'parameter');
+    const count = trained.reduce((sum, [, { tensor }]) => sum + tensor.size, 0);
+    return [`${lineOf(this)}: ${count.toLocaleString('en')} parameters`, ...outlineOf(this, '  ')].join('\n');
   }
 
+  /** What is being made, or is wrong, is printed all the same. */
   [INSPECT](): string {
-    return this.toString();
-  }
-
-  private line(): string {
-    const own = Object.entries(this.own()).map(([key, { fileShape }]) => `${key} ${showShape(fileShape)}`);
-    return [this.kind(), ...own].join('  ');
-  }
-
-  /** What it is called where it is printed. */
-  protected kind(): string {
-    return this.constructor.name;
-  }
-
-  private *outline(indent: string): Iterable<string> {
-    for (const [name, child] of this.children()) {
-      yield `${indent}${name}: ${child.line()}`;
-      yield* child.outline(`${indent}  `);
+    try {
+      return this.toString();
+    } catch {
+      return this.constructor.name;
     }
   }
 
@@ -157,6 +145,20 @@ export abstract class Module {
 
   eval(): this {
     return this.train(false);
+  }
+}
+
+/** A function without parameters has a label, other modules are known by their class. */
+function lineOf(module: Module): string {
+  const own = Object.entries(module.own()).map(([key, { fileShape }]) => `${key} ${showShape(fileShape)}`);
+  const name = 'label' in module ? String(module.label) : module.constructor.name;
+  return [name, ...own].join('  ');
+}
+
+function* outlineOf(module: Module, indent: string): Iterable<string> {
+  for (const [name, child] of module.children()) {
+    yield `${indent}${name}: ${lineOf(child)}`;
+    yield* outlineOf(child, `${indent}  `);
   }
 }
 

@@ -32,7 +32,7 @@ export class Adam extends Optimizer {
   ) {
     if (!(beta2 >= 0 && beta2 < 1))
       throw new ConfigError(`the optimizer: beta2 is ${beta2}; it is 0 or more, and below 1.`);
-    if (!(eps > 0)) throw new ConfigError(`the optimizer: eps is ${eps}; it is above 0.`);
+    if (!(eps >= 0)) throw new ConfigError(`the optimizer: eps is ${eps}; it is 0 or more.`);
     super(params, options, 2);
     this.beta2 = beta2;
     this.eps = eps;

@@ -1,4 +1,5 @@
 export * from './adam.ts';
+export type { WeightAverage } from './average.ts';
 export * from './layers.ts';
 export { LossScale, type LossScaleOptions, type LossScaleState } from './lossscale.ts';
 export { Optimizer, type ParamGroup, type StepValues } from './optimizer.ts';

@@ -186,8 +186,8 @@ export abstract class Optimizer {
   }
 
   /**
-   * The GPU's half of `step`: records the update with the numbers that `prepare` set. Throws ConfigError when it did not, when there
-   * is no gradient, or one that the loss scale knows nothing of, and when a later optimizer has taken over a parameter.
+   * The GPU's half of `step`: records the update with the numbers that `prepare` set. Throws ConfigError when it did not, when the
+   * gradients are not those of the loss scale, and when a later optimizer has taken over a parameter.
    */
   apply(): void {
     if (!this.parameters.every((parameter, i) => hasGradientSlot(parameter, this.slots[i]!))) {
@@ -203,7 +203,7 @@ export abstract class Optimizer {
       throw new ConfigError(
         'a later optimizer has taken over the loss scale of this one; give each optimizer its own.',
       );
-    if (this.lossScale && !this.lossScale.asked) {
+    if (this.lossScale && !this.lossScale.asked && this.slots.some(({ filled }) => filled)) {
       throw new ConfigError(
         'the gradients are not scaled, and would be divided by the loss scale: call loss.backward(lossScale.gradient()).',
       );
@@ -288,8 +288,6 @@ export abstract class Optimizer {
   /** Writes the group of each block when other parameters than the last time are to be updated. */
   private refreshGroups(): void {
     const moving = this.slots.map((slot, i) => isFilled(slot) && tracked(this.parameters[i]!));
-    if (!moving.includes(true))
-      throw new ConfigError('no trained parameter has a gradient: call loss.backward() before.');
     const key = moving.map(Number).join('');
     const first = assume(this.groupTable, () => this.moving === key);
     if (key === this.moving) return;

@@ -36,12 +36,12 @@ export function oneCycle(
   lr: number,
   { div = 25, divFinal = 1e5, pctStart = 0.25, momentums = [0.95, 0.85, 0.95] }: OneCycleOptions = {},
 ): Schedule {
-  if (!(pctStart >= 0 && pctStart < 1))
-    throw new ConfigError(`oneCycle: pctStart is ${pctStart}; it is a share from 0 to below 1.`);
+  if (!(pctStart >= 0 && pctStart <= 1))
+    throw new ConfigError(`oneCycle: pctStart is ${pctStart}; it is a share from 0 to 1.`);
   const [first, middle, last] = momentums;
   return (step, steps) => {
     const position = Math.min(step / steps, 1);
-    if (position < pctStart) {
+    if (position < pctStart || pctStart === 1) {
       const up = position / pctStart;
       return { lr: cosineBetween(lr / div, lr, up), momentum: cosineBetween(first, middle, up) };
     }

@@ -1,8 +1,8 @@
 import { writeFileAtomic } from '../data/atomic.ts';
-import { AUGMENTATIONS } from '../data/augment.ts';
 import type { Dataset } from '../data/dataset.ts';
 import { type ModelOptions, pythonFor } from '../models/index.ts';
 import { callOf, quoted } from './call.ts';
+import { inputOf } from './classify.ts';
 import { interpret, writeInterpretation } from './interpretation.ts';
 import { type EpochRow, scores } from './metrics.ts';
 import { loadModel } from './modelfile.ts';
@@ -48,10 +48,7 @@ const withoutFolder = (args: readonly string[]): string[] =>
 export async function writeArtifacts(parts: ArtifactParts): Promise<void> {
   const { folder, record, result, options, rows, predictions, data, batch } = parts;
   const { model, facts } = loadModel(folder.model);
-  const { size, channels } = facts.options;
-  const { framing } = AUGMENTATIONS[facts.augment];
-  const input = { batch, size, channels, normalisation: facts.normalisation, framing };
-  const interpretation = await interpret(model, predictions, data, 'valid', input);
+  const interpretation = await interpret(model, predictions, data, 'valid', inputOf(facts, batch));
   writeFileAtomic(folder.curves, await curvesSvg(rows));
   await writeInterpretation(folder, interpretation, data.classes);
   const counts = { train: data.train.count, valid: data.valid.count, ...(data.test ? { test: data.test.count } : {}) };

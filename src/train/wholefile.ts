@@ -8,8 +8,8 @@ export function readWholeFile(path: string, readBytes = READ_BYTES): Uint8Array 
   const file = openSync(path, 'r');
   try {
     const stats = fstatSync(file);
-    // A pipe has no size.
-    if (stats.isFIFO()) return readFileSync(file);
+    // Others, such as pipes, have no size.
+    if (!stats.isFile()) return readFileSync(file);
     const bytes = new Uint8Array(stats.size);
     let at = 0;
     for (;;) {
