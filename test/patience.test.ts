@@ -7,7 +7,7 @@ import { parseMetricsCsv } from '../src/train/metrics.ts';
 import { readRecord } from '../src/train/runrecord.ts';
 import { hashOf } from './child.ts';
 import { pixelField, scratchFolder } from './files.ts';
-import { said } from './said.ts';
+import { said, smallest } from './said.ts';
 
 const folder = scratchFolder();
 test.after(() => folder.remove());
@@ -19,17 +19,7 @@ const rows = Array.from({ length: 21 }, (_, i) =>
   i < 14 ? `${i % 7},${pixelField(i)},Training` : `${i % 7},${pixelField(99)},PublicTest`,
 );
 const csv = folder.write('faces.csv', ['emotion,pixels,Usage', ...rows, ''].join('\n'));
-const still = {
-  data: csv,
-  adapter,
-  arch: 'vgg11_bn',
-  width: 0.05,
-  size: 32,
-  batch: 7,
-  epochs: 9,
-  lr: 1e-3,
-  tune: false,
-} as const;
+const still = { ...smallest, data: csv, adapter, epochs: 9, lr: 1e-3 } as const;
 
 const early = /^Stopped early, after epoch 3 of 9: none of the last 2 was better than epoch 1 \(--patience 2\)\.$/m;
 

@@ -8,7 +8,7 @@ import { readRecord } from '../src/train/runrecord.ts';
 import { readSafetensors } from '../src/train/safetensors.ts';
 import { ends, hashOf } from './child.ts';
 import { pixelField, scratchFolder } from './files.ts';
-import { said } from './said.ts';
+import { said, smallest } from './said.ts';
 
 const folder = scratchFolder();
 test.after(() => folder.remove());
@@ -24,16 +24,7 @@ const faces = (name: string, valid: number): string => {
   return folder.write(name, ['emotion,pixels,Usage', ...rows, ''].join('\n'));
 };
 const csv = faces('faces.csv', 7);
-const small = {
-  data: csv,
-  adapter,
-  arch: 'vgg11_bn',
-  width: 0.05,
-  size: 32,
-  batch: 7,
-  epochs: 3,
-  tune: false,
-} as const;
+const small = { ...smallest, data: csv, adapter, epochs: 3 } as const;
 
 /** The same in a process that kills itself when it writes file `name` for the `n`-th time. */
 function killed(out: string, name: string, n: number): void {

@@ -27,3 +27,6 @@ export async function said(given: Partial<TrainOptions>, heard: (text: string) =
   }
   return shown;
 }
+
+/** Options of the smallest network, in batches of 7, with the usual kernels. */
+export const smallest = { arch: 'vgg11_bn', width: 0.05, size: 32, batch: 7, tune: false } as const;
