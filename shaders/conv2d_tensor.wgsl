@@ -15,12 +15,10 @@
 //       forward     top −padH, left −padW
 //       DGRAD       phase (a, b): firstR = (a + padH) mod strideH, r taps firstR, firstR + stepR, …, stepR the forward's strideH;
 //                   top = ⌊(a + padH) / strideH⌋, strideH 1; dx row a + p·stepR of fullH. tapsR, tapsS: w's own.
-//       VECTORS: inC and outC are multiples of 8; Elem = vec4h, STORE lib/store_vectors.wgsl. Else false, f16 and
-//       lib/store_scalars.wgsl. A_BY_K true; B_BY_K false with DGRAD.
+//       LOAD, STORE: lib/load_vectors.wgsl and lib/store_vectors.wgsl where inC and outC are multiples of 8, else …_scalars.wgsl.
+//       A_BY_K true; B_BY_K false with DGRAD.
 //       Tiles, grid, splits (forward, or a single phase): lib/tensor.wgsl with M = N·outH·outW, N = outC, K = r·s·inC.
 const DGRAD: bool = false;
-const VECTORS: bool = true;
-alias Elem = vec4h;
 
 struct Params {
   batch: u32,
@@ -55,6 +53,7 @@ struct Params {
 @group(0) @binding(2) var<storage, read> w: array<Elem>;
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
 
+//#include LOAD "lib/load_vectors.wgsl"
 //#include STORE "lib/store_vectors.wgsl"
 //#include MMA "lib/mma_subgroup.wgsl"
 //#include "lib/tensor.wgsl"
@@ -108,7 +107,7 @@ fn under(tap: vec3u, pixel: vec3u) -> u32 {
 }
 
 fn placeA(m: u32, local: u32, i: u32) -> vec4u {
-  let place = chunkOfA(i, local);
+  let place = placeOfA(i, local);
   let pixel = pixelAt(m + place.x);
   let top = pixel.y * params.strideH + params.top;
   let left = pixel.x * params.strideW + params.left;
@@ -116,29 +115,23 @@ fn placeA(m: u32, local: u32, i: u32) -> vec4u {
 }
 
 fn loadA(place: vec4u, local: u32, i: u32, k: u32) -> Chunk {
-  if (k + place.w >= depth()) {
-    return Chunk();
-  }
   let pixel = place.xyz;
   var tap = tapBeyond(k, place.w);
-  var chunk: Chunk;
   if (VECTORS) {
     let at = under(tap, pixel);
-    if (at != NOWHERE) {
-      chunk = chunkAt(&x, at, 8u);
-    }
-    return chunk;
+    return chunkAt(&x, at, 8u, at != NOWHERE && k + place.w < depth());
   }
   // A chunk may go over the end of a tap.
+  var low: vec4h;
+  var high: vec4h;
   for (var e = 0u; e < 8u; e++) {
     let at = under(tap, pixel);
-    if (at != NOWHERE && k + place.w + e < depth()) {
-      let value = vec4h(x[at]).x;
-      if (e < 4u) {
-        chunk.low[e] = value;
-      } else {
-        chunk.high[e - 4u] = value;
-      }
+    let exists = at != NOWHERE && k + place.w + e < depth();
+    let value = select(0h, elementOf(x[select(0u, at, exists)]), exists);
+    if (e < 4u) {
+      low[e] = value;
+    } else {
+      high[e - 4u] = value;
     }
     tap.x++;
     if (tap.x == params.inC) {
@@ -148,19 +141,16 @@ fn loadA(place: vec4u, local: u32, i: u32, k: u32) -> Chunk {
       tap = vec3u(tap.x, 0u, tap.z + 1u);
     }
   }
-  return chunk;
+  return chunkOf(low, high);
 }
 
 fn placeB(n: u32, local: u32, i: u32) -> vec4u {
-  return vec4u(chunkOfB(i, local) + select(vec2u(n, 0u), vec2u(0u, n), DGRAD), 0u, 0u);
+  return vec4u(placeOfB(i, local) + select(vec2u(n, 0u), vec2u(0u, n), DGRAD), 0u, 0u);
 }
 
 fn loadB(start: vec4u, local: u32, i: u32, k: u32) -> Chunk {
   let place = start.xy + select(vec2u(0u, k), vec2u(k, 0u), DGRAD);
   let extents = select(vec2u(params.outC, depth()), vec2u(depth(), params.outC), DGRAD);
-  if (any(place >= extents)) {
-    return Chunk();
-  }
   var line = place.x;
   if (DGRAD) {
     let tap = tapBeyond(k, start.x);
@@ -168,7 +158,7 @@ fn loadB(start: vec4u, local: u32, i: u32, k: u32) -> Chunk {
     let s = params.firstS + tap.y * params.stepS;
     line = (tap.x * params.tapsR + r) * params.tapsS + s;
   }
-  return chunkAt(&w, line * extents.y + place.y, extents.y - place.y);
+  return chunkAt(&w, line * extents.y + place.y, extents.y - place.y, all(place < extents));
 }
 
 @compute

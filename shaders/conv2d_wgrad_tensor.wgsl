@@ -6,11 +6,9 @@
 // along the tile's sides. An invocation's columns are the same in every step, its pixels move.
 //
 // host: bindings params, x, dy, bias: any, out: dw, or a partial.
-//       VECTORS: C and K are multiples of 8; Elem = vec4h, STORE lib/store_vectors.wgsl. Else false, f16 and
-//       lib/store_scalars.wgsl. A_BY_K and B_BY_K false.
+//       LOAD, STORE: lib/load_vectors.wgsl and lib/store_vectors.wgsl where C and K are multiples of 8, else …_scalars.wgsl.
+//       A_BY_K and B_BY_K false.
 //       Tiles, grid, splits: lib/tensor.wgsl with M = K, N = R·S·C, K = N·P·Q. hasBias 0.
-const VECTORS: bool = true;
-alias Elem = vec4h;
 
 struct Params {
   batch: u32,
@@ -35,6 +33,7 @@ struct Params {
 @group(0) @binding(2) var<storage, read> dy: array<Elem>;
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
 
+//#include LOAD "lib/load_vectors.wgsl"
 //#include STORE "lib/store_vectors.wgsl"
 //#include MMA "lib/mma_subgroup.wgsl"
 //#include "lib/tensor.wgsl"
@@ -46,30 +45,25 @@ fn depth() -> u32 { return params.batch * params.outH * params.outW; }
 fn rowStart(m: u32, split: u32) -> u32 { return (split * params.outC + m) * extent().y; }
 
 fn placeA(m: u32, local: u32, i: u32) -> vec4u {
-  return vec4u(chunkOfA(i, local) + vec2u(0u, m), 0u, 0u);
+  return vec4u(placeOfA(i, local) + vec2u(0u, m), 0u, 0u);
 }
 
 fn loadA(start: vec4u, local: u32, i: u32, k: u32) -> Chunk {
   let place = start.xy + vec2u(k, 0u);
-  if (place.x >= depth() || place.y >= params.outC) {
-    return Chunk();
-  }
-  return chunkAt(&dy, place.x * params.outC + place.y, params.outC - place.y);
+  let exists = place.x < depth() && place.y < params.outC;
+  return chunkAt(&dy, place.x * params.outC + place.y, params.outC - place.y, exists);
 }
 
 // The column, and its (c, s, r).
 fn placeB(n: u32, local: u32, i: u32) -> vec4u {
-  let column = n + chunkOfB(i, local).y;
+  let column = n + placeOfB(i, local).y;
   let tap = column / params.inC;
   let r = tap / params.s;
   return vec4u(column, column - tap * params.inC, tap - r * params.s, r);
 }
 
 fn loadB(place: vec4u, local: u32, i: u32, k: u32) -> Chunk {
-  let pixel = k + chunkOfB(i, local).x;
-  if (pixel >= depth() || place.x >= extent().y) {
-    return Chunk();
-  }
+  let pixel = k + placeOfB(i, local).x;
   let line = pixel / params.outW;
   let image = line / params.outH;
   let top = (line - image * params.outH) * params.strideH - params.padH;
@@ -77,22 +71,23 @@ fn loadB(place: vec4u, local: u32, i: u32, k: u32) -> Chunk {
   var c = place.y;
   var s = place.z;
   var r = place.w;
-  var chunk: Chunk;
+  let exists = pixel < depth();
   if (VECTORS) {
-    if (top + r < params.inH && left + s < params.inW) {
-      chunk = chunkAt(&x, ((image * params.inH + top + r) * params.inW + left + s) * params.inC + c, 8u);
-    }
-    return chunk;
+    let at = ((image * params.inH + top + r) * params.inW + left + s) * params.inC + c;
+    let inside = top + r < params.inH && left + s < params.inW;
+    return chunkAt(&x, at, 8u, exists && inside && place.x < extent().y);
   }
   // A chunk may go over the end of a tap.
+  var low: vec4h;
+  var high: vec4h;
   for (var e = 0u; e < 8u; e++) {
-    if (top + r < params.inH && left + s < params.inW && place.x + e < extent().y) {
-      let value = vec4h(x[((image * params.inH + top + r) * params.inW + left + s) * params.inC + c]).x;
-      if (e < 4u) {
-        chunk.low[e] = value;
-      } else {
-        chunk.high[e - 4u] = value;
-      }
+    let at = ((image * params.inH + top + r) * params.inW + left + s) * params.inC + c;
+    let inside = exists && top + r < params.inH && left + s < params.inW && place.x + e < extent().y;
+    let value = select(0h, elementOf(x[select(0u, at, inside)]), inside);
+    if (e < 4u) {
+      low[e] = value;
+    } else {
+      high[e - 4u] = value;
     }
     c++;
     if (c == params.inC) {
@@ -104,7 +99,7 @@ fn loadB(place: vec4u, local: u32, i: u32, k: u32) -> Chunk {
       r++;
     }
   }
-  return chunk;
+  return chunkOf(low, high);
 }
 
 @compute

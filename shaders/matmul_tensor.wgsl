@@ -2,11 +2,9 @@
 //
 // host: bindings params, a, b, bias, out: c. Without a bias any read-only tensor stands in (hasBias 0).
 //       a is [M,K], or [K,M] with A_BY_K false; b is [N,K], or [K,N] with B_BY_K false.
-//       VECTORS: N and both operands' contiguous extents are multiples of 8; Elem = vec4h, STORE lib/store_vectors.wgsl. Else
-//       false, f16 and lib/store_scalars.wgsl.
+//       LOAD, STORE: lib/load_vectors.wgsl and lib/store_vectors.wgsl where N and both operands' contiguous extents are multiples
+//       of 8, else …_scalars.wgsl.
 //       Tiles, grid, splits: lib/tensor.wgsl.
-const VECTORS: bool = true;
-alias Elem = vec4h;
 
 struct Params { m: u32, n: u32, k: u32, stepsPerSplit: u32, hasBias: u32 }
 
@@ -15,6 +13,7 @@ struct Params { m: u32, n: u32, k: u32, stepsPerSplit: u32, hasBias: u32 }
 @group(0) @binding(2) var<storage, read> b: array<Elem>;
 @group(0) @binding(3) var<storage, read> bias: array<f32>;
 
+//#include LOAD "lib/load_vectors.wgsl"
 //#include STORE "lib/store_vectors.wgsl"
 //#include MMA "lib/mma_subgroup.wgsl"
 //#include "lib/tensor.wgsl"
@@ -26,29 +25,23 @@ fn depth() -> u32 { return params.k; }
 fn rowStart(m: u32, split: u32) -> u32 { return (split * params.m + m) * params.n; }
 
 fn placeA(m: u32, local: u32, i: u32) -> vec4u {
-  return vec4u(chunkOfA(i, local) + select(vec2u(0u, m), vec2u(m, 0u), A_BY_K), 0u, 0u);
+  return vec4u(placeOfA(i, local) + select(vec2u(0u, m), vec2u(m, 0u), A_BY_K), 0u, 0u);
 }
 
 fn loadA(start: vec4u, local: u32, i: u32, k: u32) -> Chunk {
   let place = start.xy + select(vec2u(k, 0u), vec2u(0u, k), A_BY_K);
   let extents = select(vec2u(params.k, params.m), vec2u(params.m, params.k), A_BY_K);
-  if (any(place >= extents)) {
-    return Chunk();
-  }
-  return chunkAt(&a, place.x * extents.y + place.y, extents.y - place.y);
+  return chunkAt(&a, place.x * extents.y + place.y, extents.y - place.y, all(place < extents));
 }
 
 fn placeB(n: u32, local: u32, i: u32) -> vec4u {
-  return vec4u(chunkOfB(i, local) + select(vec2u(0u, n), vec2u(n, 0u), B_BY_K), 0u, 0u);
+  return vec4u(placeOfB(i, local) + select(vec2u(0u, n), vec2u(n, 0u), B_BY_K), 0u, 0u);
 }
 
 fn loadB(start: vec4u, local: u32, i: u32, k: u32) -> Chunk {
   let place = start.xy + select(vec2u(k, 0u), vec2u(0u, k), B_BY_K);
   let extents = select(vec2u(params.k, params.n), vec2u(params.n, params.k), B_BY_K);
-  if (any(place >= extents)) {
-    return Chunk();
-  }
-  return chunkAt(&b, place.x * extents.y + place.y, extents.y - place.y);
+  return chunkAt(&b, place.x * extents.y + place.y, extents.y - place.y, all(place < extents));
 }
 
 @compute

@@ -12,7 +12,7 @@
 // The kernel that includes this gives:
 //   placeA(origin, local, i), placeB     what stays the same in all steps of where chunk i of an invocation lies, as a vec4u
 //   loadA(place, local, i, k), loadB     the chunk in the step that starts at k; zero where there is no element
-//   VECTORS, Elem                        operands are read by fours, vec4h, or one by one, f16
+//   VECTORS, Elem, chunkAt, elementOf    by LOAD, how operands are read: by eights or one by one
 //   extent() → (M, N), depth() → K       the product's extents
 //   rowStart(m, split)                   where row m lies in `out`
 //   params.hasBias, params.stepsPerSplit, bindings `bias` and, by STORE, `out`
@@ -48,57 +48,86 @@ var<workgroup> stagedA: array<f16, TILE_M * TILE_K / LINE_A * STRIDE_A>;
 var<workgroup> stagedB: array<f16, TILE_N * TILE_K / LINE_B * STRIDE_B>;
 var<workgroup> sums: array<f32, SUBGROUPS_M * SUBGROUPS_N * 16u * STRIDE_SUMS>;
 
-struct Chunk { low: vec4h, high: vec4h }
+// Eight elements, two a word, which count as zeros where they do not exist: a select when they are staged, for one at the load
+// would wait for it.
+struct Chunk { words: vec4u, exists: bool }
 
-// Element `i` of those from `at` on, of which there are `count`. `vec4h(…)` reads the same for both types of Elem.
-fn elementAt(operand: ptr<storage, array<Elem>>, at: u32, i: u32, count: u32) -> f16 {
-  return select(0h, vec4h((*operand)[at + min(i, count - 1u)]).x, i < count);
-}
-
-// The chunk from `at` on; zero from the `count`-th element on. With VECTORS `at` is a multiple of 8, and count 8 or more.
-fn chunkAt(operand: ptr<storage, array<Elem>>, at: u32, count: u32) -> Chunk {
-  if (VECTORS) {
-    return Chunk(vec4h((*operand)[at / 8u * 2u]), vec4h((*operand)[at / 8u * 2u + 1u]));
-  }
-  return Chunk(vec4h(elementAt(operand, at, 0u, count), elementAt(operand, at, 1u, count),
-      elementAt(operand, at, 2u, count), elementAt(operand, at, 3u, count)),
-    vec4h(elementAt(operand, at, 4u, count), elementAt(operand, at, 5u, count),
-      elementAt(operand, at, 6u, count), elementAt(operand, at, 7u, count)));
-}
+fn chunkOf(low: vec4h, high: vec4h) -> Chunk { return Chunk(vec4u(bitcast<vec2u>(low), bitcast<vec2u>(high)), true); }
 
 // Line and position in the line of chunk i. An invocation's chunks have the same position in every line.
-fn chunkOfA(i: u32, local: u32) -> vec2u {
+fn placeOfA(i: u32, local: u32) -> vec2u {
   return vec2u(local / (LINE_A / 8u) + i * (THREADS / (LINE_A / 8u)), local % (LINE_A / 8u) * 8u);
 }
 
-fn chunkOfB(i: u32, local: u32) -> vec2u {
+fn placeOfB(i: u32, local: u32) -> vec2u {
   return vec2u(local / (LINE_B / 8u) + i * (THREADS / (LINE_B / 8u)), local % (LINE_B / 8u) * 8u);
 }
 
 fn stageA(i: u32, local: u32, chunk: Chunk) {
-  let place = chunkOfA(i, local);
+  let place = placeOfA(i, local);
   let at = (place.x * (STRIDE_A / 8u) + place.y / 8u) * 8u;
-  stagedA[at] = chunk.low.x;
-  stagedA[at + 1u] = chunk.low.y;
-  stagedA[at + 2u] = chunk.low.z;
-  stagedA[at + 3u] = chunk.low.w;
-  stagedA[at + 4u] = chunk.high.x;
-  stagedA[at + 5u] = chunk.high.y;
-  stagedA[at + 6u] = chunk.high.z;
-  stagedA[at + 7u] = chunk.high.w;
+  let words = select(vec4u(), chunk.words, chunk.exists);
+  let low = bitcast<vec4h>(words.xy);
+  let high = bitcast<vec4h>(words.zw);
+  stagedA[at] = low.x;
+  stagedA[at + 1u] = low.y;
+  stagedA[at + 2u] = low.z;
+  stagedA[at + 3u] = low.w;
+  stagedA[at + 4u] = high.x;
+  stagedA[at + 5u] = high.y;
+  stagedA[at + 6u] = high.z;
+  stagedA[at + 7u] = high.w;
 }
 
 fn stageB(i: u32, local: u32, chunk: Chunk) {
-  let place = chunkOfB(i, local);
+  let place = placeOfB(i, local);
   let at = (place.x * (STRIDE_B / 8u) + place.y / 8u) * 8u;
-  stagedB[at] = chunk.low.x;
-  stagedB[at + 1u] = chunk.low.y;
-  stagedB[at + 2u] = chunk.low.z;
-  stagedB[at + 3u] = chunk.low.w;
-  stagedB[at + 4u] = chunk.high.x;
-  stagedB[at + 5u] = chunk.high.y;
-  stagedB[at + 6u] = chunk.high.z;
-  stagedB[at + 7u] = chunk.high.w;
+  let words = select(vec4u(), chunk.words, chunk.exists);
+  let low = bitcast<vec4h>(words.xy);
+  let high = bitcast<vec4h>(words.zw);
+  stagedB[at] = low.x;
+  stagedB[at + 1u] = low.y;
+  stagedB[at + 2u] = low.z;
+  stagedB[at + 3u] = low.w;
+  stagedB[at + 4u] = high.x;
+  stagedB[at + 5u] = high.y;
+  stagedB[at + 6u] = high.z;
+  stagedB[at + 7u] = high.w;
+}
+
+// What an invocation brings in a step, and where it lies.
+struct Chunks { a0: Chunk, a1: Chunk, a2: Chunk, a3: Chunk, b0: Chunk, b1: Chunk, b2: Chunk, b3: Chunk }
+struct Places { a0: vec4u, a1: vec4u, a2: vec4u, a3: vec4u, b0: vec4u, b1: vec4u, b2: vec4u, b3: vec4u }
+
+fn placesOf(origin: vec2u, local: u32) -> Places {
+  return Places(placeA(origin.x, local, 0u), placeA(origin.x, local, min(1u, CHUNKS_A - 1u)),
+    placeA(origin.x, local, min(2u, CHUNKS_A - 1u)), placeA(origin.x, local, min(3u, CHUNKS_A - 1u)),
+    placeB(origin.y, local, 0u), placeB(origin.y, local, min(1u, CHUNKS_B - 1u)),
+    placeB(origin.y, local, min(2u, CHUNKS_B - 1u)), placeB(origin.y, local, min(3u, CHUNKS_B - 1u)));
+}
+
+fn load(places: Places, k: u32, local: u32) -> Chunks {
+  var chunks: Chunks;
+  chunks.a0 = loadA(places.a0, local, 0u, k);
+  if (CHUNKS_A > 1u) { chunks.a1 = loadA(places.a1, local, 1u, k); }
+  if (CHUNKS_A > 2u) { chunks.a2 = loadA(places.a2, local, 2u, k); }
+  if (CHUNKS_A > 3u) { chunks.a3 = loadA(places.a3, local, 3u, k); }
+  chunks.b0 = loadB(places.b0, local, 0u, k);
+  if (CHUNKS_B > 1u) { chunks.b1 = loadB(places.b1, local, 1u, k); }
+  if (CHUNKS_B > 2u) { chunks.b2 = loadB(places.b2, local, 2u, k); }
+  if (CHUNKS_B > 3u) { chunks.b3 = loadB(places.b3, local, 3u, k); }
+  return chunks;
+}
+
+fn stage(chunks: Chunks, local: u32) {
+  stageA(0u, local, chunks.a0);
+  if (CHUNKS_A > 1u) { stageA(1u, local, chunks.a1); }
+  if (CHUNKS_A > 2u) { stageA(2u, local, chunks.a2); }
+  if (CHUNKS_A > 3u) { stageA(3u, local, chunks.a3); }
+  stageB(0u, local, chunks.b0);
+  if (CHUNKS_B > 1u) { stageB(1u, local, chunks.b1); }
+  if (CHUNKS_B > 2u) { stageB(2u, local, chunks.b2); }
+  if (CHUNKS_B > 3u) { stageB(3u, local, chunks.b3); }
 }
 
 const TILE: vec2u = vec2u(TILE_M, TILE_N);
@@ -134,25 +163,10 @@ fn makeTile(workgroup: vec3u, grid: vec3u, local: u32) {
   let lane = local % LANES;
   let row = subgroup / SUBGROUPS_N * 32u;
   let column = subgroup % SUBGROUPS_N * (16u * COLUMNS);
-  let placeA0 = placeA(origin.x, local, 0u);
-  let placeA1 = placeA(origin.x, local, min(1u, CHUNKS_A - 1u));
-  let placeA2 = placeA(origin.x, local, min(2u, CHUNKS_A - 1u));
-  let placeA3 = placeA(origin.x, local, min(3u, CHUNKS_A - 1u));
-  let placeB0 = placeB(origin.y, local, 0u);
-  let placeB1 = placeB(origin.y, local, min(1u, CHUNKS_B - 1u));
-  let placeB2 = placeB(origin.y, local, min(2u, CHUNKS_B - 1u));
-  let placeB3 = placeB(origin.y, local, min(3u, CHUNKS_B - 1u));
+  let places = placesOf(origin, local);
   let firstStep = workgroup.z * params.stepsPerSplit;
   let endStep = min((depth() + TILE_K - 1u) / TILE_K, firstStep + params.stepsPerSplit);
 
-  var a0: Chunk;
-  var a1: Chunk;
-  var a2: Chunk;
-  var a3: Chunk;
-  var b0: Chunk;
-  var b1: Chunk;
-  var b2: Chunk;
-  var b3: Chunk;
   var sum00: Sum;
   var sum01: Sum;
   var sum02: Sum;
@@ -161,51 +175,34 @@ fn makeTile(workgroup: vec3u, grid: vec3u, local: u32) {
   var sum11: Sum;
   var sum12: Sum;
   var sum13: Sum;
-  // One round more than there are steps: round i multiplies the step that round i − 1 loaded.
-  for (var step = firstStep; step <= endStep; step++) {
-    if (step > firstStep) {
-      workgroupBarrier();
-      stageA(0u, local, a0);
-      if (CHUNKS_A > 1u) { stageA(1u, local, a1); }
-      if (CHUNKS_A > 2u) { stageA(2u, local, a2); }
-      if (CHUNKS_A > 3u) { stageA(3u, local, a3); }
-      stageB(0u, local, b0);
-      if (CHUNKS_B > 1u) { stageB(1u, local, b1); }
-      if (CHUNKS_B > 2u) { stageB(2u, local, b2); }
-      if (CHUNKS_B > 3u) { stageB(3u, local, b3); }
-      workgroupBarrier();
-    }
-    if (step < endStep) {
-      let k = step * TILE_K;
-      a0 = loadA(placeA0, local, 0u, k);
-      if (CHUNKS_A > 1u) { a1 = loadA(placeA1, local, 1u, k); }
-      if (CHUNKS_A > 2u) { a2 = loadA(placeA2, local, 2u, k); }
-      if (CHUNKS_A > 3u) { a3 = loadA(placeA3, local, 3u, k); }
-      b0 = loadB(placeB0, local, 0u, k);
-      if (CHUNKS_B > 1u) { b1 = loadB(placeB1, local, 1u, k); }
-      if (CHUNKS_B > 2u) { b2 = loadB(placeB2, local, 2u, k); }
-      if (CHUNKS_B > 3u) { b3 = loadB(placeB3, local, 3u, k); }
-    }
-    if (step > firstStep) {
-      for (var k = 0u; k < 2u; k++) {
-        let left0 = loadLeft(row, 16u * k);
-        let left1 = loadLeft(row + 16u, 16u * k);
-        let right0 = loadRight(column, 16u * k);
-        sum00 = multiplyAdd(left0, right0, sum00, lane);
-        sum10 = multiplyAdd(left1, right0, sum10, lane);
-        let right1 = loadRight(column + 16u, 16u * k);
-        sum01 = multiplyAdd(left0, right1, sum01, lane);
-        sum11 = multiplyAdd(left1, right1, sum11, lane);
-        if (COLUMNS > 2u) {
-          let right2 = loadRight(column + 32u, 16u * k);
-          sum02 = multiplyAdd(left0, right2, sum02, lane);
-          sum12 = multiplyAdd(left1, right2, sum12, lane);
-          let right3 = loadRight(column + 48u, 16u * k);
-          sum03 = multiplyAdd(left0, right3, sum03, lane);
-          sum13 = multiplyAdd(left1, right3, sum13, lane);
-        }
+  stage(load(places, firstStep * TILE_K, local), local);
+  workgroupBarrier();
+  // A turn loads the chunks of the next step, which may not exist, and multiplies those that are staged. No chunk lives from turn
+  // to turn: a compiler would copy it, and for that wait for it, ahead of the products. Nothing is conditional: loads would
+  // be moved past the condition, after the products.
+  for (var step = firstStep; step < endStep; step++) {
+    let next = load(places, (step + 1u) * TILE_K, local);
+    for (var k = 0u; k < 2u; k++) {
+      let left0 = loadLeft(row, 16u * k);
+      let left1 = loadLeft(row + 16u, 16u * k);
+      let right0 = loadRight(column, 16u * k);
+      sum00 = multiplyAdd(left0, right0, sum00, lane);
+      sum10 = multiplyAdd(left1, right0, sum10, lane);
+      let right1 = loadRight(column + 16u, 16u * k);
+      sum01 = multiplyAdd(left0, right1, sum01, lane);
+      sum11 = multiplyAdd(left1, right1, sum11, lane);
+      if (COLUMNS > 2u) {
+        let right2 = loadRight(column + 32u, 16u * k);
+        sum02 = multiplyAdd(left0, right2, sum02, lane);
+        sum12 = multiplyAdd(left1, right2, sum12, lane);
+        let right3 = loadRight(column + 48u, 16u * k);
+        sum03 = multiplyAdd(left0, right3, sum03, lane);
+        sum13 = multiplyAdd(left1, right3, sum13, lane);
       }
     }
+    workgroupBarrier();
+    stage(next, local);
+    workgroupBarrier();
   }
 
   let place = subgroup * 16u * STRIDE_SUMS;

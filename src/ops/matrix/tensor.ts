@@ -120,7 +120,10 @@ function rank(size: TileSize, extents: Extents): number {
 
 const eights = (...extents: readonly number[]): boolean => extents.every((extent) => extent % 8 === 0);
 
-/** Constants that say how a tile is read, made and stored: with `vectors`, by eights, which every extent along memory must allow. */
+/**
+ * Constants that say how a tile is read, made and stored: with `vectors`, by eights, which every extent along memory must allow.
+ * Operands are then read as words of two f16 each, so they are given as memory, not as tensors of a type.
+ */
 function tileConsts(size: TileSize, vectors: boolean, out: Tensor): Consts {
   const { features } = out.storage.gpu.adapter;
   return {
@@ -128,8 +131,7 @@ function tileConsts(size: TileSize, vectors: boolean, out: Tensor): Consts {
     MMA: emulated ? 'lib/mma_emulated.wgsl' : 'lib/mma_subgroup.wgsl',
     SIZE:
       !emulated && features.has('subgroup-size-control') ? 'lib/subgroup_size_32.wgsl' : 'lib/subgroup_size_any.wgsl',
-    VECTORS: vectors,
-    Elem: vectors ? 'vec4h' : 'f16',
+    LOAD: vectors ? 'lib/load_vectors.wgsl' : 'lib/load_scalars.wgsl',
     ...storeConsts(out, vectors),
   };
 }
@@ -148,7 +150,13 @@ function multiplyBy(size: TileSize): Variant<Multiplication> {
         const consts = { ...tileConsts(size, vectors, out), A_BY_K: !transposeA, B_BY_K: transposeB };
         const params = { m: M, n: N, k: K, stepsPerSplit, hasBias: add ? 1 : 0 };
         const grid = tileGrid(product, sidesOf(size), splits);
-        matmul(consts, { a, b, bias: add ?? a.storage, out }, params, grid, productFlops(product));
+        matmul(
+          consts,
+          { a: a.storage, b: b.storage, bias: add ?? a.storage, out },
+          params,
+          grid,
+          productFlops(product),
+        );
       });
     },
   };
@@ -174,7 +182,13 @@ function forwardBy(size: TileSize): Variant<ConvForward> {
           ...{ fullH: P, fullW: Q, phaseH: 0, phaseW: 0, stepsPerSplit, hasBias: add ? 1 : 0 },
         };
         const grid = tileGrid(extents, sidesOf(size), splits);
-        convolution(consts, { x, w, bias: add ?? w.storage, out }, params, grid, convFlops(shape));
+        convolution(
+          consts,
+          { x: x.storage, w: w.storage, bias: add ?? w.storage, out },
+          params,
+          grid,
+          convFlops(shape),
+        );
       });
     },
   };
@@ -239,7 +253,7 @@ function dgradBy(size: TileSize): Variant<ConvDgrad> {
           };
           convolution(
             consts,
-            { x: dy, w, bias: w.storage, out },
+            { x: dy.storage, w: w.storage, bias: w.storage, out },
             params,
             tileGrid(extents, sidesOf(size), splits),
             flops,
@@ -268,7 +282,7 @@ function wgradBy(size: TileSize): Variant<ConvWgrad> {
         };
         weightGradient(
           consts,
-          { x, dy, bias: x.storage, out },
+          { x: x.storage, dy: dy.storage, bias: x.storage, out },
           params,
           tileGrid(extents, sidesOf(size), splits),
           convFlops(shape),
