@@ -147,13 +147,13 @@ fn fetchRagged(cursor: Cursor, duty: Duty) -> Block {
     block.v1 = gatherPixel(pixels[duty.side + 1u], shift, u, v, exists);
     block.v2 = gatherPixel(pixels[duty.side + 2u], shift, u, v, exists);
     block.v3 = gatherPixel(pixels[duty.side + 3u], shift, u, v, exists);
-  } else if (duty.ofB && DGRAD) {
+  } else if (DGRAD) {
     let rowLength = params.r * params.s * params.outC;
     let count = params.outC - cursor.side;
     let tap = vec4u(tapAt(cursor, u.x, v.x), tapAt(cursor, u.y, v.y), tapAt(cursor, u.z, v.z), tapAt(cursor, u.w, v.w));
     let at = select(vec4u(), k * rowLength + tap + cursor.side, exists);
     block = Block(loadW(at.x, count), loadW(at.y, count), loadW(at.z, count), loadW(at.w, count), exists);
-  } else if (duty.ofB) {
+  } else {
     let rows = min(vec4u(cursor.side) + FOUR, vec4u(params.outC - 1u)) * params.r * params.s * channels();
     let at = select(vec4u(), indices, exists);
     block.v0 = select(Stage(), gatherW(at + rows.x), exists);
@@ -182,13 +182,12 @@ fn fetch(cursor: ptr<function, Cursor>, duty: Duty, step: u32, local: u32) -> Bl
     (*cursor).at = offsetsOf(*cursor, duty);
   }
   let ok = (*cursor).at != vec4u(NONE);
+  let pitch = select(1u, params.r * params.s * params.outC, DGRAD && !duty.ofA);
+  let at = select(vec4u(), (*cursor).at + (*cursor).k * pitch, ok);
   var block: Block;
   if (duty.ofA) {
-    let at = select(vec4u(), (*cursor).at + (*cursor).k, ok) / 4u;
-    block = Block(Stage(x[at.x]), Stage(x[at.y]), Stage(x[at.z]), Stage(x[at.w]), ok);
-  } else if (duty.ofB) {
-    let pitch = select(1u, params.r * params.s * params.outC, DGRAD);
-    let at = select(vec4u(), (*cursor).at + (*cursor).k * pitch, ok);
+    block = Block(Stage(x[at.x / 4u]), Stage(x[at.y / 4u]), Stage(x[at.z / 4u]), Stage(x[at.w / 4u]), ok);
+  } else {
     let count = params.outC - (*cursor).side;
     block = Block(loadW(at.x, count), loadW(at.y, count), loadW(at.z, count), loadW(at.w, count), ok);
   }

@@ -116,7 +116,7 @@ fn fetch(cursor: ptr<function, Cursor>, duty: Duty, step: u32, local: u32) -> Bl
     let at = select(vec4u(), pixel, exists) * params.outC + w.channel;
     let last = params.outC - 1u - w.channel;
     block = Block(loadDy(at.x, last), loadDy(at.y, last), loadDy(at.z, last), loadDy(at.w, last), exists);
-  } else if (duty.ofB) {
+  } else {
     let row = decoded * BK + duty.step;
     let p0 = pixels[row];
     let p1 = pixels[row + 1u];

@@ -90,7 +90,7 @@ fn fetch(cursor: ptr<function, Cursor>, duty: Duty, step: u32, local: u32) -> Bl
   var block: Block;
   if (duty.ofA) {
     block = Block(loadA(at.x, count), loadA(at.y, count), loadA(at.z, count), loadA(at.w, count), inside);
-  } else if (duty.ofB) {
+  } else {
     block = Block(loadB(at.x, count), loadB(at.y, count), loadB(at.z, count), loadB(at.w, count), inside);
   }
   (*cursor).at += w.pitch;

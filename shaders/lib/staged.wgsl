@@ -19,7 +19,8 @@
 //   copy. Single components are never stored: WGSL lets them race with their neighbours.
 // - A turn loads the next step's blocks into registers, multiplies this step's, and stores the blocks: the products hide the
 //   loads, and one buffer is enough, at two barriers a turn. What must be zero (padding, past the end) is loaded from a valid
-//   address and selected away when it is stored: a select at the load would wait for it.
+//   address and selected away when it is stored: a select at the load would wait for it. So would a third way through `fetch`,
+//   for invocations that have nothing to load: where the ways meet, registers that a load is to fill would be set to zero.
 // - Banks: four lines, GROUP_* apart, are followed by SKEW empty vec4. A store along K has, among eight neighbours, BK/4
 //   different groups of 8·4/BK rows each; the skew gives all eight their own 16 bytes of the 128. Reads are of one line: eight
 //   neighbouring columns and four neighbouring rows a warp. Lane bit 0 picks the row and bits 1 to 3 the column, so of lanes i
@@ -62,17 +63,18 @@ struct Accumulators { c00: mat4x4f, c01: mat4x4f, c10: mat4x4f, c11: mat4x4f }
 // Four vectors along the contiguous dimension; zero where not ok.
 struct Block { v0: Stage, v1: Stage, v2: Stage, v3: Stage, ok: vec4<bool> }
 
-// What an invocation stages: four rows of A (columns of B) from `side` on at four steps from `step` on, to vec4 `at`.
-struct Duty { ofA: bool, ofB: bool, side: u32, step: u32, at: u32 }
+// What an invocation loads: four rows of A (columns of B, where not ofA) from `side` on at four steps from `step` on; it goes to
+// vec4 `at`. Invocations that are left over load what others do, and do not store it.
+struct Duty { ofA: bool, stores: bool, side: u32, step: u32, at: u32 }
 
 fn dutyOf(local: u32) -> Duty {
   let ofA = local < BLOCKS_A;
-  let block = select(local - BLOCKS_A, local, ofA);
+  let block = select((local - BLOCKS_A) % BLOCKS_B, local, ofA);
   let quads = select(LINE_B, LINE_A, ofA);
   let alongK = select(B_ALONG_K, A_ALONG_K, ofA);
   let side = select(block % quads, block / (BK / 4u), alongK);
   let group = select(block / quads, block % (BK / 4u), alongK);
-  return Duty(ofA, !ofA && block < BLOCKS_B, 4u * side, 4u * group, group * select(GROUP_B, GROUP_A, ofA) + side);
+  return Duty(ofA, local < BLOCKS_A + BLOCKS_B, 4u * side, 4u * group, group * select(GROUP_B, GROUP_A, ofA) + side);
 }
 
 // Row and column of an invocation's first quad, in quads.
@@ -91,7 +93,7 @@ fn stash(block: Block, duty: Duty) {
     linesA[duty.at + LINE_A] = select(came[1], turned[1], A_ALONG_K);
     linesA[duty.at + 2u * LINE_A] = select(came[2], turned[2], A_ALONG_K);
     linesA[duty.at + 3u * LINE_A] = select(came[3], turned[3], A_ALONG_K);
-  } else if (duty.ofB) {
+  } else if (duty.stores) {
     linesB[duty.at] = select(came[0], turned[0], B_ALONG_K);
     linesB[duty.at + LINE_B] = select(came[1], turned[1], B_ALONG_K);
     linesB[duty.at + 2u * LINE_B] = select(came[2], turned[2], B_ALONG_K);
@@ -120,25 +122,29 @@ fn multiplyLine(tile: ptr<function, Accumulators>, a: u32, b: u32) {
   }
 }
 
+fn multiply(tile: ptr<function, Accumulators>, cell: vec2u) {
+  for (var group = 0u; group < BK / 4u; group++) {
+    let a = group * GROUP_A + cell.x;
+    let b = group * GROUP_B + cell.y;
+    multiplyLine(tile, a, b);
+    multiplyLine(tile, a + LINE_A, b + LINE_B);
+    multiplyLine(tile, a + 2u * LINE_A, b + 2u * LINE_B);
+    multiplyLine(tile, a + 3u * LINE_A, b + 3u * LINE_B);
+  }
+}
+
 // The tile over `steps` steps of BK. Every invocation of the workgroup calls it. `fetch` is asked for one step more than there
 // is, and must read nothing outside its operand then.
 fn tileOver(steps: u32, first: Cursor, duty: Duty, local: u32) -> Accumulators {
   let cell = cellOf(local);
   var cursor = first;
   var tile: Accumulators;
-  for (var step = 0u; step <= steps; step++) {
+  stash(fetch(&cursor, duty, 0u, local), duty);
+  workgroupBarrier();
+  for (var step = 1u; step <= steps; step++) {
     // Nothing of a block lives from turn to turn, and nothing depends on it before it is stored. The last turn's is not used.
     let block = fetch(&cursor, duty, step, local);
-    if (step > 0u) {
-      for (var group = 0u; group < BK / 4u; group++) {
-        let a = group * GROUP_A + cell.x;
-        let b = group * GROUP_B + cell.y;
-        multiplyLine(&tile, a, b);
-        multiplyLine(&tile, a + LINE_A, b + LINE_B);
-        multiplyLine(&tile, a + 2u * LINE_A, b + 2u * LINE_B);
-        multiplyLine(&tile, a + 3u * LINE_A, b + 3u * LINE_B);
-      }
-    }
+    multiply(&tile, cell);
     workgroupBarrier();
     stash(block, duty);
     workgroupBarrier();
