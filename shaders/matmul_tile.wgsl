@@ -10,12 +10,15 @@
 //       Half precision: its vectors and scalars for those, Stage its vector. The bias is f32.
 //       STORE: lib/store_vectors.wgsl where N is a multiple of 4, else lib/store_scalars.wgsl. out is c.
 //       grid    tiles of BM by BN (lib/panels.wgsl), splits along z
+//       BATCHED: products of the same extents, one after the other in a, b and c, lie along z in place of splits; stepsPerSplit as
+//       with one split. ACCUMULATE: they are added to what c holds; N is a multiple of 4, hasBias 0.
 //       splits  > 1: each takes stepsPerSplit steps of BK, out is a partial [splits,M,N], hasBias 0, and splits.wgsl makes the
 //       sum. splits = 1: stepsPerSplit = ceil(K/BK).
 const TRANSPOSE_A: bool = false;
 const TRANSPOSE_B: bool = true;
 const VEC_A: bool = true;
 const VEC_B: bool = true;
+const BATCHED: bool = false;
 alias AElem = vec4f;
 alias BElem = vec4f;
 
@@ -33,6 +36,7 @@ const B_ALONG_K: bool = TRANSPOSE_B;
 //#include "lib/staged.wgsl"
 //#include "lib/bias.wgsl"
 
+// `split` is which part of the reduction, or which product of a batch.
 struct Job { extent: vec2u, origin: vec2u, split: u32 }
 
 fn jobOf(workgroup: vec3u, grid: vec3u) -> Job {
@@ -68,17 +72,18 @@ fn loadB(at: u32, count: u32) -> Stage {
   return select(Stage(), v, vec4u(0u, 1u, 2u, 3u) < vec4u(count));
 }
 
-fn cursorFrom(origin: vec2u, firstK: u32, duty: Duty) -> Cursor {
+fn cursorFrom(job: Job, firstK: u32, duty: Duty) -> Cursor {
   let alongK = select(B_ALONG_K, A_ALONG_K, duty.ofA);
   let vectors = select(VEC_B, VEC_A, duty.ofA);
   let extent = select(params.n, params.m, duty.ofA);
-  let side = select(origin.y, origin.x, duty.ofA) + duty.side;
+  let side = select(job.origin.y, job.origin.x, duty.ofA) + duty.side;
   let k = firstK + duty.step;
   // Rows and columns past the edge are read from the last: they make results that are never stored.
   let first = min(side, extent - select(1u, 4u, vectors && !alongK));
   let along = min(vec4u(side) + FOUR, vec4u(extent - 1u)) * params.k + k;
   let across = (vec4u(k) + FOUR) * extent + first;
-  return Cursor(select(across, along, alongK), select(BK * extent, BK, alongK), k, extent - first);
+  let start = select(0u, job.split * extent * params.k, BATCHED);
+  return Cursor(start + select(across, along, alongK), select(BK * extent, BK, alongK), k, extent - first);
 }
 
 fn fetch(cursor: ptr<function, Cursor>, duty: Duty, step: u32, local: u32) -> Block {
@@ -100,10 +105,10 @@ fn fetch(cursor: ptr<function, Cursor>, duty: Duty, step: u32, local: u32) -> Bl
 
 fn tileFor(job: Job, local: u32) -> Accumulators {
   let duty = dutyOf(local);
-  let first = job.split * params.stepsPerSplit;
+  let first = select(job.split * params.stepsPerSplit, 0u, BATCHED);
   let all = (params.k + BK - 1u) / BK;
   let steps = min(all, first + params.stepsPerSplit) - min(all, first);
-  return tileOver(steps, cursorFrom(job.origin, first * BK, duty), duty, local);
+  return tileOver(steps, cursorFrom(job, first * BK, duty), duty, local);
 }
 
 @compute @workgroup_size(THREADS)

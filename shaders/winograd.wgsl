@@ -2,9 +2,9 @@
 //
 //   y tile = Aᵀ [ (G g Gᵀ) ⊙ (Bᵀ d B) ] A,   d a tile of POINTS×POINTS pixels, POINTS = OUT + 2; the tiles of y lie side by side
 //
-// Summed over channels, the products ⊙ are POINTS² matrix products, one for each place of a tile; matmul.wgsl makes them from
-// what `data` and `weights` write, and `results` reads what it makes. OUT² results take POINTS² products in place of 9·OUT²:
-// 2.25 times fewer for OUT 2, 4 times for OUT 4. The gradient of the data is the same convolution of dy with the weights turned
+// Summed over channels, the products ⊙ are POINTS² matrix products, one for each place of a tile; matmul.wgsl (on GPUs
+// matmul_tile.wgsl) makes them from what `data` and `weights` write, and `results` reads what it makes. OUT² results take POINTS²
+// products in place of 9·OUT²: 2.25 times fewer for OUT 2, 4 times for OUT 4. The gradient of the data is the same convolution of dy with the weights turned
 // round (`turned`) and their roles exchanged. The gradient of the weights is the transpose of the whole,
 //
 //   dg = Gᵀ [ Σ over tiles of (A dy Aᵀ) ⊙ (Bᵀ d B) ] G,

@@ -15,7 +15,9 @@ import * as ref from './reference.ts';
 import { winogradBounds } from './winogradbounds.ts';
 
 const outs = [2, 4] as const;
-const nameOf = (out: 2 | 4): string => `winograd ${out}×${out}`;
+/** With ' tile' the products are made as on GPUs, in tiles of workgroup memory. */
+const kinds = ['', ' tile'] as const;
+const nameOf = (out: 2 | 4, kind: (typeof kinds)[number] = ''): string => `winograd ${out}×${out}${kind}`;
 
 const dot = (a: ref.Values, b: ref.Values): number => a.data.reduce((sum, value, i) => sum + value * b.data[i]!, 0);
 
@@ -64,10 +66,15 @@ const shapes: readonly Shape[] = [
  */
 const RANDOM_ULPS = 1;
 
-for (const out of outs) {
+/** Those that differ for tiles: in the transforms nothing does. */
+const forTiles = /5 and 6|last block|many/;
+
+for (const name of outs.flatMap((out) => kinds.map((kind) => nameOf(out, kind)))) {
+  const out = name.includes('4×4') ? 4 : 2;
   for (const { what, x, K, padding = 0, bias = false } of shapes) {
-    gpuTest(`${nameOf(out)}, ${what}: value and gradients within the bound`, () =>
-      forcing(nameOf(out), () => {
+    if (name.endsWith('tile') && !forTiles.test(what)) continue;
+    gpuTest(`${name}, ${what}: value and gradients within the bound`, () =>
+      forcing(name, () => {
         const inputs = [uniform(x, 61), uniform([K, 3, 3, x[3]], 62), ...(bias ? [uniform([K], 63)] : [])];
         const [image, weight, b] = inputs as [ref.Values, ref.Values, ref.Values?];
         return gradcheck({
@@ -93,14 +100,16 @@ const onIntegers = (name: string, x: ref.Values, w: ref.Values): Promise<Float32
     return Promise.all([y, image.grad!, weight.grad!].map((tensor) => tensor.read()));
   });
 
-for (const [what, x, K] of [
-  ['tiles that hang over', [2, 9, 10, 8], 12],
-  ['images in several groups', [5, 64, 64, 16], 24],
+for (const [kind, what, x, K] of [
+  ['', 'tiles that hang over', [2, 9, 10, 8], 12],
+  ['', 'images in several groups', [5, 64, 64, 16], 24],
+  [' tile', 'tiles that hang over', [2, 9, 10, 8], 12],
+  [' tile', 'images in several groups', [3, 64, 64, 128], 4],
 ] as const) {
-  gpuTest(`F(2×2, 3×3) is exact on whole numbers: ${what}`, async () => {
+  gpuTest(`${nameOf(2, kind)} is exact on whole numbers: ${what}`, async () => {
     const [image, weight] = [integers(x, 71, -2, 3), integers([K, 3, 3, x[3]], 72, -2, 3)];
     const want = await onIntegers('plain', image, weight);
-    for (const [i, got] of (await onIntegers(nameOf(2), image, weight)).entries()) {
+    for (const [i, got] of (await onIntegers(nameOf(2, kind), image, weight)).entries()) {
       const wrong = got.findIndex((value, at) => value !== want[i]![at]);
       assert.is(wrong, -1, `${['y', 'dx', 'dw'][i]}[${wrong}] is ${got[wrong]}, not ${want[i]![wrong]}`);
     }
@@ -138,6 +147,20 @@ gpuTest('it comes first only where it was measured to win', () =>
     assert.is(first(swiftshader, 4, 48, 8), 'lanes');
     assert.is(first({ kind: 'software', software: true }, 4, 48, 64), 'lanes');
     assert.not.match(first({ kind: 'hardware', software: false }, 4, 48, 64), /winograd/);
+  }),
+);
+
+gpuTest('on software its products are made by lanes, on hardware in tiles, to be measured after all others', () =>
+  onDevice({ adapter: 'null', flags: 'checked' }, (other) => {
+    const namesOn = (facts: Partial<Adapter>): string[] => {
+      Object.defineProperty(other, 'adapter', { value: { ...other.adapter, ...facts }, configurable: true });
+      const { x, w, y, shape } = layer(64, 12, 256);
+      return candidatesFor(forwards, { x, w, bias: null, y, shape }).map(({ name }) => name);
+    };
+    const winogradsOn = (facts: Partial<Adapter>) => namesOn(facts).filter((name) => name.startsWith('winograd'));
+    assert.equal(winogradsOn({ kind: 'lavapipe', software: true }), ['winograd 4×4']);
+    assert.equal(winogradsOn({ kind: 'hardware', software: false }), ['winograd 4×4 tile']);
+    assert.is(namesOn({ kind: 'hardware', software: false }).at(-1), 'winograd 4×4 tile');
   }),
 );
 

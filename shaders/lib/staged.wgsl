@@ -38,6 +38,8 @@ const QUADS_M: u32 = 2u;
 const QUADS_N: u32 = 1u;
 // BM·BN / (16·QUADS_M·QUADS_N), at least (BM+BN)·BK/16 and BM; a multiple of 32.
 const THREADS: u32 = 128u;
+// Results are added to what `out` holds; their rows are multiples of 4.
+const ACCUMULATE: bool = false;
 // What a block waits in: the vector of four of the type that both operands are stored as.
 alias Stage = vec4f;
 
@@ -163,7 +165,11 @@ struct Row { exists: bool, start: u32 }
 fn putRow(job: Job, row: u32, column: u32, v: vec4f) {
   let to = rowAt(job, row);
   if (to.exists && column < job.extent.y) {
-    putFour(to.start + column, job.extent.y - column, v);
+    var sum = v;
+    if (ACCUMULATE) {
+      sum += takeFour(to.start + column);
+    }
+    putFour(to.start + column, job.extent.y - column, sum);
   }
 }
 

@@ -10,6 +10,11 @@ fn putFour(at: u32, count: u32, v: vec4f) {
   }
 }
 
+// Four elements that lie there.
+fn takeFour(at: u32) -> vec4f {
+  return vec4f(f32(out[at]), f32(out[at + 1u]), f32(out[at + 2u]), f32(out[at + 3u]));
+}
+
 // Eight, or `count`.
 fn putEight(at: u32, count: u32, low: vec4f, high: vec4f) {
   putFour(at, count, low);

@@ -8,6 +8,9 @@ fn putFour(at: u32, count: u32, v: vec4f) {
   out[at / 4u] = OutVector(v);
 }
 
+// What lies there.
+fn takeFour(at: u32) -> vec4f { return vec4f(out[at / 4u]); }
+
 // Eight elements from `at` on, a multiple of 8; `count` is 8 or more.
 fn putEight(at: u32, count: u32, low: vec4f, high: vec4f) {
   out[at / 8u * 2u] = OutVector(low);

@@ -4,6 +4,7 @@ import { operandTypes, resultTypes, storing } from './elements.ts';
 import { tileCount, tileGrid } from './grid.ts';
 import {
   allF32,
+  type Batch,
   type ConvDgrad,
   type ConvForward,
   type ConvShape,
@@ -14,7 +15,6 @@ import {
   isPointwise,
   isSmallAndRagged,
   type Multiplication,
-  type Product,
   productFlops,
 } from './problem.ts';
 import { isSmall, smallDgrad, smallForward } from './small.ts';
@@ -82,17 +82,14 @@ export const lanesMultiply: Variant<Multiplication> = {
   },
 };
 
-/** Products of the same extents, all of them multiples of 4, one after the other in a, b and c. */
-export interface Batch extends Product {
-  count: number;
+/** A batch as these kernels take it: `accumulate` with `transposeA`, and not with `transposeC`. */
+interface LanesBatch extends Batch {
   /** c lies in memory as [N,M]. */
   transposeC?: boolean;
-  /** The products are added to what c holds; with `transposeA`, and not with `transposeC`. */
-  accumulate?: boolean;
 }
 
 /** c = op(a)·op(b) for each product of a batch. */
-export function lanesMultiplyBatch(a: Tensor, b: Tensor, c: Tensor, batch: Batch): void {
+export function lanesMultiplyBatch(a: Tensor, b: Tensor, c: Tensor, batch: LanesBatch): void {
   const { M, N, K, transposeA, transposeB, transposeC = false, accumulate = false, count } = batch;
   const team = teamFor(c, M);
   const consts = {

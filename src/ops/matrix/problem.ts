@@ -16,6 +16,13 @@ export interface Product extends Extents {
   transposeB: boolean;
 }
 
+/** Products of the same extents, all of them multiples of 4, one after the other in a, b and c, all f32. */
+export interface Batch extends Product {
+  count: number;
+  /** The products are added to what c holds. */
+  accumulate?: boolean;
+}
+
 /** c = op(a)·op(b) (+ bias [N]). a and b are of one type, f32 or f16; the bias is f32; c is of either. */
 export interface Multiplication {
   a: Tensor;

@@ -6,6 +6,7 @@ import type { Consts } from '../../gpu/shader.ts';
 import { storeConsts } from './elements.ts';
 import { type Tile, tileGrid } from './grid.ts';
 import {
+  type Batch,
   type ConvDgrad,
   type ConvForward,
   type ConvShape,
@@ -116,6 +117,31 @@ function runProduct(size: TileSize, { a, b, bias, c, product }: Multiplication):
       productFlops(product),
     );
   });
+}
+
+/** True where some tile can be made on an adapter. */
+export const makesTiles = (gpu: Gpu): boolean => knownOf(gpu).fitting.size > 0;
+
+/** c = op(a)·op(b) for each product of a batch, or c + op(a)·op(b); in the tiles that cost least. */
+export function tileMultiplyBatch(a: Tensor, b: Tensor, c: Tensor, batch: Batch): void {
+  const { M, N, K, transposeA, transposeB, count, accumulate = false } = batch;
+  const extents = { M, N, K, phases: count };
+  const costOf = (one: TileSize): number => planTile(extents, one, 1).cost;
+  const size = [...knownOf(c.storage.gpu).fitting].reduce((best, one) => (costOf(one) < costOf(best) ? one : best));
+  const consts = {
+    ...constsOf(size, a),
+    ...{ TRANSPOSE_A: transposeA, TRANSPOSE_B: transposeB, BATCHED: true },
+    ...(accumulate ? { ACCUMULATE: true } : {}),
+  };
+  const params = { m: M, n: N, k: K, stepsPerSplit: Math.ceil(K / size.BK), hasBias: 0 };
+  const grid = tileGrid(batch, sidesOf(size), count);
+  matmul(
+    { ...consts, ...storeConsts(c, true) },
+    { a, b, bias: a.storage, out: c },
+    params,
+    grid,
+    count * productFlops(batch),
+  );
 }
 
 /** How the reduction dimension of a convolution is read: `shaders/conv2d_tile.wgsl`. */

@@ -3,7 +3,8 @@ import { Tensor } from '../../core/tensor.ts';
 import type { AdapterKind } from '../../gpu/adapters.ts';
 import type { Adapter } from '../../gpu/gpu.ts';
 import { lanesMultiplyBatch } from './lanes.ts';
-import { allF32, type ConvDgrad, type ConvForward, type ConvShape, type ConvWgrad } from './problem.ts';
+import { allF32, type Batch, type ConvDgrad, type ConvForward, type ConvShape, type ConvWgrad } from './problem.ts';
+import { makesTiles, tileMultiplyBatch } from './tile.ts';
 import type { Variant } from './variant.ts';
 
 const transformData = kernel('winograd', 'data');
@@ -40,12 +41,31 @@ const dgradConvolution = ({ N, H, W, C, K, P, Q, padH, padW }: ConvShape): Convo
   ...{ N, H: P, W: Q, P: H, Q: W, padH: 2 - padH, padW: 2 - padW, from: K, to: C },
 });
 
-/** Bytes that the transform of a group's data or results takes, and the most that one image's or the weights' may. */
-const GROUP_BYTES = 4 * 2 ** 20;
+/** What makes the products: `lanes` on software adapters, tiles on GPUs. */
+interface Products {
+  /** What the variant's name has of it. */
+  suffix: '' | ' tile';
+  software: boolean;
+  /**
+   * Bytes that the transform of a group's data or results takes: a processor's cache is to hold them; on a GPU, whose cache may hold
+   * them too, a group's products are to fill it.
+   */
+  groupBytes: number;
+  multiply(a: Tensor, b: Tensor, c: Tensor, batch: Batch): void;
+}
+
+const byLanes: Products = { suffix: '', software: true, groupBytes: 2 ** 22, multiply: lanesMultiplyBatch };
+const byTiles: Products = { suffix: ' tile', software: false, groupBytes: 2 ** 23, multiply: tileMultiplyBatch };
+
+/** The most bytes that the transform of one image's data or results, or of the weights, may take. */
 const MOST_BYTES = { image: 16 * 2 ** 20, weights: 32 * 2 ** 20 };
 
 /** A temporary. Sizes are powers of four, up to 16 MiB, so that the layers of a network share a few buffers. */
 const scratch = (size: number): Tensor => Tensor.empty([size > 2 ** 22 ? size : 4 ** Math.ceil(Math.log2(size) / 2)]);
+
+/** One for what is transformed of a group: on GPUs of one size, but for images that take more. */
+const groupScratch = (size: number, { software, groupBytes }: Products): Tensor =>
+  software ? scratch(size) : Tensor.empty([Math.max(size, groupBytes / 4)]);
 
 /** Some of a batch's images. */
 interface Group {
@@ -68,11 +88,11 @@ function imageBytes(convolution: Convolution, out: Out): number {
   return 4 * down * across * placesOf(out) * Math.max(convolution.from, convolution.to);
 }
 
-/** The images in groups whose transforms take no more than `GROUP_BYTES` each, one image at least. */
-function groupsOf(convolution: Convolution, out: Out): Group[] {
+/** The images in groups whose transforms take no more than `groupBytes` each, one image at least. */
+function groupsOf(convolution: Convolution, out: Out, { groupBytes }: Products): Group[] {
   const { N } = convolution;
   const { down, across } = tilesOf(convolution, out);
-  const wanted = Math.ceil(N / Math.max(1, Math.floor(GROUP_BYTES / imageBytes(convolution, out))));
+  const wanted = Math.ceil(N / Math.max(1, Math.floor(groupBytes / imageBytes(convolution, out))));
   const most = Math.ceil(N / wanted);
   return Array.from({ length: Math.ceil(N / most) }, (_, i) => {
     const images = Math.min(most, N - i * most);
@@ -111,6 +131,7 @@ function convolve(
   y: Tensor,
   shape: ConvShape,
   out: Out,
+  products: Products,
   turned: boolean,
 ): void {
   const convolution = turned ? dgradConvolution(shape) : forwardConvolution(shape);
@@ -119,15 +140,14 @@ function convolve(
   const places = placesOf(out);
   const u = scratch(places * C * K);
   transformWeights(transformOf(out), { source: w, result: u }, weightParams(shape, turned), C * K);
-  const groups = groupsOf(convolution, out);
-  const v = scratch(places * groups[0]!.tiles * from);
-  const m = scratch(places * groups[0]!.tiles * to);
+  const groups = groupsOf(convolution, out, products);
+  const v = groupScratch(places * groups[0]!.tiles * from, products);
+  const m = groupScratch(places * groups[0]!.tiles * to, products);
   for (const group of groups) {
     const { first, images, down, across, tiles } = group;
     putData(x, v, group, convolution, out);
-    // Products are [tiles,to]. A few tiles are the rows of the matrix kernel, whose tiles may be low but not narrow.
     const product = { K: from, transposeA: false, transposeB: true, count: places };
-    if (tilesAreRows(tiles, to)) lanesMultiplyBatch(v, u, m, { ...product, M: tiles, N: to });
+    if (products === byTiles || tilesAreRows(tiles, to)) products.multiply(v, u, m, { ...product, M: tiles, N: to });
     else lanesMultiplyBatch(u, v, m, { ...product, M: to, N: tiles, transposeC: true });
     transformResults(
       transformOf(out),
@@ -139,16 +159,17 @@ function convolve(
   for (const temporary of [u, v, m]) temporary.free('conv2d');
 }
 
+/** Products are [tiles,to]. A few tiles are the rows of `lanes`, whose own tiles may be low but not narrow. */
 const tilesAreRows = (tiles: number, to: number): boolean => tiles < 32 && to >= 32;
 
 /** dw from x and dy, summed over the groups in order. */
-function weightGradient(x: Tensor, dy: Tensor, dw: Tensor, shape: ConvShape, out: Out): void {
+function weightGradient(x: Tensor, dy: Tensor, dw: Tensor, shape: ConvShape, out: Out, products: Products): void {
   const convolution = forwardConvolution(shape);
   const { C, K, P: height, Q: width } = shape;
   const places = placesOf(out);
-  const groups = groupsOf(convolution, out);
-  const v = scratch(places * groups[0]!.tiles * C);
-  const m = scratch(places * groups[0]!.tiles * K);
+  const groups = groupsOf(convolution, out, products);
+  const v = groupScratch(places * groups[0]!.tiles * C, products);
+  const m = groupScratch(places * groups[0]!.tiles * K, products);
   const u = scratch(places * C * K);
   for (const group of groups) {
     const { first, images, down, across, tiles } = group;
@@ -160,7 +181,7 @@ function weightGradient(x: Tensor, dy: Tensor, dw: Tensor, shape: ConvShape, out
       tiles * K,
     );
     const product = { M: K, N: C, K: tiles, transposeA: true, transposeB: false };
-    lanesMultiplyBatch(m, v, u, { ...product, count: places, accumulate: first > 0 });
+    products.multiply(m, v, u, { ...product, count: places, accumulate: first > 0 });
   }
   transformWeightGradient(transformOf(out), { source: u, result: dw }, weightParams(shape), C * K);
   for (const temporary of [u, v, m]) temporary.free('conv2d');
@@ -210,7 +231,8 @@ const wins: Partial<Record<AdapterKind, Record<Out, Wins>>> = {
 const worthTrying: Wins = [{ channels: 64, saved: 40 }];
 
 /** Before `lanes` where it was measured to win, after all others where nothing was measured, and else not at all. */
-function rank(out: Out, shape: ConvShape, { kind, software }: Adapter): number {
+function rank(out: Out, products: Products, shape: ConvShape, { kind, software }: Adapter): number {
+  if (products.software !== software) return Number.POSITIVE_INFINITY;
   const { N, C, K, P, Q } = shape;
   const other = out === 4 ? 2 : 4;
   const productsOf = (side: Out): number =>
@@ -225,29 +247,34 @@ function rank(out: Out, shape: ConvShape, { kind, software }: Adapter): number {
   return reached(wins[kind]?.[out] ?? []) ? 5 : Number.POSITIVE_INFINITY;
 }
 
-const variant = (out: Out) => ({
-  name: `winograd ${out}×${out}`,
-  rank: ({ shape }: { shape: ConvShape }, adapter: Adapter) => rank(out, shape, adapter),
-});
+/** Variants for both sizes and both ways of making the products. */
+const variantsOf = <P extends { shape: ConvShape }>(
+  tensors: (problem: P) => Tensor[],
+  run: (problem: P, out: Out, products: Products) => void,
+): Variant<P>[] =>
+  [byLanes, byTiles].flatMap((products) =>
+    ([4, 2] as const).map((out) => ({
+      name: `winograd ${out}×${out}${products.suffix}`,
+      rank: ({ shape }: P, adapter: Adapter) => rank(out, products, shape, adapter),
+      fits: (problem: P) =>
+        allF32(...tensors(problem)) &&
+        fits(out, problem.shape) &&
+        (products === byLanes || makesTiles(tensors(problem)[0]!.storage.gpu)),
+      run: (problem: P) => run(problem, out, products),
+    })),
+  );
 
-const forward = (out: Out): Variant<ConvForward> => ({
-  ...variant(out),
-  fits: ({ x, w, y, shape }) => allF32(x, w, y) && fits(out, shape),
-  run: ({ x, w, bias, y, shape }) => convolve(x, w, bias, y, shape, out, false),
-});
+export const winogradForwards: readonly Variant<ConvForward>[] = variantsOf(
+  ({ x, w, y }) => [x, w, y],
+  ({ x, w, bias, y, shape }, out, products) => convolve(x, w, bias, y, shape, out, products, false),
+);
 
-const dgrad = (out: Out): Variant<ConvDgrad> => ({
-  ...variant(out),
-  fits: ({ dy, w, dx, shape }) => allF32(dy, w, dx) && fits(out, shape),
-  run: ({ dy, w, dx, shape }) => convolve(dy, w, null, dx, shape, out, true),
-});
+export const winogradDgrads: readonly Variant<ConvDgrad>[] = variantsOf(
+  ({ dy, w, dx }) => [dy, w, dx],
+  ({ dy, w, dx, shape }, out, products) => convolve(dy, w, null, dx, shape, out, products, true),
+);
 
-const wgrad = (out: Out): Variant<ConvWgrad> => ({
-  ...variant(out),
-  fits: ({ x, dy, dw, shape }) => allF32(x, dy, dw) && fits(out, shape),
-  run: ({ x, dy, dw, shape }) => weightGradient(x, dy, dw, shape, out),
-});
-
-export const winogradForwards = [forward(4), forward(2)];
-export const winogradDgrads = [dgrad(4), dgrad(2)];
-export const winogradWgrads = [wgrad(4), wgrad(2)];
+export const winogradWgrads: readonly Variant<ConvWgrad>[] = variantsOf(
+  ({ x, dy, dw }) => [x, dy, dw],
+  ({ x, dy, dw, shape }, out, products) => weightGradient(x, dy, dw, shape, out, products),
+);
