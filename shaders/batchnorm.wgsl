@@ -40,6 +40,14 @@ fn combine(p: Sum, q: Sum) -> Sum {
   return Sum(n, p.a + delta * share, p.b + q.b + delta * delta * (p.n * share));
 }
 
+// Σ d and Σ d² of deviations d.
+struct Deviations { sum: Vec, squares: Vec }
+
+fn add(to: ptr<function, Deviations>, d: Vec) {
+  (*to).sum += d;
+  (*to).squares += d * d;
+}
+
 // Of an invocation's own rows.
 fn momentsOf(own: Place) -> Sum {
   let first = own.chunk * params.rows + own.lane;
@@ -50,16 +58,29 @@ fn momentsOf(own: Place) -> Sum {
     var i = start * params.c + own.column;
     var pivot = all.a;
     if (all.n == 0.0) { pivot = Vec(x[i]); }
-    var s = Vec();
-    var q = Vec();
-    for (var row = start; row < end; row += LANES) {
-      let d = Vec(x[i]) - pivot;
-      s += d;
-      q += d * d;
-      i += LANES * params.c;
+    var part = Deviations();
+    var row = start;
+    let step = LANES * params.c;
+    if (FOURS) {
+      for (; row + 3u * LANES < end; row += 4u * LANES) {
+        let v0 = Vec(x[i]);
+        let v1 = Vec(x[i + step]);
+        let v2 = Vec(x[i + 2u * step]);
+        let v3 = Vec(x[i + 3u * step]);
+        add(&part, v0 - pivot);
+        add(&part, v1 - pivot);
+        add(&part, v2 - pivot);
+        add(&part, v3 - pivot);
+        i += 4u * step;
+      }
+    }
+    for (; row < end; row += LANES) {
+      add(&part, Vec(x[i]) - pivot);
+      i += step;
     }
     let n = f32((end - start + LANES - 1u) / LANES);
-    all = combine(all, Sum(n, pivot + s / n, max(q - s * s / n, Vec())));
+    let squares = max(part.squares - part.sum * part.sum / n, Vec());
+    all = combine(all, Sum(n, pivot + part.sum / n, squares));
   }
   return all;
 }
@@ -75,6 +96,41 @@ fn moments(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) lo
   }
 }
 
+// A chunk's own, as `moments` left it.
+fn partOf(chunk: u32, column: u32) -> Sum {
+  let n = f32(min(params.rows, params.m - chunk * params.rows));
+  let at = 2u * params.c * (1u + chunk) + column;
+  return Sum(n, sums[at], sums[at + params.c]);
+}
+
+fn partsOf(own: Place) -> Sum {
+  var all = Sum();
+  var chunk = own.lane;
+  if (FOURS) {
+    for (; chunk + 3u * LANES < params.chunks; chunk += 4u * LANES) {
+      let p0 = partOf(chunk, own.column);
+      let p1 = partOf(chunk + LANES, own.column);
+      let p2 = partOf(chunk + 2u * LANES, own.column);
+      let p3 = partOf(chunk + 3u * LANES, own.column);
+      all = combine(combine(combine(combine(all, p0), p1), p2), p3);
+    }
+  }
+  for (; chunk < params.chunks; chunk += LANES) { all = combine(all, partOf(chunk, own.column)); }
+  return all;
+}
+
+fn normalised(value: Vec, mean: Vec, scale: Vec, shift: Vec, added: Vec) -> Elem {
+  var v = fma(value - mean, scale, shift);
+  if (RESIDUAL) { v += added; }
+  if (RELU) { v = select(v, Vec(), v < Vec()); } // a NaN stays one
+  return Elem(v);
+}
+
+fn residualAt(i: u32) -> Vec {
+  if (RESIDUAL) { return Vec(residual[i]); }
+  return Vec();
+}
+
 @compute @workgroup_size(GROUP)
 fn apply(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
   let own = place(group, local, groups, params.c, params.chunks);
@@ -85,11 +141,7 @@ fn apply(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) loca
     if (sumsItself(params.whole)) {
       all = momentsOf(own);
     } else {
-      for (var chunk = own.lane; chunk < params.chunks; chunk += LANES) {
-        let n = f32(min(params.rows, params.m - chunk * params.rows));
-        let at = 2u * params.c * (1u + chunk) + own.column;
-        all = combine(all, Sum(n, sums[at], sums[at + params.c]));
-      }
+      all = partsOf(own);
     }
     all = together(all, local.x);
     mean = all.a;
@@ -115,11 +167,28 @@ fn apply(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) loca
   let first = own.chunk * params.rows + own.lane;
   let last = select(first, min(own.chunk * params.rows + params.rows, params.m), own.inside);
   var i = first * params.c + own.column;
-  for (var row = first; row < last; row += LANES) {
-    var v = fma(Vec(x[i]) - mean, scale, shift);
-    if (RESIDUAL) { v += Vec(residual[i]); }
-    if (RELU) { v = select(v, Vec(), v < Vec()); } // a NaN stays one
-    out[i] = Elem(v);
-    i += LANES * params.c;
+  var row = first;
+  let step = LANES * params.c;
+  if (FOURS) {
+    for (; row + 3u * LANES < last; row += 4u * LANES) {
+      let at = vec4u(i) + vec4u(0u, 1u, 2u, 3u) * step;
+      let v0 = Vec(x[at.x]);
+      let v1 = Vec(x[at.y]);
+      let v2 = Vec(x[at.z]);
+      let v3 = Vec(x[at.w]);
+      let r0 = residualAt(at.x);
+      let r1 = residualAt(at.y);
+      let r2 = residualAt(at.z);
+      let r3 = residualAt(at.w);
+      out[at.x] = normalised(v0, mean, scale, shift, r0);
+      out[at.y] = normalised(v1, mean, scale, shift, r1);
+      out[at.z] = normalised(v2, mean, scale, shift, r2);
+      out[at.w] = normalised(v3, mean, scale, shift, r3);
+      i += 4u * step;
+    }
+  }
+  for (; row < last; row += LANES) {
+    out[i] = normalised(Vec(x[i]), mean, scale, shift, residualAt(i));
+    i += step;
   }
 }

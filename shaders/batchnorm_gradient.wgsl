@@ -40,26 +40,60 @@ fn writePartial(all: Sum, own: Place, r: Vec) {
   }
 }
 
-// Of an invocation's own rows, (Σ g, Σ g·(x − μ)).
+// Σ g and Σ g·(x − μ).
+struct Products { g: Vec, gd: Vec }
+
+fn add(to: ptr<function, Products>, g: Vec, d: Vec) {
+  (*to).g += g;
+  (*to).gd = fma(g, d, (*to).gd);
+}
+
+fn gradientAt(i: u32) -> Vec {
+  if (IN_PLACE) { return Vec(out[i]); }
+  return Vec(dy[i]);
+}
+
+// g, zeroed where ReLU cut.
+fn passed(g: Vec, d: Vec, scale: Vec, shift: Vec) -> Vec {
+  if (RELU) { return select(Vec(), g, fma(d, scale, shift) > Vec()); }
+  return g;
+}
+
+// Of an invocation's own rows.
 fn sumsOf(own: Place, mean: Vec, scale: Vec, shift: Vec) -> Sum {
   let first = own.chunk * params.rows + own.lane;
   let last = select(first, min(own.chunk * params.rows + params.rows, params.m), own.inside);
   var i = first * params.c + own.column;
+  let step = LANES * params.c;
   var all = Sum();
   for (var start = first; start < last; start += params.block * LANES) {
     let end = min(start + params.block * LANES, last);
-    var s = Vec();
-    var t = Vec();
-    for (var row = start; row < end; row += LANES) {
-      var g = Vec();
-      if (IN_PLACE) { g = Vec(out[i]); } else { g = Vec(dy[i]); }
-      let d = Vec(x[i]) - mean;
-      if (RELU) { g = select(Vec(), g, fma(d, scale, shift) > Vec()); }
-      s += g;
-      t = fma(g, d, t);
-      i += LANES * params.c;
+    var part = Products();
+    var row = start;
+    if (FOURS) {
+      for (; row + 3u * LANES < end; row += 4u * LANES) {
+        let at = vec4u(i) + vec4u(0u, 1u, 2u, 3u) * step;
+        let g0 = gradientAt(at.x);
+        let g1 = gradientAt(at.y);
+        let g2 = gradientAt(at.z);
+        let g3 = gradientAt(at.w);
+        let d0 = Vec(x[at.x]) - mean;
+        let d1 = Vec(x[at.y]) - mean;
+        let d2 = Vec(x[at.z]) - mean;
+        let d3 = Vec(x[at.w]) - mean;
+        add(&part, passed(g0, d0, scale, shift), d0);
+        add(&part, passed(g1, d1, scale, shift), d1);
+        add(&part, passed(g2, d2, scale, shift), d2);
+        add(&part, passed(g3, d3, scale, shift), d3);
+        i += 4u * step;
+      }
     }
-    all = combine(all, Sum(0.0, s, t));
+    for (; row < end; row += LANES) {
+      let d = Vec(x[i]) - mean;
+      add(&part, passed(gradientAt(i), d, scale, shift), d);
+      i += step;
+    }
+    all = combine(all, Sum(0.0, part.g, part.gd));
   }
   return all;
 }
@@ -82,23 +116,74 @@ fn residualSums(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_i
   let first = own.chunk * params.rows + own.lane;
   let last = select(first, min(own.chunk * params.rows + params.rows, params.m), own.inside);
   var i = first * params.c + own.column;
+  let step = LANES * params.c;
   var all = Sum();
   for (var start = first; start < last; start += params.block * LANES) {
     let end = min(start + params.block * LANES, last);
-    var s = Vec();
-    var t = Vec();
-    for (var row = start; row < end; row += LANES) {
-      var g = Vec();
-      if (IN_PLACE) { g = Vec(out[i]); } else { g = Vec(dy[i]); }
-      g = select(Vec(), g, Vec(y[i]) > Vec());
-      out[i] = Elem(g);
-      s += g;
-      t = fma(g, Vec(x[i]) - mean, t);
-      i += LANES * params.c;
+    var part = Products();
+    var row = start;
+    if (FOURS) {
+      for (; row + 3u * LANES < end; row += 4u * LANES) {
+        let at = vec4u(i) + vec4u(0u, 1u, 2u, 3u) * step;
+        let g0 = select(Vec(), gradientAt(at.x), Vec(y[at.x]) > Vec());
+        let g1 = select(Vec(), gradientAt(at.y), Vec(y[at.y]) > Vec());
+        let g2 = select(Vec(), gradientAt(at.z), Vec(y[at.z]) > Vec());
+        let g3 = select(Vec(), gradientAt(at.w), Vec(y[at.w]) > Vec());
+        let d0 = Vec(x[at.x]) - mean;
+        let d1 = Vec(x[at.y]) - mean;
+        let d2 = Vec(x[at.z]) - mean;
+        let d3 = Vec(x[at.w]) - mean;
+        out[at.x] = Elem(g0);
+        out[at.y] = Elem(g1);
+        out[at.z] = Elem(g2);
+        out[at.w] = Elem(g3);
+        add(&part, g0, d0);
+        add(&part, g1, d1);
+        add(&part, g2, d2);
+        add(&part, g3, d3);
+        i += 4u * step;
+      }
     }
-    all = combine(all, Sum(0.0, s, t));
+    for (; row < end; row += LANES) {
+      let g = select(Vec(), gradientAt(i), Vec(y[i]) > Vec());
+      out[i] = Elem(g);
+      add(&part, g, Vec(x[i]) - mean);
+      i += step;
+    }
+    all = combine(all, Sum(0.0, part.g, part.gd));
   }
   writePartial(together(all, local.x), own, r);
+}
+
+// A chunk's own, as `gradientSums` or `residualSums` left it.
+fn partOf(chunk: u32, column: u32) -> Sum {
+  let at = 2u * params.c * (1u + chunk) + column;
+  return Sum(0.0, sums[at], sums[at + params.c]);
+}
+
+fn partsOf(own: Place) -> Sum {
+  var all = Sum();
+  var chunk = own.lane;
+  if (FOURS) {
+    for (; chunk + 3u * LANES < params.chunks; chunk += 4u * LANES) {
+      let p0 = partOf(chunk, own.column);
+      let p1 = partOf(chunk + LANES, own.column);
+      let p2 = partOf(chunk + 2u * LANES, own.column);
+      let p3 = partOf(chunk + 3u * LANES, own.column);
+      all = combine(combine(combine(combine(all, p0), p1), p2), p3);
+    }
+  }
+  for (; chunk < params.chunks; chunk += LANES) { all = combine(all, partOf(chunk, own.column)); }
+  return all;
+}
+
+// dx from g as it comes, with the sums of the whole column in `even` and `slope`.
+struct Slopes { scale: Vec, shift: Vec, even: Vec, slope: Vec }
+
+fn inputGradient(g: Vec, d: Vec, by: Slopes) -> Elem {
+  var dx = passed(g, d, by.scale, by.shift) * by.scale;
+  if (TRAINING) { dx -= fma(d, by.slope, by.even); }
+  return Elem(dx);
 }
 
 // out = dx; dγ and dβ besides.
@@ -114,10 +199,7 @@ fn gradientInput(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_
     all = sumsOf(own, mean, scale, shift);
     all.b *= r;
   } else {
-    for (var chunk = own.lane; chunk < params.chunks; chunk += LANES) {
-      let at = 2u * params.c * (1u + chunk) + own.column;
-      all = combine(all, Sum(0.0, sums[at], sums[at + params.c]));
-    }
+    all = partsOf(own);
   }
   all = together(all, local.x);
   if (own.inside && own.chunk == 0u && own.lane == 0u) {
@@ -125,19 +207,32 @@ fn gradientInput(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_
     dgamma[own.column] = all.b;
   }
   // dx = scale·g − even − slope·(x − μ)
-  let even = scale * all.a / f32(params.m);
-  let slope = scale * r * all.b / f32(params.m);
+  let by = Slopes(scale, shift, scale * all.a / f32(params.m), scale * r * all.b / f32(params.m));
   let first = own.chunk * params.rows + own.lane;
   let last = select(first, min(own.chunk * params.rows + params.rows, params.m), own.inside);
   var i = first * params.c + own.column;
-  for (var row = first; row < last; row += LANES) {
-    var g = Vec();
-    if (IN_PLACE) { g = Vec(out[i]); } else { g = Vec(dy[i]); }
-    let d = Vec(x[i]) - mean;
-    if (RELU) { g = select(Vec(), g, fma(d, scale, shift) > Vec()); }
-    g *= scale;
-    if (TRAINING) { g -= fma(d, slope, even); }
-    out[i] = Elem(g);
-    i += LANES * params.c;
+  var row = first;
+  let step = LANES * params.c;
+  if (FOURS) {
+    for (; row + 3u * LANES < last; row += 4u * LANES) {
+      let at = vec4u(i) + vec4u(0u, 1u, 2u, 3u) * step;
+      let g0 = gradientAt(at.x);
+      let g1 = gradientAt(at.y);
+      let g2 = gradientAt(at.z);
+      let g3 = gradientAt(at.w);
+      let d0 = Vec(x[at.x]) - mean;
+      let d1 = Vec(x[at.y]) - mean;
+      let d2 = Vec(x[at.z]) - mean;
+      let d3 = Vec(x[at.w]) - mean;
+      out[at.x] = inputGradient(g0, d0, by);
+      out[at.y] = inputGradient(g1, d1, by);
+      out[at.z] = inputGradient(g2, d2, by);
+      out[at.w] = inputGradient(g3, d3, by);
+      i += 4u * step;
+    }
+  }
+  for (; row < last; row += LANES) {
+    out[i] = inputGradient(gradientAt(i), Vec(x[i]) - mean, by);
+    i += step;
   }
 }

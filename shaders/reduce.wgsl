@@ -22,7 +22,15 @@ struct Params { n: u32, parts: u32, length: u32, inner: u32, scale: f32 }
 @group(0) @binding(1) var<storage, read> x: array<Elem>;
 @group(0) @binding(2) var<storage, read_write> out: array<OutElem>;
 
-// out[outer, part, inner]
+fn folded(result: Vec, v: Vec) -> Vec {
+  if (OP == SUM) { return result + v; }
+  // By its bits, since a shader compiler may take v != v for an ordered comparison, or fold it away.
+  let nan = (bitcast<Bits>(v) & Bits(0x7fffffffu)) > Bits(0x7f800000u);
+  if (OP == MAX) { return select(result, v, (v > result) | nan); }
+  return select(result, v, (v < result) | nan);
+}
+
+// out[outer, part, inner], four at a time on their way.
 @compute @workgroup_size(GROUP)
 fn fold(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
   let i = rank(group, local, groups);
@@ -34,16 +42,18 @@ fn fold(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local
   let last = min(first + CHUNK, params.length);
   var at = (outer * params.length + first) * params.inner + inner;
   var result = Vec(x[at]);
-  for (var j = first + 1u; j < last; j++) {
+  var j = first + 1u;
+  for (; j + 3u < last; j += 4u) {
+    let v0 = Vec(x[at + params.inner]);
+    let v1 = Vec(x[at + 2u * params.inner]);
+    let v2 = Vec(x[at + 3u * params.inner]);
+    let v3 = Vec(x[at + 4u * params.inner]);
+    result = folded(folded(folded(folded(result, v0), v1), v2), v3);
+    at += 4u * params.inner;
+  }
+  for (; j < last; j++) {
     at += params.inner;
-    let v = Vec(x[at]);
-    // By its bits, since a shader compiler may take v != v for an ordered comparison, or fold it away.
-    let nan = (bitcast<Bits>(v) & Bits(0x7fffffffu)) > Bits(0x7f800000u);
-    switch OP {
-      case SUM: { result += v; }
-      case MAX: { result = select(result, v, (v > result) | nan); }
-      default: { result = select(result, v, (v < result) | nan); }
-    }
+    result = folded(result, Vec(x[at]));
   }
   if (OP == SUM) { result *= params.scale; }
   out[i] = OutElem(result);

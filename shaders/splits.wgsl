@@ -4,6 +4,7 @@
 // host: bindings params, part [splits, size], bias (or, with hasBias 0, part again), y [size]; size in elements.
 //       entry `main` where size (and period) are multiples of 4, `ragged` for any.
 //       invocations: size / 4 for `main`, size for `ragged`.
+// Parts are loaded by fours, in whose latency a GPU would wait for each, and added one by one.
 // Parts are f32; y may be f16.
 alias YElem = vec4f;
 alias YScalar = f32;
@@ -26,9 +27,16 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) grid:
     return;
   }
   var sum = vec4f();
-  for (var split = 0u; split < params.splits; split++) {
-    sum += part[split * size + i];
+  var at = i;
+  let end = i + params.splits * size;
+  for (; at + 3u * size < end; at += 4u * size) {
+    let p0 = part[at];
+    let p1 = part[at + size];
+    let p2 = part[at + 2u * size];
+    let p3 = part[at + 3u * size];
+    sum = sum + p0 + p1 + p2 + p3;
   }
+  for (; at < end; at += size) { sum += part[at]; }
   if (params.hasBias != 0u) {
     sum += bias[i % (params.period >> 2u)];
   }
@@ -42,9 +50,16 @@ fn ragged(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) gri
     return;
   }
   var sum = 0.0;
-  for (var split = 0u; split < params.splits; split++) {
-    sum += partScalar[split * params.size + i];
+  var at = i;
+  let end = i + params.splits * params.size;
+  for (; at + 3u * params.size < end; at += 4u * params.size) {
+    let p0 = partScalar[at];
+    let p1 = partScalar[at + params.size];
+    let p2 = partScalar[at + 2u * params.size];
+    let p3 = partScalar[at + 3u * params.size];
+    sum = sum + p0 + p1 + p2 + p3;
   }
+  for (; at < end; at += params.size) { sum += partScalar[at]; }
   if (params.hasBias != 0u) {
     sum += biasScalar[i % params.period];
   }

@@ -2,7 +2,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Tensor } from '../src/core/tensor.ts';
 import * as ops from '../src/ops/index.ts';
-import { batchNormCases, batchNormInputs } from './cases/batchnorm.ts';
+import { batchNormCases, batchNormInputs, manyChunks } from './cases/batchnorm.ts';
 import { gradcheck } from './cases/case.ts';
 import { close } from './check.ts';
 import { BEYOND_ONE_ROW, equalAtSamples, fromValues, pattern, patternAt } from './exact.ts';
@@ -81,11 +81,13 @@ gpuTest('one value a channel, or another number of channels, is refused', async 
   );
 });
 
-/** Barriers take software drivers long to compile, so these are few: columns of all kinds, empty lanes, several chunks. */
+/** Barriers take software drivers long to compile, so these are few: columns of all kinds, empty lanes, several chunks, many. */
 const TREE_CASES = [
   '[3,70], training, ReLU',
   '[9,11,13,4], training, ReLU',
   '[30,5,8], training, residual, ReLU',
+  '[9,11,13,4], training, residual, ReLU',
+  '[294,252], training',
   '[5,3]',
 ];
 
@@ -95,7 +97,7 @@ for (const name of TREE_CASES) {
     () =>
       onDevice({ flags: 'checked' }, (other) => {
         Object.defineProperty(other, 'adapter', { value: { ...other.adapter, software: false } });
-        const { make, what } = batchNormCases.find((one) => one.what === `batchNorm ${name}`)!;
+        const { make, what } = [...batchNormCases, manyChunks].find((one) => one.what === `batchNorm ${name}`)!;
         return gradcheck({ ...make(), what });
       }),
     180_000,

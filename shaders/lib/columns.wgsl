@@ -4,8 +4,13 @@
 //
 // An including shader defines `Vec`, what is computed with (four columns at once where their number allows it; C then counts
 // fours), and `fn combine(p: Sum, q: Sum) -> Sum`.
+//
+// Loops over rows take them by fours where FOURS is set, and what is left one by one, in the same order: a GPU has few invocations
+// for its memory's latency here, and four loads on their way each.
 //#include "lib/grid.wgsl"
 //#include COLUMNS "lib/columns_alone.wgsl"
+
+const FOURS: bool = false;
 
 // Of n rows.
 struct Sum { n: f32, a: Vec, b: Vec }

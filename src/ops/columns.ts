@@ -22,8 +22,8 @@ const WHOLE = { size: 2 ** 17, workgroups: 4 };
 /** Lanes of a workgroup on hardware, the widest piece of a row that they take, and workgroups that fill a large GPU. */
 const HARDWARE = { group: 256, wide: 64, workgroups: 256 };
 const TREE = 'lib/columns_tree.wgsl';
-/** Rows of a lane at least, where there are as many: fewer are not worth a partial sum. */
-const MIN_ROWS = 4;
+/** Rows of a lane that are loaded together on hardware, and so the fewest that are worth a partial sum. */
+const ROWS_AT_ONCE = 4;
 
 /** Rows of a lane that are summed apart, then together: a lane's rounding is that of √rows terms twice over. */
 const blockOf = (rows: number): number => Math.ceil(Math.sqrt(rows));
@@ -46,9 +46,9 @@ export function columnOf({ gpu }: Storage, rows: number): { consts: Consts; bloc
 export function columnsOf(x: Tensor): Columns {
   const channels = x.shape.at(-1)!;
   const m = x.size / channels;
-  const fours = channels % 4 === 0;
-  const types = { Vec: fours ? 'vec4f' : 'f32' };
-  const c = fours ? channels / 4 : channels;
+  const byFours = channels % 4 === 0;
+  const types = { Vec: byFours ? 'vec4f' : 'f32' };
+  const c = byFours ? channels / 4 : channels;
   const { software, subgroupSizes } = x.storage.gpu.adapter;
   if (software) {
     const GROUP = subgroupSizes.max || 8;
@@ -62,10 +62,12 @@ export function columnsOf(x: Tensor): Columns {
   const WIDE = Math.min(wide, 2 ** Math.ceil(Math.log2(c)));
   const lanes = GROUP / WIDE;
   const across = Math.ceil(c / WIDE);
-  const wanted = Math.min(Math.ceil(workgroups / across), Math.ceil(m / (lanes * MIN_ROWS)));
-  const rows = Math.ceil(m / wanted);
+  const wanted = Math.min(Math.ceil(workgroups / across), Math.ceil(m / (lanes * ROWS_AT_ONCE)));
+  // Rows of a lane, in all and of a block, come in fours, which are loaded together.
+  const fours = (rows: number): number => ROWS_AT_ONCE * Math.ceil(rows / ROWS_AT_ONCE);
+  const rows = lanes * fours(m / (wanted * lanes));
   const chunks = Math.ceil(m / rows);
-  const consts = { ...types, GROUP, WIDE, COLUMNS: TREE };
-  const block = blockOf(rows / lanes);
+  const consts = { ...types, GROUP, WIDE, COLUMNS: TREE, FOURS: true };
+  const block = fours(blockOf(rows / lanes));
   return { consts, params: { m, c, rows, chunks, block }, threads: across * chunks * GROUP, whole: false };
 }

@@ -55,6 +55,7 @@ const residuals: readonly Norm[] = [
   { shape: [3, 5, 3, 7] },
   { shape: [30, 5, 8] },
   { shape: [3, 5, 136] },
+  { shape: [9, 11, 13, 4] },
 ];
 
 const FORMS = [true, false].flatMap((training) => [false, true].map((relu) => ({ training, relu })));
@@ -105,3 +106,6 @@ export const batchNormCasesOf = (batchNorm: typeof ops.batchNorm): OperationCase
 ];
 
 export const batchNormCases = batchNormCasesOf(ops.batchNorm);
+
+/** On hardware a column has more chunks than four times its lanes. */
+export const manyChunks = batchNormCase(ops.batchNorm, { shape: [294, 252] }, { training: true, relu: false }, false);
