@@ -65,7 +65,7 @@ gpuTest('with mixup it says what each was mixed with', async () => {
 const sheet = (given: object) => contactSheet(withDefaults(contactSheetOptions, { adapter, ...given }));
 
 gpuTest('the command writes the sheet', async () => {
-  const out = join(scratch.path, 'sheet.png');
+  const out = join(scratch.path, 'made', 'sheet.png');
   const { error } = console;
   console.error = () => {};
   try {
@@ -82,8 +82,7 @@ gpuTest('what cannot be written is refused before anything is read', async () =>
   const refusals: [given: object, pattern: RegExp][] = [
     [{ out: 'sheet.jpg' }, /^--out sheet\.jpg: the sheet is a PNG\. Give a name/],
     [{ out: scratch.write('there.png', 'x') }, /there\.png: there is such a file already\. Name a new one\.$/],
-    [{ out: join(scratch.path, 'no', 'a.png') }, /a\.png: cannot be written \(ENOENT/],
-    [{ out: join(scratch.write('file', 'x'), 'a.png') }, /a\.png: cannot be written \(ENOTDIR/],
+    [{ out: join(scratch.write('file', 'x'), 'a.png') }, /a\.png: cannot be written \(it is a file, or below one\)/],
     [{ out: join(scratch.path, 'b.png'), data: join(scratch.path, 'gone.csv') }, /gone\.csv: no such file/],
     [{ out: join(scratch.path, 'b.png'), store: 96 }, /^--store 96 is for folders of images/],
   ];

@@ -5,10 +5,19 @@ import { counted } from '../core/nearest.ts';
 import { writeFileAtomic } from '../data/atomic.ts';
 import { encodePng } from '../data/encode.ts';
 import type { Image } from '../data/image.ts';
-import { colorizeImage, colourBytes, loadColorizer, saveColorizer, trainColorizer } from '../train/colorize.ts';
+import {
+  colorizeImage,
+  colourBytes,
+  loadColorizer,
+  rehearseColours,
+  saveColorizer,
+  seenAs,
+  trainColorizer,
+} from '../train/colorize.ts';
 import { makeFolder } from '../train/runfolder.ts';
 import { openAdapter } from './adapter.ts';
 import { imagesIn, readImage } from './images.ts';
+import { prepareRemembered } from './kernels.ts';
 import type { ColorizeOptions } from './options.ts';
 import { checkFile, checkOutputs, outputOf } from './outputs.ts';
 
@@ -46,6 +55,7 @@ async function train(options: ColorizeOptions, folder: string): Promise<void> {
       lr,
       seed,
       onEpoch,
+      prepare: (body) => prepareRemembered(gpu, body),
     });
     await saveColorizer(path, model, { size, width, seed });
     console.error(`Saved: ${path}`);
@@ -67,9 +77,14 @@ async function paint({ model: path, paths, adapter }: ColorizeOptions): Promise<
   try {
     const { model, size } = loadColorizer(path);
     let painted = 0;
+    const prepared = new Set<string>();
     for (const file of files) {
       const image = await readable(file);
       if (!image) continue;
+      const seen = seenAs(image, size);
+      const extents = `${seen.width}×${seen.height}`;
+      if (!prepared.has(extents)) await prepareRemembered(gpu, () => rehearseColours(model, seen));
+      prepared.add(extents);
       const output = target(file);
       makeFolder(`colorize: OUT ${dirname(output)}`, dirname(output));
       writeFileAtomic(output, encodePng(await colorizeImage(model, image, size)));

@@ -1,18 +1,20 @@
-import { accessSync, constants, existsSync, readdirSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { ConfigError } from '../core/errors.ts';
 import { writeFileAtomic } from '../data/atomic.ts';
 import { AUGMENTATIONS, inputSide } from '../data/augment.ts';
 import { loadDataset } from '../data/dataset.ts';
 import { contactRows, contactSheetPng } from '../train/contactsheet.ts';
+import { makeFolder } from '../train/runfolder.ts';
 import { openAdapter } from './adapter.ts';
 import { checkStored } from './defaults.ts';
 import type { ContactSheetOptions } from './options.ts';
+import { checkFile } from './outputs.ts';
 
 /** `dawngrad contact-sheet`: what training images look like after augmentation, as a picture. */
 export async function contactSheet(options: ContactSheetOptions): Promise<void> {
   const { data: source, store, size: given, channels, augment, mixup, seed, images, variants, out } = options;
-  checkFile(out);
+  checkSheet(out);
   const data = await loadDataset({ data: source, seed, store: store ?? undefined, channels });
   checkStored(store, data.train.side);
   const set = data.train;
@@ -31,6 +33,7 @@ export async function contactSheet(options: ContactSheetOptions): Promise<void> 
     const resize = size === set.side ? `${size} px` : `${set.side} to ${size} px`;
     const title = `--augment ${augment}${mixup > 0 ? ` --mixup ${mixup}` : ''}, ${resize}`;
     const note = `${data.name}, seed ${seed}`;
+    makeFolder(`--out ${out}`, dirname(out));
     writeFileAtomic(out, contactSheetPng(rows, { title, note, classes: data.classes }));
     console.error(`${shown} images, each drawn ${variants} times: ${out}`);
   } finally {
@@ -39,14 +42,8 @@ export async function contactSheet(options: ContactSheetOptions): Promise<void> 
 }
 
 /** Refuses, before anything is read, a file that cannot be written. */
-function checkFile(out: string): void {
+function checkSheet(out: string): void {
   if (!/\.png$/i.test(out)) throw new ConfigError(`--out ${out}: the sheet is a PNG. Give a name that ends in .png.`);
   if (existsSync(out)) throw new ConfigError(`--out ${out}: there is such a file already. Name a new one.`);
-  const folder = dirname(out);
-  try {
-    readdirSync(folder);
-    accessSync(folder, constants.W_OK | constants.X_OK);
-  } catch (error) {
-    throw new ConfigError(`--out ${out}: cannot be written (${(error as Error).message}). Choose another folder.`);
-  }
+  checkFile(`--out ${out}`, out);
 }

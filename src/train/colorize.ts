@@ -1,6 +1,6 @@
 import { DataError } from '../core/errors.ts';
 import { Random } from '../core/random.ts';
-import { step } from '../core/step.ts';
+import { rehearse, step } from '../core/step.ts';
 import { setSeed } from '../core/stepbuffer.ts';
 import { noGrad } from '../core/tape.ts';
 import { Tensor } from '../core/tensor.ts';
@@ -10,6 +10,7 @@ import { labToRgb, rgbToLab } from '../data/lab.ts';
 import { Colorizer, type ColorizerOptions } from '../models/colorizer.ts';
 import * as ops from '../ops/index.ts';
 import { AdamW, oneCycle } from '../optim/index.ts';
+import { rehearseLoss } from './kernels.ts';
 import { loadTensors, stateTensors } from './modelfile.ts';
 import { readSafetensors, writeSafetensors } from './safetensors.ts';
 
@@ -24,6 +25,8 @@ export interface ColorizerTraining extends ColorizerOptions {
   lr: number;
   /** Called after each epoch with the mean loss. */
   onEpoch?: (epoch: number, loss: number) => void;
+  /** Called before the first step with what goes through one on the host alone, for `prepareKernels`. */
+  prepare?: (body: () => void) => Promise<void>;
 }
 
 /**
@@ -31,7 +34,7 @@ export interface ColorizerTraining extends ColorizerOptions {
  * (ab − âb)²/110². Images are [size, size, 3] bytes each. Throws DataError for fewer images than a batch.
  */
 export async function trainColorizer(images: readonly Uint8Array[], options: ColorizerTraining): Promise<Colorizer> {
-  const { size, epochs, batch, lr, seed, onEpoch } = options;
+  const { size, epochs, batch, lr, seed, onEpoch, prepare } = options;
   const perEpoch = Math.floor(images.length / batch);
   if (perEpoch === 0)
     throw new DataError(
@@ -43,6 +46,13 @@ export async function trainColorizer(images: readonly Uint8Array[], options: Col
   const schedule = oneCycle(lr);
   const mirrored = new Random(seed, 3);
   model.train();
+  const lossOf = (lightness: Float32Array, colour: Float32Array): Tensor => {
+    const x = Tensor.from(lightness, [batch, size, size, 1]);
+    const target = Tensor.from(colour, [batch, size, size, 2]);
+    return ops.mean(ops.square(ops.sub(model.forward(x), target)));
+  };
+  const area = batch * size * size;
+  await prepare?.(() => rehearseLoss(() => lossOf(new Float32Array(area), new Float32Array(2 * area))));
   for (let epoch = 0; epoch < epochs; epoch++) {
     const order = new Random(seed, 1000 + epoch).permutation(images.length);
     const losses: Tensor[] = [];
@@ -51,9 +61,7 @@ export async function trainColorizer(images: readonly Uint8Array[], options: Col
       const { lightness, colour } = labBatch(chosen, size, () => mirrored.uniform() < 0.5);
       losses.push(
         await step(() => {
-          const x = Tensor.from(lightness, [batch, size, size, 1]);
-          const target = Tensor.from(colour, [batch, size, size, 2]);
-          const loss = ops.mean(ops.square(ops.sub(model.forward(x), target)));
+          const loss = lossOf(lightness, colour);
           loss.backward();
           optimizer.step(schedule(optimizer.steps, epochs * perEpoch));
           return loss;
@@ -89,15 +97,30 @@ function labBatch(images: readonly Uint8Array[], size: number, mirror: () => boo
 /** An image longer than that many times its shorter side is seen squeezed, which bounds the memory that it takes. */
 const LONGEST = 4;
 
-/** Gives an image colours; it keeps its size and lightness. The network sees it as in training, the shorter side `size` long. */
-export async function colorizeImage(model: Colorizer, image: Image, size: number): Promise<Image> {
-  const scale = size / Math.min(image.width, image.height);
-  // The network halves it twice.
+/** How large the network sees an image: as in training, the shorter side `size` long, and in fours, for it is halved twice. */
+export function seenAs(
+  { width, height }: Pick<Image, 'width' | 'height'>,
+  size: number,
+): { width: number; height: number } {
+  const scale = size / Math.min(width, height);
   const seen = (extent: number) => Math.min(LONGEST * size, 4 * Math.round((extent * scale) / 4));
-  const [width, height] = [seen(image.width), seen(image.height)];
+  return { width: seen(width), height: seen(height) };
+}
+
+const abOf = (model: Colorizer, lightness: Float32Array, { width, height }: ReturnType<typeof seenAs>): Tensor =>
+  noGrad(() => model.eval().forward(Tensor.from(lightness, [1, height, width, 1])));
+
+/** Goes through an image that is seen so large on the host alone, so that `prepareKernels` sees what it computes. */
+export const rehearseColours = (model: Colorizer, seen: ReturnType<typeof seenAs>): void =>
+  rehearse(() => abOf(model, new Float32Array(seen.width * seen.height), seen));
+
+/** Gives an image colours; it keeps its size and lightness. */
+export async function colorizeImage(model: Colorizer, image: Image, size: number): Promise<Image> {
+  const seen = seenAs(image, size);
+  const { width, height } = seen;
   const small = rgbToLab(toRgb(toGray(resizeImage(image, width, height))).pixels);
   const lightness = Float32Array.from({ length: width * height }, (_, i) => toInput(small[3 * i]!));
-  const ab = await step(() => noGrad(() => model.eval().forward(Tensor.from(lightness, [1, height, width, 1]))));
+  const ab = await step(() => abOf(model, lightness, seen));
   const values = await ab.read();
   ab.free('colorizeImage');
   return withColour(image, { values, width, height });
