@@ -9,6 +9,7 @@ import { AdamW, type Optimizer, SGD } from '../src/optim/index.ts';
 import { backwardCase, type Case, type Facts, forwardCase } from './cases.ts';
 import {
   BatchNormExpected,
+  type Convolution,
   convDgrad,
   convForward,
   convolvedSide,
@@ -42,7 +43,7 @@ const exactly = (value: number): Expected => ({ value, size: 0 });
 const RGB = 3;
 
 /** A convolution at full width, padded by half its kernel. */
-interface Layer {
+export interface Layer {
   layer: string;
   side: number;
   channels: number;
@@ -61,7 +62,7 @@ const resnet = (layer: string, side: number, channels: number, results: number, 
 });
 
 /** The convolutions of VGG16_bn at 48 px that stand for their blocks, and ResNet34's of stride 2 at 160 px. */
-const LAYERS: readonly Layer[] = [
+export const LAYERS: readonly Layer[] = [
   vgg('conv1_2', 48, 64), // the largest activation
   vgg('conv2_2', 24, 128, true),
   vgg('conv3_2', 12, 256),
@@ -73,13 +74,22 @@ const LAYERS: readonly Layer[] = [
   resnet('layer2 1×1', 40, 64, 128, 1),
 ];
 
+/** True for the first convolution: nobody asks for the gradient of the image. */
+export const takesImage = ({ channels }: Layer): boolean => channels === RGB;
+
+/** A layer's convolution in a network of that width. */
+export function convolutionOf(layer: Layer, scale: Scale): Convolution {
+  const { side, channels, results, kernel, stride } = layer;
+  const C = takesImage(layer) ? RGB : scaled(channels, scale.width);
+  const shape = { N: scale.batch, side, C, K: scaled(results, scale.width), kernel, stride, padding: kernel >> 1 };
+  return { ...shape, out: convolvedSide(shape) };
+}
+
 function convolutions(scale: Scale): Case[] {
-  return LAYERS.flatMap(({ layer, side, channels, results, kernel, stride, quick }) => {
-    const ofImage = channels === RGB;
-    const C = ofImage ? RGB : scaled(channels, scale.width);
-    const shape = { N: scale.batch, side, C, K: scaled(results, scale.width), kernel, stride, padding: kernel >> 1 };
-    const extents = { ...shape, out: convolvedSide(shape) };
-    const { N, K, out, padding } = extents;
+  return LAYERS.flatMap((entry) => {
+    const { layer, quick } = entry;
+    const extents = convolutionOf(entry, scale);
+    const { N, side, C, K, kernel, stride, padding, out } = extents;
     const facts = (pass: string): Facts => ({
       name: `${layer} ${pass}`,
       shape: `${N}×${side}×${side}×${C} → ${K}`,
@@ -100,8 +110,7 @@ function convolutions(scale: Scale): Case[] {
     const wgrad = backwardCase(facts('wgrad'), operation, CONVOLUTION, {
       w: ({ x, dy }, i) => convWgrad(extents, x, dy, i),
     });
-    // Nobody asks for the gradient of the image.
-    return ofImage ? [forward, wgrad] : [forward, dgrad, wgrad];
+    return takesImage(entry) ? [forward, wgrad] : [forward, dgrad, wgrad];
   });
 }
 

@@ -4,10 +4,10 @@ import { noGrad } from '../src/core/tape.ts';
 import type { Tensor } from '../src/core/tensor.ts';
 import { AUGMENTATIONS, type AugmentationName } from '../src/data/augment.ts';
 import { Batches } from '../src/data/batches.ts';
-import { createModel } from '../src/models/index.ts';
+import { createModel, headsOf } from '../src/models/index.ts';
 import type { Module } from '../src/nn/index.ts';
 import * as ops from '../src/ops/index.ts';
-import { LossScale, SGD } from '../src/optim/index.ts';
+import { Adam, LossScale, type Optimizer, SGD } from '../src/optim/index.ts';
 import { noise } from './harness.ts';
 import type { Scale } from './kernels.ts';
 
@@ -17,6 +17,10 @@ const CLASSES = 7;
 
 /** A training step to measure. */
 export interface StepShape extends Scale {
+  /** Default: vgg16_bn. */
+  arch?: string;
+  /** Default: sgd. */
+  optimizer?: 'sgd' | 'adam';
   /** Side of the network's input. Default: 48, that of the images. */
   size?: number;
   /** Default: f32. */
@@ -25,20 +29,20 @@ export interface StepShape extends Scale {
   augment?: AugmentationName;
 }
 
-/** VGG16_bn as `train` runs it (gray 48 px images to 3 channels, augmented; SGD with momentum), on images of noise. */
+/** A network as `train` runs it (gray 48 px images to 3 channels, augmented; SGD with momentum), on images of noise. */
 export class Network {
   readonly model: Module;
   private readonly batches: Batches;
-  private readonly optimizer: SGD;
+  private readonly optimizer: Optimizer;
   private readonly shape: StepShape;
   private readonly lossScale: LossScale | null;
   private first = 0;
 
   constructor(shape: StepShape) {
     this.shape = shape;
-    const { batch, width, size = STORED, precision = 'f32', augment = 'crop' } = shape;
-    const shared = { classes: CLASSES, channels: 3, head: 'vgg', pool: 1, seed: 1 } as const;
-    this.model = createModel('vgg16_bn', { ...shared, size, width });
+    const { arch = 'vgg16_bn', batch, width, size = STORED, precision = 'f32', augment = 'crop' } = shape;
+    const shared = { classes: CLASSES, channels: 3, head: headsOf(arch)[0]!, pool: 1, seed: 1 } as const;
+    this.model = createModel(arch, { ...shared, size, width });
     const count = 4 * batch;
     const pixels = Uint8Array.from(noise(count * STORED * STORED, 1), (value) => 127.5 * (value + 1));
     const labels = Uint8Array.from({ length: count }, (_, i) => i % CLASSES);
@@ -49,7 +53,8 @@ export class Network {
     );
     this.lossScale = precision === 'f16' ? new LossScale() : null;
     const scaling = this.lossScale ? { lossScale: this.lossScale } : {};
-    this.optimizer = new SGD(this.model.parameters().values(), { weightDecay: 1e-4, ...scaling });
+    const Update = shape.optimizer === 'adam' ? Adam : SGD;
+    this.optimizer = new Update(this.model.parameters().values(), { weightDecay: 1e-4, ...scaling });
   }
 
   /** Trains one step as `step` does it, code and all; resolves to the loss when it is submitted. */

@@ -1,0 +1,197 @@
+/**
+ * What the compilers of real GPUs make of every kernel, on a machine without these GPUs: Mesa's RADV compiles for any AMD
+ * GPU that RADV_FORCE_FAMILY names, and under a layer that does nothing (norun.c) Dawn has it do so. Nothing runs.
+ *
+ *     apt install gcc libvulkan-dev mesa-vulkan-drivers
+ *     node --import tsx bench/compilers/compile.ts navi21 navi31 --json compiled.json
+ *
+ * It exits with 1 where a kernel does not compile, or not without spilled registers or scratch memory.
+ */
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import {
+  closeSync,
+  createReadStream,
+  existsSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { basename, join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { command } from '../../src/cli/command.ts';
+import { main } from '../../src/cli/main.ts';
+import { operands, option, type Values } from '../../src/cli/option.ts';
+import { text } from '../../src/cli/value.ts';
+import { ConfigError, GpuError } from '../../src/core/errors.ts';
+import { counted } from '../../src/core/nearest.ts';
+import { checkJson, toJson, writeJson } from '../result.ts';
+import { type Compiled, Reader } from './reader.ts';
+
+const FAMILIES = ['navi21', 'navi31'];
+const DRIVER_FOLDERS = ['/usr/share/vulkan/icd.d', '/etc/vulkan/icd.d'];
+const LAYER = 'VK_LAYER_DAWNGRAD_norun';
+
+const options = {
+  families: {
+    ...operands(
+      text('FAMILY'),
+      `GPUs as RADV calls them: vega20, navi10, gfx1201; without any, ${FAMILIES.join(' and ')}`,
+    ),
+    initial: null,
+  },
+  json: option('Output', text('FILE'), null, 'writes the results to FILE', { otherwise: 'none' }),
+};
+
+/** What one GPU's compiler made of everything. */
+interface FamilyResult {
+  family: string;
+  adapter: string;
+  driver: string;
+  kernels: readonly Compiled[];
+  /** What did not compile, and why. */
+  failures: readonly string[];
+}
+
+async function compile({ families, json }: Partial<Values<typeof options>>): Promise<void> {
+  if (json) checkJson(json);
+  const drivers = findDrivers();
+  const folder = mkdtempSync(join(tmpdir(), 'dawngrad-norun-'));
+  const results: FamilyResult[] = [];
+  try {
+    buildLayer(folder);
+    for (const family of families ?? FAMILIES) {
+      const result = await compileFor(family, folder, {
+        ...{ VK_DRIVER_FILES: drivers, VK_ADD_LAYER_PATH: folder, VK_INSTANCE_LAYERS: LAYER },
+        ...{ RADV_FORCE_FAMILY: family, RADV_DEBUG: 'shaderstats,cs,asm', MESA_SHADER_CACHE_DISABLE: 'true' },
+      });
+      results.push(result);
+      for (const line of linesOf(result)) console.log(line);
+    }
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+  if (json) writeJson(json, toJson({ date: new Date().toISOString(), families: results }));
+  const good = results.every(({ kernels, failures }) => failures.length === 0 && !kernels.some(spills));
+  process.exitCode = good ? 0 : 1;
+}
+
+function findDrivers(): string {
+  const found = DRIVER_FOLDERS.filter((folder) => existsSync(folder)).flatMap((folder) =>
+    readdirSync(folder)
+      .filter((name) => /^radeon_icd.*\.json$/.test(name))
+      .map((name) => join(folder, name)),
+  );
+  if (found.length > 0) return found.join(':');
+  throw new ConfigError(
+    `no RADV: there is no radeon_icd*.json in ${DRIVER_FOLDERS.join(' or ')}. Run "apt install mesa-vulkan-drivers".`,
+  );
+}
+
+/** Builds the layer into `folder`, with the manifest that the Vulkan loader looks for. */
+function buildLayer(folder: string): void {
+  const source = fileURLToPath(new URL('norun.c', import.meta.url));
+  const library = join(folder, 'libnorun.so');
+  const flags = ['-shared', '-fPIC', '-Wall', '-Wextra', '-O1', '-o', library];
+  const { error, status, stderr } = spawnSync('cc', [...flags, source], { encoding: 'utf8' });
+  if (error) throw new ConfigError('no C compiler: cc is not installed. Run "apt install gcc".');
+  if (/vulkan\/\w+\.h: No such file/.test(stderr) || /'vulkan\/\w+\.h' file not found/.test(stderr))
+    throw new ConfigError('no Vulkan headers: cc does not find vulkan/vulkan.h. Run "apt install libvulkan-dev".');
+  if (status !== 0) throw new GpuError(`cc does not compile ${source}: ${stderr}`);
+  const layer = {
+    ...{ name: LAYER, type: 'GLOBAL', library_path: library, api_version: '1.3.0', implementation_version: '1' },
+    description: 'Compiles, and runs nothing',
+  };
+  writeFileSync(join(folder, 'norun.json'), JSON.stringify({ file_format_version: '1.2.0', layer }));
+}
+
+/**
+ * Compiles everything in a process of its own: the loader and the driver read their environment once. What they print goes through a
+ * file in `folder`: a pipe that is full would lose some of it.
+ */
+async function compileFor(
+  family: string,
+  folder: string,
+  env: Readonly<Record<string, string>>,
+): Promise<FamilyResult> {
+  const { DEBUG, VK_ICD_FILENAMES, DAWNGRAD_ADAPTER, ...inherited } = process.env;
+  const program = fileURLToPath(new URL('child.ts', import.meta.url));
+  const printed = join(folder, `${basename(family)}.txt`);
+  const file = openSync(printed, 'w');
+  const child = spawn(process.execPath, ['--import', import.meta.resolve('tsx'), program], {
+    env: { ...inherited, ...env },
+    stdio: ['ignore', 'ignore', file],
+  });
+  const [code, signal] = (await once(child, 'exit')) as [number | null, string | null];
+  closeSync(file);
+  const reader = new Reader();
+  let unknown = false;
+  for await (const line of createInterface({ input: createReadStream(printed) })) {
+    if (line.includes('Unknown family')) unknown = true;
+    reader.read(line);
+  }
+  if (unknown)
+    throw new ConfigError(`FAMILY: RADV knows no ${family}. Known are navi10, navi21, navi31, vega20 and more.`);
+  const how = signal ?? `exit code ${code}`;
+  const { adapter, driver, kernels, failures, done, compiling, lastLine } = reader;
+  if (adapter === null) throw new GpuError(`${family}: RADV opens no device: ${lastLine || how}`);
+  if (!done) failures.push(`${compiling?.label ?? lastLine}: this ended the compiler's process (${how})`);
+  return { family, adapter, driver, kernels, failures };
+}
+
+const spills = ({ spilledVectors, spilledScalars, scratchBytes }: Compiled): boolean =>
+  spilledVectors + spilledScalars + scratchBytes > 0;
+
+/** True for a kernel that loads vectors into workgroup memory for its next products: it must not wait for them. */
+const loadsAhead = ({ kernel, consts }: Compiled): boolean =>
+  /_(tile|tensor)\./.test(kernel) && !/VEC_\w+=false|load_scalars/.test(consts);
+
+const row = (name: string, use: string, figures: readonly string[]): string =>
+  [name.padEnd(30), use.padEnd(84), ...figures.map((figure) => figure.padStart(9))].join(' ');
+
+function linesOf({ family, adapter, driver, kernels, failures }: FamilyResult): string[] {
+  const rows = kernels.map((compiled) => {
+    const { kernel, variant, problem, registers, spilledVectors, spilledScalars, scratchBytes, waits } = compiled;
+    const spilled = spilledVectors + spilledScalars;
+    const waited = waits ? `${waits.waited} of ${waits.loads}` : '–';
+    const figures = [registers, spilled, scratchBytes, compiled.workgroupBytes, compiled.waves].map(String);
+    return row(kernel, variant ? `${variant}: ${problem}` : problem, [...figures, waited]);
+  });
+  const spilling = kernels.filter(spills).length;
+  const ahead = kernels.filter(loadsAhead).flatMap(({ waits }) => waits ?? []);
+  const waiting = ahead.filter(({ waited }) => waited > 0).length;
+  return [
+    `${family}: ${adapter}, ${driver}. Compiled only: nothing ran.`,
+    row('kernel', 'variant and problem', ['registers', 'spilled', 'scratch', 'workgroup', 'waves', 'waited']),
+    ...rows,
+    ...failures.map((failure) => `FAILED ${failure}`),
+    'scratch, workgroup: bytes; waves: subgroups that a SIMD holds; waited: loads that a turn waits for before its products',
+    [
+      `${family}: ${counted(kernels.length, 'kernel')}`,
+      `${spilling} with spills or scratch`,
+      ahead.length === 0
+        ? 'no assembly to look for waits in'
+        : `${waiting} of ${ahead.length} that load vectors ahead wait for them before their products`,
+      `${failures.length} failed to compile`,
+    ].join(', '),
+  ];
+}
+
+await main(
+  ['compile', ...process.argv.slice(2)],
+  [
+    command(
+      {
+        name: 'compile',
+        summary: "shows what real GPUs' compilers make of every kernel, on a machine without them",
+        options,
+        examples: ['', 'vega20 navi31 --json compiled.json'],
+      },
+      compile,
+    ),
+  ],
+);
