@@ -87,16 +87,14 @@ fn loadDy(at: u32, last: u32) -> Stage {
     Stage(dy[at + min(3u, last)]).x);
 }
 
-// x under the block's columns at a pixel; zero in the padding, and where the pixel does not exist.
+// x under the block's columns at a pixel, one by one; zero in the padding, and where the pixel does not exist.
 fn loadX(cursor: Cursor, pixel: vec3u, exists: bool) -> Stage {
-  if (VEC_X) {
-    return Stage(x[select(0u, cursor.at.x + pixel.x, insideAt(cursor, pixel, exists)) / 4u]);
-  }
   let inside = (cursor.top + pixel.y < vec4u(params.inH)) & (cursor.left + pixel.z < vec4u(params.inW)) & vec4<bool>(exists);
   let at = select(vec4u(), cursor.at + pixel.x, inside);
   return select(Stage(), Stage(Stage(x[at.x]).x, Stage(x[at.y]).x, Stage(x[at.z]).x, Stage(x[at.w]).x), inside);
 }
 
+// Whether a block has x at a pixel. One by one, `loadX` has made zeros where not.
 fn insideAt(cursor: Cursor, pixel: vec3u, exists: bool) -> bool {
   return !VEC_X || (cursor.top.x + pixel.y < params.inH && cursor.left.x + pixel.z < params.inW && exists);
 }
@@ -111,20 +109,24 @@ fn fetch(cursor: ptr<function, Cursor>, duty: Duty, step: u32, local: u32) -> Bl
   }
   let pixel = vec4u(w.first + step * BK + duty.step) + FOUR;
   let exists = pixel < vec4u(w.end);
+  let row = decoded * BK + duty.step;
+  let p0 = pixels[row];
+  let p1 = pixels[row + 1u];
+  let p2 = pixels[row + 2u];
+  let p3 = pixels[row + 3u];
+  let inside = vec4<bool>(insideAt(w, p0, exists.x), insideAt(w, p1, exists.y), insideAt(w, p2, exists.z),
+    insideAt(w, p3, exists.w));
+  let ok = select(inside, exists, vec4<bool>(duty.ofA));
+  // Worked out for both operands alike: the shorter the branches, the less their loads are moved about where they meet.
+  let at = select(vec4u(), select(vec4u(p0.x, p1.x, p2.x, p3.x) + w.at.x, pixel * params.outC + w.channel, duty.ofA), ok);
   var block: Block;
   if (duty.ofA) {
-    let at = select(vec4u(), pixel, exists) * params.outC + w.channel;
     let last = params.outC - 1u - w.channel;
-    block = Block(loadDy(at.x, last), loadDy(at.y, last), loadDy(at.z, last), loadDy(at.w, last), exists);
+    block = Block(loadDy(at.x, last), loadDy(at.y, last), loadDy(at.z, last), loadDy(at.w, last), ok);
+  } else if (VEC_X) {
+    block = Block(Stage(x[at.x / 4u]), Stage(x[at.y / 4u]), Stage(x[at.z / 4u]), Stage(x[at.w / 4u]), ok);
   } else {
-    let row = decoded * BK + duty.step;
-    let p0 = pixels[row];
-    let p1 = pixels[row + 1u];
-    let p2 = pixels[row + 2u];
-    let p3 = pixels[row + 3u];
-    block = Block(loadX(w, p0, exists.x), loadX(w, p1, exists.y), loadX(w, p2, exists.z), loadX(w, p3, exists.w),
-      vec4<bool>(insideAt(w, p0, exists.x), insideAt(w, p1, exists.y), insideAt(w, p2, exists.z),
-        insideAt(w, p3, exists.w)));
+    block = Block(loadX(w, p0, exists.x), loadX(w, p1, exists.y), loadX(w, p2, exists.z), loadX(w, p3, exists.w), ok);
   }
   return block;
 }
