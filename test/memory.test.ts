@@ -2,10 +2,12 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { step } from '../src/core/step.ts';
 import { Tensor } from '../src/core/tensor.ts';
+import type { AdapterKind } from '../src/gpu/adapters.ts';
 import type { Gpu } from '../src/gpu/gpu.ts';
 import { createModel } from '../src/models/index.ts';
 import * as ops from '../src/ops/index.ts';
 import * as optim from '../src/optim/index.ts';
+import { forcing } from './forcing.ts';
 import { gpuTest, onDevice } from './gpu.ts';
 
 const [BATCH, SIDE] = [64, 48];
@@ -40,6 +42,13 @@ function onPaper(gpu: Gpu): void {
   Object.defineProperty(gpu.stream, 'afterwards', { value: (done: () => void) => done() });
 }
 
+/** Pretends to be an adapter of a kind, whose subgroups are `lanes` wide. */
+function pretend(gpu: Gpu, kind: AdapterKind, lanes: number): void {
+  const subgroupSizes = { min: lanes, max: lanes };
+  const value = { ...gpu.adapter, kind, software: kind !== 'hardware', subgroupSizes };
+  Object.defineProperty(gpu, 'adapter', { value });
+}
+
 // The tiers split their sums differently, software adapters transform convolutions, and what they hold meanwhile counts.
 for (const [kind, lanes] of [
   ['lavapipe', 8],
@@ -52,9 +61,7 @@ for (const [kind, lanes] of [
   ] as const) {
     gpuTest(`VGG16_bn on 64 images of 48 px fits ${limit / 1e9} GB in ${dtype} with the kernels for ${kind}`, () =>
       onDevice({ adapter: 'null' }, async (gpu) => {
-        const subgroupSizes = { min: lanes, max: lanes };
-        const value = { ...gpu.adapter, kind, software: kind !== 'hardware', subgroupSizes };
-        Object.defineProperty(gpu, 'adapter', { value });
+        pretend(gpu, kind, lanes);
         onPaper(gpu);
         const bytes = await peakBytes(gpu, dtype);
         assert.ok(bytes <= limit, `${(bytes / 1e9).toFixed(3)} GB`);
@@ -62,6 +69,19 @@ for (const [kind, lanes] of [
       }),
     );
   }
+}
+
+for (const name of ['winograd 4×4 tile', 'winograd 2×2 tile']) {
+  gpuTest(`so it does in f32 on hardware where "${name}" wins everywhere`, () =>
+    onDevice({ adapter: 'null' }, (gpu) =>
+      forcing(name, async () => {
+        pretend(gpu, 'hardware', 32);
+        onPaper(gpu);
+        const bytes = await peakBytes(gpu, 'f32');
+        assert.ok(bytes <= 0.8e9, `${(bytes / 1e9).toFixed(3)} GB`);
+      }),
+    ),
+  );
 }
 
 test.run();
