@@ -4,7 +4,7 @@ import { noGrad } from '../src/core/tape.ts';
 import type { Tensor } from '../src/core/tensor.ts';
 import { AUGMENTATIONS, type AugmentationName } from '../src/data/augment.ts';
 import { Batches } from '../src/data/batches.ts';
-import { createModel, headsOf } from '../src/models/index.ts';
+import { createModel } from '../src/models/index.ts';
 import type { Module } from '../src/nn/index.ts';
 import * as ops from '../src/ops/index.ts';
 import { Adam, LossScale, type Optimizer, SGD } from '../src/optim/index.ts';
@@ -41,7 +41,7 @@ export class Network {
   constructor(shape: StepShape) {
     this.shape = shape;
     const { arch = 'vgg16_bn', batch, width, size = STORED, precision = 'f32', augment = 'crop' } = shape;
-    const shared = { classes: CLASSES, channels: 3, head: headsOf(arch)[0]!, pool: 1, seed: 1 } as const;
+    const shared = { classes: CLASSES, channels: 3, pool: 1, seed: 1 } as const;
     this.model = createModel(arch, { ...shared, size, width });
     const count = 4 * batch;
     const pixels = Uint8Array.from(noise(count * STORED * STORED, 1), (value) => 127.5 * (value + 1));

@@ -11,6 +11,7 @@
 //
 // `sums` holds Vecs [1 + chunks, 2, C]: first (μ, 1/√(σ² + ε)), then each chunk's (mean, M2).
 //#include "lib/columns.wgsl"
+//#include "lib/parts.wgsl"
 
 // What x is stored in, and what is computed with: four channels where their number allows it (`c` then counts fours), else one.
 alias Elem = vec4f;
@@ -103,22 +104,6 @@ fn partOf(chunk: u32, column: u32) -> Sum {
   return Sum(n, sums[at], sums[at + params.c]);
 }
 
-fn partsOf(own: Place) -> Sum {
-  var all = Sum();
-  var chunk = own.lane;
-  if (FOURS) {
-    for (; chunk + 3u * LANES < params.chunks; chunk += 4u * LANES) {
-      let p0 = partOf(chunk, own.column);
-      let p1 = partOf(chunk + LANES, own.column);
-      let p2 = partOf(chunk + 2u * LANES, own.column);
-      let p3 = partOf(chunk + 3u * LANES, own.column);
-      all = combine(combine(combine(combine(all, p0), p1), p2), p3);
-    }
-  }
-  for (; chunk < params.chunks; chunk += LANES) { all = combine(all, partOf(chunk, own.column)); }
-  return all;
-}
-
 fn normalised(value: Vec, mean: Vec, scale: Vec, shift: Vec, added: Vec) -> Elem {
   var v = fma(value - mean, scale, shift);
   if (RESIDUAL) { v += added; }
@@ -141,7 +126,7 @@ fn apply(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) loca
     if (sumsItself(params.whole)) {
       all = momentsOf(own);
     } else {
-      all = partsOf(own);
+      all = partsOf(own, params.chunks);
     }
     all = together(all, local.x);
     mean = all.a;

@@ -8,6 +8,7 @@
 //
 // `sums` holds Vecs [1 + chunks, 2, C]: (μ, r) from the forward pass, then each chunk's (Σ g, Σ g·x̂).
 //#include "lib/columns.wgsl"
+//#include "lib/parts.wgsl"
 
 alias Elem = vec4f;
 alias Vec = vec4f;
@@ -161,22 +162,6 @@ fn partOf(chunk: u32, column: u32) -> Sum {
   return Sum(0.0, sums[at], sums[at + params.c]);
 }
 
-fn partsOf(own: Place) -> Sum {
-  var all = Sum();
-  var chunk = own.lane;
-  if (FOURS) {
-    for (; chunk + 3u * LANES < params.chunks; chunk += 4u * LANES) {
-      let p0 = partOf(chunk, own.column);
-      let p1 = partOf(chunk + LANES, own.column);
-      let p2 = partOf(chunk + 2u * LANES, own.column);
-      let p3 = partOf(chunk + 3u * LANES, own.column);
-      all = combine(combine(combine(combine(all, p0), p1), p2), p3);
-    }
-  }
-  for (; chunk < params.chunks; chunk += LANES) { all = combine(all, partOf(chunk, own.column)); }
-  return all;
-}
-
 // dx from g as it comes, with the sums of the whole column in `even` and `slope`.
 struct Slopes { scale: Vec, shift: Vec, even: Vec, slope: Vec }
 
@@ -199,7 +184,7 @@ fn gradientInput(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_
     all = sumsOf(own, mean, scale, shift);
     all.b *= r;
   } else {
-    all = partsOf(own);
+    all = partsOf(own, params.chunks);
   }
   all = together(all, local.x);
   if (own.inside && own.chunk == 0u && own.lane == 0u) {

@@ -85,7 +85,7 @@ fn rowStart(m: u32, split: u32) -> u32 {
 // Position k of the reduction as (c, s, r).
 fn tapAt(k: u32) -> vec3u {
   let tap = k / params.inC;
-  let r = tap / params.s;
+  let r = tap / max(params.s, 1u);
   return vec3u(k - tap * params.inC, tap - r * params.s, r);
 }
 

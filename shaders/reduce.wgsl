@@ -30,7 +30,7 @@ fn folded(result: Vec, v: Vec) -> Vec {
   return select(result, v, (v < result) | nan);
 }
 
-// out[outer, part, inner], four at a time on their way.
+// out[outer, part, inner]. Four are loaded at once, for a GPU would wait for each, and folded one by one.
 @compute @workgroup_size(GROUP)
 fn fold(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
   let i = rank(group, local, groups);

@@ -4,7 +4,7 @@
 // host: bindings params, part [splits, size], bias (or, with hasBias 0, part again), y [size]; size in elements.
 //       entry `main` where size (and period) are multiples of 4, `ragged` for any.
 //       invocations: size / 4 for `main`, size for `ragged`.
-// Parts are loaded by fours, in whose latency a GPU would wait for each, and added one by one.
+// Four parts are loaded at once, for a GPU would wait for each, and added one by one.
 // Parts are f32; y may be f16.
 alias YElem = vec4f;
 alias YScalar = f32;

@@ -4,8 +4,9 @@
 //
 // Summed over channels, the products ⊙ are POINTS² matrix products, one for each place of a tile; matmul.wgsl (on GPUs
 // matmul_tile.wgsl) makes them from what `data` and `weights` write, and `results` reads what it makes. OUT² results take POINTS²
-// products in place of 9·OUT²: 2.25 times fewer for OUT 2, 4 times for OUT 4. The gradient of the data is the same convolution of dy with the weights turned
-// round (`turned`) and their roles exchanged. The gradient of the weights is the transpose of the whole,
+// products in place of 9·OUT²: 2.25 times fewer for OUT 2, 4 times for OUT 4. The gradient of the data is the same convolution
+// of dy with the weights turned round (`turned`) and their roles exchanged. The gradient of the weights is the transpose of the
+// whole,
 //
 //   dg = Gᵀ [ Σ over tiles of (A dy Aᵀ) ⊙ (Bᵀ d B) ] G,
 //

@@ -10,7 +10,15 @@ import { decodeImage, type Image } from '../src/data/image.ts';
 import { labToRgb, rgbToLab } from '../src/data/lab.ts';
 import { Colorizer } from '../src/models/colorizer.ts';
 import * as ops from '../src/ops/index.ts';
-import { colorizeImage, loadColorizer, saveColorizer, trainColorizer } from '../src/train/colorize.ts';
+import { watchProblems } from '../src/ops/matrix/variant.ts';
+import {
+  colorizeImage,
+  loadColorizer,
+  rehearseColours,
+  saveColorizer,
+  seenAs,
+  trainColorizer,
+} from '../src/train/colorize.ts';
 import { ends } from './child.ts';
 import { grayPng, makePng, scratchFolder } from './files.ts';
 import { gpuTest, messageOf } from './gpu.ts';
@@ -94,14 +102,30 @@ gpuTest(
   async () => {
     const images = Array.from({ length: 16 }, (_, i) => disc(i));
     const losses: number[] = [];
+    let prepared = 0;
     const training = {
       ...options,
       epochs: 12,
       batch: 8,
       lr: 1e-2,
       onEpoch: (_: number, loss: number) => losses.push(loss),
+      // As the command looks at kernels: a step is gone through on the host, and changes nothing.
+      prepare: async (body: () => void) => {
+        assert.equal(losses, [], 'before the first epoch');
+        const seen: string[] = [];
+        watchProblems((name) => seen.push(name));
+        body();
+        watchProblems(null);
+        for (const family of ['forward', 'dgrad', 'wgrad'])
+          assert.ok(
+            seen.some((name) => name.includes(family)),
+            family,
+          );
+        prepared++;
+      },
     };
     const model = await trainColorizer(images, training);
+    assert.is(prepared, 1);
     assert.ok(losses.at(-1)! < 0.3 * losses[0]!, `losses ${losses}`);
     const scratch = scratchFolder();
     try {
@@ -116,6 +140,11 @@ gpuTest(
       assert.ok(r[0]! > r[2]! + 10, `a light disc is red: ${r}`);
       assert.ok(b[2]! > b[0]! + 10, `a dark disc is blue: ${b}`);
       assert.equal(await colorizeImage(model, imageOf(disc(20)), SIZE), red);
+      const seen: string[] = [];
+      watchProblems((name) => seen.push(name));
+      rehearseColours(model, seenAs({ width: 30, height: 20 }, SIZE));
+      watchProblems(null);
+      assert.ok(seen.length > 0 && seen.every((name) => name.startsWith('conv2d forward')), `${seen}`);
       // Another size, itself kept, at nearly its own lightness.
       const wide: Image = { pixels: new Uint8Array(30 * 20).fill(90), width: 30, height: 20, channels: 1 };
       const coloured = await colorizeImage(model, wide, SIZE);

@@ -49,6 +49,10 @@ function pretend(gpu: Gpu, kind: AdapterKind, lanes: number): void {
   Object.defineProperty(gpu, 'adapter', { value });
 }
 
+const labelsOf = ({ pipelines }: Gpu): string[] => [
+  ...(pipelines as unknown as { pipelines: ReadonlyMap<string, unknown> }).pipelines.keys(),
+];
+
 // The tiers split their sums differently, software adapters transform convolutions, and what they hold meanwhile counts.
 for (const [kind, lanes] of [
   ['lavapipe', 8],
@@ -79,6 +83,10 @@ for (const name of ['winograd 4×4 tile', 'winograd 2×2 tile']) {
         onPaper(gpu);
         const bytes = await peakBytes(gpu, 'f32');
         assert.ok(bytes <= 0.8e9, `${(bytes / 1e9).toFixed(3)} GB`);
+        assert.ok(
+          labelsOf(gpu).some((label) => label.startsWith('winograd.')),
+          'it is used',
+        );
       }),
     ),
   );

@@ -53,7 +53,7 @@ const labelsOf = (pipelines: object): string[] => [
 ];
 
 /** Rows of any length and of eights, edges, taps, strides, a bias, several parts. */
-const telling = /a·bᵀ 65×33×130|stride 2, even sides|deep: 136/;
+const telling = /a·bᵀ 65×33×130|stride 2, even sides|stride 2, eights|deep: 136/;
 const odd = /a·bᵀ 65×33×130/;
 
 for (const [i, name] of names.entries()) {
@@ -137,6 +137,20 @@ function multiplyHalves(): void {
 }
 
 const computedBy = (other: Gpu): string[] => [...planOf(other).used().values()];
+
+halfTest('operands of another GPU are refused, though they are read as words', async () => {
+  const there = Tensor.full([64, 64], 1, 'f16');
+  await onDevice({ flags: 'checked' }, async () => {
+    emulateTensorCores(true);
+    try {
+      await forcing('tensor 64×64×32', async () => {
+        assert.throws(() => matmul(there, there), /^matmul_tensor.* 'a' is on another GPU/);
+      });
+    } finally {
+      emulateTensorCores(false);
+    }
+  });
+});
 
 /** On a device with f16 and workgroup memory for the smallest tile alone, whose products are emulated. */
 const withSmallTiles = (fn: (other: Gpu) => Promise<void>): Promise<void> =>

@@ -5,8 +5,8 @@
 // An including shader defines `Vec`, what is computed with (four columns at once where their number allows it; C then counts
 // fours), and `fn combine(p: Sum, q: Sum) -> Sum`.
 //
-// Loops over rows take them by fours where FOURS is set, and what is left one by one, in the same order: a GPU has few invocations
-// for its memory's latency here, and four loads on their way each.
+// Loops over rows, and over the partial sums of chunks, take four at once where FOURS is set, and what is left one by one, in the
+// same order: on a GPU there are few invocations for the latency of memory, so each has four loads on their way.
 //#include "lib/grid.wgsl"
 //#include COLUMNS "lib/columns_alone.wgsl"
 

@@ -13,7 +13,7 @@
 // - An invocation keeps QUADS_M × QUADS_N quads of 4×4 results in registers. With 2×2 a step of the reduction reads 4 vec4 from
 //   workgroup memory for 64 multiply-adds; with 1×1 it is 2 for 16, and then the reads are what limits. Accumulators are named
 //   matrices, indexed by constants alone: an indexed array would be kept in memory where a driver does not unroll.
-// - Staging goes by blocks of four rows (columns) by four steps, one block an invocation at most, the first warps those of A,
+// - Staging goes by blocks of four rows (columns) by four steps, one block an invocation, the first warps those of A,
 //   the next those of B: a block is four vec4 loads of 64 contiguous bytes a row (along K) or of whole lines (across), is
 //   turned by a register transposition where it came along K, and is stored by four vec4. So an operand needs no transposed
 //   copy. Single components are never stored: WGSL lets them race with their neighbours.

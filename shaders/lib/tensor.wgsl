@@ -11,7 +11,8 @@
 //
 // The kernel that includes this gives:
 //   placeA(origin, local, i), placeB     what stays the same in all steps of where chunk i of an invocation lies, as a vec4u
-//   loadA(place, local, i, k), loadB     the chunk in the step that starts at k; zero where there is no element
+//   loadA(place, local, i, k), loadB     the chunk in the step that starts at k, from a valid address also where there is none: past
+//                                        the end (one step more than there is), in the padding, where K is 0
 //   VECTORS, Elem, chunkAt, elementOf    by LOAD, how operands are read: by eights or one by one
 //   extent() → (M, N), depth() → K       the product's extents
 //   rowStart(m, split)                   where row m lies in `out`

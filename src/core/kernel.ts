@@ -9,8 +9,13 @@ import { GpuError } from './errors.ts';
 import { showShape } from './shape.ts';
 import type { Tensor } from './tensor.ts';
 
-/** What a kernel binds: a tensor, or a bare range of memory such as the step buffer. */
-export type Operand = Tensor | BufferRange;
+/** A tensor that a shader reads as `array<vec4u>`, whatever its type: words of one element each, or of two. */
+export interface Words {
+  words: Tensor;
+}
+
+/** What a kernel binds: a tensor, its words, or a bare range of memory such as the step buffer. */
+export type Operand = Tensor | Words | BufferRange;
 
 /**
  * Records one run of a compute shader.
@@ -61,8 +66,10 @@ function workOf(operands: Readonly<Record<string, Operand>>, bindings: readonly 
   return { bytes, flops, shapes: named.join(' ') };
 }
 
-const shapeOf = (operand: Operand): string =>
-  isTensor(operand) ? showShape(operand.shape) : `[${operand.sizeBytes} B]`;
+const shapeOf = (operand: Operand): string => {
+  const tensor = tensorOf(operand);
+  return tensor ? showShape(tensor.shape) : `[${(operand as BufferRange).sizeBytes} B]`;
+};
 
 /** A grid of at least `groups` workgroups, along x, spilling into y above the limit of a side; `depth` times along z. */
 export function gridOf(groups: number, depth = 1): Grid {
@@ -73,7 +80,11 @@ export function gridOf(groups: number, depth = 1): Grid {
 /** Workgroups for `threads` invocations. */
 export const spread = (threads: number, groupSize: number): Grid => gridOf(Math.max(1, Math.ceil(threads / groupSize)));
 
-const isTensor = (operand: Operand): operand is Tensor => 'dtype' in operand;
+const isWords = (operand: Operand): operand is Words => 'words' in operand;
+
+/** The tensor that an operand is or is read from; null for a bare range. */
+const tensorOf = (operand: Operand): Tensor | null =>
+  isWords(operand) ? operand.words : 'dtype' in operand ? operand : null;
 
 function bind(gpu: Gpu, pipeline: Pipeline, operands: Readonly<Record<string, Operand>>): Binding[] {
   const { shader, label, mentions } = pipeline;
@@ -88,10 +99,11 @@ function bind(gpu: Gpu, pipeline: Pipeline, operands: Readonly<Record<string, Op
       );
     }
     const { binding, access, element } = declared;
-    if (isTensor(operand) && !holds(element, operand.dtype)) {
-      throw new GpuError(`${label}: '${name}' is ${operand.dtype} but the shader takes ${element}.`);
+    const tensor = tensorOf(operand);
+    if (tensor && !(isWords(operand) ? element === 'vec4u' : holds(element, tensor.dtype))) {
+      throw new GpuError(`${label}: '${name}' is ${tensor.dtype} but the shader takes ${element}.`);
     }
-    const range = isTensor(operand) ? storageOn(gpu, operand, label, name) : operand;
+    const range = tensor ? storageOn(gpu, tensor, label, name) : (operand as BufferRange);
     for (let i = 0; i < bound.length; i++) {
       if (bound[i]!.range.pool === range.pool && accesses[i] !== access) {
         throw new GpuError(
@@ -102,7 +114,7 @@ function bind(gpu: Gpu, pipeline: Pipeline, operands: Readonly<Record<string, Op
     if (!mentions.perhaps.has(name)) {
       throw new GpuError(`${label}: '${name}' is given, but the entry point does not mention it; ${takes(pipeline)}.`);
     }
-    if (access === 'read_write' && isTensor(operand)) operand.storage.version++;
+    if (access === 'read_write' && tensor) tensor.storage.version++;
     accesses.push(access);
     bound.push({ binding, range });
   }

@@ -62,12 +62,11 @@ export function columnsOf(x: Tensor): Columns {
   const WIDE = Math.min(wide, 2 ** Math.ceil(Math.log2(c)));
   const lanes = GROUP / WIDE;
   const across = Math.ceil(c / WIDE);
-  const wanted = Math.min(Math.ceil(workgroups / across), Math.ceil(m / (lanes * ROWS_AT_ONCE)));
-  // Rows of a lane, in all and of a block, come in fours, which are loaded together.
-  const fours = (rows: number): number => ROWS_AT_ONCE * Math.ceil(rows / ROWS_AT_ONCE);
-  const rows = lanes * fours(m / (wanted * lanes));
+  const most = Math.max(1, Math.floor(m / (lanes * ROWS_AT_ONCE)));
+  const wanted = Math.min(Math.ceil(workgroups / across), most);
+  const rows = lanes * Math.ceil(m / (wanted * lanes));
   const chunks = Math.ceil(m / rows);
   const consts = { ...types, GROUP, WIDE, COLUMNS: TREE, FOURS: true };
-  const block = fours(blockOf(rows / lanes));
+  const block = ROWS_AT_ONCE * Math.ceil(blockOf(rows / lanes) / ROWS_AT_ONCE);
   return { consts, params: { m, c, rows, chunks, block }, threads: across * chunks * GROUP, whole: false };
 }

@@ -39,6 +39,8 @@ export const convShapes: readonly ConvShape[] = [
   { what: '4×4, stride 3, padding 2', x: [2, 11, 10, 8], w: [12, 4, 4], stride: 3, padding: 2, bias: true },
   { what: '3×3, stride 2, tiles of phases', x: [3, 17, 14, 36], w: [20, 3, 3], stride: 2, padding: 1 },
   { what: 'a stride beyond the image', x: [1, 3, 2, 8], w: [4, 2, 2], stride: 4 },
+  { what: '1×1, stride 2, eights, phases without taps', x: [2, 7, 6, 8], w: [16, 1, 1], stride: 2 },
+  { what: '3×3, stride 2, eights', x: [2, 8, 6, 16], w: [8, 3, 3], stride: 2, padding: 1 },
   { what: '5×5, stride 2', x: [1, 9, 8, 3], w: [4, 5, 5], stride: 2, padding: 2 },
   { what: '5×5, padding wider than the image', x: [1, 2, 2, 3], w: [3, 5, 5], padding: 4, bias: true },
   { what: '7×7, stride 2, ResNet’s first', x: [1, 13, 12, 3], w: [8, 7, 7], stride: 2, padding: 3 },

@@ -1,4 +1,4 @@
-import { kernel } from '../../core/kernel.ts';
+import { kernel, type Operand } from '../../core/kernel.ts';
 import type { Tensor } from '../../core/tensor.ts';
 import type { Adapter } from '../../gpu/gpu.ts';
 import type { Consts } from '../../gpu/shader.ts';
@@ -120,10 +120,10 @@ function rank(size: TileSize, extents: Extents): number {
 
 const eights = (...extents: readonly number[]): boolean => extents.every((extent) => extent % 8 === 0);
 
-/**
- * Constants that say how a tile is read, made and stored: with `vectors`, by eights, which every extent along memory must allow.
- * Operands are then read as words of two f16 each, so they are given as memory, not as tensors of a type.
- */
+/** An operand as a kernel reads it: by eights as words, of two elements each. */
+const read = (tensor: Tensor, vectors: boolean): Operand => (vectors ? { words: tensor } : tensor);
+
+/** Constants that say how a tile is read, made and stored: with `vectors`, by eights, which every extent along memory must allow. */
 function tileConsts(size: TileSize, vectors: boolean, out: Tensor): Consts {
   const { features } = out.storage.gpu.adapter;
   return {
@@ -152,7 +152,7 @@ function multiplyBy(size: TileSize): Variant<Multiplication> {
         const grid = tileGrid(product, sidesOf(size), splits);
         matmul(
           consts,
-          { a: a.storage, b: b.storage, bias: add ?? a.storage, out },
+          { a: read(a, vectors), b: read(b, vectors), bias: add ?? a.storage, out },
           params,
           grid,
           productFlops(product),
@@ -173,7 +173,8 @@ function forwardBy(size: TileSize): Variant<ConvForward> {
       const extents = forwardExtents(shape);
       const { splits, stepsPerSplit } = splitsFor(size, extents);
       inSplits(y, bias, splits, (out, add) => {
-        const consts = tileConsts(size, eights(C, K), out);
+        const vectors = eights(C, K);
+        const consts = tileConsts(size, vectors, out);
         const params = {
           ...{ batch: N, inH: H, inW: W, inC: C, r: R, s: S, outH: P, outW: Q, outC: K, strideH, strideW },
           // Above and left of the image; it wraps and is meant to.
@@ -184,7 +185,7 @@ function forwardBy(size: TileSize): Variant<ConvForward> {
         const grid = tileGrid(extents, sidesOf(size), splits);
         convolution(
           consts,
-          { x: x.storage, w: w.storage, bias: add ?? w.storage, out },
+          { x: read(x, vectors), w: read(w, vectors), bias: add ?? w.storage, out },
           params,
           grid,
           convFlops(shape),
@@ -243,7 +244,8 @@ function dgradBy(size: TileSize): Variant<ConvDgrad> {
         const alone = phases.length === 1;
         const { splits, stepsPerSplit } = alone ? splitsFor(size, extents) : evenly(Math.ceil(extents.K / TILE_K), 1);
         inSplits(dx, null, splits, (out) => {
-          const consts = { ...tileConsts(size, eights(shape.K, C), out), DGRAD: true, B_BY_K: false };
+          const vectors = eights(shape.K, C);
+          const consts = { ...tileConsts(size, vectors, out), DGRAD: true, B_BY_K: false };
           const params = {
             ...{ batch: shape.N, inH: shape.P, inW: shape.Q, inC: shape.K, r: rows.taps, s: columns.taps },
             ...{ outH: rows.extent, outW: columns.extent, outC: C, strideH: 1, strideW: 1 },
@@ -253,7 +255,7 @@ function dgradBy(size: TileSize): Variant<ConvDgrad> {
           };
           convolution(
             consts,
-            { x: dy.storage, w: w.storage, bias: w.storage, out },
+            { x: read(dy, vectors), w: read(w, vectors), bias: w.storage, out },
             params,
             tileGrid(extents, sidesOf(size), splits),
             flops,
@@ -275,14 +277,15 @@ function wgradBy(size: TileSize): Variant<ConvWgrad> {
       const extents = wgradExtents(shape);
       const { splits, stepsPerSplit } = splitsFor(size, extents);
       inSplits(dw, null, splits, (out) => {
-        const consts = { ...tileConsts(size, eights(C, K), out), A_BY_K: false, B_BY_K: false };
+        const vectors = eights(C, K);
+        const consts = { ...tileConsts(size, vectors, out), A_BY_K: false, B_BY_K: false };
         const params = {
           ...{ batch: N, inH: H, inW: W, inC: C, outH: P, outW: Q, outC: K, r: R, s: S },
           ...{ strideH, strideW, padH, padW, stepsPerSplit, hasBias: 0 },
         };
         weightGradient(
           consts,
-          { x: x.storage, dy: dy.storage, bias: x.storage, out },
+          { x: read(x, vectors), dy: read(dy, vectors), bias: x.storage, out },
           params,
           tileGrid(extents, sidesOf(size), splits),
           convFlops(shape),

@@ -130,8 +130,7 @@ export function tileMultiplyBatch(a: Tensor, b: Tensor, c: Tensor, batch: Batch)
   const size = [...knownOf(c.storage.gpu).fitting].reduce((best, one) => (costOf(one) < costOf(best) ? one : best));
   const consts = {
     ...constsOf(size, a),
-    ...{ TRANSPOSE_A: transposeA, TRANSPOSE_B: transposeB, BATCHED: true },
-    ...(accumulate ? { ACCUMULATE: true } : {}),
+    ...{ TRANSPOSE_A: transposeA, TRANSPOSE_B: transposeB, BATCHED: true, ACCUMULATE: accumulate },
   };
   const params = { m: M, n: N, k: K, stepsPerSplit: Math.ceil(K / size.BK), hasBias: 0 };
   const grid = tileGrid(batch, sidesOf(size), count);

@@ -63,7 +63,7 @@ const MOST_BYTES = { image: 16 * 2 ** 20, weights: 32 * 2 ** 20 };
 /** A temporary. Sizes are powers of four, up to 16 MiB, so that the layers of a network share a few buffers. */
 const scratch = (size: number): Tensor => Tensor.empty([size > 2 ** 22 ? size : 4 ** Math.ceil(Math.log2(size) / 2)]);
 
-/** One for what is transformed of a group: on GPUs of one size, but for images that take more. */
+/** One for what is transformed of a group: on GPUs of one size, but where one image, or its last tiles, take more. */
 const groupScratch = (size: number, { software, groupBytes }: Products): Tensor =>
   software ? scratch(size) : Tensor.empty([Math.max(size, groupBytes / 4)]);
 

@@ -1,0 +1,106 @@
+// Kernels of the `tile` and `tensor` tiers load whether there is something to load or not, from an address that must be a valid one:
+// past the end of a reduction, in the padding, in phases without taps, for invocations that are left over. Where Dawn guards accesses,
+// as in the other tests, nobody sees one that is not; here the guard is written into the shaders, and spoils the result.
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import type { Gpu } from '../src/gpu/gpu.ts';
+import { readShader } from '../src/gpu/node.ts';
+import { PipelineCache } from '../src/gpu/pipeline.ts';
+import * as ops from '../src/ops/index.ts';
+import { emulateTensorCores } from '../src/ops/matrix/tensor.ts';
+import { gradcheck, type OperationCase } from './cases/case.ts';
+import { type ConvShape, convCasesOf } from './cases/conv2d.ts';
+import { halved } from './cases/half.ts';
+import { linearCasesOf, matmulCasesOf } from './cases/matmul.ts';
+import { forcing } from './forcing.ts';
+import { gpuTest, halfTest, messageOf, onDevice } from './gpu.ts';
+
+/** Indices that a shader's text takes an array at, replaced by `guard(index, length)`; `name` finds an array and its `[`. */
+function guarded(text: string, name: RegExp, lengthOf: (array: string) => string): string {
+  const found = name.exec(text);
+  if (!found) return text;
+  const open = found.index + found[0].length;
+  let depth = 1;
+  let close = open;
+  for (; depth > 0; close++) depth += Number(text[close] === '[') - Number(text[close] === ']');
+  const index = guarded(text.slice(open, close - 1), name, lengthOf);
+  const rest = guarded(text.slice(close), name, lengthOf);
+  return `${text.slice(0, open)}guard(${index}, ${lengthOf(found[0].slice(0, -1))})]${rest}`;
+}
+
+/** Shader sources where an access outside of a binding makes NaN of what its workgroup stores. `spare` elements count as outside. */
+const instrumented =
+  (spare: number) =>
+  (path: string): string => {
+    const lines = readShader(path).split('\n');
+    const length = (array: string) => `arrayLength(&${array})`;
+    const text = lines.map((line) => {
+      if (/^\s*\/\/|@binding/.test(line)) return line;
+      if (path.startsWith('lib/load_')) return guarded(line, /\(\*operand\)\[/, () => 'arrayLength(operand)');
+      if (/^(matmul|conv2d|conv2d_wgrad)_(tile|tensor)\.wgsl$/.test(path))
+        return guarded(line, /(?<![.\w])(a|b|x|w|dy)\[/, length);
+      if (/^lib\/(bias|tensor)\.wgsl$/.test(path)) return guarded(line, /(?<![.\w])bias\[/, length);
+      if (!path.startsWith('lib/store_')) return line;
+      return guarded(line, /(?<![.\w])out\[/, length)
+        .replace(/= OutVector\((\w+)\)/, '= OutVector($1 + poison())')
+        .replace(/= OutScalar\((.*)\);/, '= OutScalar($1 + poison());');
+    });
+    if (path !== 'lib/panels.wgsl') return text.join('\n');
+    return `${text.join('\n')}
+var<workgroup> outside: atomic<u32>;
+fn guard(i: u32, n: u32) -> u32 {
+  if (i >= n - ${spare}u) { atomicStore(&outside, 1u); }
+  return min(i, n - 1u);
+}
+fn poison() -> f32 { return bitcast<f32>(atomicLoad(&outside) * 0x7fc00000u); }
+`;
+  };
+
+const shapes: readonly ConvShape[] = [
+  { what: 'three channels', x: [2, 6, 7, 3], w: [5, 3, 3], padding: 1, bias: true },
+  { what: 'padding wider than the image', x: [1, 2, 2, 20], w: [20, 5, 5], padding: 4, bias: true },
+  { what: 'phases without taps', x: [2, 7, 6, 8], w: [16, 1, 1], stride: 2 },
+  { what: 'a stride beyond the image', x: [1, 3, 2, 8], w: [16, 2, 2], stride: 4 },
+  { what: 'the end of a tap within a step', x: [1, 2, 2, 136], w: [8, 3, 3], padding: 1 },
+];
+const products = [
+  [1, 1, 1],
+  [16, 24, 40],
+  [65, 33, 130],
+] as const;
+const all = [...matmulCasesOf(products), ...linearCasesOf(ops.linear, products), ...convCasesOf(shapes)];
+
+/** What there is not time for each day takes `npm run test:full`: each case is up to three kernels to compile. */
+const telling = /a·bᵀ (16×24×40|65×33×130)|phases without taps/;
+const cases = process.env.DAWNGRAD_TEST === 'full' ? all : all.filter(({ what }) => telling.test(what));
+
+/** Runs cases by the variant called `name`, out of such shaders. */
+const run = (name: string, some: readonly OperationCase[], spare = 0): Promise<void> =>
+  onDevice({ flags: 'checked' }, async (other: Gpu) => {
+    const pipelines = new PipelineCache(other.device, instrumented(spare), other.adapter.name);
+    Object.defineProperty(other, 'pipelines', { value: pipelines });
+    emulateTensorCores(name.startsWith('tensor'));
+    try {
+      await forcing(name, async () => {
+        for (const { what, make } of some) await gradcheck({ ...make(), what });
+      });
+    } finally {
+      emulateTensorCores(false);
+    }
+  });
+
+const LIMIT_MS = 600_000;
+const few = cases.filter(({ what }) => what.includes('a·bᵀ 16×24×40'));
+
+gpuTest('tiles read and write nothing outside of their bindings', () => run('tile 32×64×16', cases), LIMIT_MS);
+halfTest('nor do tensor cores’ kernels', () => run('tensor 64×64×32', halved(cases)), LIMIT_MS);
+
+gpuTest(
+  'an access outside would be seen',
+  async () => {
+    assert.match(await messageOf(() => run('tile 32×64×16', few, 1)), /NaN/);
+  },
+  LIMIT_MS,
+);
+
+test.run();
