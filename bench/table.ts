@@ -24,7 +24,7 @@ export const busyLines = ({ cores, load }: BenchResult['machine']): string[] =>
 
 export function ceilingLines({ gflops, gflopsBy, gbps, gbpsBy, copies, dispatch }: Ceilings): string[] {
   const bySize = copies.map((copy) => `${digits(copy.gbps)} at ${sizeOf(copy.bytes)}`);
-  const lines = bySize.flatMap((_, i) => (i % 4 === 0 ? [bySize.slice(i, i + 4).join(', ')] : []));
+  const lines = bySize.flatMap((_, i) => (i % 3 === 0 ? [bySize.slice(i, i + 3).join(', ')] : []));
   return [
     'Ceilings of this adapter, as measured',
     field('multiply-add', `${digits(gflops)} GFLOP/s (${gflopsBy})`),

@@ -18,7 +18,7 @@ import {
 } from '../bench/expected.ts';
 import { noise, quantile, timeRecording, timeRepeats } from '../bench/harness.ts';
 import type { BenchResult } from '../bench/result.ts';
-import { comparisonLines, digits, variantLines } from '../bench/table.ts';
+import { ceilingLines, comparisonLines, digits, variantLines } from '../bench/table.ts';
 import { Tensor } from '../src/core/tensor.ts';
 import * as ops from '../src/ops/index.ts';
 import { gpu, gpuTest } from './gpu.ts';
@@ -195,6 +195,21 @@ test('which kernels took which cases is said where they are not all the same', (
   const lines = variantLines([took('fc', 'lanes'), ...many, { name: 'bad', shape: '', wrong: 'all of it' }]);
   assert.equal(lines.slice(0, 2), ['Kernels', '  lanes: fc']);
   assert.is(lines.slice(2).join(' ').replace(/\s+/g, ' '), ` tile 64×64: ${many.map(({ name }) => name).join(', ')}`);
+  for (const line of lines) assert.ok(line.length <= 80, line);
+});
+
+test('80 columns are enough for the ceilings of slow machines, too', () => {
+  const copies = [15, 17, 19, 21, 23, 25, 27].map((power) => ({ bytes: 2 ** power, gbps: 0.305 }));
+  const ceilings = {
+    gflops: 0.123,
+    gflopsBy: 'four',
+    gbps: 0.305,
+    gbpsBy: 'one',
+    copies,
+    dispatch: { ms: 12.3, bestMs: 1.23 },
+  };
+  const lines = ceilingLines(ceilings);
+  assert.match(lines.join(' '), /0\.305 at 128 MiB/);
   for (const line of lines) assert.ok(line.length <= 80, line);
 });
 
