@@ -54,6 +54,14 @@ fn gradientAt(i: u32) -> Vec {
   return Vec(dy[i]);
 }
 
+// g as it comes and x − μ of four rows, loaded at once.
+struct Four { g0: Vec, g1: Vec, g2: Vec, g3: Vec, d0: Vec, d1: Vec, d2: Vec, d3: Vec }
+
+fn fourFrom(at: vec4u, mean: Vec) -> Four {
+  return Four(gradientAt(at.x), gradientAt(at.y), gradientAt(at.z), gradientAt(at.w),
+    Vec(x[at.x]) - mean, Vec(x[at.y]) - mean, Vec(x[at.z]) - mean, Vec(x[at.w]) - mean);
+}
+
 // g, zeroed where ReLU cut.
 fn passed(g: Vec, d: Vec, scale: Vec, shift: Vec) -> Vec {
   if (RELU) { return select(Vec(), g, fma(d, scale, shift) > Vec()); }
@@ -74,18 +82,11 @@ fn sumsOf(own: Place, mean: Vec, scale: Vec, shift: Vec) -> Sum {
     if (FOURS) {
       for (; row + 3u * LANES < end; row += 4u * LANES) {
         let at = vec4u(i) + vec4u(0u, 1u, 2u, 3u) * step;
-        let g0 = gradientAt(at.x);
-        let g1 = gradientAt(at.y);
-        let g2 = gradientAt(at.z);
-        let g3 = gradientAt(at.w);
-        let d0 = Vec(x[at.x]) - mean;
-        let d1 = Vec(x[at.y]) - mean;
-        let d2 = Vec(x[at.z]) - mean;
-        let d3 = Vec(x[at.w]) - mean;
-        add(&part, passed(g0, d0, scale, shift), d0);
-        add(&part, passed(g1, d1, scale, shift), d1);
-        add(&part, passed(g2, d2, scale, shift), d2);
-        add(&part, passed(g3, d3, scale, shift), d3);
+        let v = fourFrom(at, mean);
+        add(&part, passed(v.g0, v.d0, scale, shift), v.d0);
+        add(&part, passed(v.g1, v.d1, scale, shift), v.d1);
+        add(&part, passed(v.g2, v.d2, scale, shift), v.d2);
+        add(&part, passed(v.g3, v.d3, scale, shift), v.d3);
         i += 4u * step;
       }
     }
@@ -126,22 +127,19 @@ fn residualSums(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_i
     if (FOURS) {
       for (; row + 3u * LANES < end; row += 4u * LANES) {
         let at = vec4u(i) + vec4u(0u, 1u, 2u, 3u) * step;
-        let g0 = select(Vec(), gradientAt(at.x), Vec(y[at.x]) > Vec());
-        let g1 = select(Vec(), gradientAt(at.y), Vec(y[at.y]) > Vec());
-        let g2 = select(Vec(), gradientAt(at.z), Vec(y[at.z]) > Vec());
-        let g3 = select(Vec(), gradientAt(at.w), Vec(y[at.w]) > Vec());
-        let d0 = Vec(x[at.x]) - mean;
-        let d1 = Vec(x[at.y]) - mean;
-        let d2 = Vec(x[at.z]) - mean;
-        let d3 = Vec(x[at.w]) - mean;
+        let v = fourFrom(at, mean);
+        let g0 = select(Vec(), v.g0, Vec(y[at.x]) > Vec());
+        let g1 = select(Vec(), v.g1, Vec(y[at.y]) > Vec());
+        let g2 = select(Vec(), v.g2, Vec(y[at.z]) > Vec());
+        let g3 = select(Vec(), v.g3, Vec(y[at.w]) > Vec());
         out[at.x] = Elem(g0);
         out[at.y] = Elem(g1);
         out[at.z] = Elem(g2);
         out[at.w] = Elem(g3);
-        add(&part, g0, d0);
-        add(&part, g1, d1);
-        add(&part, g2, d2);
-        add(&part, g3, d3);
+        add(&part, g0, v.d0);
+        add(&part, g1, v.d1);
+        add(&part, g2, v.d2);
+        add(&part, g3, v.d3);
         i += 4u * step;
       }
     }
@@ -201,18 +199,11 @@ fn gradientInput(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_
   if (FOURS) {
     for (; row + 3u * LANES < last; row += 4u * LANES) {
       let at = vec4u(i) + vec4u(0u, 1u, 2u, 3u) * step;
-      let g0 = gradientAt(at.x);
-      let g1 = gradientAt(at.y);
-      let g2 = gradientAt(at.z);
-      let g3 = gradientAt(at.w);
-      let d0 = Vec(x[at.x]) - mean;
-      let d1 = Vec(x[at.y]) - mean;
-      let d2 = Vec(x[at.z]) - mean;
-      let d3 = Vec(x[at.w]) - mean;
-      out[at.x] = inputGradient(g0, d0, by);
-      out[at.y] = inputGradient(g1, d1, by);
-      out[at.z] = inputGradient(g2, d2, by);
-      out[at.w] = inputGradient(g3, d3, by);
+      let v = fourFrom(at, mean);
+      out[at.x] = inputGradient(v.g0, v.d0, by);
+      out[at.y] = inputGradient(v.g1, v.d1, by);
+      out[at.z] = inputGradient(v.g2, v.d2, by);
+      out[at.w] = inputGradient(v.g3, v.d3, by);
       i += 4u * step;
     }
   }

@@ -3,6 +3,7 @@
 const VECTORS: bool = true;
 alias Elem = vec4u;
 
+// For what a kernel says of rows of any length, which VECTORS keeps from running.
 fn elementOf(words: Elem) -> f16 { return bitcast<vec2h>(words.x).x; }
 
 // The chunk from element `at` on, a multiple of 8; `count` is 8 or more. One that does not exist is loaded from the start: a load
