@@ -95,7 +95,7 @@ for (const name of TREE_CASES) {
   gpuTest(
     `the tree of a hardware adapter passes ${name}`,
     () =>
-      onDevice({ flags: 'checked' }, (other) => {
+      onDevice({ flags: 'fast' }, (other) => {
         Object.defineProperty(other, 'adapter', { value: { ...other.adapter, software: false } });
         const { make, what } = [...batchNormCases, manyChunks].find((one) => one.what === `batchNorm ${name}`)!;
         return gradcheck({ ...make(), what });

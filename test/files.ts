@@ -4,6 +4,7 @@ import { dirname, join } from 'node:path';
 import { deflateSync } from 'node:zlib';
 import * as assert from 'uvu/assert';
 import { DataError } from '../src/core/errors.ts';
+import { bundledSwiftShader } from '../src/gpu/software.ts';
 
 /** A folder of its own below the system's temporary one, with the data cache in it; `remove` takes both away. */
 export function scratchFolder(): {
@@ -11,6 +12,8 @@ export function scratchFolder(): {
   write(name: string, content: string | Uint8Array): string;
   remove(): void;
 } {
+  // Found first, and for good: a driver that were unpacked below would go with the folder while this process still opens devices.
+  bundledSwiftShader();
   const path = mkdtempSync(join(tmpdir(), 'dawngrad-test-'));
   const before = process.env.DAWNGRAD_CACHE;
   process.env.DAWNGRAD_CACHE = join(path, 'cache');

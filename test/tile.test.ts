@@ -49,39 +49,31 @@ async function checkAll(cases: readonly OperationCase[]): Promise<void> {
   for (const { what, make } of cases) await gradcheck({ ...make(), what });
 }
 
+const full = process.env.DAWNGRAD_TEST === 'full';
 const LIMIT_MS = 240_000;
 
-gpuTest(
-  `${tileName(SMALL)}: products pass the cases`,
-  () => forcing(tileName(SMALL), () => checkAll(productCases)),
-  LIMIT_MS,
-);
-
-for (const [what, part] of [
-  ['of 20 channels and more', convShapes.slice(0, 10)],
-  ['of few or odd channels', convShapes.slice(10)],
-] as const) {
+/**
+ * The cases, computed by tiles of a size; with the fast flags, as a program has it: SwiftShader takes twice as long to compile the
+ * checks of indices as the kernel, and addresses.test.ts makes its own. The null backend below has the checked flags.
+ */
+const passes = (size: TileSize, what: string, cases: readonly OperationCase[]): void =>
   gpuTest(
-    `${tileName(SMALL)}: convolutions ${what} pass the cases`,
-    () => forcing(tileName(SMALL), () => checkAll(convCasesOf(part))),
+    `${tileName(size)}: ${what}`,
+    () => onDevice({ flags: full ? 'checked' : 'fast' }, () => forcing(tileName(size), () => checkAll(cases))),
     LIMIT_MS,
   );
-}
 
-const full = process.env.DAWNGRAD_TEST === 'full';
+passes(SMALL, 'products pass the cases', productCases);
+
+passes(SMALL, 'convolutions of 20 channels and more pass the cases', convCasesOf(convShapes.slice(0, 10)));
+passes(SMALL, 'convolutions of few or odd channels pass the cases', convCasesOf(convShapes.slice(10)));
 
 for (const size of tileSizes.filter((one) => one !== SMALL)) {
-  gpuTest(
-    `${tileName(size)}: a product of odd extents passes`,
-    () => forcing(tileName(size), () => checkAll(productCases.filter(({ what }) => what.includes('a·bᵀ 65×33×130')))),
-    LIMIT_MS,
-  );
+  const oddProduct = productCases.filter(({ what }) => what.includes('a·bᵀ 65×33×130'));
+  passes(size, 'a product of odd extents passes', oddProduct);
   if (size !== LARGE && !full) continue;
-  gpuTest(
-    `${tileName(size)}: a convolution of several tiles passes`,
-    () => forcing(tileName(size), () => checkAll(convCases.filter(({ what }) => what.includes('more than a tile')))),
-    LIMIT_MS,
-  );
+  const severalTiles = convCases.filter(({ what }) => what.includes('more than a tile'));
+  passes(size, 'a convolution of several tiles passes', severalTiles);
 }
 
 const integers = (shape: readonly [number, number, ...number[]], factor: number): Float32Array =>

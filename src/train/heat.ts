@@ -25,11 +25,14 @@ const stops: readonly Rgb[] = [
 ];
 
 /** The colour of a share from 0 (dark) to 1 (light). */
-export function heatColour(share: number): Rgb {
+export const heatColour = (share: number): Rgb => [heatOf(share, 0), heatOf(share, 1), heatOf(share, 2)];
+
+/** Red, green or blue of it. */
+function heatOf(share: number, channel: number): number {
   const at = Math.min(1, Math.max(0, share)) * (stops.length - 1);
   const low = Math.min(stops.length - 2, Math.floor(at));
-  const [from, to] = [stops[low]!, stops[low + 1]!];
-  return [0, 1, 2].map((c) => Math.round(from[c]! + (to[c]! - from[c]!) * (at - low))) as unknown as Rgb;
+  const from = stops[low]![channel]!;
+  return Math.round(from + (stops[low + 1]![channel]! - from) * (at - low));
 }
 
 /**
@@ -64,9 +67,9 @@ export function overlay(picture: Picture, map: HeatMap, side: number): Picture {
   const most = heat.reduce((a, b) => Math.max(a, b), 0);
   const result = new Uint8Array(side * side * 3);
   for (const [at, value] of heat.entries()) {
-    const colour = heatColour(most > 0 ? value / most : 0);
+    const share = most > 0 ? value / most : 0;
     for (let c = 0; c < 3; c++) {
-      result[3 * at + c] = Math.round(SEE_THROUGH * gray[at]! + (1 - SEE_THROUGH) * colour[c]!);
+      result[3 * at + c] = Math.round(SEE_THROUGH * gray[at]! + (1 - SEE_THROUGH) * heatOf(share, c));
     }
   }
   return { pixels: result, side, channels: 3 };

@@ -1,6 +1,6 @@
 import { PNG } from 'pngjs';
 import { ShapeError } from '../core/errors.ts';
-import { encodePng } from '../data/encode.ts';
+import { encodePng, writePng } from '../data/encode.ts';
 import { type Lettering, letter, letterWithin, lineHeight } from './font.ts';
 
 /** A square image: side·side·channels bytes, row by row, channels last. */
@@ -38,8 +38,10 @@ export class Sheet {
   /** A rectangle of one colour. */
   fill(left: number, top: number, width: number, height: number, [r, g, b]: Rgb): void {
     const { png } = this;
+    const pixel = Buffer.from([r, g, b, 255]);
     for (let y = top; y < top + height; y++) {
-      for (let x = left; x < left + width; x++) png.data.set([r, g, b, 255], (y * png.width + x) * 4);
+      const start = (y * png.width + left) * 4;
+      png.data.fill(pixel, start, start + 4 * width);
     }
   }
 
@@ -70,7 +72,7 @@ export class Sheet {
 
   /** The file. */
   encode(): Uint8Array {
-    return PNG.sync.write(this.png, { colorType: 2, inputHasAlpha: true });
+    return writePng(this.png, 3);
   }
 }
 
