@@ -23,6 +23,7 @@ export interface Timing {
 const MIN_BATCHES = 3;
 const MAX_BATCHES = 100;
 const MAX_REPEATS = 10_000;
+const GUESSES = 3;
 
 /** The value at `share` (0 to 1) of the sorted values, interpolated. */
 export function quantile(values: readonly number[], share: number): number {
@@ -37,7 +38,7 @@ export const median = (values: readonly number[]): number => quantile(values, 0.
 /**
  * Times `run`, which does its work `repeats` times and resolves when all of it is done.
  *
- * A first call, not timed, compiles what has to be compiled and says roughly how long one repetition takes. Then batches of as
+ * A first call, not timed, compiles what has to be compiled; a few more say roughly how long one repetition takes. Then batches of as
  * many repetitions as fill `batchMs` run until `caseMs` are over, three of them at least; but work that is slower than the whole
  * case's time is only timed once more.
  */
@@ -53,8 +54,11 @@ export async function timeRepeats(run: (repeats: number) => Promise<void>, { bat
     const ms = Math.min(once, await timed(1));
     return { ms, bestMs: ms, spread: 0, repeats: 2 };
   }
-  // The first guess counts the wait itself; the second, over more repetitions, much less of it.
-  if (once < batchMs / 2) once = await timed(Math.min(MAX_REPEATS, Math.ceil(batchMs / 2 / once)));
+  // The first guess counts the wait itself; those over more repetitions much less of it. The least counts: any of them may fall into
+  // a moment in which others have the processor, and batches that are too short would be mostly waits.
+  for (let guess = 0; guess < GUESSES && (guess === 0 || once < batchMs / 2); guess++) {
+    once = Math.min(once, await timed(Math.min(MAX_REPEATS, Math.ceil(batchMs / 2 / once))));
+  }
   const repeats = Math.min(MAX_REPEATS, Math.max(1, Math.round(batchMs / once)));
   const times: number[] = [];
   const end = performance.now() + caseMs;

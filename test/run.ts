@@ -18,21 +18,22 @@ const folder = new URL('.', import.meta.url);
 const root = fileURLToPath(new URL('..', folder));
 const uvu = fileURLToPath(new URL('../node_modules/uvu/bin.js', folder));
 const suffix = '.test.ts';
-/** Files of one process. They share what is compiled; but the fewer there are, the less one process runs on alone at the end. */
-const FILES = 8;
 const WORKERS = 4;
 
 const counted = ['Total', 'Passed', 'Skipped'] as const;
 type Counts = Record<(typeof counted)[number], number>;
 
-/** The files of each process; first those that run commands, each for itself, for these take longest. */
-function shares(names: readonly string[]): string[][] {
-  const runsCommands = (name: string) => readFileSync(new URL(name + suffix, folder), 'utf8').includes("'./child.ts'");
-  const rest = names.filter((name) => !runsCommands(name));
-  const parts = Array.from({ length: Math.ceil(rest.length / FILES) }, (_, i) =>
-    rest.slice(i * FILES, (i + 1) * FILES),
-  );
-  return [...names.filter(runsCommands).map((name) => [name]), ...parts];
+/**
+ * The files of each process, those first that take longest. Processes share no compiled kernels, so there are only as many as run at
+ * once; but a file of tests that run commands gains nothing from others, and is a share of its own for whoever is free.
+ */
+function shares(names: readonly string[], workers: number): string[][] {
+  const text = (name: string) => readFileSync(new URL(name + suffix, folder), 'utf8');
+  const runCommands = names.filter((name) => text(name).includes("'./child.ts'"));
+  const rest = names.filter((name) => !runCommands.includes(name));
+  const parts = Array.from({ length: workers }, (_, i) => rest.filter((_, k) => k % workers === i));
+  runCommands.sort((a, b) => text(b).length - text(a).length);
+  return [...parts, ...runCommands.map((name) => [name])].filter((share) => share.length > 0);
 }
 
 const print = (lines: readonly string[]): void => void process.stdout.write(lines.map((line) => `${line}\n`).join(''));
@@ -95,7 +96,7 @@ async function main(args: readonly string[]): Promise<void> {
   if (args.includes('--full')) process.env.DAWNGRAD_TEST = 'full';
   const names = wanted(args.filter((arg) => arg !== '--full').map((arg) => arg.replace(/\.test\.ts$/, '')));
   const workers = Number(process.env.DAWNGRAD_TEST_WORKERS) || Math.min(availableParallelism(), WORKERS);
-  const queue = workers === 1 ? [names] : shares(names);
+  const queue = workers === 1 ? [names] : shares(names, workers);
   const killers = new Set<() => void>();
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     process.once(signal, () => {

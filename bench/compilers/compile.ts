@@ -35,6 +35,7 @@ import { type Compiled, Reader } from './reader.ts';
 
 const FAMILIES = ['vega20', 'navi21', 'navi31'];
 const DRIVER_FOLDERS = ['/usr/share/vulkan/icd.d', '/etc/vulkan/icd.d'];
+const SIGNALS = ['SIGINT', 'SIGTERM'] as const;
 const LAYER = 'VK_LAYER_DAWNGRAD_norun';
 
 const options = {
@@ -60,6 +61,12 @@ async function compile({ families, json }: Partial<Values<typeof options>>): Pro
   const drivers = findDrivers();
   const folder = mkdtempSync(join(tmpdir(), 'dawngrad-norun-'));
   const results: FamilyResult[] = [];
+  const remove = () => rmSync(folder, { recursive: true, force: true });
+  const stop = () => {
+    remove();
+    process.exit(1);
+  };
+  for (const signal of SIGNALS) process.once(signal, stop);
   try {
     buildLayer(folder);
     for (const family of families ?? FAMILIES) {
@@ -71,7 +78,8 @@ async function compile({ families, json }: Partial<Values<typeof options>>): Pro
       for (const line of linesOf(result)) console.log(line);
     }
   } finally {
-    rmSync(folder, { recursive: true });
+    for (const signal of SIGNALS) process.off(signal, stop);
+    remove();
   }
   if (json) writeJson(json, toJson({ date: new Date().toISOString(), families: results }));
   const good = results.every(
@@ -126,7 +134,10 @@ async function compileFor(
     env: { ...inherited, ...env },
     stdio: ['ignore', 'ignore', file],
   });
+  const kill = () => child.kill('SIGKILL');
+  process.once('exit', kill);
   const [code, signal] = (await once(child, 'exit')) as [number | null, string | null];
+  process.off('exit', kill);
   closeSync(file);
   const reader = new Reader();
   let unknown = false;
@@ -152,34 +163,35 @@ const loadsAhead = ({ kernel, consts }: Compiled): boolean =>
 
 const waitsAhead = (compiled: Compiled): boolean => loadsAhead(compiled) && (compiled.waits?.waited ?? 0) > 0;
 
-const row = (name: string, use: string, figures: readonly string[]): string =>
-  [name.padEnd(30), use.padEnd(84), ...figures.map((figure) => figure.padStart(9))].join(' ');
+/** A line of the table, which fits 80 columns; what the kernel computes stands above. */
+const row = (figures: readonly string[], kernel: string): string =>
+  `${figures.map((figure) => figure.padStart(9)).join(' ')}  ${kernel}`;
 
 function linesOf({ family, adapter, driver, kernels, failures }: FamilyResult): string[] {
-  const rows = kernels.map((compiled) => {
+  let above = '';
+  const rows = kernels.flatMap((compiled) => {
     const { kernel, variant, problem, registers, spilledVectors, spilledScalars, scratchBytes, waits } = compiled;
-    const spilled = spilledVectors + spilledScalars;
     const waited = waits ? `${waits.waited} of ${waits.loads}` : '–';
-    const figures = [registers, spilled, scratchBytes, compiled.workgroupBytes, compiled.waves].map(String);
-    return row(kernel, variant ? `${variant}: ${problem}` : problem, [...figures, waited]);
+    const figures = [registers, spilledVectors + spilledScalars, scratchBytes, compiled.workgroupBytes, compiled.waves];
+    const use = variant ? `${variant}: ${problem}` : problem;
+    const heading = use === above ? [] : [use];
+    above = use;
+    return [...heading, row([...figures.map(String), waited], kernel)];
   });
   const spilling = kernels.filter(spills).length;
   const ahead = kernels.filter((compiled) => loadsAhead(compiled) && compiled.waits);
   const waiting = kernels.filter(waitsAhead).length;
   return [
     `${family}: ${adapter}, ${driver}. Compiled only: nothing ran.`,
-    row('kernel', 'variant and problem', ['registers', 'spilled', 'scratch', 'workgroup', 'waves', 'waited']),
+    row(['registers', 'spilled', 'scratch', 'workgroup', 'waves', 'waited'], 'kernel'),
     ...rows,
     ...failures.map((failure) => `FAILED ${failure}`),
-    'scratch, workgroup: bytes; waves: subgroups that a SIMD holds; waited: loads that a turn waits for before its products',
-    [
-      `${family}: ${counted(kernels.length, 'kernel')}`,
-      `${spilling} with spills or scratch`,
-      ahead.length === 0
-        ? 'no assembly to look for waits in'
-        : `${waiting} of ${ahead.length} that load vectors ahead wait for them before their products`,
-      `${failures.length} failed to compile`,
-    ].join(', '),
+    'scratch, workgroup: bytes; waves: subgroups that a SIMD holds',
+    'waited: loads that a turn waits for before its products',
+    `${family}: ${counted(kernels.length, 'kernel')}, ${spilling} with spills or scratch, ${failures.length} failed to compile`,
+    ahead.length === 0
+      ? 'no assembly to look for waits in'
+      : `${waiting} of ${ahead.length} that load vectors ahead wait for them before their products`,
   ];
 }
 
