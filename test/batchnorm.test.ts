@@ -81,7 +81,10 @@ gpuTest('one value a channel, or another number of channels, is refused', async 
   );
 });
 
-/** Barriers take software drivers long to compile, so these are few: columns of all kinds, empty lanes, several chunks, many. */
+/**
+ * Barriers take software drivers long to compile, and checks of indices around them longer still: these are few, with the fast flags.
+ * Columns of all kinds, empty lanes, several chunks, many.
+ */
 const TREE_CASES = [
   '[3,70], training, ReLU',
   '[9,11,13,4], training, ReLU',
