@@ -12,7 +12,7 @@ export function scratchFolder(): {
   write(name: string, content: string | Uint8Array): string;
   remove(): void;
 } {
-  // Found first, and for good: a driver that were unpacked below would go with the folder while this process still opens devices.
+  // Found before, once and for all: a driver unpacked into this folder would go with it, and this process goes on opening devices.
   bundledSwiftShader();
   const path = mkdtempSync(join(tmpdir(), 'dawngrad-test-'));
   const before = process.env.DAWNGRAD_CACHE;

@@ -163,7 +163,7 @@ const loadsAhead = ({ kernel, consts }: Compiled): boolean =>
 
 const waitsAhead = (compiled: Compiled): boolean => loadsAhead(compiled) && (compiled.waits?.waited ?? 0) > 0;
 
-/** A line of the table, which fits 80 columns; what the kernel computes stands above. */
+/** A line of figures, which fits 80 columns; what the kernel computes stands in a line above. */
 const row = (figures: readonly string[], kernel: string): string =>
   `${figures.map((figure) => figure.padStart(9)).join(' ')}  ${kernel}`;
 
@@ -182,7 +182,8 @@ function linesOf({ family, adapter, driver, kernels, failures }: FamilyResult): 
   const ahead = kernels.filter((compiled) => loadsAhead(compiled) && compiled.waits);
   const waiting = kernels.filter(waitsAhead).length;
   return [
-    `${family}: ${adapter}, ${driver}. Compiled only: nothing ran.`,
+    `${family}: ${adapter}, ${driver}`,
+    'Compiled only: nothing ran.',
     row(['registers', 'spilled', 'scratch', 'workgroup', 'waves', 'waited'], 'kernel'),
     ...rows,
     ...failures.map((failure) => `FAILED ${failure}`),
