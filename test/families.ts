@@ -1,4 +1,5 @@
 // Families of variants to choose from: quick and slow ones, right and wrong ones.
+import * as assert from 'uvu/assert';
 import { Tensor } from '../src/core/tensor.ts';
 import type { Gpu } from '../src/gpu/gpu.ts';
 import { lanesMultiply } from '../src/ops/matrix/lanes.ts';
@@ -81,9 +82,12 @@ export function multiplyBy(family: Family<Multiplication>, extent = EXTENT): Ten
 
 export const nameOf = ({ name }: Family<Multiplication>, extent = EXTENT) => `${name} ${extent}×${extent}×${extent}`;
 
-/** Prepares for one product and says what computes it then. */
+/** Prepares for one product and says what computes it then; the plan has said so before. */
 export async function chosen(on: Gpu, family: Family<Multiplication>, options?: PrepareOptions) {
   const report = await prepare(on, () => multiplyBy(family), options);
+  const settled = planOf(on).used().get(nameOf(family));
   multiplyBy(family);
-  return { variant: planOf(on).used().get(nameOf(family)), timed: report.timed, warnings: report.warnings };
+  const variant = planOf(on).used().get(nameOf(family));
+  if (settled !== undefined) assert.is(settled, variant, 'the plan after preparation');
+  return { variant, timed: report.timed, warnings: report.warnings };
 }

@@ -116,6 +116,8 @@ export async function prepare(gpu: Gpu, body: () => unknown, options: PrepareOpt
       if (variant === null) break;
       winners!.set(problem.name, { variant, of: problem.candidates });
       plan.follow([[problem.name, variant]]);
+      // Met already, by another variant perhaps: what a run's record and its first checkpoint say is what computes.
+      plan.take(problem.name, variant);
       checks.keep(problem, [variant]);
       timed++;
     }
