@@ -95,7 +95,11 @@ function wanted(asked: readonly string[]): string[] {
 async function main(args: readonly string[]): Promise<void> {
   if (args.includes('--full')) process.env.DAWNGRAD_TEST = 'full';
   const names = wanted(args.filter((arg) => arg !== '--full').map((arg) => arg.replace(/\.test\.ts$/, '')));
-  const workers = Number(process.env.DAWNGRAD_TEST_WORKERS) || Math.min(availableParallelism(), WORKERS);
+  const workers = Number(process.env.DAWNGRAD_TEST_WORKERS || Math.min(availableParallelism(), WORKERS));
+  if (!Number.isInteger(workers) || workers < 1)
+    throw new Error(
+      `DAWNGRAD_TEST_WORKERS: expected a whole number from 1 on, got '${process.env.DAWNGRAD_TEST_WORKERS}'.`,
+    );
   const queue = workers === 1 ? [names] : shares(names, workers);
   const killers = new Set<() => void>();
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {

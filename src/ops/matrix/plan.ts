@@ -25,7 +25,7 @@ export class Plan {
     this.taken.set(problem, variant);
   }
 
-  /** Every problem met so far on this device and what computed it, in the order of the first meeting. */
+  /** Every problem met so far on this device and what computes it, in the order of the first meeting. */
   used(): ReadonlyMap<string, string> {
     return this.taken;
   }
