@@ -1,0 +1,136 @@
+import { ConfigError, DataError } from '../core/errors.ts';
+import { setSeed, setStepCounter, stepCounter, stepSeed } from '../core/stepbuffer.ts';
+import type { Tensor } from '../core/tensor.ts';
+import type { Module } from '../nn/index.ts';
+import type { LossScaleState, Optimizer } from '../optim/index.ts';
+import { loadTensors, stateTensors } from './modelfile.ts';
+import { type FileTensor, readSafetensors, toF32, writeSafetensors } from './safetensors.ts';
+
+/** What is trained, and by what. */
+export interface TrainingParts {
+  model: Module;
+  optimizer: Optimizer;
+}
+
+/** Beside the tensors: all that the next step depends on. */
+export interface TrainingCounters {
+  /** Updates of the optimizer. */
+  updates: number;
+  /** Steps on the GPU, which random numbers are drawn from. */
+  gpuSteps: number;
+  /** With f16. */
+  lossScale?: LossScaleState;
+  /** With a moving average of the weights: updates in it. */
+  averaged?: number;
+}
+
+/** A file's metadata; null where it is none of a training. */
+export function parseCounters<Facts extends TrainingCounters>(text: string | undefined): Facts | null {
+  try {
+    const facts = JSON.parse(text ?? '');
+    return Number.isInteger(facts.updates) ? facts : null;
+  } catch {
+    return null;
+  }
+}
+
+const PREFIX = 'optimizer.';
+
+/** What the optimizer keeps for each parameter of the model, by its name in a file. */
+function stateOf({ model, optimizer }: TrainingParts): Map<string, Tensor> {
+  const names = new Map([...model.parameters()].map(([name, tensor]) => [tensor, name]));
+  const parameters = optimizer.groups.flatMap(({ params }) => params);
+  const found = new Map<string, Tensor>();
+  const add = (kind: number | 'average', tensors: readonly Tensor[]) => {
+    for (const [i, tensor] of tensors.entries()) {
+      const name = names.get(parameters[i]!);
+      if (name === undefined)
+        throw new ConfigError(
+          `the optimizer trains a parameter of shape ${tensor.shape.join('×')} that the module does not have; put both into one module.`,
+        );
+      found.set(`${PREFIX}${kind}.${name}`, tensor);
+    }
+  };
+  for (const [k, tensors] of optimizer.state().entries()) add(k, tensors);
+  if (optimizer.average) add('average', optimizer.average.tensors);
+  return found;
+}
+
+/** Everything that continuing needs; `steps` is what the file says that norms have seen. */
+export async function readTraining(
+  parts: TrainingParts,
+  steps: number,
+): Promise<{ tensors: Map<string, FileTensor>; counters: TrainingCounters }> {
+  const { model, optimizer } = parts;
+  const { lossScale, average } = optimizer;
+  const state = stateOf(parts);
+  const counters: TrainingCounters = { updates: optimizer.steps, gpuSteps: stepCounter() };
+  if (lossScale) counters.lossScale = await lossScale.read();
+  if (average) counters.averaged = (await average.updates.readInts())[0]!;
+  const tensors = await stateTensors(model, steps);
+  for (const [name, tensor] of state)
+    tensors.set(name, { dtype: 'F32', shape: [...tensor.shape], data: await tensor.read() });
+  return { tensors, counters };
+}
+
+/** Puts it back into parts of the same kind. Nothing is changed where the optimizer is another; errors name `source`. */
+export function writeTraining(
+  parts: TrainingParts,
+  tensors: ReadonlyMap<string, FileTensor>,
+  { updates, gpuSteps, lossScale, averaged = 0 }: TrainingCounters,
+  source: string,
+): void {
+  const { model, optimizer } = parts;
+  const state = stateOf(parts);
+  const another = 'It is of another optimizer, or of one with other options.';
+  for (const name of state.keys())
+    if (!tensors.has(name)) throw new DataError(`${source}: tensor '${name}' is missing. ${another}`);
+  const weights = new Map<string, FileTensor>();
+  const own = model.state();
+  for (const [name, tensor] of tensors) {
+    if (own.has(name) || !name.startsWith(PREFIX)) weights.set(name, tensor);
+    else if (!state.has(name))
+      throw new DataError(`${source}: tensor '${name}' is nothing that this optimizer keeps. ${another}`);
+  }
+  if (optimizer.lossScale && !lossScale)
+    throw new DataError(`${source}: has no loss scale, so it was not trained in f16.`);
+  loadTensors(model, weights, source);
+  for (const [name, tensor] of state) tensor.write(toF32(tensors.get(name)!));
+  if (lossScale) optimizer.lossScale?.restore(lossScale);
+  optimizer.average?.updates.write(Uint32Array.of(averaged));
+  optimizer.steps = updates;
+  setStepCounter(gpuSteps);
+}
+
+/**
+ * Writes everything that a training loop of your own needs to go on later, to the same bits: weights and running statistics, moments,
+ * moving average and loss scale of the optimizer, its updates, seed and position of the GPU's random numbers. What else the loop needs
+ * (its epoch, say) is `extra`, any JSON. A kill leaves either the old file or the new one. Call it between steps.
+ *
+ *     const parts = { model, optimizer };
+ *     const { done } = existsSync(path) ? train.loadTraining<{ done: number }>(path, parts) : { done: 0 };
+ *     for (let epoch = done; epoch < epochs; epoch++) {
+ *       …
+ *       await train.saveTraining(path, parts, { done: epoch + 1 });
+ *     }
+ *
+ * Throws ConfigError where the optimizer trains what the module does not have.
+ */
+export async function saveTraining(path: string, parts: TrainingParts, extra: unknown = null): Promise<void> {
+  const { tensors, counters } = await readTraining(parts, parts.optimizer.steps);
+  writeSafetensors(path, tensors, { training: JSON.stringify({ ...counters, seed: stepSeed(), extra }) });
+}
+
+/**
+ * Puts what `saveTraining` wrote into a module and an optimizer that were made as those were, and returns its `extra`. Throws DataError,
+ * with nothing changed, where the file is another's: no training state, of another network, or of another optimizer.
+ */
+export function loadTraining<Extra = unknown>(path: string, parts: TrainingParts): Extra {
+  const { tensors, metadata } = readSafetensors(path);
+  const facts = parseCounters<TrainingCounters & { seed: number; extra: Extra }>(metadata.training);
+  if (!facts) throw new DataError(`${path}: is no state of a training. Give a file that saveTraining wrote.`);
+  writeTraining(parts, tensors, facts, path);
+  setSeed(facts.seed);
+  setStepCounter(facts.gpuSteps);
+  return facts.extra;
+}
