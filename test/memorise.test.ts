@@ -25,7 +25,7 @@ async function memorise(dtype: 'f32' | 'f16' = 'f32'): Promise<{ epochs: number;
     classes: 7,
     channels: 3,
     size: 32,
-    width: 1 / 8,
+    width: 1 / 16,
     head: 'fastai',
     pool: 1,
     dropout: 0,
@@ -41,7 +41,7 @@ async function memorise(dtype: 'f32' | 'f16' = 'f32'): Promise<{ epochs: number;
     for (let i = 0; i < 5; i++) {
       await step(() => {
         ops.crossEntropy(net.forward(x), labels).backward(lossScale?.gradient());
-        optimizer.step({ lr: 1e-3, momentum: 0.9 });
+        optimizer.step({ lr: 3e-3, momentum: 0.9 });
       });
       result.epochs++;
     }
@@ -69,7 +69,7 @@ async function check(dtype: 'f32' | 'f16' = 'f32'): Promise<void> {
 
 const LIMIT_MS = 240_000;
 
-gpuTest('VGG16_bn at an eighth of the width memorises 64 images of noise', () => check(), LIMIT_MS);
+gpuTest('VGG16_bn at a sixteenth of the width memorises 64 images of noise', () => check(), LIMIT_MS);
 gpuTest('and does so with the fast flags', () => onDevice({ flags: 'fast' }, () => check()), LIMIT_MS);
 halfTest('and does so in f16', () => check('f16'), LIMIT_MS);
 

@@ -4,10 +4,9 @@ import type { Image } from './image.ts';
 /** An image as a PNG file, gray or RGB as it is. */
 export function encodePng({ pixels, width, height, channels }: Image): Buffer {
   const png = new PNG({ width, height });
+  png.data.fill(255);
   for (let at = 0; at < width * height; at++) {
-    const pixel = pixels.subarray(at * channels, (at + 1) * channels);
-    png.data.set(channels === 3 ? pixel : [pixel[0]!, pixel[0]!, pixel[0]!], at * 4);
-    png.data[at * 4 + 3] = 255;
+    for (let c = 0; c < 3; c++) png.data[at * 4 + c] = pixels[at * channels + (channels === 3 ? c : 0)]!;
   }
   return writePng(png, channels);
 }

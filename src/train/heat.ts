@@ -49,9 +49,11 @@ export function stretched({ values, rows, columns }: HeatMap, side: number): Flo
   const across = places(columns);
   const result = new Float32Array(side * side);
   for (const [y, down] of places(rows).entries()) {
+    const [upper, lower] = [down.low * columns, down.high * columns];
     for (const [x, { low, high, part }] of across.entries()) {
-      const between = (row: number) => values[row * columns + low]! * (1 - part) + values[row * columns + high]! * part;
-      result[y * side + x] = between(down.low) * (1 - down.part) + between(down.high) * down.part;
+      const above = values[upper + low]! * (1 - part) + values[upper + high]! * part;
+      const below = values[lower + low]! * (1 - part) + values[lower + high]! * part;
+      result[y * side + x] = above * (1 - down.part) + below * down.part;
     }
   }
   return result;
