@@ -5,6 +5,7 @@ import { Tensor } from '../src/core/tensor.ts';
 import type { AdapterKind } from '../src/gpu/adapters.ts';
 import type { Gpu } from '../src/gpu/gpu.ts';
 import { createModel } from '../src/models/index.ts';
+import { unfilled } from '../src/nn/init.ts';
 import * as ops from '../src/ops/index.ts';
 import * as optim from '../src/optim/index.ts';
 import { forcing } from './forcing.ts';
@@ -14,7 +15,7 @@ const [BATCH, SIDE] = [64, 48];
 
 /** The most bytes that full-width VGG16_bn holds in two steps of SGD on 64 images: weights, gradients and momentum included. */
 async function peakBytes(gpu: Gpu, dtype: 'f32' | 'f16'): Promise<number> {
-  const net = createModel('vgg16_bn', { classes: 7, size: SIDE });
+  const net = unfilled(() => createModel('vgg16_bn', { classes: 7, size: SIDE }));
   const lossScale = dtype === 'f16' ? new optim.LossScale() : undefined;
   const optimizer = new optim.SGD(net.parameters().values(), { lossScale });
   await gpu.trim();
