@@ -10,7 +10,7 @@ import { ConfigError, GpuError } from '../src/core/errors.ts';
 import { allows, candidates, explain, kindOfName, nullSource, refusal } from '../src/gpu/adapters.ts';
 import { listAdapters, type OpenedDevice, openDevice } from '../src/gpu/dawn.ts';
 import { calmPolling } from '../src/gpu/polling.ts';
-import { bundledSwiftShader } from '../src/gpu/software.ts';
+import { bundledSwiftShader, hasVulkanLoader, installedDrivers } from '../src/gpu/software.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const tsx = pathToFileURL(join(root, 'node_modules', 'tsx', 'dist', 'loader.mjs')).href;
@@ -355,6 +355,17 @@ bareTest('a driver that has no loader, as in many containers, gets the one that 
   assert.match(stdout, /^SwiftShader.*, system driver: /, stderr);
 });
 
+/** Where Vulkan's loader is to look for drivers, with none there. */
+const nowhere = Object.fromEntries(
+  ['XDG_CONFIG_HOME', 'XDG_CONFIG_DIRS', 'XDG_DATA_HOME', 'XDG_DATA_DIRS'].map((name) => [name, '/none']),
+);
+const withoutDrivers = hasVulkanLoader() && installedDrivers(nowhere).length === 0 ? bundledTest : test.skip;
+
+withoutDrivers('a Vulkan loader that finds no driver is said to have none', () => {
+  const { stdout, stderr } = run('console.log((await openDevice()).why)', nowhere);
+  assert.match(stdout, /no hardware adapter and no lavapipe; no Vulkan driver is installed$/, stderr);
+});
+
 bareTest('without Vulkan and without the optional package, the error says what to install', () => {
   const copy = join(temporary, 'copy');
   for (const folder of ['gpu', 'core'])
@@ -378,6 +389,14 @@ bareTest('without Vulkan and without the optional package, the error says what t
     arm64.stdout,
     /^GpuError No adapter: .*no SwiftShader is bundled for linux-arm64\)\. Install a Vulkan driver/,
     arm64.stderr,
+  );
+  const loaderless = run(program('arm64'), driversIn('arm64', { 'some_icd.json': manifestOf('/nowhere') }), {
+    wrap: bare,
+  });
+  assert.match(
+    loaderless.stdout,
+    /was found \(no Vulkan loader: libvulkan\.so\.1 is not installed; no SwiftShader is bundled for linux-arm64\)\./,
+    loaderless.stderr,
   );
 });
 

@@ -4,6 +4,7 @@ import { Tensor } from '../src/core/tensor.ts';
 import type { Adapter, Gpu } from '../src/gpu/gpu.ts';
 import { dgrads, forwards, wgrads } from '../src/ops/matrix/convolve.ts';
 import { products } from '../src/ops/matrix/multiply.ts';
+import { teamKind } from '../src/ops/matrix/team.ts';
 import { hasTensorCores } from '../src/ops/matrix/tensor.ts';
 import { type Check, gradcheck, type OperationCase } from './cases/case.ts';
 import { convCases } from './cases/conv2d.ts';
@@ -59,7 +60,8 @@ if (full) disguises.push(['of a hardware adapter', { software: false }]);
 if (full) disguises.push(['of a software adapter without subgroups', { software: true, features: new Set<string>() }]);
 // Lanes of a team exchange values within a subgroup: a team of 4 runs in subgroups of any size from 4 on.
 if (full && gpu.device.features.has('subgroups')) {
-  disguises.push(['of a software adapter with subgroups of 4', { software: true, subgroupSizes: { min: 4, max: 4 } }]);
+  for (const kind of ['lavapipe', 'swiftshader'] as const)
+    disguises.push([`of ${kind} with subgroups of 4`, { kind, software: true, subgroupSizes: { min: 4, max: 4 } }]);
 }
 for (const [whose, facts] of disguises) {
   gpuTest(
@@ -78,7 +80,8 @@ gpuTest('the matrix kernels of every kind of adapter compile on the null backend
   const kinds: Partial<Adapter>[] = [
     { software: false },
     { software: true, features: new Set<string>() },
-    { software: true, features, subgroupSizes: { min: 4, max: 4 } },
+    { kind: 'lavapipe', software: true, features, subgroupSizes: { min: 4, max: 4 } },
+    { kind: 'swiftshader', software: true, features, subgroupSizes: { min: 4, max: 4 } },
     { software: true, features, subgroupSizes: { min: 8, max: 8 } },
   ];
   for (const facts of kinds) {
@@ -95,6 +98,17 @@ gpuTest('the matrix kernels of every kind of adapter compile on the null backend
       assert.ok(other.pipelines.size > 30, `${other.pipelines.size} pipelines`);
     });
   }
+});
+
+test('where vectors are 4 wide rows go round by what is fast there: on lavapipe by broadcasts, elsewhere by swaps', () => {
+  const includeOn = (kind: Adapter['kind'], lanes: number) => {
+    const subgroupSizes = { min: lanes, max: lanes };
+    return teamKind({ ...gpu.adapter, kind, software: true, features: new Set(['subgroups']), subgroupSizes }).include;
+  };
+  assert.is(includeOn('lavapipe', 4), 'lib/lanes4_broadcast.wgsl');
+  assert.is(includeOn('swiftshader', 4), 'lib/lanes4.wgsl');
+  assert.is(includeOn('software', 4), 'lib/lanes4.wgsl');
+  assert.is(includeOn('lavapipe', 8), 'lib/lanes8.wgsl');
 });
 
 test.run();

@@ -1,8 +1,8 @@
 // Four reduction steps of `ROWS` rows against this lane's four columns: the inner step of every matrix kernel of the
-// `lanes` tier. This variant is for drivers that run a workgroup as one 4-wide vector (SwiftShader, lavapipe with SSE). There every
-// storage load is a scalar load per lane, a broadcast takes eight instructions, and a swap within the quad takes one. So lanes
-// load different rows and pass them round by swaps: accumulator d of lane l belongs to row l ^ d, which the finish functions
-// undo.
+// `lanes` tier. This variant is for drivers that run a workgroup as one 4-wide vector (SwiftShader; lavapipe's is
+// lanes4_broadcast.wgsl). There every storage load is a scalar load per lane, a broadcast takes eight instructions, and a swap within
+// the quad takes one. So lanes load different rows and pass them round by swaps: accumulator d of lane l belongs to row l ^ d, which
+// the finish functions undo.
 //
 // A lane holds `Accumulators`: ROWS rows by its own four columns. A step needs `rows[ROWS][4]` (shared by all lanes of a team) and
 // `columns[4][4]` (the lane's own), as b[k] = the four columns at step k. The rows come as a `Frag`, in one of two forms:

@@ -86,6 +86,8 @@ export function* sources(wish: string, notes: string[]): Generator<Source> {
   }
 }
 
+const noDriver = 'no Vulkan driver is installed';
+
 /** Vulkan with the drivers that the user chose, or those that are installed. */
 function* vulkanSource(notes: string[]): Generator<Source> {
   const chosen = chosenDrivers();
@@ -94,7 +96,7 @@ function* vulkanSource(notes: string[]): Generator<Source> {
     // A GPU driver without a loader is what a container with a GPU often has. Without either there is nothing to try,
     // and Dawn would fill the terminal with warnings.
     if (!chosen && drivers.length === 0) {
-      notes.push('no Vulkan driver is installed');
+      notes.push(noDriver);
       return;
     }
     if (!carriedLoader(notes)) return;
@@ -103,8 +105,10 @@ function* vulkanSource(notes: string[]): Generator<Source> {
     const origin = `${chosen}=${process.env[chosen]}`;
     yield { origin, create: [], env: {}, none: `${origin} offers no adapter that Dawn accepts` };
   } else {
-    const which = drivers.length > 0 ? ` (${drivers.join(', ')})` : '';
-    const none = `none of the installed Vulkan drivers${which} offers an adapter that Dawn accepts`;
+    const none =
+      drivers.length > 0
+        ? `none of the installed Vulkan drivers (${drivers.join(', ')}) offers an adapter that Dawn accepts`
+        : noDriver;
     yield { origin: 'system driver', create: [], env: {}, none };
   }
 }
@@ -122,9 +126,11 @@ function* bundledSource(notes: string[]): Generator<Source> {
 /** Loads the Vulkan loader that lies beside the bundled SwiftShader; false, and a note, when there is none. */
 function carriedLoader(notes: string[]): boolean {
   const found = bundledSwiftShader();
-  const problem = typeof found === 'string' ? found : loadVulkanLoader(found.loader);
-  if (problem) notes.push(`no Vulkan loader: libvulkan.so.1 is not installed, and ${problem}`);
-  return !problem;
+  // Why nothing is bundled is said once, by `bundledSource`.
+  const problem = typeof found === 'string' ? '' : loadVulkanLoader(found.loader);
+  if (typeof found !== 'string' && !problem) return true;
+  notes.push(`no Vulkan loader: libvulkan.so.1 is not installed${problem && `, and ${problem}`}`);
+  return false;
 }
 
 /** The one line that says what was chosen and why. */

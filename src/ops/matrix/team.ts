@@ -21,16 +21,19 @@ export interface Team {
 
 export const TEAM_OF_8: TeamKind = { include: 'lib/lanes8.wgsl', lanes: 8, teams: 1, heights: [8, 16, 32] };
 const TEAM_OF_4: TeamKind = { include: 'lib/lanes4.wgsl', lanes: 4, teams: 1, heights: [8, 16] };
+/** For lavapipe on processors whose vectors are 4 wide, as on ARM: a swap within a quad is slow there. */
+const TEAM_OF_4_ON_LAVAPIPE: TeamKind = { ...TEAM_OF_4, include: 'lib/lanes4_broadcast.wgsl' };
 const ALONE: TeamKind = { include: 'lib/lanes1.wgsl', lanes: 8, teams: 8, heights: [4] };
 
 /**
  * The kind of team that fits an adapter. Software drivers run a workgroup as one vector and pay for each load per lane, so lanes
  * load different values and hand them round by subgroup operations; hardware has caches and no use for that.
  */
-export function teamKind({ software, features, subgroupSizes }: Adapter): TeamKind {
+export function teamKind({ kind, software, features, subgroupSizes }: Adapter): TeamKind {
   if (!software || !features.has('subgroups')) return ALONE;
   if (subgroupSizes.min >= 8) return TEAM_OF_8;
-  return subgroupSizes.min === 4 ? TEAM_OF_4 : ALONE;
+  if (subgroupSizes.min < 4) return ALONE;
+  return kind === 'lavapipe' ? TEAM_OF_4_ON_LAVAPIPE : TEAM_OF_4;
 }
 
 /** The team for a result of `height` rows: its tiles are as high as the rows fill, for the higher, the fewer loads. */
