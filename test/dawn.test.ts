@@ -7,10 +7,11 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { info } from '../src/cli/info.ts';
 import { ConfigError, GpuError } from '../src/core/errors.ts';
-import { allows, candidates, explain, kindOfName, nullSource, refusal } from '../src/gpu/adapters.ts';
+import { allows, candidates, explain, kindOfName, loadFailure, nullSource, refusal } from '../src/gpu/adapters.ts';
 import { listAdapters, type OpenedDevice, openDevice } from '../src/gpu/dawn.ts';
 import { calmPolling } from '../src/gpu/polling.ts';
 import { bundledSwiftShader } from '../src/gpu/software.ts';
+import { onPlatform } from './platform.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const tsx = pathToFileURL(join(root, 'node_modules', 'tsx', 'dist', 'loader.mjs')).href;
@@ -125,6 +126,36 @@ test('an adapter that is not here gives one line with the nearest name, what is 
   assert.instance(nothing, GpuError);
   assert.match(nothing.message, /\(a; b\)\. .*[Ii]nstall/);
   for (const { message } of [typo, absent, nothing]) assert.not.match(message, /\n/);
+});
+
+test('what is said of drivers and of Dawn itself is of use on Windows and macOS, too', () => {
+  const { VK_DRIVER_FILES } = process.env;
+  process.env.VK_DRIVER_FILES = '/some.json';
+  try {
+    const wanting = (platform: NodeJS.Platform, note: string) =>
+      onPlatform(platform, () => refusal('auto', [], [note]).message);
+    assert.match(wanting('linux', 'a'), /unset VK_DRIVER_FILES/);
+    assert.match(wanting('win32', 'a'), /\(a\)\. Install or update the graphics card's driver\.$/);
+    assert.match(wanting('win32', 'G refused: DynamicLib.Open: d3dcompiler_47.dll Windows Error: 87'), /all ASCII\.$/);
+    assert.match(wanting('darwin', 'a'), /Metal\.$/);
+    const warp = { source: { ...nullSource, origin: 'system driver' }, name: 'W', kind: 'software' } as const;
+    assert.is(
+      onPlatform('win32', () => explain(warp, 'auto', [])),
+      'W, system driver: no hardware adapter',
+    );
+  } finally {
+    if (VK_DRIVER_FILES === undefined) delete process.env.VK_DRIVER_FILES;
+    else process.env.VK_DRIVER_FILES = VK_DRIVER_FILES;
+  }
+  const error = Object.assign(new Error('The module is not there.\n\\\\?\\C:\\dawn.node'), {
+    code: 'ERR_DLOPEN_FAILED',
+  });
+  const failure = (platform: NodeJS.Platform) => onPlatform(platform, () => loadFailure(error).message);
+  assert.match(
+    failure('win32'),
+    /^Dawn .* on win32-\w+: The module is not there\. Install the Visual C\+\+ Redist.*\.exe\.$/,
+  );
+  assert.match(failure('linux'), /not there\. It has builds for .*macOS\.$/);
 });
 
 test('openDevice rejects an unknown adapter with what is here', async () => {
