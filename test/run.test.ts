@@ -111,6 +111,23 @@ test('an interruption while an epoch ends comes before the next step, and after 
   assert.is(readRecord(at('last', 'run.json')).result!.status, 'finished');
 });
 
+test('Ctrl-C of a list reaches a run as a signal and as a message: whichever is first, that is one interruption', async () => {
+  const { send, connected, exit } = process;
+  const exits: unknown[] = [];
+  Object.assign(process, { send: () => true, connected: true, exit: (code: unknown) => exits.push(code) });
+  try {
+    await said({ ...small, out: at('listed') }, (text) => {
+      if (!/^epoch 1\/\d done/.test(text)) return;
+      process.emit('message', 'stop', undefined);
+      process.emit('SIGINT');
+    });
+  } finally {
+    Object.assign(process, { send, connected, exit });
+  }
+  const { result } = readRecord(at('listed', 'run.json'));
+  assert.equal([exits, result!.status, result!.epochs], [[], 'stopped', 1]);
+});
+
 test('a metrics.csv that a spreadsheet keeps open on Windows ends no run, and gets its rows once it is closed', async () => {
   const own = Object.getOwnPropertyDescriptor(process, 'platform')!;
   const { renameSync } = fs;
