@@ -26,11 +26,11 @@ test('a POSIX shell reads arguments back whole', () => {
   assert.equal(shell.stdout.trimEnd().split('\n'), ['npm', 'run', 'train', '--', ...typed]);
 });
 
-test('on Windows cmd.exe and PowerShell do', () => {
+test('on Windows cmd.exe, PowerShell and bash do', () => {
   const typed = ['runs\\1-vgg', 'C:\\my faces\\', 'a&b.csv', "it's.csv", 'model,best', '--lr', '0.1'];
   assert.is(
     onPlatform('win32', () => callOf('train', ...typed.map(quoted))),
-    `npm.cmd run train -- runs\\1-vgg "C:\\my faces\\\\" "a&b.csv" "it's.csv" "model,best" --lr 0.1`,
+    `npm.cmd run train -- "runs\\1-vgg" "C:\\my faces\\\\" "a&b.csv" "it's.csv" "model,best" --lr 0.1`,
   );
 });
 

@@ -15,12 +15,13 @@ export function callOf(name: string, ...words: string[]): string {
 }
 
 /**
- * An argument as a shell reads it back whole: a POSIX one, or on Windows both cmd.exe and PowerShell, which have no quotes but the
- * double ones in common.
+ * An argument as a shell reads it back whole: a POSIX one, or on Windows cmd.exe, PowerShell and Git's bash, which have no quotes but
+ * the double ones in common.
  */
 export function quoted(argument: string): string {
   if (process.platform !== 'win32')
     return /^[\w@%+=:,./~-]+$/.test(argument) ? argument : `'${argument.replaceAll("'", "'\\''")}'`;
-  // PowerShell makes two arguments of a,b. A backslash before the closing quote is doubled, lest it take the quote for text.
-  return /^[\w+=:./\\~-]+$/.test(argument) ? argument : `"${argument.replace(/\\+$/, '$&$&')}"`;
+  // PowerShell makes two arguments of a,b, and bash one name of a\b. Before the closing quote a backslash is doubled, lest it make
+  // that a part of the text.
+  return /^[\w+=:./~-]+$/.test(argument) ? argument : `"${argument.replace(/\\+$/, '$&$&')}"`;
 }
