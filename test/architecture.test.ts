@@ -1,5 +1,6 @@
 // The shape of the code: which folder may import which, what runs in a browser, what every
 // shader and every operation needs.
+import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, extname, join, posix } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -223,6 +224,17 @@ test('files are short, and nothing in them is left for later', () => {
     const line = lines.findIndex((text) => unfinished.test(text));
     assert.ok(line < 0, `${path}:${line + 1}: ${lines[line]}`);
   }
+});
+
+test('a checkout has the same line ends on every system', () => {
+  const files = ['README.md', 'src/index.ts', 'shaders/unary.wgsl', 'biome.json'];
+  const { status, stdout } = spawnSync('git', ['check-attr', 'eol', ...files], { cwd: root, encoding: 'utf8' });
+  // A package is no checkout, and a machine may have no git.
+  if (status === 0)
+    assert.equal(
+      stdout.trim().split('\n'),
+      files.map((file) => `${file}: eol: lf`),
+    );
 });
 
 test.run();

@@ -1,9 +1,11 @@
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import fs, { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { syncBuiltinESMExports } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { writeFileAtomic } from '../src/data/atomic.ts';
+import { isHeld, writeFileAtomic } from '../src/data/atomic.ts';
+import { onPlatform } from './platform.ts';
 
 let folder = '';
 test.before.each(() => {
@@ -45,6 +47,38 @@ test('the old content stays until the new one is complete', () => {
   assert.is(seen, 'old');
   assert.is(readFileSync(path, 'utf8'), 'old');
   assert.equal(readdirSync(folder), ['file']);
+});
+
+test('on Windows a file that another program has open is tried again for a while, elsewhere a refusal is one', () => {
+  const path = join(folder, 'file');
+  const { renameSync } = fs;
+  let refusals = 0;
+  fs.renameSync = (from, to) => {
+    if (refusals-- > 0) throw Object.assign(new Error('EPERM: operation not permitted'), { code: 'EPERM' });
+    renameSync(from, to);
+  };
+  syncBuiltinESMExports();
+  try {
+    const write = (platform: NodeJS.Platform, refused: number) => {
+      refusals = refused;
+      onPlatform(platform, () => {
+        try {
+          writeFileAtomic(path, platform);
+        } catch (error) {
+          assert.is(isHeld(error), platform === 'win32');
+          throw error;
+        }
+      });
+    };
+    write('win32', 2);
+    assert.is(readFileSync(path, 'utf8'), 'win32');
+    assert.throws(() => write('linux', 1), /file: cannot be written \(EPERM/);
+    assert.throws(() => write('win32', 1000), /file: cannot be written \(EPERM/);
+    assert.equal(readdirSync(folder), ['file']);
+  } finally {
+    fs.renameSync = renameSync;
+    syncBuiltinESMExports();
+  }
 });
 
 test.run();

@@ -7,10 +7,11 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { info } from '../src/cli/info.ts';
 import { ConfigError, GpuError } from '../src/core/errors.ts';
-import { allows, candidates, explain, kindOfName, nullSource, refusal } from '../src/gpu/adapters.ts';
+import { allows, candidates, explain, kindOfName, loadFailure, nullSource, refusal } from '../src/gpu/adapters.ts';
 import { listAdapters, type OpenedDevice, openDevice } from '../src/gpu/dawn.ts';
 import { calmPolling } from '../src/gpu/polling.ts';
 import { bundledSwiftShader, hasVulkanLoader, installedDrivers } from '../src/gpu/software.ts';
+import { onPlatform } from './platform.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const tsx = pathToFileURL(join(root, 'node_modules', 'tsx', 'dist', 'loader.mjs')).href;
@@ -103,12 +104,13 @@ test('auto prefers hardware, then lavapipe, then SwiftShader; other words choose
 
 test('the choice is explained in one line', () => {
   const source = { ...nullSource, origin: 'bundled' };
-  const line = explain({ source, name: 'S', kind: 'swiftshader' }, 'auto', ['no Vulkan driver is installed']);
-  assert.match(line, /^S, bundled: no hardware adapter and no lavapipe; .*no Vulkan driver is installed$/);
-  assert.is(
-    explain({ source, name: 'S', kind: 'swiftshader' }, 's', ['n']).split('; ')[0],
-    'S, bundled: asked for with "s"',
+  const why = (wish: string, note: string) =>
+    onPlatform('linux', () => explain({ source, name: 'S', kind: 'swiftshader' }, wish, [note]));
+  assert.match(
+    why('auto', 'no Vulkan driver is installed'),
+    /^S, bundled: no hardware adapter and no lavapipe; .*no Vulkan driver is installed$/,
   );
+  assert.is(why('s', 'n').split('; ')[0], 'S, bundled: asked for with "s"');
 });
 
 test('an adapter that is not here gives one line with the nearest name, what is valid and what is here', () => {
@@ -125,6 +127,36 @@ test('an adapter that is not here gives one line with the nearest name, what is 
   assert.instance(nothing, GpuError);
   assert.match(nothing.message, /\(a; b\)\. .*[Ii]nstall/);
   for (const { message } of [typo, absent, nothing]) assert.not.match(message, /\n/);
+});
+
+test('what is said of drivers and of Dawn itself is of use on Windows and macOS, too', () => {
+  const { VK_DRIVER_FILES } = process.env;
+  process.env.VK_DRIVER_FILES = '/some.json';
+  try {
+    const wanting = (platform: NodeJS.Platform, note: string) =>
+      onPlatform(platform, () => refusal('auto', [], [note]).message);
+    assert.match(wanting('linux', 'a'), /unset VK_DRIVER_FILES/);
+    assert.match(wanting('win32', 'a'), /\(a\)\. Install or update the graphics card's driver\.$/);
+    assert.match(wanting('win32', 'G refused: DynamicLib.Open: d3dcompiler_47.dll Windows Error: 87'), /all ASCII\.$/);
+    assert.match(wanting('darwin', 'a'), /Metal\.$/);
+    const warp = { source: { ...nullSource, origin: 'system driver' }, name: 'W', kind: 'software' } as const;
+    assert.is(
+      onPlatform('win32', () => explain(warp, 'auto', [])),
+      'W, system driver: no hardware adapter',
+    );
+  } finally {
+    if (VK_DRIVER_FILES === undefined) delete process.env.VK_DRIVER_FILES;
+    else process.env.VK_DRIVER_FILES = VK_DRIVER_FILES;
+  }
+  const error = Object.assign(new Error('The module is not there.\n\\\\?\\C:\\dawn.node'), {
+    code: 'ERR_DLOPEN_FAILED',
+  });
+  const failure = (platform: NodeJS.Platform) => onPlatform(platform, () => loadFailure(error).message);
+  assert.match(
+    failure('win32'),
+    /^Dawn .* on win32-\w+: The module is not there\. Install the Visual C\+\+ Redist.*\.exe\.$/,
+  );
+  assert.match(failure('linux'), /not there\. It has builds for .*macOS\.$/);
 });
 
 test('openDevice rejects an unknown adapter with what is here', async () => {
@@ -187,29 +219,44 @@ test("the program's timers keep their order and their pace while a promise is pe
   opened.close();
 });
 
-test('while a promise is pending, Dawn is asked a few times and then once a millisecond', async () => {
-  const { setImmediate } = globalThis;
-  let latePolls = 0;
-  // Polls as dawn.node does: through whatever the global is, from its own callback, for 60 ms.
-  const mapAsync = () =>
-    new Promise<void>((done) => {
-      const startMs = performance.now();
-      const poll = () => {
-        const elapsedMs = performance.now() - startMs;
-        if (elapsedMs > 10) latePolls++;
-        if (elapsedMs > 60) done();
-        else globalThis.setImmediate(poll);
-      };
-      globalThis.setImmediate(poll);
+test('while a promise is pending, Dawn is asked a few times and then once a millisecond; on Windows often for longer', async () => {
+  const { setImmediate, setTimeout } = globalThis;
+  for (const [platform, spinMs] of [
+    ['linux', 0.5],
+    ['win32', 20],
+  ] as const) {
+    let latePolls = 0;
+    let startMs = 0;
+    let sleptMs = Number.POSITIVE_INFINITY;
+    const elapsedMs = () => performance.now() - startMs;
+    // Polls as dawn.node does: through whatever the global is, from its own callback, for 80 ms.
+    const mapAsync = () =>
+      new Promise<void>((done) => {
+        const poll = () => {
+          if (elapsedMs() > 30) latePolls++;
+          if (elapsedMs() > 80) done();
+          else globalThis.setImmediate(poll);
+        };
+        globalThis.setImmediate(poll);
+      });
+    const classes = { GPUBuffer: { prototype: { mapAsync } } };
+    globalThis.setTimeout = ((...args: Parameters<typeof setTimeout>) => {
+      sleptMs = Math.min(sleptMs, elapsedMs());
+      return setTimeout(...args);
+    }) as typeof setTimeout;
+    onPlatform(platform, () => {
+      calmPolling(classes);
+      calmPolling(classes);
     });
-  const classes = { GPUBuffer: { prototype: { mapAsync } } };
-  calmPolling(classes);
-  calmPolling(classes);
-  const pending = classes.GPUBuffer.prototype.mapAsync();
-  assert.is(globalThis.setImmediate, setImmediate);
-  await pending;
-  assert.is(globalThis.setImmediate, setImmediate);
-  assert.ok(latePolls > 0 && latePolls <= 51, `${latePolls} polls`);
+    globalThis.setTimeout = setTimeout;
+    startMs = performance.now();
+    const pending = classes.GPUBuffer.prototype.mapAsync();
+    assert.is(globalThis.setImmediate, setImmediate);
+    await pending;
+    assert.is(globalThis.setImmediate, setImmediate);
+    assert.ok(latePolls > 0 && latePolls <= 51, `${latePolls} polls`);
+    assert.ok(sleptMs >= spinMs, `a first sleep after ${sleptMs} ms`);
+  }
 });
 
 test('onError receives what no error scope caught, and the loss of a device that was not closed', async () => {

@@ -176,7 +176,7 @@ test('what is missing or too much is refused', () => {
   refuses(() => given('train faces.csv'), /^train: unexpected argument 'faces\.csv'\. Options start with --/);
   process.env.npm_lifecycle_event = 'train';
   process.env.npm_package_name = 'dawngrad';
-  refuses(() => given('train 3'), /^train: unexpected argument '3'\. npm passes .* npm run train -- --help$/);
+  refuses(() => given('train 3'), /^train: unexpected argument '3'\. npm passes .* npm(\.cmd)? run train -- --help$/);
   process.env.npm_lifecycle_event = 'npx';
   refuses(
     () => given('train 3'),
@@ -297,7 +297,7 @@ test('help fits 80 columns and names every option, its default and the other def
   process.env.npm_lifecycle_event = 'predict';
   const { npm_package_name } = process.env;
   process.env.npm_package_name = 'dawngrad';
-  assert.match(help('predict'), /^Usage: npm run predict -- --model FILE IMAGE_OR_FOLDER… \[options\]$/m);
+  assert.match(help('predict'), /^Usage: npm(\.cmd)? run predict -- --model FILE IMAGE_OR_FOLDER… \[options\]$/m);
   delete process.env.npm_lifecycle_event;
   if (npm_package_name === undefined) delete process.env.npm_package_name;
   else process.env.npm_package_name = npm_package_name;

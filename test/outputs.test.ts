@@ -4,6 +4,7 @@ import * as assert from 'uvu/assert';
 import { checkFile, checkOutputs, outputOf } from '../src/cli/outputs.ts';
 import { ConfigError } from '../src/core/errors.ts';
 import { scratchFolder } from './files.ts';
+import { onPlatform } from './platform.ts';
 
 const refuses = (call: () => void, pattern: RegExp): void => {
   assert.throws(call, (error: Error) => error instanceof ConfigError && pattern.test(error.message));
@@ -31,6 +32,10 @@ test('what would be overwritten, written twice or not written is refused, and no
     );
     const twice = join(folder, 'b.png');
     refuses(() => checkOutputs('--cam', folder, [twice, twice]), /b\.png: two images would be written to it/);
+    const cased = [join(folder, 'b.png'), join(folder, 'B.png')];
+    onPlatform('linux', () => checkOutputs('--cam', folder, cased));
+    for (const platform of ['win32', 'darwin'] as const)
+      refuses(() => onPlatform(platform, () => checkOutputs('--cam', folder, cased)), /B\.png: two images/);
     const below = join(there, 'x');
     refuses(
       () => checkOutputs('--cam', below, [join(below, 'a.png')]),

@@ -1,6 +1,8 @@
+import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { evaluateOptions } from '../src/cli/options.ts';
+import { callOf, quoted } from '../src/train/call.ts';
 import type { CamExample } from '../src/train/camrows.ts';
 import { html, raw } from '../src/train/html.ts';
 import { type ReportParts, type RunSummary, reportHtml } from '../src/train/report.ts';
@@ -130,10 +132,14 @@ test('the page says what the run was and what came of it', async () => {
     );
   }
   assert.not.match(text, /pretrained|undefined|NaN|\[object/);
-  assert.match(
-    page,
-    /dawngrad evaluate --model &#39;runs\/first run\/model.safetensors&#39; --data &#39;it&#39;\\&#39;&#39;s\.csv&#39;/,
+  const evaluate = callOf(
+    'evaluate',
+    '--model',
+    quoted(join('runs', 'first run', 'model.safetensors')),
+    '--data',
+    quoted("it's.csv"),
   );
+  assert.ok(page.includes(html`${evaluate}`.markup), evaluate);
 });
 
 test('times are told to the minute, and that they are UTC', () => {
@@ -147,7 +153,10 @@ test('the page’s evaluate takes the images that validated, and is told no more
     )![1];
   const { seed, valid, limit } = evaluateOptions;
   assert.is(await told({ valid: valid.initial, limit: limit.initial }, seed.initial!), '');
-  assert.is(await told({ valid: '20 %', limit: 70, store: 32 }, 3), ' --valid &#39;20 %&#39; --seed 3 --limit 70');
+  assert.is(
+    await told({ valid: '20 %', limit: 70, store: 32 }, 3),
+    ` --valid ${html`${quoted('20 %')}`.markup} --seed 3 --limit 70`,
+  );
 });
 
 test('the page needs nothing but itself', async () => {

@@ -1,5 +1,6 @@
 // What becomes of a run that is killed, interrupted or slow to validate.
-import { copyFileSync, existsSync, mkdirSync, readFileSync, realpathSync, renameSync } from 'node:fs';
+import fs, { copyFileSync, existsSync, mkdirSync, readFileSync, realpathSync, renameSync } from 'node:fs';
+import { syncBuiltinESMExports } from 'node:module';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -108,6 +109,51 @@ test('an interruption while an epoch ends comes before the next step, and after 
   assert.match(readFileSync(at('interrupted', 'report.html'), 'utf8'), /\d{4}-\d\d-\d\d \d\d:\d\d UTC/);
   await said({ ...small, epochs: 2, out: at('last') }, interrupt);
   assert.is(readRecord(at('last', 'run.json')).result!.status, 'finished');
+});
+
+test('Ctrl-C of a list reaches a run as a signal and as a message: whichever is first, that is one interruption', async () => {
+  const { send, connected, exit } = process;
+  const exits: unknown[] = [];
+  Object.assign(process, { send: () => true, connected: true, exit: (code: unknown) => exits.push(code) });
+  try {
+    await said({ ...small, out: at('listed') }, (text) => {
+      if (!/^epoch 1\/\d done/.test(text)) return;
+      process.emit('message', 'stop', undefined);
+      process.emit('SIGINT');
+    });
+  } finally {
+    Object.assign(process, { send, connected, exit });
+  }
+  const { result } = readRecord(at('listed', 'run.json'));
+  assert.equal([exits, result!.status, result!.epochs], [[], 'stopped', 1]);
+});
+
+test('a metrics.csv that a spreadsheet keeps open on Windows ends no run, and gets its rows once it is closed', async () => {
+  const own = Object.getOwnPropertyDescriptor(process, 'platform')!;
+  const { renameSync } = fs;
+  let open = true;
+  fs.renameSync = (from, to) => {
+    if (!open || !String(to).endsWith('metrics.csv')) return renameSync(from, to);
+    Object.defineProperty(process, 'platform', { ...own, value: 'win32' });
+    throw Object.assign(new Error('EPERM: operation not permitted'), { code: 'EPERM' });
+  };
+  syncBuiltinESMExports();
+  const warned: string[] = [];
+  try {
+    await said({ ...small, out: at('open') }, (text) => {
+      if (!text.startsWith('warning: ')) return;
+      Object.defineProperty(process, 'platform', own);
+      warned.push(text);
+      open = warned.length < 2;
+    });
+  } finally {
+    Object.defineProperty(process, 'platform', own);
+    fs.renameSync = renameSync;
+    syncBuiltinESMExports();
+  }
+  assert.is(warned.length, 2);
+  assert.match(warned[0]!, /metrics\.csv: cannot be written .* Close it where it is open\.$/m);
+  assert.is(parseMetricsCsv(readFileSync(at('open', 'metrics.csv'), 'utf8'), '').length, 3);
 });
 
 test('images per second are those of training; validation takes none of its time', async () => {

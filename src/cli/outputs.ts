@@ -12,8 +12,10 @@ export function checkOutputs(what: string, folder: string, files: readonly strin
   if (taken) throw new ConfigError(`${taken}: there is such a file already. Name a new one.`);
   const seen = new Set<string>();
   for (const file of files) {
-    if (seen.has(file)) throw new ConfigError(`${file}: two images would be written to it. Rename one of them.`);
-    seen.add(file);
+    // Windows and macOS take names that differ in case for one.
+    const name = ['win32', 'darwin'].includes(process.platform) ? file.toLowerCase() : file;
+    if (seen.has(name)) throw new ConfigError(`${file}: two images would be written to it. Rename one of them.`);
+    seen.add(name);
   }
   checkFolder(`${what} ${folder}`, folder);
 }

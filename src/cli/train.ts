@@ -189,16 +189,18 @@ const ofList = (): boolean => process.send !== undefined;
  * too, and by the end of the process that started it: nobody would wait for it any more.
  */
 function onInterrupt(): { requested(): boolean; release(): void } {
-  let requested = false;
+  // Apart, since Ctrl-C of a list comes both ways, in any order, and is no second one.
+  let signalled = false;
+  let told = false;
   const handler = () => {
-    if (requested) process.exit(130);
-    requested = true;
+    if (signalled) process.exit(130);
+    signalled = true;
     // A step or a validation may take seconds on a software adapter; on a terminal the bar stands in this line.
     const text = 'Stopping before the next step, with a checkpoint. Once more stops at once.';
     process.stderr.write(`${process.stderr.isTTY ? '\n' : ''}${text}\n`);
   };
   const stop = () => {
-    requested = true;
+    told = true;
   };
   process.on('SIGINT', handler);
   process.on('SIGTERM', handler);
@@ -208,7 +210,7 @@ function onInterrupt(): { requested(): boolean; release(): void } {
     if (!process.connected) stop();
   }
   return {
-    requested: () => requested,
+    requested: () => signalled || told,
     release: () => {
       process.off('message', stop);
       process.off('disconnect', stop);

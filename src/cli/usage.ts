@@ -152,12 +152,15 @@ function readGiven(built: Built, { name, options }: Command): Record<string, unk
   const excess = entries.some(([, { operand }]) => operand) ? undefined : built.args[0];
   if (excess !== undefined) {
     const mend = calledByNpm()
-      ? `npm passes options on only behind a --, as in: ${callOf(name, '--help')}`
+      ? `npm passes options on only behind a --${powerShell()}, as in: ${callOf(name, '--help')}`
       : `Options start with --, and ${callOf(name, '--help')} lists them.`;
     throw new ConfigError(`${name}: unexpected argument '${excess}'. ${mend}`);
   }
   return given;
 }
+
+/** A user there has typed the `--`, and finds no fault with it. */
+const powerShell = (): string => (process.platform === 'win32' ? ' (which PowerShell drops, but for npm.cmd)' : '');
 
 /** commander's message as one line of ours: what is wrong, and the nearest valid name or where to find them all. */
 function explain({ code, message }: CommanderError, argv: readonly string[], commands: readonly Command[]): string {

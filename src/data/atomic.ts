@@ -2,6 +2,12 @@ import { randomUUID } from 'node:crypto';
 import { closeSync, fsyncSync, openSync, readdirSync, renameSync, rmSync, writeSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 
+/** What Windows says of a file that another process has open. */
+const HELD: readonly unknown[] = ['EPERM', 'EACCES', 'EBUSY'];
+/** Virus scanners and indexers let go of a file within moments; a spreadsheet does not. */
+const TRIES = 20;
+const PAUSE_MS = 100;
+
 /**
  * Writes a file whole or not at all: a temporary file beside it, flushed to the disk, then renamed over the old one.
  *
@@ -29,13 +35,29 @@ export function writeFileAtomic(path: string, content: string | Uint8Array | rea
     fsyncSync(file);
     closeSync(file);
     file = undefined;
-    renameSync(temporary, path);
+    replace(temporary, path);
   } catch (error) {
     if (file !== undefined) closeSync(file);
     if (made) rmSync(temporary, { force: true });
     throw named(error, path);
   }
   flushFolder(dirname(path));
+}
+
+/** Whether what `writeFileAtomic` threw comes of another program that has the file open, which only Windows minds. */
+export const isHeld = (error: unknown): boolean =>
+  process.platform === 'win32' && HELD.includes((error as NodeJS.ErrnoException).code);
+
+function replace(temporary: string, path: string): void {
+  for (let tries = 1; ; tries++) {
+    try {
+      renameSync(temporary, path);
+      return;
+    } catch (error) {
+      if (!isHeld(error) || tries === TRIES) throw error;
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, PAUSE_MS);
+    }
+  }
 }
 
 /** Removes the temporary files that writers which were killed left in a folder; to be called while nobody writes there. */

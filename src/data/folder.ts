@@ -72,7 +72,7 @@ export function listFolder(path: string, classes?: string[]): FolderListing {
     }
   }
   // 'Angry' in train/ and 'angry' in test/ are one class.
-  const names = [...new Map(found.map(({ className }) => [className.toLowerCase(), className])).values()].sort();
+  const names = [...new Map(found.map(({ className }) => [comparable(className), className])).values()].sort();
   const labels = classes ?? orderClasses(names);
   if (labels.length > 256) throw new DataError(`${path}: ${labels.length} class folders; expected at most 256.`);
   const unknown = names.find((name) => labelOf(labels, name) < 0);
@@ -148,7 +148,10 @@ function orderClasses(names: string[]): string[] {
 }
 
 const labelOf = (classes: string[], name: string): number =>
-  classes.findIndex((known) => known.toLowerCase() === name.toLowerCase());
+  classes.findIndex((known) => comparable(known) === comparable(name));
+
+/** Without regard to case, and to whether an é is one character or, as in what comes from a Mac, two. */
+const comparable = (name: string): string => name.normalize().toLowerCase();
 
 /** All files of a class folder; each must turn out to be an image. */
 function imagesOf(folder: string): string[] {

@@ -57,9 +57,9 @@ export function allows(wish: string, { name, kind }: { name: string; kind: Adapt
   return adapterWords.includes(wish) ? kind === wish : name.toLowerCase().includes(wish);
 }
 
-/** The variable in which the user names Vulkan drivers, if so; the loader prefers the first. */
+/** The variable in which the user names Vulkan drivers, if so; the loader prefers the first. Elsewhere Dawn takes D3D12 or Metal. */
 export const chosenDrivers = (): string | undefined =>
-  ['VK_DRIVER_FILES', 'VK_ICD_FILENAMES'].find((name) => process.env[name]);
+  process.platform === 'linux' ? ['VK_DRIVER_FILES', 'VK_ICD_FILENAMES'].find((name) => process.env[name]) : undefined;
 
 export const nullSource: Source = {
   origin: 'part of Dawn',
@@ -139,7 +139,8 @@ export function explain(chosen: Candidate, wish: string, notes: readonly string[
   const reasons: string[] = [];
   if (wish !== 'auto') reasons.push(`asked for with "${wish}"`);
   else if (kind === 'hardware') reasons.push('a hardware adapter');
-  else reasons.push(kind === 'lavapipe' ? 'no hardware adapter' : 'no hardware adapter and no lavapipe');
+  else if (kind === 'lavapipe' || process.platform !== 'linux') reasons.push('no hardware adapter');
+  else reasons.push('no hardware adapter and no lavapipe');
   const user = chosenDrivers();
   if (user && source.origin === 'bundled') reasons.push(`so ${user} is set aside`);
   else if (user && wish === 'auto') reasons.push('only the drivers named there are looked at');
@@ -164,14 +165,31 @@ export function refusal(wish: string, here: readonly string[], notes: readonly s
   if (here.length > 0 && wish !== 'auto') {
     return new ConfigError(`adapter: there is no ${wish} adapter here${why}. Here: ${there}.`);
   }
-  return new GpuError(`No adapter: nothing that Dawn can use was found${why}. ${mend()}`);
+  return new GpuError(`No adapter: nothing that Dawn can use was found${why}. ${mend(notes)}`);
 }
 
-function mend(): string {
+function mend(notes: readonly string[]): string {
   const user = chosenDrivers();
   if (user) return `Correct or unset ${user}, or ask for the adapter "software".`;
+  if (process.platform === 'darwin') return 'On a Mac it needs a GPU with Metal.';
+  if (notes.some((note) => note.includes('DynamicLib.Open')))
+    return 'Its own libraries lie where it cannot find them: move this program to a folder whose path is all ASCII.';
   if (process.platform !== 'linux') return "Install or update the graphics card's driver.";
   const driver =
     'a Vulkan driver: "apt install libvulkan1 mesa-vulkan-drivers", Mesa 25 or later (on Debian 12 from bookworm-backports)';
   return process.arch === 'x64' ? `Run "npm install @sparticuz/chromium", or install ${driver}.` : `Install ${driver}.`;
+}
+
+/** The error for a Dawn that Node cannot load. */
+export function loadFailure(error: unknown): GpuError {
+  const { code, message } = error as NodeJS.ErrnoException;
+  // What Windows says names dawn.node, and never the library that it looked for in vain.
+  const mend =
+    process.platform === 'win32' && code === 'ERR_DLOPEN_FAILED'
+      ? `Install the Visual C++ Redistributable, https://aka.ms/vs/17/release/vc_redist.${process.arch}.exe.`
+      : 'It has builds for Windows and Linux with glibc (x64, arm64) and for macOS.';
+  const why = message.split('\n', 1)[0]!.replace(/\.$/, '');
+  return new GpuError(
+    `Dawn (npm package webgpu) does not load on ${process.platform}-${process.arch}: ${why}. ${mend}`,
+  );
 }

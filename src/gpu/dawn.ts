@@ -7,6 +7,7 @@ import {
   candidates,
   chosenDrivers,
   explain,
+  loadFailure,
   nullSource,
   refusal,
   type Source,
@@ -293,10 +294,7 @@ function loadDawn(): Promise<Dawn> {
       const { version } = createRequire(import.meta.url)('webgpu/package.json') as { version: string };
       return { create, globals: globals as Dawn['globals'], version: `webgpu ${version}` };
     } catch (error) {
-      throw new GpuError(
-        `Dawn (npm package webgpu) does not load on ${process.platform}-${process.arch}: ${firstLine(error)}. ` +
-          'It has builds for Windows and Linux with glibc (x64, arm64) and for macOS.',
-      );
+      throw loadFailure(error);
     }
   })();
   return dawn;

@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import { callOf, quoted } from './call.ts';
 import type { CamRow } from './camrows.ts';
 import { camSection } from './camsection.ts';
@@ -148,7 +149,7 @@ function splitOf({ options: { valid, limit }, seed }: RunSummary): string {
 
 function usage(run: RunSummary): Html {
   const { folder, data, command, pytorch } = run;
-  const model = quoted(`${folder}/model.safetensors`);
+  const model = quoted(join(folder, 'model.safetensors'));
   const python = pytorch ?? `from safetensors.torch import load_file\n\nweights = load_file("model.safetensors")`;
   const list: [heading: string, code: string][] = [
     ['Evaluate it', callOf('evaluate', `--model ${model} --data ${quoted(data.path)}${splitOf(run)}`)],

@@ -1,5 +1,5 @@
 import { existsSync, mkdirSync, readFileSync } from 'node:fs';
-import { removeLeftovers, writeFileAtomic } from '../data/atomic.ts';
+import { isHeld, removeLeftovers, writeFileAtomic } from '../data/atomic.ts';
 import type { Dataset } from '../data/dataset.ts';
 import type { Gpu } from '../gpu/gpu.ts';
 import { createModel } from '../models/index.ts';
@@ -65,6 +65,8 @@ export class Run {
   private readonly openedMs = performance.now();
   private readonly progress: Progress;
   private rows: EpochRow[] = [];
+  /** Some of the rows are not in the file yet. */
+  private metricsBehind = false;
   private best: CheckpointFacts['best'] = null;
   private bestPredictions: Prediction[] | null = null;
   private secondsBefore = 0;
@@ -133,6 +135,7 @@ export class Run {
     // What is asked of the network from here on is no part of the run.
     const { kernelPlan } = this;
     if (status === 'diverged') await this.keepLastGood();
+    if (this.metricsBehind) this.writeMetrics();
     if (this.rows.length > 0) {
       const predictions = this.bestPredictions ?? (await this.evaluateBest());
       // The best network comes beside the one that was trained: what training took for its steps makes room.
@@ -229,13 +232,25 @@ export class Run {
       this.best = { epoch, accuracy };
       this.bestPredictions = predictions;
     }
-    writeFileAtomic(this.folder.metrics, metricsCsv(this.rows));
+    this.writeMetrics();
     this.epochStartedMs = performance.now();
     this.epochSecondsBefore = 0;
     await this.checkpoint();
     // After the checkpoint that says so, from which a continued run writes it again: no kill leaves other weights than those.
     if (best) await this.saveBest();
     this.progress.epochEnd({ ...row, best });
+  }
+
+  /** A spreadsheet that shows the file must not end the run: what it keeps out now comes with the next epoch, or at the end. */
+  private writeMetrics(): void {
+    try {
+      writeFileAtomic(this.folder.metrics, metricsCsv(this.rows));
+      this.metricsBehind = false;
+    } catch (error) {
+      if (!isHeld(error)) throw error;
+      this.metricsBehind = true;
+      this.progress.message(`warning: ${(error as Error).message} Close it where it is open.`);
+    }
   }
 
   /** True from the end of an epoch that was the best one to the next step: the weights are those of the model file. */

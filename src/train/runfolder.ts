@@ -85,7 +85,8 @@ export function makeFolder(what: string, dir: string): void {
 
 /** One by one: Node's own recursion does not return where the system takes no folder, as in /proc. */
 function makeBelow(dir: string): void {
-  if (existsSync(dir)) return;
+  // A drive of Windows that is not there has no parent, either.
+  if (existsSync(dir) || dirname(dir) === dir) return;
   makeBelow(dirname(dir));
   try {
     mkdirSync(dir);
