@@ -18,21 +18,7 @@ const full = process.env.DAWNGRAD_TEST === 'full';
 /** Small enough for a few steps a second on SwiftShader; four steps an epoch. Bits are compared, so the kernels are the usual ones. */
 const tiny = [
   ...['--arch', 'vgg11_bn', '--width', '0.125', '--head', 'fastai', '--size', '32', '--limit', '64', '--batch', '16'],
-  ...[
-    '--optimizer',
-    'adamw',
-    '--lr',
-    '0.002',
-    '--augment',
-    'fastai',
-    '--mixup',
-    '0.4',
-    '--epochs',
-    '2',
-    '--seed',
-    '3',
-    '--no-tune',
-  ],
+  ...'--optimizer adamw --lr 0.002 --augment fastai --mixup 0.4 --epochs 2 --seed 3 --no-tune'.split(' '),
 ];
 const train = (...args: string[]) => ['train', ...tiny, ...args];
 const killed = ['--import', new URL('fixtures/killed.mjs', import.meta.url).href];
