@@ -32,7 +32,7 @@
 //       entry     `main` where C is a multiple of 4, else `ragged`.
 // host, both:
 //       YElem, YScalar: four of y's elements, and one.
-//       ROWS (lib/lanes*.wgsl): outC ≤ 8 takes 8, ≤ 16 takes 16, more takes 32 with lanes8 and 16 with lanes4; lanes1 has 4.
+//       ROWS (lib/lanes*.wgsl): outC ≤ 8 takes 8, ≤ 16 takes 16, more takes 32 with 8 lanes and 16 with 4; lanes1 has 4.
 //       Forward without VEC_X takes at most 16.
 //       grid    tiles of ROWS·TEAMS by 4·LANES (lib/panels.wgsl) of outC by pixels; phases, 1, with DGRAD stride², along z.
 //               pixels N·P·Q, with DGRAD those of the largest phase: N·ceil(H/stride)·ceil(W/stride)
@@ -57,7 +57,7 @@ alias YScalar = f32;
 @group(0) @binding(3) var<storage, read> biasScalar: array<f32>;
 @group(0) @binding(4) var<storage, read_write> yScalar: array<YScalar>;
 
-//#include TEAM "lib/lanes8.wgsl"
+//#include TEAM "lib/lanes_broadcast.wgsl"
 //#include "lib/tiles.wgsl"
 //#include "lib/phases.wgsl"
 

@@ -23,7 +23,7 @@ alias WElem = vec4f;
 alias YElem = vec4f;
 
 //#include "lib/conv2d.wgsl"
-//#include "lib/lanes8.wgsl"
+//#include "lib/lanes_broadcast.wgsl"
 //#include "lib/tiles.wgsl"
 
 const BLOCKS: u32 = 5u;

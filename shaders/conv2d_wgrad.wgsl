@@ -19,7 +19,7 @@
 //       entry     `main` where C is a multiple of 4 (dw as vec4f), `ragged` for any C (as f32).
 //       WINDOW: S = 3, stride 1, padW < 3, and Q and C are multiples of 4; ROWS at most 16.
 //       columns = R·S·C, with WINDOW R·C
-//       ROWS (lib/lanes*.wgsl): K ≤ 8 takes 8, ≤ 16 takes 16, more takes 32 with lanes8 and 16 with lanes4; lanes1 has 4. Without VEC_X
+//       ROWS (lib/lanes*.wgsl): K ≤ 8 takes 8, ≤ 16 takes 16, more takes 32 with 8 lanes and 16 with 4; lanes1 has 4. Without VEC_X
 //       at most 16.
 //       grid    tiles of ROWS·TEAMS by 4·LANES (lib/panels.wgsl) of K by columns; splits along z
 //       splits  > 1: dw is a partial [splits,K,R,S,C], and splits.wgsl makes the sum.
@@ -55,7 +55,7 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> dw: array<DwElem>;
 @group(0) @binding(3) var<storage, read_write> dwScalar: array<DwScalar>;
 
-//#include TEAM "lib/lanes8.wgsl"
+//#include TEAM "lib/lanes_broadcast.wgsl"
 //#include "lib/tiles.wgsl"
 
 // dy of channels k…k+3 at an output pixel.

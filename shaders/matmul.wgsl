@@ -12,7 +12,7 @@
 //       f32 (f16) and f32. VEC_B, BElem, BWide likewise. CElem, CScalar: four of c's elements, and one.
 //       RAGGED_K: K is no multiple of 4.
 //       entry     `main` where N is a multiple of 4 (c, bias as vec4f), `ragged` for any N (as f32).
-//       ROWS (lib/lanes*.wgsl): M ≤ 8 takes 8, ≤ 16 takes 16, more takes 32 with lanes8 and 16 with lanes4; lanes1 has 4.
+//       ROWS (lib/lanes*.wgsl): M ≤ 8 takes 8, ≤ 16 takes 16, more takes 32 with 8 lanes and 16 with 4; lanes1 has 4.
 //       grid    tiles of ROWS·TEAMS by 4·LANES (lib/panels.wgsl); products, 1 where not BATCHED, along z
 //       BATCHED: a, b and c hold `products` products one after the other, no bias, `main`, and M, N, K are multiples of 4.
 //       There, TRANSPOSE_C: c is [N,M]; else, with TRANSPOSE_A, accumulate 1: the products are added to c.
@@ -41,7 +41,7 @@ struct Params { m: u32, n: u32, k: u32, hasBias: u32, accumulate: u32 }
 @group(0) @binding(3) var<storage, read> biasScalar: array<f32>;
 @group(0) @binding(4) var<storage, read_write> cScalar: array<CScalar>;
 
-//#include TEAM "lib/lanes8.wgsl"
+//#include TEAM "lib/lanes_broadcast.wgsl"
 //#include "lib/tiles.wgsl"
 
 // Four elements from `at` on, zero from the `count`-th on (count ≥ 1). `vec4f(AWide(a[…]))` reads the same for all element types.

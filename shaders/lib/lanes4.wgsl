@@ -1,6 +1,6 @@
 // Four reduction steps of `ROWS` rows against this lane's four columns: the inner step of every matrix kernel of the
-// `lanes` tier. This variant is for drivers that run a workgroup as one 4-wide vector (SwiftShader; lavapipe's is
-// lanes4_broadcast.wgsl). There every storage load is a scalar load per lane, a broadcast takes eight instructions, and a swap within
+// `lanes` tier. This variant is for drivers that run a workgroup as one 4-wide vector (SwiftShader; lavapipe has
+// lanes_broadcast.wgsl). There every storage load is a scalar load per lane, a broadcast takes eight instructions, and a swap within
 // the quad takes one. So lanes load different rows and pass them round by swaps: accumulator d of lane l belongs to row l ^ d, which
 // the finish functions undo.
 //

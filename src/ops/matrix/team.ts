@@ -15,14 +15,17 @@ interface TeamKind {
 
 /** The constants of a kernel that say how it divides work, and what a workgroup then makes. */
 export interface Team {
-  consts: { TEAM: string; ROWS: number };
+  consts: { TEAM: string; LANES: number; ROWS: number };
   tile: Tile;
 }
 
-export const TEAM_OF_8: TeamKind = { include: 'lib/lanes8.wgsl', lanes: 8, teams: 1, heights: [8, 16, 32] };
+export const TEAM_OF_8: TeamKind = { include: 'lib/lanes_broadcast.wgsl', lanes: 8, teams: 1, heights: [8, 16, 32] };
 const TEAM_OF_4: TeamKind = { include: 'lib/lanes4.wgsl', lanes: 4, teams: 1, heights: [8, 16] };
-/** For lavapipe on processors whose vectors are 4 wide, as on ARM: a swap within a quad is slow there. */
-const TEAM_OF_4_ON_LAVAPIPE: TeamKind = { ...TEAM_OF_4, include: 'lib/lanes4_broadcast.wgsl' };
+/**
+ * For lavapipe on processors whose vectors are 4 wide, as on ARM: the swaps of lanes4.wgsl are slow there, and a matrix product took 8
+ * times as long by them (Mesa 25.0.7, SSE).
+ */
+const TEAM_OF_4_ON_LAVAPIPE: TeamKind = { ...TEAM_OF_8, lanes: 4, heights: [8, 16] };
 const ALONE: TeamKind = { include: 'lib/lanes1.wgsl', lanes: 8, teams: 8, heights: [4] };
 
 /**
@@ -40,5 +43,5 @@ export function teamKind({ kind, software, features, subgroupSizes }: Adapter): 
 export function teamFor(result: Tensor, height: number): Team {
   const { include, lanes, teams, heights } = teamKind(result.storage.gpu.adapter);
   const ROWS = heights.find((rows) => rows >= height) ?? heights.at(-1)!;
-  return { consts: { TEAM: include, ROWS }, tile: [ROWS * teams, 4 * lanes] };
+  return { consts: { TEAM: include, LANES: lanes, ROWS }, tile: [ROWS * teams, 4 * lanes] };
 }
