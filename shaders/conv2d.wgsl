@@ -206,7 +206,9 @@ fn tileAt(k0: u32, pixels: Pixels, lane: u32, job: Job) -> Accumulators {
     var f: Frag;
     if (DGRAD) {
       f.v0 = rowsAt(c + fragStep(0u, lane), tap, rowQuad);
-      f.v1 = rowsAt(c + fragStep(1u, lane), tap, rowQuad);
+      if (FRAGS_M > 1u) {
+        f.v1 = rowsAt(c + fragStep(1u, lane), tap, rowQuad);
+      }
       if (FRAGS_M > 2u) {
         f.v2 = rowsAt(c + fragStep(2u, lane), tap, rowQuad);
         f.v3 = rowsAt(c + fragStep(3u, lane), tap, rowQuad);

@@ -190,7 +190,9 @@ fn tilesAt(k0: u32, column0: u32, lane: u32, split: u32, splits: u32) -> Tiles {
     let rows = min(vec4u(pixel.to, p1.to, p2.to, p3.to), vec4u(params.batch * params.outH * params.outW - 1u));
     var f: Frag;
     f.v0 = rowsAt(rows[fragStep(0u, lane)], rowQuad);
-    f.v1 = rowsAt(rows[fragStep(1u, lane)], rowQuad);
+    if (FRAGS_M > 1u) {
+      f.v1 = rowsAt(rows[fragStep(1u, lane)], rowQuad);
+    }
     if (FRAGS_M > 2u) {
       f.v2 = rowsAt(rows[fragStep(2u, lane)], rowQuad);
       f.v3 = rowsAt(rows[fragStep(3u, lane)], rowQuad);

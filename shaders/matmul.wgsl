@@ -104,7 +104,9 @@ fn tileAt(m0: u32, n0: u32, lane: u32, product: u32) -> Accumulators {
     var f: Frag;
     if (TRANSPOSE_A) {
       f.v0 = rowsAt(firstK + at + fragStep(0u, lane), rowQuad);
-      f.v1 = rowsAt(firstK + at + fragStep(1u, lane), rowQuad);
+      if (FRAGS_M > 1u) {
+        f.v1 = rowsAt(firstK + at + fragStep(1u, lane), rowQuad);
+      }
       if (FRAGS_M > 2u) {
         f.v2 = rowsAt(firstK + at + fragStep(2u, lane), rowQuad);
         f.v3 = rowsAt(firstK + at + fragStep(3u, lane), rowQuad);

@@ -15,15 +15,15 @@ const TEAMS: u32 = 1u;
 // 8, 16 or, with 8 lanes, 32, which is a fifth faster than 16 where there are as many rows, and takes half as long again to compile.
 const ROWS: u32 = 16u;
 const FRAGS_K: u32 = ROWS / LANES;
-// M form: a lane has a quad of rows at all four steps where there are as many quads as lanes, and otherwise at two of them, the other
-// half of the lanes having the other two.
-const EACH: bool = ROWS == 4u * LANES;
-const HALF: u32 = LANES / 2u;
-const FRAGS_M: u32 = select(2u, 4u, EACH);
+// M form: lanes have a quad of rows each, and where there are more lanes than quads, different steps of it: a vector of the team
+// holds AT_ONCE steps of all rows, and step s is in vector s / AT_ONCE, in the lanes from QUADS·(s % AT_ONCE) on.
+const QUADS: u32 = ROWS / 4u;
+const AT_ONCE: u32 = LANES / QUADS;
+const FRAGS_M: u32 = 4u / AT_ONCE;
 
 fn fragRow(i: u32, lane: u32) -> u32 { return i * LANES + lane; }
-fn fragQuad(lane: u32) -> u32 { return select(lane % HALF, lane, EACH); }
-fn fragStep(i: u32, lane: u32) -> u32 { return select(i * 2u + lane / HALF, i, EACH); }
+fn fragQuad(lane: u32) -> u32 { return lane % QUADS; }
+fn fragStep(i: u32, lane: u32) -> u32 { return i * AT_ONCE + lane / QUADS % AT_ONCE; }
 
 struct Frag { v0: vec4f, v1: vec4f, v2: vec4f, v3: vec4f }
 
@@ -76,53 +76,61 @@ fn macK(t: ptr<function, Accumulators>, f: Frag, b: mat4x4f) {
 }
 
 fn macM(t: ptr<function, Accumulators>, f: Frag, b: mat4x4f, lane: u32) {
-  let q0 = transpose(mat4x4f(subgroupBroadcast(f.v0, 0u), subgroupBroadcast(select(f.v0, f.v1, EACH), select(0u + HALF, 0u, EACH)),
-    subgroupBroadcast(select(f.v1, f.v2, EACH), 0u), subgroupBroadcast(select(f.v1, f.v3, EACH), select(0u + HALF, 0u, EACH))));
+  let q0 = transpose(mat4x4f(subgroupBroadcast(part(f, 0u), 0u), subgroupBroadcast(part(f, 1u / AT_ONCE), 0u + QUADS * (1u % AT_ONCE)),
+    subgroupBroadcast(part(f, 2u / AT_ONCE), 0u + QUADS * (2u % AT_ONCE)),
+    subgroupBroadcast(part(f, 3u / AT_ONCE), 0u + QUADS * (3u % AT_ONCE))));
   (*t).r0 = mac((*t).r0, q0[0], b);
   (*t).r1 = mac((*t).r1, q0[1], b);
   (*t).r2 = mac((*t).r2, q0[2], b);
   (*t).r3 = mac((*t).r3, q0[3], b);
-  let q1 = transpose(mat4x4f(subgroupBroadcast(f.v0, 1u), subgroupBroadcast(select(f.v0, f.v1, EACH), select(1u + HALF, 1u, EACH)),
-    subgroupBroadcast(select(f.v1, f.v2, EACH), 1u), subgroupBroadcast(select(f.v1, f.v3, EACH), select(1u + HALF, 1u, EACH))));
+  let q1 = transpose(mat4x4f(subgroupBroadcast(part(f, 0u), 1u), subgroupBroadcast(part(f, 1u / AT_ONCE), 1u + QUADS * (1u % AT_ONCE)),
+    subgroupBroadcast(part(f, 2u / AT_ONCE), 1u + QUADS * (2u % AT_ONCE)),
+    subgroupBroadcast(part(f, 3u / AT_ONCE), 1u + QUADS * (3u % AT_ONCE))));
   (*t).r4 = mac((*t).r4, q1[0], b);
   (*t).r5 = mac((*t).r5, q1[1], b);
   (*t).r6 = mac((*t).r6, q1[2], b);
   (*t).r7 = mac((*t).r7, q1[3], b);
   if (ROWS > 8u) {
-    let q2 = transpose(mat4x4f(subgroupBroadcast(f.v0, 2u), subgroupBroadcast(select(f.v0, f.v1, EACH), select(2u + HALF, 2u, EACH)),
-      subgroupBroadcast(select(f.v1, f.v2, EACH), 2u), subgroupBroadcast(select(f.v1, f.v3, EACH), select(2u + HALF, 2u, EACH))));
+    let q2 = transpose(mat4x4f(subgroupBroadcast(part(f, 0u), 2u), subgroupBroadcast(part(f, 1u / AT_ONCE), 2u + QUADS * (1u % AT_ONCE)),
+      subgroupBroadcast(part(f, 2u / AT_ONCE), 2u + QUADS * (2u % AT_ONCE)),
+      subgroupBroadcast(part(f, 3u / AT_ONCE), 2u + QUADS * (3u % AT_ONCE))));
     (*t).r8 = mac((*t).r8, q2[0], b);
     (*t).r9 = mac((*t).r9, q2[1], b);
     (*t).r10 = mac((*t).r10, q2[2], b);
     (*t).r11 = mac((*t).r11, q2[3], b);
-    let q3 = transpose(mat4x4f(subgroupBroadcast(f.v0, 3u), subgroupBroadcast(select(f.v0, f.v1, EACH), select(3u + HALF, 3u, EACH)),
-      subgroupBroadcast(select(f.v1, f.v2, EACH), 3u), subgroupBroadcast(select(f.v1, f.v3, EACH), select(3u + HALF, 3u, EACH))));
+    let q3 = transpose(mat4x4f(subgroupBroadcast(part(f, 0u), 3u), subgroupBroadcast(part(f, 1u / AT_ONCE), 3u + QUADS * (1u % AT_ONCE)),
+      subgroupBroadcast(part(f, 2u / AT_ONCE), 3u + QUADS * (2u % AT_ONCE)),
+      subgroupBroadcast(part(f, 3u / AT_ONCE), 3u + QUADS * (3u % AT_ONCE))));
     (*t).r12 = mac((*t).r12, q3[0], b);
     (*t).r13 = mac((*t).r13, q3[1], b);
     (*t).r14 = mac((*t).r14, q3[2], b);
     (*t).r15 = mac((*t).r15, q3[3], b);
   }
   if (ROWS > 16u) {
-    let q4 = transpose(mat4x4f(subgroupBroadcast(f.v0, 4u), subgroupBroadcast(select(f.v0, f.v1, EACH), select(4u + HALF, 4u, EACH)),
-      subgroupBroadcast(select(f.v1, f.v2, EACH), 4u), subgroupBroadcast(select(f.v1, f.v3, EACH), select(4u + HALF, 4u, EACH))));
+    let q4 = transpose(mat4x4f(subgroupBroadcast(part(f, 0u), 4u), subgroupBroadcast(part(f, 1u / AT_ONCE), 4u + QUADS * (1u % AT_ONCE)),
+      subgroupBroadcast(part(f, 2u / AT_ONCE), 4u + QUADS * (2u % AT_ONCE)),
+      subgroupBroadcast(part(f, 3u / AT_ONCE), 4u + QUADS * (3u % AT_ONCE))));
     (*t).r16 = mac((*t).r16, q4[0], b);
     (*t).r17 = mac((*t).r17, q4[1], b);
     (*t).r18 = mac((*t).r18, q4[2], b);
     (*t).r19 = mac((*t).r19, q4[3], b);
-    let q5 = transpose(mat4x4f(subgroupBroadcast(f.v0, 5u), subgroupBroadcast(select(f.v0, f.v1, EACH), select(5u + HALF, 5u, EACH)),
-      subgroupBroadcast(select(f.v1, f.v2, EACH), 5u), subgroupBroadcast(select(f.v1, f.v3, EACH), select(5u + HALF, 5u, EACH))));
+    let q5 = transpose(mat4x4f(subgroupBroadcast(part(f, 0u), 5u), subgroupBroadcast(part(f, 1u / AT_ONCE), 5u + QUADS * (1u % AT_ONCE)),
+      subgroupBroadcast(part(f, 2u / AT_ONCE), 5u + QUADS * (2u % AT_ONCE)),
+      subgroupBroadcast(part(f, 3u / AT_ONCE), 5u + QUADS * (3u % AT_ONCE))));
     (*t).r20 = mac((*t).r20, q5[0], b);
     (*t).r21 = mac((*t).r21, q5[1], b);
     (*t).r22 = mac((*t).r22, q5[2], b);
     (*t).r23 = mac((*t).r23, q5[3], b);
-    let q6 = transpose(mat4x4f(subgroupBroadcast(f.v0, 6u), subgroupBroadcast(select(f.v0, f.v1, EACH), select(6u + HALF, 6u, EACH)),
-      subgroupBroadcast(select(f.v1, f.v2, EACH), 6u), subgroupBroadcast(select(f.v1, f.v3, EACH), select(6u + HALF, 6u, EACH))));
+    let q6 = transpose(mat4x4f(subgroupBroadcast(part(f, 0u), 6u), subgroupBroadcast(part(f, 1u / AT_ONCE), 6u + QUADS * (1u % AT_ONCE)),
+      subgroupBroadcast(part(f, 2u / AT_ONCE), 6u + QUADS * (2u % AT_ONCE)),
+      subgroupBroadcast(part(f, 3u / AT_ONCE), 6u + QUADS * (3u % AT_ONCE))));
     (*t).r24 = mac((*t).r24, q6[0], b);
     (*t).r25 = mac((*t).r25, q6[1], b);
     (*t).r26 = mac((*t).r26, q6[2], b);
     (*t).r27 = mac((*t).r27, q6[3], b);
-    let q7 = transpose(mat4x4f(subgroupBroadcast(f.v0, 7u), subgroupBroadcast(select(f.v0, f.v1, EACH), select(7u + HALF, 7u, EACH)),
-      subgroupBroadcast(select(f.v1, f.v2, EACH), 7u), subgroupBroadcast(select(f.v1, f.v3, EACH), select(7u + HALF, 7u, EACH))));
+    let q7 = transpose(mat4x4f(subgroupBroadcast(part(f, 0u), 7u), subgroupBroadcast(part(f, 1u / AT_ONCE), 7u + QUADS * (1u % AT_ONCE)),
+      subgroupBroadcast(part(f, 2u / AT_ONCE), 7u + QUADS * (2u % AT_ONCE)),
+      subgroupBroadcast(part(f, 3u / AT_ONCE), 7u + QUADS * (3u % AT_ONCE))));
     (*t).r28 = mac((*t).r28, q7[0], b);
     (*t).r29 = mac((*t).r29, q7[1], b);
     (*t).r30 = mac((*t).r30, q7[2], b);
