@@ -7,7 +7,7 @@ import type { Gpu } from '../src/gpu/gpu.ts';
 import { readShader } from '../src/gpu/node.ts';
 import { PipelineCache } from '../src/gpu/pipeline.ts';
 import * as ops from '../src/ops/index.ts';
-import { emulateTensorCores } from '../src/ops/matrix/tensor.ts';
+import { emulateTensorCores, MATRICES } from '../src/ops/matrix/tensor.ts';
 import { gradcheck, type OperationCase } from './cases/case.ts';
 import { type ConvShape, convCasesOf } from './cases/conv2d.ts';
 import { halved } from './cases/half.ts';
@@ -79,13 +79,13 @@ const run = (name: string, some: readonly OperationCase[], spare = 0): Promise<v
   onDevice({ flags: 'checked' }, async (other: Gpu) => {
     const pipelines = new PipelineCache(other.device, instrumented(spare), other.adapter.name);
     Object.defineProperty(other, 'pipelines', { value: pipelines });
-    emulateTensorCores(name.startsWith('tensor'));
+    emulateTensorCores(name.startsWith('tensor') ? MATRICES[0] : null);
     try {
       await forcing(name, async () => {
         for (const { what, make } of some) await gradcheck({ ...make(), what });
       });
     } finally {
-      emulateTensorCores(false);
+      emulateTensorCores(null);
     }
   });
 

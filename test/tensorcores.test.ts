@@ -1,5 +1,5 @@
-// The kernels for tensor cores. No adapter of these tests has any: all but the products themselves is run with an emulation of
-// those, and what runs on tensor cores is compiled on Dawn's null backend.
+// The kernels for tensor cores. Where the adapter has none, all but the products themselves is run with an emulation of those, and
+// what runs on tensor cores is compiled on Dawn's null backend.
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Tensor } from '../src/core/tensor.ts';
@@ -10,7 +10,14 @@ import { type Consts, loadShader, type ShaderSource } from '../src/gpu/shader.ts
 import { matmul } from '../src/ops/index.ts';
 import { planOf } from '../src/ops/matrix/plan.ts';
 import { prepare } from '../src/ops/matrix/prepare.ts';
-import { emulateTensorCores, hasTensorCores, tensorMultiplies } from '../src/ops/matrix/tensor.ts';
+import {
+  emulateTensorCores,
+  hasTensorCores,
+  MATRICES,
+  type Matrices,
+  tensorMultiplies,
+  tensorNames,
+} from '../src/ops/matrix/tensor.ts';
 import { gradcheck, type OperationCase } from './cases/case.ts';
 import { convCases } from './cases/conv2d.ts';
 import { halved } from './cases/half.ts';
@@ -20,29 +27,32 @@ import { gpu, gpuTest, halfTest, onDevice } from './gpu.ts';
 
 const LIMIT_MS = 600_000;
 const cases = halved([...convCases, ...matmulCases, ...linearCases]);
-const names = tensorMultiplies.map(({ name }) => name);
 const full = process.env.DAWNGRAD_TEST === 'full';
 
-const tensorCores: Partial<Adapter> = {
+const [large] = MATRICES;
+const called = ({ M, N, K }: Matrices): string => `${M}×${N}×${K}`;
+
+/** What an adapter says that multiplies such matrices. */
+const tensorCores = (matrices: Matrices): Partial<Adapter> => ({
   software: false,
   features: new Set(['shader-f16', 'subgroups', 'subgroup-size-control', 'chromium-experimental-subgroup-matrix']),
-  subgroupSizes: { min: 32, max: 32 },
-  subgroupMatrixConfigs: [{ componentType: 'f16', resultComponentType: 'f32', M: 16, N: 16, K: 16 }],
-};
+  subgroupSizes: { min: (matrices.M * matrices.N) / 8, max: 32 },
+  subgroupMatrixConfigs: [{ componentType: 'f16', resultComponentType: 'f32', ...matrices }],
+});
 
 /** The adapter that kernels see, with these facts changed. */
 const pretend = (other: Gpu, facts: Partial<Adapter>): void => {
   Object.defineProperty(other, 'adapter', { value: { ...other.adapter, ...facts } });
 };
 
-/** Runs `fn` on a checked device where products are emulated, and the variant called `name` computes whatever it fits. */
-const emulating = (name: string, fn: (other: Gpu) => Promise<void>): Promise<void> =>
+/** Runs `fn` on a checked device where such products are emulated. */
+const emulating = (matrices: Matrices, fn: (other: Gpu) => Promise<void>): Promise<void> =>
   onDevice({ flags: 'checked' }, async (other) => {
-    emulateTensorCores(true);
+    emulateTensorCores(matrices);
     try {
-      await forcing(name, () => fn(other));
+      await fn(other);
     } finally {
-      emulateTensorCores(false);
+      emulateTensorCores(null);
     }
   });
 
@@ -56,23 +66,43 @@ const labelsOf = (pipelines: object): string[] => [
 const telling = /a·bᵀ 65×33×130|stride 2, even sides|stride 2, eights|deep: 136/;
 const odd = /a·bᵀ 65×33×130/;
 
-for (const [i, name] of names.entries()) {
-  const smallest = i === names.length - 1;
-  const few = smallest || full ? telling : odd;
-  const chosen = smallest && full ? cases : cases.filter(({ what }) => few.test(what));
-  halfTest(
-    `"${name}" passes ${chosen.length} of the f16 cases of matmul, linear and conv2d, its products emulated`,
-    () =>
-      emulating(name, async (other) => {
-        for (const { what, make } of chosen) await gradcheck({ ...make(), what });
-        assert.ok(made(other).length >= (few === odd ? 3 : 8), `${made(other).length} pipelines`);
-        const others = labelsOf(other.pipelines).filter(
-          (label) => /^(matmul|conv2d)/.test(label) && !made(other).includes(label),
-        );
-        assert.equal(others, [], 'nothing but the variant has computed');
-      }),
-    LIMIT_MS,
+/** Holds the variant called `name` against the reference, on a device where it fits. */
+async function pass(name: string, other: Gpu, chosen: readonly OperationCase[], pipelines: number): Promise<void> {
+  await forcing(name, async () => {
+    for (const { what, make } of chosen) await gradcheck({ ...make(), what });
+  });
+  assert.ok(made(other).length >= pipelines, `${made(other).length} pipelines`);
+  const others = labelsOf(other.pipelines).filter(
+    (label) => /^(matmul|conv2d)/.test(label) && !made(other).includes(label),
   );
+  assert.equal(others, [], 'nothing but the variant has computed');
+}
+
+/** Tests are fewer where matrices have another size than the first. */
+const namesOf = (matrices: Matrices): string[] => tensorNames(matrices).slice(matrices === large || full ? 0 : -1);
+
+for (const matrices of MATRICES) {
+  const names = tensorNames(matrices);
+  const smallest = names.at(-1);
+  for (const name of namesOf(matrices)) {
+    const few = (name === smallest && matrices.N > 8) || full ? telling : odd;
+    const chosen = name === smallest && full ? cases : cases.filter(({ what }) => few.test(what));
+    halfTest(
+      `"${name}" passes ${chosen.length} of the f16 cases of matmul, linear and conv2d, its products emulated`,
+      () => emulating(matrices, (other) => pass(name, other, chosen, few === odd ? 3 : 8)),
+      LIMIT_MS,
+    );
+  }
+  if (!hasTensorCores(gpu.adapter, matrices)) continue;
+  for (const name of names) {
+    for (const flags of ['checked', 'fast'] as const) {
+      gpuTest(
+        `"${name}" passes the f16 cases on the adapter's own tensor cores, with the ${flags} flags`,
+        () => onDevice({ flags }, (other) => pass(name, other, cases, 8)),
+        LIMIT_MS,
+      );
+    }
+  }
 }
 
 /** Records a case forward and backward. */
@@ -91,12 +121,12 @@ async function errorsIn({ device }: Gpu, name: string, consts: Consts): Promise<
   return messages.map(({ message }) => message);
 }
 
-for (const name of names) {
+for (const [matrices, name] of MATRICES.flatMap((each) => namesOf(each).map((name) => [each, name] as const))) {
   gpuTest(`every specialisation of "${name}" compiles for tensor cores`, () =>
     onDevice({ adapter: 'null', flags: 'checked' }, async (other) => {
       // The null backend makes no pipeline whose workgroup takes more than 16 KiB, as the larger tiles do: as modules they are
       // whole, as pipelines they have a part of their subgroups.
-      pretend(other, tensorCores);
+      pretend(other, tensorCores(matrices));
       const limits = { ...limitsOf(other), maxComputeWorkgroupStorageSize: 48 << 10 };
       Object.defineProperty(other, 'limits', { value: limits });
       const asked: [string, Consts][] = [];
@@ -140,28 +170,18 @@ const computedBy = (other: Gpu): string[] => [...planOf(other).used().values()];
 
 halfTest('operands of another GPU are refused, though they are read as words', async () => {
   const there = Tensor.full([64, 64], 1, 'f16');
-  await onDevice({ flags: 'checked' }, async () => {
-    emulateTensorCores(true);
-    try {
-      await forcing('tensor 64×64×32', async () => {
-        assert.throws(() => matmul(there, there), /^matmul_tensor.* 'a' is on another GPU/);
-      });
-    } finally {
-      emulateTensorCores(false);
-    }
-  });
+  await emulating(large, () =>
+    forcing('tensor 64×64×32', async () => {
+      assert.throws(() => matmul(there, there), /^matmul_tensor.* 'a' is on another GPU/);
+    }),
+  );
 });
 
 /** On a device with f16 and workgroup memory for the smallest tile alone, whose products are emulated. */
 const withSmallTiles = (fn: (other: Gpu) => Promise<void>): Promise<void> =>
-  onDevice({ flags: 'checked' }, async (other) => {
+  emulating(large, async (other) => {
     Object.defineProperty(other, 'limits', { value: { ...limitsOf(other), maxComputeWorkgroupStorageSize: 16 << 10 } });
-    emulateTensorCores(true);
-    try {
-      await fn(other);
-    } finally {
-      emulateTensorCores(false);
-    }
+    await fn(other);
   });
 
 halfTest(
@@ -210,12 +230,15 @@ halfTest(
   LIMIT_MS,
 );
 
-test('only 16×16×16 products of f16 with sums in f32, in subgroups of 32, are taken for tensor cores', () => {
-  const adapter = { ...gpu.adapter, ...tensorCores };
-  assert.ok(hasTensorCores(adapter));
-  assert.not(hasTensorCores(gpu.adapter));
-  const [config] = tensorCores.subgroupMatrixConfigs!;
-  const without = (feature: string) => new Set([...tensorCores.features!].filter((one) => one !== feature));
+test('only products of f16 with sums in f32, in subgroups of the size that they take, are taken for tensor cores', () => {
+  for (const one of MATRICES) {
+    const its = { ...gpu.adapter, ...tensorCores(one) };
+    assert.equal(MATRICES.filter((each) => hasTensorCores(its, each)).map(called), [called(one)]);
+  }
+  const facts = tensorCores(large);
+  const adapter = { ...gpu.adapter, ...facts };
+  const [config] = facts.subgroupMatrixConfigs!;
+  const without = (feature: string) => new Set([...facts.features!].filter((one) => one !== feature));
   const lacking: Partial<Adapter>[] = [
     { subgroupMatrixConfigs: [] },
     { subgroupMatrixConfigs: [{ ...config!, resultComponentType: 'f16' }] },
@@ -225,14 +248,14 @@ test('only 16×16×16 products of f16 with sums in f32, in subgroups of 32, are 
     { subgroupSizes: { min: 64, max: 64 } },
     { subgroupSizes: { min: 32, max: 64 }, features: without('subgroup-size-control') },
   ];
-  for (const facts of lacking) assert.not(hasTensorCores({ ...adapter, ...facts }), JSON.stringify(facts));
-  assert.ok(hasTensorCores({ ...adapter, subgroupSizes: { min: 32, max: 64 } }), 'a size can be asked for');
-  assert.ok(hasTensorCores({ ...adapter, features: without('subgroup-size-control') }), 'there is one size');
+  for (const lack of lacking) assert.not(hasTensorCores({ ...adapter, ...lack }, large), JSON.stringify(lack));
+  assert.ok(hasTensorCores({ ...adapter, subgroupSizes: { min: 32, max: 64 } }, large), 'a size can be asked for');
+  assert.ok(hasTensorCores({ ...adapter, features: without('subgroup-size-control') }, large), 'there is one size');
 });
 
 gpuTest('a tile is offered for f16 operands, and where its workgroup memory is to be had', () =>
   onDevice({ adapter: 'null', flags: 'checked' }, async (other) => {
-    pretend(other, tensorCores);
+    pretend(other, tensorCores(large));
     const product = { M: 64, N: 64, K: 64, transposeA: false, transposeB: false };
     const offered = (dtype: 'f32' | 'f16'): string[] => {
       const [a, b] = [Tensor.empty([64, 64], dtype), Tensor.empty([64, 64], dtype)];
@@ -242,14 +265,16 @@ gpuTest('a tile is offered for f16 operands, and where its workgroup memory is t
     assert.equal(offered('f16'), ['tensor 64×64×32'], 'in 16 KiB');
     assert.equal(offered('f32'), []);
     Object.defineProperty(other, 'limits', { value: { ...limitsOf(other), maxComputeWorkgroupStorageSize: 32 << 10 } });
-    assert.equal(offered('f16'), names);
+    assert.equal(offered('f16'), tensorNames(large));
   }),
 );
 
 test('large products take large tiles, small ones small tiles, and tiny ones none', () => {
   const best = (M: number, N: number, K: number): string | undefined => {
     const problem = { product: { M, N, K, transposeA: false, transposeB: false } } as never;
-    const ranked = tensorMultiplies.map(({ name, rank }) => ({ name, rank: rank(problem, gpu.adapter) }));
+    const adapter = { ...gpu.adapter, ...tensorCores(large) };
+    const ofLarge = tensorMultiplies.filter(({ name }) => tensorNames(large).includes(name));
+    const ranked = ofLarge.map(({ name, rank }) => ({ name, rank: rank(problem, adapter) }));
     return ranked.filter(({ rank }) => rank < 1).sort((a, b) => a.rank - b.rank)[0]?.name;
   };
   assert.is(best(4096, 4096, 4096), 'tensor 128×128×32');

@@ -5,7 +5,6 @@ import type { Adapter, Gpu } from '../src/gpu/gpu.ts';
 import { dgrads, forwards, wgrads } from '../src/ops/matrix/convolve.ts';
 import { products } from '../src/ops/matrix/multiply.ts';
 import { teamKind } from '../src/ops/matrix/team.ts';
-import { hasTensorCores } from '../src/ops/matrix/tensor.ts';
 import { type Check, gradcheck, type OperationCase } from './cases/case.ts';
 import { convCases } from './cases/conv2d.ts';
 import { halved } from './cases/half.ts';
@@ -35,8 +34,8 @@ const LIMIT_MS = full ? 900_000 : 180_000;
 
 const families = [products, forwards, dgrads, wgrads];
 const all = [...new Set(families.flatMap(({ variants }): string[] => variants.map(({ name }) => name)))].filter(
-  // tensorcores.test.ts emulates them where there are none.
-  (name) => hasTensorCores(gpu.adapter) || !name.startsWith('tensor '),
+  // tensorcores.test.ts has those.
+  (name) => !name.startsWith('tensor '),
 );
 // A software driver takes seconds to compile each kernel with workgroup memory: tile.test.ts gives those fewer cases.
 const names = full ? all : all.filter((name) => !name.startsWith('tile '));

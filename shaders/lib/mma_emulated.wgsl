@@ -1,6 +1,6 @@
-// lib/mma_subgroup.wgsl in plain WGSL: the same products from the same workgroup memory, by 32 neighbouring invocations in place of
+// lib/mma_subgroup.wgsl in plain WGSL: the same products from the same workgroup memory, by LANES neighbouring invocations in place of
 // a subgroup. It makes the rest of the tensor-core kernels run where there are no tensor cores, for tests. A matrix of an operand
-// is no more than its place; it is read when it is multiplied, before the next barrier. A lane has half a row of the sums.
+// is no more than its place; it is read when it is multiplied, before the next barrier. A lane has eight columns of a row of the sums.
 alias Left = u32;
 alias Right = u32;
 struct Sum { low: vec4f, high: vec4f }
@@ -20,9 +20,10 @@ fn rightAt(at: u32) -> vec4f {
 fn multiplyAdd(left: Left, right: Right, sum: Sum, lane: u32) -> Sum {
   const nextRow = select(1u, STRIDE_A, A_BY_K);
   const nextColumn = select(1u, STRIDE_B, B_BY_K);
-  var at = vec2u(left + lane / 2u * nextRow, right + lane % 2u * 8u * nextColumn);
+  let place = placeInSums(lane);
+  var at = vec2u(left + place.x * nextRow, right + place.y * nextColumn);
   var total = sum;
-  for (var k = 0u; k < 16u; k++) {
+  for (var k = 0u; k < MATRIX_K; k++) {
     let x = f32(stagedA[at.x]);
     total.low += x * rightAt(at.y);
     total.high += x * rightAt(at.y + 4u * nextColumn);
@@ -32,7 +33,8 @@ fn multiplyAdd(left: Left, right: Right, sum: Sum, lane: u32) -> Sum {
 }
 
 fn storeSum(sum: Sum, at: u32, lane: u32) {
-  let start = at + lane / 2u * STRIDE_SUMS + lane % 2u * 8u;
+  let place = placeInSums(lane);
+  let start = at + place.x * STRIDE_SUMS + place.y;
   sums[start] = sum.low.x;
   sums[start + 1u] = sum.low.y;
   sums[start + 2u] = sum.low.z;

@@ -1,9 +1,9 @@
-// 16×16×16 products on tensor cores: what lib/tensor.wgsl multiplies with. The matrices belong to a subgroup as a whole, and are
-// loaded from and stored to workgroup memory by it. Its arrays have scalar elements, so an offset or a stride is the same whether
-// elements or components are counted.
-alias Left = subgroup_matrix_left<f16, 16, 16>;
-alias Right = subgroup_matrix_right<f16, 16, 16>;
-alias Sum = subgroup_matrix_result<f32, 16, 16>;
+// Products of MATRIX_M×MATRIX_K by MATRIX_K×MATRIX_N on tensor cores: what lib/tensor.wgsl multiplies with. The matrices belong to a
+// subgroup as a whole, and are loaded from and stored to workgroup memory by it. Its arrays have scalar elements, so an offset or a
+// stride is the same whether elements or components are counted.
+alias Left = subgroup_matrix_left<f16, MATRIX_K, MATRIX_M>;
+alias Right = subgroup_matrix_right<f16, MATRIX_N, MATRIX_K>;
+alias Sum = subgroup_matrix_result<f32, MATRIX_N, MATRIX_M>;
 
 // The same in all lanes, and known to be.
 fn subgroupOf(local: u32) -> u32 { return subgroupBroadcastFirst(local / LANES); }

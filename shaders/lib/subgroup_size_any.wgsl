@@ -1,1 +1,1 @@
-// In place of an attribute, lib/subgroup_size_32.wgsl: the adapter's subgroups have one size, or it does not matter.
+// In place of an attribute, lib/subgroup_size_lanes.wgsl: the adapter's subgroups have one size, or it does not matter.

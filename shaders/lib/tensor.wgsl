@@ -3,9 +3,9 @@
 //   out[m, n] = Σ_k A[m, k]·B[k, n] (+ bias[n]),   TILE_M by TILE_N of it in a workgroup, TILE_K terms a step
 //
 // A step: every invocation has loaded its chunks of 8 neighbouring elements of A and B into registers; they go to workgroup
-// memory; while the next ones are on their way, each subgroup multiplies its part, 32 rows by 16·COLUMNS columns, as 16×16×16
-// products (MMA: lib/mma_subgroup.wgsl on tensor cores, lib/mma_emulated.wgsl in plain WGSL, for tests). Operands are staged as
-// they lie in memory, contiguous along k (A_BY_K, B_BY_K) or along their other side: the matrix loads take either order, so nothing
+// memory; while the next ones are on their way, each subgroup multiplies its part, two matrices of sums down by COLUMNS across, of
+// MATRIX_M by MATRIX_N each, by two of MATRIX_K terms (MMA: lib/mma_subgroup.wgsl on tensor cores, lib/mma_emulated.wgsl in plain
+// WGSL, for tests). Operands are staged as they lie in memory, contiguous along k (A_BY_K, B_BY_K) or along their other side: the matrix loads take either order, so nothing
 // is transposed. Lines are 8 elements longer than the tile, which spreads them over the banks.
 // The sums have no elements that a shader can touch. So at the end they go through workgroup memory, one matrix at a time.
 //
@@ -18,28 +18,34 @@
 //   rowStart(m, split)                   where row m lies in `out`
 //   params.hasBias, params.stepsPerSplit, bindings `bias` and, by STORE, `out`
 //
-// host: SUBGROUPS_M × SUBGROUPS_N subgroups of 32; TILE_M = 32·SUBGROUPS_M, TILE_N = 16·COLUMNS·SUBGROUPS_N; COLUMNS is 2 or 4.
+// host: MATRIX_M, MATRIX_N, MATRIX_K are multiples of 8; subgroups have MATRIX_M·MATRIX_N/8 lanes.
+//       SUBGROUPS_M × SUBGROUPS_N subgroups; TILE_M = 2·MATRIX_M·SUBGROUPS_M, TILE_N = MATRIX_N·COLUMNS·SUBGROUPS_N, TILE_K =
+//       2·MATRIX_K; COLUMNS is 2 or 4; at most 4 chunks of each operand an invocation.
 //       grid: tiles (lib/panels.wgsl), splits along z
 //       splits > 1: stepsPerSplit = ceil(steps / splits), steps = ceil(K / TILE_K), splits = ceil(steps / stepsPerSplit); out is
 //       a partial [splits, …] in f32, hasBias 0, and splits.wgsl makes the sum. splits = 1: stepsPerSplit = steps.
+const MATRIX_M: u32 = 16u;
+const MATRIX_N: u32 = 16u;
+const MATRIX_K: u32 = 16u;
 const SUBGROUPS_M: u32 = 2u;
 const SUBGROUPS_N: u32 = 2u;
 const COLUMNS: u32 = 2u;
 const A_BY_K: bool = true;
 const B_BY_K: bool = true;
 
-const LANES: u32 = 32u;
+// Each of them stores eight sums of a matrix.
+const LANES: u32 = MATRIX_M * MATRIX_N / 8u;
 const THREADS: u32 = LANES * SUBGROUPS_M * SUBGROUPS_N;
-const TILE_M: u32 = 32u * SUBGROUPS_M;
-const TILE_N: u32 = 16u * COLUMNS * SUBGROUPS_N;
-const TILE_K: u32 = 32u;
+const TILE_M: u32 = 2u * MATRIX_M * SUBGROUPS_M;
+const TILE_N: u32 = MATRIX_N * COLUMNS * SUBGROUPS_N;
+const TILE_K: u32 = 2u * MATRIX_K;
 
 // Elements in a line of a staged tile, and from one line to the next.
 const LINE_A: u32 = select(TILE_M, TILE_K, A_BY_K);
 const LINE_B: u32 = select(TILE_N, TILE_K, B_BY_K);
 const STRIDE_A: u32 = LINE_A + 8u;
 const STRIDE_B: u32 = LINE_B + 8u;
-const STRIDE_SUMS: u32 = 20u;
+const STRIDE_SUMS: u32 = MATRIX_N + 4u;
 
 // Chunks that an invocation brings each step, 1 to 4.
 const CHUNKS_A: u32 = TILE_M * TILE_K / 8u / THREADS;
@@ -47,7 +53,7 @@ const CHUNKS_B: u32 = TILE_N * TILE_K / 8u / THREADS;
 
 var<workgroup> stagedA: array<f16, TILE_M * TILE_K / LINE_A * STRIDE_A>;
 var<workgroup> stagedB: array<f16, TILE_N * TILE_K / LINE_B * STRIDE_B>;
-var<workgroup> sums: array<f32, SUBGROUPS_M * SUBGROUPS_N * 16u * STRIDE_SUMS>;
+var<workgroup> sums: array<f32, SUBGROUPS_M * SUBGROUPS_N * MATRIX_M * STRIDE_SUMS>;
 
 // Eight elements, two a word, which count as zeros where they do not exist: a select when they are staged, for one at the load
 // would wait for it.
@@ -136,13 +142,17 @@ const PANEL: u32 = 4u;
 const PANELS_ACROSS: bool = false;
 //#include "lib/panels.wgsl"
 
-// Writes a subgroup's 16×16 sums, whose first element is (m, n), from workgroup memory: a lane takes 8 columns of a row.
+// Row and first column of the eight sums of a matrix that a lane takes.
+fn placeInSums(lane: u32) -> vec2u { return vec2u(lane / (MATRIX_N / 8u), lane % (MATRIX_N / 8u) * 8u); }
+
+// Writes a subgroup's matrix of sums, whose first element is (m, n), from workgroup memory.
 fn emit(m: u32, n: u32, subgroup: u32, lane: u32, split: u32) {
-  let row = m + lane / 2u;
-  let column = n + lane % 2u * 8u;
+  let place = placeInSums(lane);
+  let row = m + place.x;
+  let column = n + place.y;
   let extents = extent();
   if (row < extents.x && column < extents.y) {
-    let at = (subgroup * 16u + lane / 2u) * STRIDE_SUMS + lane % 2u * 8u;
+    let at = (subgroup * MATRIX_M + place.x) * STRIDE_SUMS + place.y;
     var low = vec4f(sums[at], sums[at + 1u], sums[at + 2u], sums[at + 3u]);
     var high = vec4f(sums[at + 4u], sums[at + 5u], sums[at + 6u], sums[at + 7u]);
     if (params.hasBias != 0u) {
@@ -162,8 +172,8 @@ fn makeTile(workgroup: vec3u, grid: vec3u, local: u32) {
   }
   let subgroup = subgroupOf(local);
   let lane = local % LANES;
-  let row = subgroup / SUBGROUPS_N * 32u;
-  let column = subgroup % SUBGROUPS_N * (16u * COLUMNS);
+  let row = subgroup / SUBGROUPS_N * (2u * MATRIX_M);
+  let column = subgroup % SUBGROUPS_N * (MATRIX_N * COLUMNS);
   let places = placesOf(origin, local);
   let firstStep = workgroup.z * params.stepsPerSplit;
   let endStep = min((depth() + TILE_K - 1u) / TILE_K, firstStep + params.stepsPerSplit);
@@ -184,19 +194,19 @@ fn makeTile(workgroup: vec3u, grid: vec3u, local: u32) {
   for (var step = firstStep; step < endStep; step++) {
     let next = load(places, (step + 1u) * TILE_K, local);
     for (var k = 0u; k < 2u; k++) {
-      let left0 = loadLeft(row, 16u * k);
-      let left1 = loadLeft(row + 16u, 16u * k);
-      let right0 = loadRight(column, 16u * k);
+      let left0 = loadLeft(row, MATRIX_K * k);
+      let left1 = loadLeft(row + MATRIX_M, MATRIX_K * k);
+      let right0 = loadRight(column, MATRIX_K * k);
       sum00 = multiplyAdd(left0, right0, sum00, lane);
       sum10 = multiplyAdd(left1, right0, sum10, lane);
-      let right1 = loadRight(column + 16u, 16u * k);
+      let right1 = loadRight(column + MATRIX_N, MATRIX_K * k);
       sum01 = multiplyAdd(left0, right1, sum01, lane);
       sum11 = multiplyAdd(left1, right1, sum11, lane);
       if (COLUMNS > 2u) {
-        let right2 = loadRight(column + 32u, 16u * k);
+        let right2 = loadRight(column + 2u * MATRIX_N, MATRIX_K * k);
         sum02 = multiplyAdd(left0, right2, sum02, lane);
         sum12 = multiplyAdd(left1, right2, sum12, lane);
-        let right3 = loadRight(column + 48u, 16u * k);
+        let right3 = loadRight(column + 3u * MATRIX_N, MATRIX_K * k);
         sum03 = multiplyAdd(left0, right3, sum03, lane);
         sum13 = multiplyAdd(left1, right3, sum13, lane);
       }
@@ -206,7 +216,7 @@ fn makeTile(workgroup: vec3u, grid: vec3u, local: u32) {
     workgroupBarrier();
   }
 
-  let place = subgroup * 16u * STRIDE_SUMS;
+  let place = subgroup * MATRIX_M * STRIDE_SUMS;
   for (var i = 0u; i < 2u * COLUMNS; i++) {
     workgroupBarrier();
     if (i == 0u) { storeSum(sum00, place, lane); }
@@ -220,6 +230,6 @@ fn makeTile(workgroup: vec3u, grid: vec3u, local: u32) {
       if (i == 7u) { storeSum(sum13, place, lane); }
     }
     workgroupBarrier();
-    emit(origin.x + row + i % 2u * 16u, origin.y + column + i / 2u * 16u, subgroup, lane, workgroup.z);
+    emit(origin.x + row + i % 2u * MATRIX_M, origin.y + column + i / 2u * MATRIX_N, subgroup, lane, workgroup.z);
   }
 }

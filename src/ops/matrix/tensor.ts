@@ -23,9 +23,23 @@ const matmul = kernel('matmul_tensor', 'main');
 const convolution = kernel('conv2d_tensor', 'main');
 const weightGradient = kernel('conv2d_wgrad_tensor', 'main');
 
+/** A product that a subgroup does in hardware, M×K by K×N, of f16 with sums in f32. It takes M·N/8 lanes. */
+export type Matrices = Readonly<Record<'M' | 'N' | 'K', number>>;
+
+/** NVIDIA's and AMD's, then Intel's by their two widths of subgroup, and lavapipe's. */
+export const MATRICES: readonly [Matrices, ...Matrices[]] = [
+  { M: 16, N: 16, K: 16 },
+  { M: 8, N: 16, K: 16 },
+  { M: 8, N: 8, K: 16 },
+  { M: 8, N: 8, K: 8 },
+];
+
+const lanesOf = ({ M, N }: Matrices): number => (M * N) / 8;
+
 /** How a workgroup makes its tile: `shaders/lib/tensor.wgsl`. */
 interface TileSize {
-  /** Subgroups down and across; each makes 32 by 16·`columns` results. */
+  matrices: Matrices;
+  /** Subgroups down and across; each makes 2 by `columns` matrices of results. */
   subgroupsM: number;
   subgroupsN: number;
   columns: 2 | 4;
@@ -34,48 +48,65 @@ interface TileSize {
 }
 
 /** The larger a tile, the more products come of each load; the smaller, the more workgroups there are and the less is cut off. */
-const SIZES: readonly TileSize[] = [
-  { subgroupsM: 4, subgroupsN: 2, columns: 4, speed: 1 },
-  { subgroupsM: 4, subgroupsN: 1, columns: 4, speed: 0.85 },
-  { subgroupsM: 2, subgroupsN: 2, columns: 2, speed: 0.7 },
+const SIZES: readonly TileSize[] = MATRICES.flatMap((matrices): TileSize[] => [
+  { matrices, subgroupsM: 4, subgroupsN: 2, columns: 4, speed: 1 },
+  { matrices, subgroupsM: 4, subgroupsN: 1, columns: 4, speed: 0.85 },
+  { matrices, subgroupsM: 2, subgroupsN: 2, columns: 2, speed: 0.7 },
+]);
+
+const sidesOf = ({ matrices: { M, N }, subgroupsM, subgroupsN, columns }: TileSize): Tile => [
+  2 * M * subgroupsM,
+  N * columns * subgroupsN,
 ];
 
 /** Terms of the reduction that a workgroup stages at once. */
-const TILE_K = 32;
-const LANES = 32;
+const depthOf = ({ matrices: { K } }: TileSize): number => 2 * K;
 
-const sidesOf = ({ subgroupsM, subgroupsN, columns }: TileSize): Tile => [32 * subgroupsM, 16 * columns * subgroupsN];
-
-const nameOf = (size: TileSize): string => `tensor ${sidesOf(size).join('×')}×${TILE_K}`;
+function nameOf(size: TileSize): string {
+  const { matrices } = size;
+  const { M, N, K } = matrices;
+  const name = `tensor ${[...sidesOf(size), depthOf(size)].join('×')}`;
+  return matrices === MATRICES[0] ? name : `${name} by ${M}×${N}×${K}`;
+}
 
 /** An upper bound of the workgroup memory that a tile takes: both operands with the longer of their paddings, and the sums. */
 function memoryBytes(size: TileSize): number {
-  const staged = (extent: number): number => 2 * Math.max(extent * (TILE_K + 8), TILE_K * (extent + 8));
-  const sums = 4 * size.subgroupsM * size.subgroupsN * 16 * 20;
+  const { matrices, subgroupsM, subgroupsN } = size;
+  const depth = depthOf(size);
+  const staged = (extent: number): number => 2 * Math.max(extent * (depth + 8), depth * (extent + 8));
+  const sums = 4 * subgroupsM * subgroupsN * matrices.M * (matrices.N + 4);
   const [rows, columns] = sidesOf(size);
   return staged(rows) + staged(columns) + sums;
 }
 
-let emulated = false;
+let emulated: Matrices | null = null;
 
 /**
- * From now on tensor cores are emulated in plain WGSL, on any adapter with f16, until this is called with false; for tests. All
- * but the products themselves is then as it is on tensor cores.
+ * From now on tensor cores for these of `MATRICES` are emulated in plain WGSL, on any adapter with f16, until this is called with
+ * null; for tests. All but the products themselves is then as it is on tensor cores.
  */
-export function emulateTensorCores(on: boolean): void {
-  emulated = on;
+export function emulateTensorCores(matrices: Matrices | null): void {
+  emulated = matrices;
 }
 
-/** True where an adapter multiplies f16 matrices of 16×16 by 16×16 and sums in f32, in subgroups of 32. */
-export function hasTensorCores({ features, subgroupSizes: { min, max }, subgroupMatrixConfigs }: Adapter): boolean {
+/** True where an adapter multiplies such f16 matrices and sums in f32, in subgroups of the size that they take. */
+export function hasTensorCores(
+  { features, subgroupSizes: { min, max }, subgroupMatrixConfigs }: Adapter,
+  matrices: Matrices,
+): boolean {
   const needed = ['shader-f16', 'subgroups', 'chromium-experimental-subgroup-matrix'];
   if (!needed.every((feature) => features.has(feature))) return false;
-  const sized = features.has('subgroup-size-control') ? min <= LANES && LANES <= max : min === LANES && max === LANES;
+  const lanes = lanesOf(matrices);
+  const sized = features.has('subgroup-size-control') ? min <= lanes && lanes <= max : min === lanes && max === lanes;
   return (
     sized &&
     subgroupMatrixConfigs.some(
       ({ componentType, resultComponentType, M, N, K }) =>
-        componentType === 'f16' && resultComponentType === 'f32' && M === 16 && N === 16 && K === 16,
+        componentType === 'f16' &&
+        resultComponentType === 'f32' &&
+        M === matrices.M &&
+        N === matrices.N &&
+        K === matrices.K,
     )
   );
 }
@@ -83,11 +114,12 @@ export function hasTensorCores({ features, subgroupSizes: { min, max }, subgroup
 /** True where a tile can compute from `operands` into `result`. */
 function fits(size: TileSize, operands: readonly Tensor[], result: Tensor, adapter: Adapter): boolean {
   const { limits } = result.storage.gpu;
+  const { matrices, subgroupsM, subgroupsN } = size;
   return (
-    (emulated ? adapter.features.has('shader-f16') : hasTensorCores(adapter)) &&
+    (emulated ? emulated === matrices && adapter.features.has('shader-f16') : hasTensorCores(adapter, matrices)) &&
     operands.every(({ dtype }) => dtype === 'f16') &&
     memoryBytes(size) <= limits.maxComputeWorkgroupStorageSize &&
-    LANES * size.subgroupsM * size.subgroupsN <= limits.maxComputeInvocationsPerWorkgroup
+    lanesOf(matrices) * subgroupsM * subgroupsN <= limits.maxComputeInvocationsPerWorkgroup
   );
 }
 
@@ -98,7 +130,7 @@ const MIN_STEPS = 8;
 
 /** In how many parts a reduction is summed: more than one where the tiles alone would leave the adapter idle. */
 function splitsFor(size: TileSize, extents: Extents): Splits {
-  const steps = Math.ceil(extents.K / TILE_K);
+  const steps = Math.ceil(extents.K / depthOf(size));
   const most = Math.min(Math.floor(steps / MIN_STEPS), maxSplits(extents.M * extents.N));
   return evenly(steps, Math.max(1, Math.min(most, Math.floor(BUSY / tileCount(extents, sidesOf(size))))));
 }
@@ -106,10 +138,13 @@ function splitsFor(size: TileSize, extents: Extents): Splits {
 /** Below this a side or the reduction is so short that most of a tile's products are with zeros. */
 const WORTHWHILE = 16;
 
-/** Between 0, the best, and 1: the other tiers, which multiply without tensor cores, come after it. */
-function rank(size: TileSize, extents: Extents): number {
+/**
+ * Between 0, the best, and 1: the other tiers, which multiply without tensor cores, come after it. On lavapipe, which has none but
+ * knows their instructions (Mesa 26.2), a product takes 6 times as long as by `lanes`.
+ */
+function rank(size: TileSize, extents: Extents, { software }: Adapter): number {
   const { M, N, K } = extents;
-  if (Math.min(M, N, K) < WORTHWHILE) return Number.POSITIVE_INFINITY;
+  if ((software && !emulated) || Math.min(M, N, K) < WORTHWHILE) return Number.POSITIVE_INFINITY;
   const [rows, columns] = sidesOf(size);
   const tiles = tileCount(extents, [rows, columns]);
   const { splits } = splitsFor(size, extents);
@@ -126,11 +161,15 @@ const read = (tensor: Tensor, vectors: boolean): Operand => (vectors ? { words: 
 /** Constants that say how a tile is read, made and stored: with `vectors`, by eights, which every extent along memory must allow. */
 function tileConsts(size: TileSize, vectors: boolean, out: Tensor): Consts {
   const { features } = out.storage.gpu.adapter;
+  const { matrices, subgroupsM, subgroupsN, columns } = size;
   return {
-    ...{ SUBGROUPS_M: size.subgroupsM, SUBGROUPS_N: size.subgroupsN, COLUMNS: size.columns },
+    ...{ MATRIX_M: matrices.M, MATRIX_N: matrices.N, MATRIX_K: matrices.K },
+    ...{ SUBGROUPS_M: subgroupsM, SUBGROUPS_N: subgroupsN, COLUMNS: columns },
     MMA: emulated ? 'lib/mma_emulated.wgsl' : 'lib/mma_subgroup.wgsl',
     SIZE:
-      !emulated && features.has('subgroup-size-control') ? 'lib/subgroup_size_32.wgsl' : 'lib/subgroup_size_any.wgsl',
+      !emulated && features.has('subgroup-size-control')
+        ? 'lib/subgroup_size_lanes.wgsl'
+        : 'lib/subgroup_size_any.wgsl',
     LOAD: vectors ? 'lib/load_vectors.wgsl' : 'lib/load_scalars.wgsl',
     ...storeConsts(out, vectors),
   };
@@ -141,7 +180,7 @@ function multiplyBy(size: TileSize): Variant<Multiplication> {
     name: nameOf(size),
     unverified: true,
     fits: ({ a, b, c }, adapter) => fits(size, [a, b], c, adapter),
-    rank: ({ product }) => rank(size, product),
+    rank: ({ product }, adapter) => rank(size, product, adapter),
     run({ a, b, bias, c, product }) {
       const { M, N, K, transposeA, transposeB } = product;
       const { splits, stepsPerSplit } = splitsFor(size, product);
@@ -167,7 +206,7 @@ function forwardBy(size: TileSize): Variant<ConvForward> {
     name: nameOf(size),
     unverified: true,
     fits: ({ x, w, y }, adapter) => fits(size, [x, w], y, adapter),
-    rank: ({ shape }) => rank(size, forwardExtents(shape)),
+    rank: ({ shape }, adapter) => rank(size, forwardExtents(shape), adapter),
     run({ x, w, bias, y, shape }) {
       const { N, H, W, C, K, R, S, P, Q, strideH, strideW, padH, padW } = shape;
       const extents = forwardExtents(shape);
@@ -233,7 +272,7 @@ function dgradBy(size: TileSize): Variant<ConvDgrad> {
     name: nameOf(size),
     unverified: true,
     fits: ({ dy, w, dx }, adapter) => fits(size, [dy, w], dx, adapter),
-    rank: ({ shape }) => rank(size, { M: shape.N * shape.H * shape.W, N: shape.C, K: shape.R * shape.S * shape.K }),
+    rank: ({ shape: { N, H, W, C, R, S, K } }, adapter) => rank(size, { M: N * H * W, N: C, K: R * S * K }, adapter),
     run({ dy, w, dx, shape }) {
       const { H, W, C, R, S, strideH, strideW } = shape;
       const phases = dgradPhases(shape);
@@ -242,7 +281,9 @@ function dgradBy(size: TileSize): Variant<ConvDgrad> {
         const extents = phaseExtents(shape, rows, columns);
         // Each of several phases writes a part of dx: no one of them can be summed into all of it.
         const alone = phases.length === 1;
-        const { splits, stepsPerSplit } = alone ? splitsFor(size, extents) : evenly(Math.ceil(extents.K / TILE_K), 1);
+        const { splits, stepsPerSplit } = alone
+          ? splitsFor(size, extents)
+          : evenly(Math.ceil(extents.K / depthOf(size)), 1);
         inSplits(dx, null, splits, (out) => {
           const vectors = eights(shape.K, C);
           const consts = { ...tileConsts(size, vectors, out), DGRAD: true, B_BY_K: false };
@@ -271,7 +312,7 @@ function wgradBy(size: TileSize): Variant<ConvWgrad> {
     name: nameOf(size),
     unverified: true,
     fits: ({ x, dy, dw }, adapter) => fits(size, [x, dy], dw, adapter),
-    rank: ({ shape }) => rank(size, wgradExtents(shape)),
+    rank: ({ shape }, adapter) => rank(size, wgradExtents(shape), adapter),
     run({ x, dy, dw, shape }) {
       const { N, H, W, C, K, R, S, P, Q, strideH, strideW, padH, padW } = shape;
       const extents = wgradExtents(shape);
@@ -294,6 +335,10 @@ function wgradBy(size: TileSize): Variant<ConvWgrad> {
     },
   };
 }
+
+/** What the variants by such products are called. */
+export const tensorNames = (matrices: Matrices): string[] =>
+  SIZES.filter((size) => size.matrices === matrices).map(nameOf);
 
 export const tensorMultiplies = SIZES.map(multiplyBy);
 export const tensorForwards = SIZES.map(forwardBy);
