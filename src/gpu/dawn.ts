@@ -65,7 +65,10 @@ export interface OpenedDevice extends AdapterFacts {
   readonly flags: DawnFlags;
   /** One line: what was chosen and why. */
   readonly why: string;
-  /** Calls `handler` for each error that no error scope caught, and when the device is lost; returns what ends that. */
+  /**
+   * Calls `handler` for each error that no error scope caught, within the call that failed, and when the device is lost. It must not
+   * call Dawn, whose own callback it is called from. Returns what ends that.
+   */
   onError(handler: (error: GpuError) => void): () => void;
   /** Frees the device and all that was made with it. */
   close(): void;
@@ -256,12 +259,11 @@ function watch(device: GPUDevice, name: string): Pick<OpenedDevice, 'onError' | 
   let closed = false;
   const report = (message: string) => {
     const error = new GpuError(`${name}: ${message}`);
-    // Later, since Dawn must not be called from inside its own callback.
-    for (const handler of handlers) queueMicrotask(() => handler(error));
+    for (const handler of handlers) handler(error);
   };
   device.addEventListener('uncapturederror', (event) => {
     if (handlers.size > 0) event.preventDefault();
-    report(event.error.message);
+    report(told(event.error));
   });
   void device.lost.then(({ reason, message }) => {
     if (!closed) report(`the device is lost (${reason}): ${message}`);
@@ -277,6 +279,12 @@ function watch(device: GPUDevice, name: string): Pick<OpenedDevice, 'onError' | 
     },
   };
 }
+
+/** Of memory, what can be done about it; how it was asked for is no help. */
+const told = (error: GPUError): string =>
+  error.constructor.name === 'GPUOutOfMemoryError'
+    ? `its memory ran out (${firstLine(error.message)}). Use a smaller batch, size or width.`
+    : error.message;
 
 interface Dawn {
   create(options: string[]): GPU;

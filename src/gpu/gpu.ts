@@ -46,7 +46,7 @@ export class Gpu {
     this.onClose = onClose;
     this.device = device;
     this.adapter = adapter;
-    this.pool = new BufferPool(device);
+    this.pool = new BufferPool(device, (make) => this.checked(make));
     this.pipelines = new PipelineCache(device, source, adapter.name);
     this.stream = new CommandStream(device, !adapter.software);
   }
@@ -79,6 +79,19 @@ export class Gpu {
     const { failure } = this;
     this.failure = null;
     if (failure) throw failure;
+  }
+
+  /** What `make` makes. Throws what goes wrong on the device meanwhile, and that alone. */
+  private checked<T>(make: () => T): T {
+    const before = this.failure;
+    this.failure = null;
+    try {
+      const made = make();
+      this.check();
+      return made;
+    } finally {
+      this.failure = before;
+    }
   }
 
   /** One line: memory, and what was made so far. */
