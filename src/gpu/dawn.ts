@@ -55,6 +55,8 @@ export interface AdapterFacts {
   /** Granted: all that the adapter has, sizes in bytes. */
   readonly limits: Readonly<Record<LimitName, number>>;
   readonly subgroupSizes: { readonly min: number; readonly max: number };
+  /** Invocations of a subgroup that a kernel with many registers asks for; 0 where it is for the driver to say. */
+  readonly narrow: number;
   readonly subgroupMatrixConfigs: readonly SubgroupMatrixConfig[];
   /** Adapter, driver and version of Dawn: whatever depends on one of them is kept under this key. */
   readonly fingerprint: string;
@@ -110,11 +112,12 @@ export type LimitName = (typeof usefulLimits)[number];
 
 /**
  * Dawn's toggles. Subgroup matrices are unsafe by name while they are experimental; NVIDIA's Vulkan driver hides
- * shader-f16 without its toggle; time stamps are rounded to 65.536 µs unless quantization is off.
+ * shader-f16 without its toggle, and that for Intel's GPUs up to Comet Lake the choice of a subgroup's size; time stamps
+ * are rounded to 65.536 µs unless quantization is off.
  */
 const toggles: Record<DawnFlags, { on: readonly string[]; off: readonly string[] }> = {
   checked: {
-    on: ['allow_unsafe_apis', 'vulkan_enable_f16_on_nvidia'],
+    on: ['allow_unsafe_apis', 'vulkan_enable_f16_on_nvidia', 'enable_subgroups_intel_gen9'],
     // The validator in this build of Dawn refuses valid modules ("Operand … cannot be a type").
     off: ['timestamp_quantization', 'enable_spirv_validation'],
   },
@@ -122,6 +125,7 @@ const toggles: Record<DawnFlags, { on: readonly string[]; off: readonly string[]
     on: [
       'allow_unsafe_apis',
       'vulkan_enable_f16_on_nvidia',
+      'enable_subgroups_intel_gen9',
       'disable_robustness',
       'disable_workgroup_init',
       'skip_validation',
@@ -227,6 +231,7 @@ async function open(
     features: new Set(usefulFeatures.filter((feature) => device.features.has(feature))),
     limits: Object.fromEntries(usefulLimits.map((limit) => [limit, device.limits[limit]])) as Record<LimitName, number>,
     subgroupSizes: { min: info.subgroupMinSize ?? 0, max: info.subgroupMaxSize ?? 0 },
+    narrow: narrowOf(info, device.features),
     subgroupMatrixConfigs: matrixConfigs(info),
     fingerprint: [name, driver, (await loadDawn()).version].join(' | '),
     flags,
@@ -240,6 +245,22 @@ const wholeLimit = (limit: number) => {
   const exact = Math.min(limit, Number.MAX_SAFE_INTEGER);
   return exact > 0xffff ? exact - (exact % 4) : exact;
 };
+
+/**
+ * On Intel's GPUs the invocations of a subgroup share the 128 registers of a thread. On Vulkan Dawn asks for twice as many invocations
+ * as are the least, and each has room for 64 numbers; the least have room for 128. On Direct3D it is the driver's to choose.
+ */
+const narrowOf = (
+  { vendor, subgroupMinSize: min = 0, subgroupMaxSize: max = 0 }: GPUAdapterInfo,
+  features: GPUSupportedFeatures,
+): number =>
+  process.platform === 'linux' &&
+  vendor === 'intel' &&
+  features.has('subgroup-size-control') &&
+  min < max &&
+  [8, 16].includes(min)
+    ? min
+    : 0;
 
 /** Not in @webgpu/types, being Dawn's experiment. Copied, since the values are views of the adapter's memory. */
 function matrixConfigs(info: GPUAdapterInfo): SubgroupMatrixConfig[] {

@@ -18,6 +18,8 @@ export interface Adapter {
   readonly features: ReadonlySet<string>;
   /** Invocations in a subgroup; 0 where unknown. */
   readonly subgroupSizes: { readonly min: number; readonly max: number };
+  /** Invocations of a subgroup that a kernel with many registers asks for; 0 where it is for the driver to say. */
+  readonly narrow: number;
   /** Matrix products that a subgroup does in hardware. */
   readonly subgroupMatrixConfigs: readonly SubgroupMatrixConfig[];
   /** Adapter, driver and Dawn in one string: the key of what was tuned or promised for them. */
