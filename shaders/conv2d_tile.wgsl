@@ -247,7 +247,9 @@ fn rowAt(job: Job, row: u32) -> Row {
   return Row(pixel != NONE, (job.split * params.batch * params.outH * params.outW + pixel) * params.outC);
 }
 
-@compute @workgroup_size(THREADS)
+@compute
+//#include SIZE "lib/subgroup_size_any.wgsl"
+@workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) grid: vec3u,
   @builtin(local_invocation_index) local: u32) {
   makeTile(jobOf(workgroup, grid), local);

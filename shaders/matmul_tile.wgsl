@@ -111,7 +111,9 @@ fn tileFor(job: Job, local: u32) -> Accumulators {
   return tileOver(steps, cursorFrom(job, first * BK, duty), duty, local);
 }
 
-@compute @workgroup_size(THREADS)
+@compute
+//#include SIZE "lib/subgroup_size_any.wgsl"
+@workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) grid: vec3u,
   @builtin(local_invocation_index) local: u32) {
   makeTile(jobOf(workgroup, grid), local);

@@ -1,6 +1,8 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { Tensor } from '../src/core/tensor.ts';
 import { BufferPool, sizeClass } from '../src/gpu/pool.ts';
+import { onDevice } from './gpu.ts';
 
 /** A device that only counts. */
 function fakeDevice(maxBufferSize = 2 ** 30) {
@@ -63,5 +65,24 @@ test('the largest buffer of the adapter is the limit, to the last four numbers, 
     /^a tensor of 128\.0 MiB does not fit this adapter, whose largest buffer is 128\.0 MiB\. Use a smaller batch/,
   );
 });
+
+test('memory that has run out is told of at once and no more, and what was made before is still of use', () =>
+  onDevice({ adapter: 'null' }, async (gpu) => {
+    const held: Tensor[] = [];
+    // Dawn's null backend has half a gibibyte.
+    const fill = () => {
+      while (held.length < 9) held.push(Tensor.empty([2 ** 24]));
+    };
+    for (let i = 0; i < 2; i++) {
+      assert.throws(fill, /^Null backend: its memory ran out \(.*\)\. Use a smaller batch, size or width\.$/);
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      gpu.check();
+      assert.is(gpu.pool.stats.allocatedBytes, 2 ** 26 * held.length);
+      held.pop()!.free('the test');
+      await gpu.trim();
+      held.push(Tensor.empty([2 ** 24]));
+    }
+    for (const tensor of held) tensor.free('the test');
+  }));
 
 test.run();

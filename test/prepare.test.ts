@@ -4,11 +4,13 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { kernel } from '../src/core/kernel.ts';
 import { Random } from '../src/core/random.ts';
+import { step } from '../src/core/step.ts';
 import { setSeed, stepCounter } from '../src/core/stepbuffer.ts';
 import { Storage } from '../src/core/storage.ts';
 import { Tensor } from '../src/core/tensor.ts';
 import { drawToyfaces } from '../src/data/toyfaces.ts';
 import type { Gpu } from '../src/gpu/gpu.ts';
+import { CommandStream } from '../src/gpu/stream.ts';
 import * as nn from '../src/nn/index.ts';
 import { forwards } from '../src/ops/matrix/convolve.ts';
 import { lanesMultiply } from '../src/ops/matrix/lanes.ts';
@@ -250,6 +252,22 @@ gpuTest('on hardware a winner that goes wrong now and then is found out under lo
     });
     assert.equal([variant, warnings.length], ['slow', 1]);
     assert.match(warnings[0]!, /^The kernel 'now and then' is not used .* is off by /);
+  }),
+);
+
+gpuTest('races say nothing about how long a training step is: the first one goes in small submits', () =>
+  onHardware(async (other) => {
+    const stream = new CommandStream(other.device, true);
+    Object.defineProperty(other, 'stream', { value: stream });
+    const { timed } = await prepare(other, () => multiplyBy(familyOf(slow, fast)), { winners: new Map() });
+    assert.is(timed, 1);
+    const x = Tensor.empty([4]);
+    await step(() => x.fill(0));
+    const before = stream.stats.submits;
+    await step(() => {
+      for (let i = 0; i < 20; i++) x.fill(i);
+    });
+    assert.is(stream.stats.submits - before, 3);
   }),
 );
 

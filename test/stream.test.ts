@@ -89,6 +89,23 @@ gpuTest('steps are cut by the time of the GPU, not by what the host does between
   }),
 );
 
+gpuTest('a step that has to be cut is cut as well after short ones of fewer dispatches, as validation has', () =>
+  onPaper(true, async ({ begin, done }) => {
+    await begin(0);
+    await done(100);
+    assert.is(await begin(101), 1);
+    await done(4101);
+    for (let atMs = 5000; atMs < 7000; atMs += 100) {
+      await begin(atMs, 12);
+      await done(atMs + 90);
+    }
+    assert.is(await begin(7000), 20);
+    await done(7100);
+    assert.is(await begin(7101), 1);
+    await done(7200);
+  }),
+);
+
 gpuTest('a result of a device that is lost is refused in words', () =>
   onDevice({ adapter: 'null' }, async (other) => {
     const pending = Tensor.zeros([4]).read();

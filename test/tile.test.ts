@@ -2,11 +2,13 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Tensor } from '../src/core/tensor.ts';
 import { readShader } from '../src/gpu/node.ts';
+import type { Pipeline } from '../src/gpu/pipeline.ts';
 import { loadShader } from '../src/gpu/shader.ts';
 import * as ops from '../src/ops/index.ts';
 import { forwards } from '../src/ops/matrix/convolve.ts';
 import { multiply } from '../src/ops/matrix/multiply.ts';
 import type { Extents } from '../src/ops/matrix/problem.ts';
+import { tileProducts } from '../src/ops/matrix/tile.ts';
 import { planTile, type TileSize, tileBytes, tileName, tileSizes, tileThreads } from '../src/ops/matrix/tileplan.ts';
 import { candidatesFor } from '../src/ops/matrix/variant.ts';
 import { gradcheck, type OperationCase } from './cases/case.ts';
@@ -189,6 +191,33 @@ gpuTest('every size of tile compiles on the null backend in every specialisation
     assert.ok(other.pipelines.size > 80, `${other.pipelines.size} pipelines`);
   }),
 );
+
+for (const narrow of [8, 16]) {
+  gpuTest(
+    `where ${narrow} invocations share the registers of a thread, tiles ask for so many, and the largest are left out`,
+    () =>
+      onDevice({ adapter: 'null', flags: 'checked' }, async (other) => {
+        Object.defineProperty(other, 'adapter', { value: { ...other.adapter, narrow } });
+        const [a, b, c] = [Tensor.full([64, 64], 1), Tensor.full([64, 64], 1), Tensor.empty([64, 64])];
+        const product = { M: 64, N: 64, K: 64, transposeA: false, transposeB: false };
+        const fitting = tileProducts.filter((one) => one.fits({ a, b, bias: null, c, product }, other.adapter));
+        assert.equal(
+          fitting.map(({ name }) => name),
+          ['tile 64×64×16', 'tile 64×32×16', 'tile 32×64×16'],
+        );
+        const used: Pipeline[] = [];
+        for (const variant of fitting) {
+          variant.run({ a, b, bias: null, c, product });
+          used.push(other.stream.latest!);
+        }
+        await other.stream.flush();
+        for (const { shader, handle } of used) {
+          assert.match(shader.code, `@subgroup_size(${narrow})`);
+          assert.ok(handle);
+        }
+      }),
+  );
+}
 
 gpuTest('the tile that is too large for the null backend compiles as a module', () =>
   onDevice({ adapter: 'null', flags: 'checked' }, async ({ device, limits }) => {

@@ -30,7 +30,8 @@
 //   unrolling, and Tint adds no counter. The loop over steps has no constant bound: its counter is paid once for
 //   BK·16·QUADS_M·QUADS_N multiply-adds.
 // - Registers of an invocation with 2×2 quads: 64 results, 16 fragments, 16 waiting, some 20 of addresses: 128 lets two
-//   workgroups of 256 share a core with 65,536.
+//   workgroups of 256 share a core with 65,536. Where that is all there is for an invocation, if its subgroup is as small as can be
+//   (Intel), the kernel asks for such (SIZE) and has 2×1 quads or fewer.
 const BM: u32 = 64u;
 const BN: u32 = 64u;
 const BK: u32 = 16u;

@@ -55,6 +55,8 @@ export interface AdapterFacts {
   /** Granted: all that the adapter has, sizes in bytes. */
   readonly limits: Readonly<Record<LimitName, number>>;
   readonly subgroupSizes: { readonly min: number; readonly max: number };
+  /** Invocations of a subgroup that a kernel with many registers asks for; 0 where it is for the driver to say. */
+  readonly narrow: number;
   readonly subgroupMatrixConfigs: readonly SubgroupMatrixConfig[];
   /** Adapter, driver and version of Dawn: whatever depends on one of them is kept under this key. */
   readonly fingerprint: string;
@@ -65,7 +67,10 @@ export interface OpenedDevice extends AdapterFacts {
   readonly flags: DawnFlags;
   /** One line: what was chosen and why. */
   readonly why: string;
-  /** Calls `handler` for each error that no error scope caught, and when the device is lost; returns what ends that. */
+  /**
+   * Calls `handler` for each error that no error scope caught, within the call that failed, and when the device is lost. It must not
+   * call Dawn, whose own callback it is called from. Returns what ends that.
+   */
   onError(handler: (error: GpuError) => void): () => void;
   /** Frees the device and all that was made with it. */
   close(): void;
@@ -107,11 +112,12 @@ export type LimitName = (typeof usefulLimits)[number];
 
 /**
  * Dawn's toggles. Subgroup matrices are unsafe by name while they are experimental; NVIDIA's Vulkan driver hides
- * shader-f16 without its toggle; time stamps are rounded to 65.536 µs unless quantization is off.
+ * shader-f16 without its toggle, and that for Intel's GPUs up to Comet Lake the choice of a subgroup's size; time stamps
+ * are rounded to 65.536 µs unless quantization is off.
  */
 const toggles: Record<DawnFlags, { on: readonly string[]; off: readonly string[] }> = {
   checked: {
-    on: ['allow_unsafe_apis', 'vulkan_enable_f16_on_nvidia'],
+    on: ['allow_unsafe_apis', 'vulkan_enable_f16_on_nvidia', 'enable_subgroups_intel_gen9'],
     // The validator in this build of Dawn refuses valid modules ("Operand … cannot be a type").
     off: ['timestamp_quantization', 'enable_spirv_validation'],
   },
@@ -119,6 +125,7 @@ const toggles: Record<DawnFlags, { on: readonly string[]; off: readonly string[]
     on: [
       'allow_unsafe_apis',
       'vulkan_enable_f16_on_nvidia',
+      'enable_subgroups_intel_gen9',
       'disable_robustness',
       'disable_workgroup_init',
       'skip_validation',
@@ -224,6 +231,7 @@ async function open(
     features: new Set(usefulFeatures.filter((feature) => device.features.has(feature))),
     limits: Object.fromEntries(usefulLimits.map((limit) => [limit, device.limits[limit]])) as Record<LimitName, number>,
     subgroupSizes: { min: info.subgroupMinSize ?? 0, max: info.subgroupMaxSize ?? 0 },
+    narrow: narrowOf(info, device.features),
     subgroupMatrixConfigs: matrixConfigs(info),
     fingerprint: [name, driver, (await loadDawn()).version].join(' | '),
     flags,
@@ -237,6 +245,22 @@ const wholeLimit = (limit: number) => {
   const exact = Math.min(limit, Number.MAX_SAFE_INTEGER);
   return exact > 0xffff ? exact - (exact % 4) : exact;
 };
+
+/**
+ * On Intel's GPUs the invocations of a subgroup share the 128 registers of a thread. On Vulkan Dawn asks for twice as many invocations
+ * as are the least, and each has room for 64 numbers; the least have room for 128. On Direct3D it is the driver's to choose.
+ */
+const narrowOf = (
+  { vendor, subgroupMinSize: min = 0, subgroupMaxSize: max = 0 }: GPUAdapterInfo,
+  features: GPUSupportedFeatures,
+): number =>
+  process.platform === 'linux' &&
+  vendor === 'intel' &&
+  features.has('subgroup-size-control') &&
+  min < max &&
+  [8, 16].includes(min)
+    ? min
+    : 0;
 
 /** Not in @webgpu/types, being Dawn's experiment. Copied, since the values are views of the adapter's memory. */
 function matrixConfigs(info: GPUAdapterInfo): SubgroupMatrixConfig[] {
@@ -256,12 +280,11 @@ function watch(device: GPUDevice, name: string): Pick<OpenedDevice, 'onError' | 
   let closed = false;
   const report = (message: string) => {
     const error = new GpuError(`${name}: ${message}`);
-    // Later, since Dawn must not be called from inside its own callback.
-    for (const handler of handlers) queueMicrotask(() => handler(error));
+    for (const handler of handlers) handler(error);
   };
   device.addEventListener('uncapturederror', (event) => {
     if (handlers.size > 0) event.preventDefault();
-    report(event.error.message);
+    report(told(event.error));
   });
   void device.lost.then(({ reason, message }) => {
     if (!closed) report(`the device is lost (${reason}): ${message}`);
@@ -277,6 +300,12 @@ function watch(device: GPUDevice, name: string): Pick<OpenedDevice, 'onError' | 
     },
   };
 }
+
+/** Of memory, what can be done about it; how it was asked for is no help. */
+const told = (error: GPUError): string =>
+  error.constructor.name === 'GPUOutOfMemoryError'
+    ? `its memory ran out (${firstLine(error.message)}). Use a smaller batch, size or width.`
+    : error.message;
 
 interface Dawn {
   create(options: string[]): GPU;

@@ -18,6 +18,8 @@ export interface Adapter {
   readonly features: ReadonlySet<string>;
   /** Invocations in a subgroup; 0 where unknown. */
   readonly subgroupSizes: { readonly min: number; readonly max: number };
+  /** Invocations of a subgroup that a kernel with many registers asks for; 0 where it is for the driver to say. */
+  readonly narrow: number;
   /** Matrix products that a subgroup does in hardware. */
   readonly subgroupMatrixConfigs: readonly SubgroupMatrixConfig[];
   /** Adapter, driver and Dawn in one string: the key of what was tuned or promised for them. */
@@ -46,7 +48,7 @@ export class Gpu {
     this.onClose = onClose;
     this.device = device;
     this.adapter = adapter;
-    this.pool = new BufferPool(device);
+    this.pool = new BufferPool(device, (make) => this.checked(make));
     this.pipelines = new PipelineCache(device, source, adapter.name);
     this.stream = new CommandStream(device, !adapter.software);
   }
@@ -79,6 +81,19 @@ export class Gpu {
     const { failure } = this;
     this.failure = null;
     if (failure) throw failure;
+  }
+
+  /** What `make` makes. Throws what goes wrong on the device meanwhile, and that alone. */
+  private checked<T>(make: () => T): T {
+    const before = this.failure;
+    this.failure = null;
+    try {
+      const made = make();
+      this.check();
+      return made;
+    } finally {
+      this.failure = before;
+    }
   }
 
   /** One line: memory, and what was made so far. */

@@ -57,7 +57,9 @@ export class CommandStream {
   private readonly device: GPUDevice;
   private readonly cutsLongWork: boolean;
   /** Submits are cut after this many dispatches. */
-  private dispatchesPerSubmit: number;
+  private dispatchesPerSubmit = Number.POSITIVE_INFINITY;
+  /** Dispatches of the work that was so long that it is cut; 0 where none was. */
+  private cutFor = 0;
   /** Dispatches of the last flush, until it is timed. */
   private encoded = 0;
   /** When work that was timed was last done. */
@@ -71,7 +73,7 @@ export class CommandStream {
   constructor(device: GPUDevice, cutsLongWork: boolean) {
     this.device = device;
     this.cutsLongWork = cutsLongWork;
-    this.dispatchesPerSubmit = cutsLongWork ? FIRST_DISPATCHES : Number.POSITIVE_INFINITY;
+    this.forgetPace();
     this.groups = new BindGroupCache(device, new UniformCache(device));
   }
 
@@ -241,15 +243,26 @@ export class CommandStream {
     if (this.cutsLongWork && encoded > 0) this.chooseCut(encoded, elapsedMs);
   }
 
+  /** Other work comes, of which what was timed says nothing: it goes in small submits until it is timed itself. */
+  forgetPace(): void {
+    if (this.cutsLongWork) this.dispatchesPerSubmit = FIRST_DISPATCHES;
+    this.cutFor = 0;
+    this.encoded = 0;
+  }
+
   /**
    * Cuts submits so that none takes much longer than a display driver puts up with. Work that was short shows that as many dispatches
-   * are, and that twice as many may be tried.
+   * are, and that twice as many may be tried; but not that those of longer work are: validation is a part of a training step's
+   * dispatches, and the lighter one.
    */
   private chooseCut(dispatches: number, elapsedMs: number): void {
-    this.dispatchesPerSubmit =
-      elapsedMs > LONG_MS
-        ? Math.max(1, Math.floor((dispatches * SUBMIT_MS) / elapsedMs))
-        : Math.max(this.dispatchesPerSubmit, 2 * dispatches);
+    if (elapsedMs > LONG_MS) {
+      this.dispatchesPerSubmit = Math.max(1, Math.floor((dispatches * SUBMIT_MS) / elapsedMs));
+      this.cutFor = dispatches;
+    } else if (dispatches >= this.cutFor) {
+      this.dispatchesPerSubmit = Math.max(this.dispatchesPerSubmit, 2 * dispatches);
+      this.cutFor = 0;
+    }
   }
 
   /** Forgets bind groups; called when pool buffers are destroyed. */

@@ -39,10 +39,18 @@ const matmul = kernel('matmul_tile', 'main');
 const convolution = kernel('conv2d_tile', 'main');
 const weightGradient = kernel('conv2d_wgrad_tile', 'main');
 
-/** The size, and the type that operands, which are of one, wait in. */
-const constsOf = (size: TileSize, { dtype }: Tensor): Consts => {
+/** By how many invocations a subgroup is to have, 0 for any number: an include of the kernels. */
+const ATTRIBUTES: Readonly<Record<number, string>> = {
+  0: 'lib/subgroup_size_any.wgsl',
+  8: 'lib/subgroup_size_8.wgsl',
+  16: 'lib/subgroup_size_16.wgsl',
+};
+
+/** The size, the type that operands, which are of one, wait in, and how many invocations share registers. */
+const constsOf = (size: TileSize, { dtype, storage }: Tensor): Consts => {
   const { BM, BN, BK, QUADS_M, QUADS_N } = size;
-  return { BM, BN, BK, QUADS_M, QUADS_N, THREADS: tileThreads(size), Stage: wgslType(dtype, 4) };
+  const SIZE = ATTRIBUTES[storage.gpu.adapter.narrow];
+  return { BM, BN, BK, QUADS_M, QUADS_N, THREADS: tileThreads(size), Stage: wgslType(dtype, 4), ...(SIZE && { SIZE }) };
 };
 
 /** The type that an operand is read as. */
@@ -59,10 +67,14 @@ const known = new WeakMap<Gpu, Known>();
 function knownOf(gpu: Gpu): Known {
   const before = known.get(gpu);
   if (before) return before;
-  const { limits } = gpu;
+  const { adapter, limits } = gpu;
+  // Two by two quads spill where 128 registers are all that there is.
+  const quads = adapter.narrow > 0 ? 2 : 4;
   const threads = Math.min(limits.maxComputeInvocationsPerWorkgroup, limits.maxComputeWorkgroupSizeX);
   const fits = (size: TileSize): boolean =>
-    tileBytes(size) <= limits.maxComputeWorkgroupStorageSize && tileThreads(size) <= threads;
+    tileBytes(size) <= limits.maxComputeWorkgroupStorageSize &&
+    tileThreads(size) <= threads &&
+    size.QUADS_M * size.QUADS_N <= quads;
   const made: Known = {
     fitting: new Set(tileSizes.filter(fits)),
     ranks: new Map(),
