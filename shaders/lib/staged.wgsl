@@ -35,6 +35,8 @@
 const BM: u32 = 64u;
 const BN: u32 = 64u;
 const BK: u32 = 16u;
+// Invocations of a subgroup, where the kernel asks for so many.
+const LANES: u32 = 8u;
 const QUADS_M: u32 = 2u;
 const QUADS_N: u32 = 1u;
 // BM·BN / (16·QUADS_M·QUADS_N), at least (BM+BN)·BK/16 and BM; a multiple of 32.

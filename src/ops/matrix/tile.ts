@@ -39,18 +39,12 @@ const matmul = kernel('matmul_tile', 'main');
 const convolution = kernel('conv2d_tile', 'main');
 const weightGradient = kernel('conv2d_wgrad_tile', 'main');
 
-/** By how many invocations a subgroup is to have, 0 for any number: an include of the kernels. */
-const ATTRIBUTES: Readonly<Record<number, string>> = {
-  0: 'lib/subgroup_size_any.wgsl',
-  8: 'lib/subgroup_size_8.wgsl',
-  16: 'lib/subgroup_size_16.wgsl',
-};
-
 /** The size, the type that operands, which are of one, wait in, and how many invocations share registers. */
 const constsOf = (size: TileSize, { dtype, storage }: Tensor): Consts => {
   const { BM, BN, BK, QUADS_M, QUADS_N } = size;
-  const SIZE = ATTRIBUTES[storage.gpu.adapter.narrow];
-  return { BM, BN, BK, QUADS_M, QUADS_N, THREADS: tileThreads(size), Stage: wgslType(dtype, 4), ...(SIZE && { SIZE }) };
+  const { narrow } = storage.gpu.adapter;
+  const subgroup = narrow > 0 && { LANES: narrow, SIZE: 'lib/subgroup_size_lanes.wgsl' };
+  return { BM, BN, BK, QUADS_M, QUADS_N, THREADS: tileThreads(size), Stage: wgslType(dtype, 4), ...subgroup };
 };
 
 /** The type that an operand is read as. */

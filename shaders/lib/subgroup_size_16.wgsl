@@ -1,2 +1,0 @@
-// An attribute of an entry point that needs many registers, for GPUs on which 16 invocations that share a thread's have enough.
-@subgroup_size(16)
