@@ -85,6 +85,8 @@ test('what a text uses is enabled, and not what its comments speak of', () => {
     [...loadShader('uses', {}, () => text).code.matchAll(/^enable (\w+);/gm)].map(([, extension]) => extension!);
   assert.equal(enabled('// f16 by subgroupAdd(x)\nalias Elem = f32; // vec4h'), []);
   assert.equal(enabled('fn sum(x: f32) -> f32 { return subgroupAdd(x); }'), ['subgroups']);
+  assert.equal(enabled('fn quadOf(x: f32) -> f32 { return x; }\nfn main() { let y = quadOf(1.0); }'), []);
+  assert.equal(enabled('fn subgroupOf(x: u32) -> u32 { return subgroupBroadcastFirst(x); }'), ['subgroups']);
   assert.equal(enabled('@subgroup_size(32)\nfn main() { var sums: subgroup_matrix_result<f32, 16, 16>; }').sort(), [
     'chromium_experimental_subgroup_matrix',
     'subgroup_size_control',

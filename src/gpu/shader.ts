@@ -73,15 +73,17 @@ export function loadShader(name: string, consts: Consts, source: ShaderSource): 
   if (unknown.length > 0) {
     throw new GpuError(`${name}.wgsl has no constant ${unknown.join(', ')}; it has ${known.join(', ')}.`);
   }
-  // What comments speak of needs nothing enabled.
+  // What comments speak of needs nothing enabled, nor does a function of the text's own, whatever it is called.
   const bare = code.replace(/\/\/.*$/gm, '');
+  const own = new Set([...bare.matchAll(/\bfn (\w+)/g)].map(([, fn]) => fn));
+  const uses = (pattern: RegExp): boolean => [...bare.matchAll(pattern)].some(([, word]) => !own.has(word!));
   const needs: [string, RegExp][] = [
-    ['f16', /\b(f16|vec\dh|mat\dx\dh)\b/],
-    ['subgroups', /\b(subgroup|quad)[A-Z]\w*\(/],
-    ['subgroup_size_control', /@subgroup_size\b/],
-    ['chromium_experimental_subgroup_matrix', /\bsubgroup_matrix_\w+</],
+    ['f16', /\b(f16|vec\dh|mat\dx\dh)\b/g],
+    ['subgroups', /\b((?:subgroup|quad)[A-Z]\w*)\(/g],
+    ['subgroup_size_control', /@(subgroup_size)\b/g],
+    ['chromium_experimental_subgroup_matrix', /\b(subgroup_matrix_\w+)</g],
   ];
-  for (const [extension, use] of needs) if (use.test(bare)) code = `enable ${extension};\n${code}`;
+  for (const [extension, pattern] of needs) if (uses(pattern)) code = `enable ${extension};\n${code}`;
 
   const aliases = new Map([...code.matchAll(ALIAS)].map(([, alias, type]) => [alias!, type!]));
   const bindings = new Map<string, ShaderBinding>();
