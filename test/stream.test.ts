@@ -3,6 +3,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { step } from '../src/core/step.ts';
 import { Tensor } from '../src/core/tensor.ts';
+import { Profile } from '../src/gpu/profile.ts';
 import { CommandStream } from '../src/gpu/stream.ts';
 import { gpuTest, messageOf, onDevice } from './gpu.ts';
 
@@ -103,6 +104,27 @@ gpuTest('a step that has to be cut is cut as well after short ones of fewer disp
     await done(7100);
     assert.is(await begin(7101), 1);
     await done(7200);
+  }),
+);
+
+gpuTest('a step that is profiled is cut as others are', () =>
+  onDevice({ flags: 'checked' }, async (gpu) => {
+    const x = Tensor.full([4], 0);
+    await step(() => x.fill(0));
+    const submits: number[] = [];
+    for (const cutsLongWork of [true, false]) {
+      const stream = new CommandStream(gpu.device, cutsLongWork);
+      stream.profile = new Profile();
+      Object.defineProperty(gpu, 'stream', { value: stream, configurable: true });
+      await step(() => {
+        for (let i = 0; i < 20; i++) x.fill(i);
+      });
+      assert.is(stream.profile.calls, 20);
+      assert.ok(stream.profile.rows().every(({ elapsedMs }) => elapsedMs > 0));
+      submits.push(stream.stats.submits);
+    }
+    // By its clock; without one each dispatch has a submit of its own.
+    if (gpu.device.features.has('timestamp-query')) assert.is(submits[0]! - submits[1]!, 2);
   }),
 );
 

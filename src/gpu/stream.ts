@@ -383,6 +383,7 @@ export class CommandStream {
         pass.end();
         timed.push(command);
         if (timed.length === clock.capacity) await settle(clock);
+        else if (timed.length % this.dispatchesPerSubmit === 0) submit();
       } else {
         submit();
         await this.device.queue.onSubmittedWorkDone();
