@@ -2,6 +2,7 @@
 // never does.
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { GpuError, MemoryError } from '../src/core/errors.ts';
 import { kernel } from '../src/core/kernel.ts';
 import { Random } from '../src/core/random.ts';
 import { step } from '../src/core/step.ts';
@@ -12,6 +13,7 @@ import { drawToyfaces } from '../src/data/toyfaces.ts';
 import type { Gpu } from '../src/gpu/gpu.ts';
 import { CommandStream } from '../src/gpu/stream.ts';
 import * as nn from '../src/nn/index.ts';
+import { faultOf } from '../src/ops/matrix/check.ts';
 import { forwards } from '../src/ops/matrix/convolve.ts';
 import { lanesMultiply } from '../src/ops/matrix/lanes.ts';
 import { products } from '../src/ops/matrix/multiply.ts';
@@ -252,6 +254,21 @@ gpuTest('on hardware a winner that goes wrong now and then is found out under lo
     });
     assert.equal([variant, warnings.length], ['slow', 1]);
     assert.match(warnings[0]!, /^The kernel 'now and then' is not used .* is off by /);
+  }),
+);
+
+gpuTest('a kernel is not blamed where there is no memory to check it', () =>
+  onDevice({ flags: 'checked' }, async (other) => {
+    const [result, want] = [Tensor.full([8], 1), Tensor.full([8], 1)];
+    const check = () => faultOf(other, { recording: [] } as never, { result, want } as never);
+    const lacking = (error: GpuError) => () => {
+      throw error;
+    };
+    other.pool.acquire = lacking(new GpuError('refused'));
+    assert.is(await check(), 'does not run (refused)');
+    other.pool.acquire = lacking(new MemoryError('its memory ran out'));
+    const failure = await check().catch((error: unknown) => error);
+    assert.instance(failure, MemoryError);
   }),
 );
 

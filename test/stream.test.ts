@@ -107,7 +107,7 @@ gpuTest('a step that has to be cut is cut as well after short ones of fewer disp
   }),
 );
 
-gpuTest('a step that is profiled is cut as others are', () =>
+gpuTest('a step that is profiled is cut, too', () =>
   onDevice({ flags: 'checked' }, async (gpu) => {
     const x = Tensor.full([4], 0);
     await step(() => x.fill(0));

@@ -23,7 +23,7 @@ const FRAGS_M: u32 = 4u / AT_ONCE;
 
 fn fragRow(i: u32, lane: u32) -> u32 { return i * LANES + lane; }
 fn fragQuad(lane: u32) -> u32 { return lane % QUADS; }
-fn fragStep(i: u32, lane: u32) -> u32 { return i * AT_ONCE + lane / QUADS % AT_ONCE; }
+fn fragStep(i: u32, lane: u32) -> u32 { return i * AT_ONCE + lane / QUADS; }
 
 struct Frag { v0: vec4f, v1: vec4f, v2: vec4f, v3: vec4f }
 

@@ -3,10 +3,10 @@
 //   out[m, n] = Σ_k A[m, k]·B[k, n] (+ bias[n]),   TILE_M by TILE_N of it in a workgroup, TILE_K terms a step
 //
 // A step: every invocation has loaded its chunks of 8 neighbouring elements of A and B into registers; they go to workgroup
-// memory; while the next ones are on their way, each subgroup multiplies its part, two matrices of sums down by COLUMNS across, of
-// MATRIX_M by MATRIX_N each, by two of MATRIX_K terms (MMA: lib/mma_subgroup.wgsl on tensor cores, lib/mma_emulated.wgsl in plain
-// WGSL, for tests). Operands are staged as they lie in memory, contiguous along k (A_BY_K, B_BY_K) or along their other side: the matrix loads take either order, so nothing
-// is transposed. Lines are 8 elements longer than the tile, which spreads them over the banks.
+// memory; while the next ones are on their way, each subgroup multiplies its part, 2 by COLUMNS matrices of MATRIX_M×MATRIX_N sums,
+// in two products of MATRIX_K terms each (MMA: lib/mma_subgroup.wgsl on tensor cores, lib/mma_emulated.wgsl in plain WGSL, for tests).
+// Operands are staged as they lie in memory, contiguous along k (A_BY_K, B_BY_K) or along their other side: the matrix loads take
+// either order, so nothing is transposed. Lines are 8 elements longer than the tile, which spreads them over the banks.
 // The sums have no elements that a shader can touch. So at the end they go through workgroup memory, one matrix at a time.
 //
 // The kernel that includes this gives:
@@ -50,6 +50,7 @@ const STRIDE_SUMS: u32 = MATRIX_N + 4u;
 // Chunks that an invocation brings each step, 1 to 4.
 const CHUNKS_A: u32 = TILE_M * TILE_K / 8u / THREADS;
 const CHUNKS_B: u32 = TILE_N * TILE_K / 8u / THREADS;
+const_assert CHUNKS_A <= 4u && CHUNKS_B <= 4u;
 
 var<workgroup> stagedA: array<f16, TILE_M * TILE_K / LINE_A * STRIDE_A>;
 var<workgroup> stagedB: array<f16, TILE_N * TILE_K / LINE_B * STRIDE_B>;

@@ -1,5 +1,5 @@
 import { createRequire } from 'node:module';
-import { GpuError } from '../core/errors.ts';
+import { GpuError, MemoryError } from '../core/errors.ts';
 import {
   type AdapterKind,
   allows,
@@ -68,8 +68,8 @@ export interface OpenedDevice extends AdapterFacts {
   /** One line: what was chosen and why. */
   readonly why: string;
   /**
-   * Calls `handler` for each error that no error scope caught, within the call that failed, and when the device is lost. It must not
-   * call Dawn, whose own callback it is called from. Returns what ends that.
+   * Calls `handler` for each error that no error scope caught, within the call that failed, from where it must not call Dawn; and when
+   * the device is lost. Returns what ends that.
    */
   onError(handler: (error: GpuError) => void): () => void;
   /** Frees the device and all that was made with it. */
@@ -111,8 +111,8 @@ const usefulLimits = [
 export type LimitName = (typeof usefulLimits)[number];
 
 /**
- * Dawn's toggles. Subgroup matrices are unsafe by name while they are experimental; NVIDIA's Vulkan driver hides
- * shader-f16 without its toggle, and that for Intel's GPUs up to Comet Lake the choice of a subgroup's size; time stamps
+ * Dawn's toggles. Subgroup matrices are unsafe by name while they are experimental. Without theirs there is no shader-f16 on NVIDIA's
+ * Vulkan driver, and there are no subgroups on Intel's GPUs up to Comet Lake, which broadcast f16 wrongly; no kernel does. Time stamps
  * are rounded to 65.536 µs unless quantization is off.
  */
 const toggles: Record<DawnFlags, { on: readonly string[]; off: readonly string[] }> = {
@@ -278,16 +278,15 @@ function matrixConfigs(info: GPUAdapterInfo): SubgroupMatrixConfig[] {
 function watch(device: GPUDevice, name: string): Pick<OpenedDevice, 'onError' | 'close'> {
   const handlers = new Set<(error: GpuError) => void>();
   let closed = false;
-  const report = (message: string) => {
-    const error = new GpuError(`${name}: ${message}`);
+  const report = (error: GpuError) => {
     for (const handler of handlers) handler(error);
   };
   device.addEventListener('uncapturederror', (event) => {
     if (handlers.size > 0) event.preventDefault();
-    report(told(event.error));
+    report(errorOf(event.error, name));
   });
   void device.lost.then(({ reason, message }) => {
-    if (!closed) report(`the device is lost (${reason}): ${message}`);
+    if (!closed) report(new GpuError(`${name}: the device is lost (${reason}): ${message}`));
   });
   return {
     onError(handler) {
@@ -301,11 +300,11 @@ function watch(device: GPUDevice, name: string): Pick<OpenedDevice, 'onError' | 
   };
 }
 
-/** Of memory, what can be done about it; how it was asked for is no help. */
-const told = (error: GPUError): string =>
+/** Of memory it says what can be done about it; how it was asked for is no help. */
+const errorOf = (error: GPUError, name: string): GpuError =>
   error.constructor.name === 'GPUOutOfMemoryError'
-    ? `its memory ran out (${firstLine(error.message)}). Use a smaller batch, size or width.`
-    : error.message;
+    ? new MemoryError(`${name}: its memory ran out (${firstLine(error.message)}). Use a smaller batch, size or width.`)
+    : new GpuError(`${name}: ${error.message}`);
 
 interface Dawn {
   create(options: string[]): GPU;

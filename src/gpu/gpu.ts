@@ -50,7 +50,7 @@ export class Gpu {
     this.adapter = adapter;
     this.pool = new BufferPool(device, (make) => this.checked(make));
     this.pipelines = new PipelineCache(device, source, adapter.name);
-    this.stream = new CommandStream(device, !adapter.software);
+    this.stream = new CommandStream(device, !adapter.software, (make) => this.checked(make));
   }
 
   get limits(): GPUSupportedLimits {

@@ -56,6 +56,7 @@ export class CommandStream {
   private tail: Promise<void> | null = null;
   private readonly device: GPUDevice;
   private readonly cutsLongWork: boolean;
+  private readonly checked: <T>(make: () => T) => T;
   /** Submits are cut after this many dispatches. */
   private dispatchesPerSubmit = Number.POSITIVE_INFINITY;
   /** Dispatches of the work that was so long that it is cut; 0 where none was. */
@@ -69,9 +70,13 @@ export class CommandStream {
   private clock: PassClock | null = null;
   readonly stats: StreamStats = { dispatches: 0, submits: 0 };
 
-  /** @param cutsLongWork for hardware, where desktop drivers reset a GPU that is busy with one submit for seconds */
-  constructor(device: GPUDevice, cutsLongWork: boolean) {
+  /**
+   * @param cutsLongWork for hardware, where desktop drivers reset a GPU that is busy with one submit for seconds
+   * @param checked as the pool takes it
+   */
+  constructor(device: GPUDevice, cutsLongWork: boolean, checked: <T>(make: () => T) => T = (make) => make()) {
     this.device = device;
+    this.checked = checked;
     this.cutsLongWork = cutsLongWork;
     this.forgetPace();
     this.groups = new BindGroupCache(device, new UniformCache(device));
@@ -352,6 +357,7 @@ export class CommandStream {
 
   /** Times each dispatch: by a pass of its own with time stamps, or where the adapter has none, by a submit of its own. */
   private async encodeProfiled(commands: readonly Command[], profile: Profile): Promise<void> {
+    this.encoded = 0;
     if (this.device.features.has('timestamp-query')) this.clock ??= new PassClock(this.device);
     const { clock } = this;
     let timed: DispatchCommand[] = [];
@@ -403,6 +409,7 @@ export class CommandStream {
   private takeStaging(sizeBytes: number): GPUBuffer {
     const at = this.staging.findIndex((buffer) => buffer.size >= sizeBytes && buffer.size <= 4 * sizeBytes + 4096);
     if (at >= 0) return this.staging.splice(at, 1)[0]!;
-    return this.device.createBuffer({ label: 'staging', size: sizeBytes, usage: USAGE.MAP_READ | USAGE.COPY_DST });
+    const usage = USAGE.MAP_READ | USAGE.COPY_DST;
+    return this.checked(() => this.device.createBuffer({ label: 'staging', size: sizeBytes, usage }));
   }
 }

@@ -52,7 +52,12 @@ const SIZES: readonly TileSize[] = MATRICES.flatMap((matrices): TileSize[] => [
   { matrices, subgroupsM: 4, subgroupsN: 2, columns: 4, speed: 1 },
   { matrices, subgroupsM: 4, subgroupsN: 1, columns: 4, speed: 0.85 },
   { matrices, subgroupsM: 2, subgroupsN: 2, columns: 2, speed: 0.7 },
-]);
+]).filter(bringsAll);
+
+/** Whether four chunks of each operand an invocation make up what the subgroups multiply in a step. */
+function bringsAll({ matrices: { M, N, K }, subgroupsM, subgroupsN, columns }: TileSize): boolean {
+  return 4 * K <= 4 * N * subgroupsN && 2 * K * columns <= 4 * M * subgroupsM;
+}
 
 const sidesOf = ({ matrices: { M, N }, subgroupsM, subgroupsN, columns }: TileSize): Tile => [
   2 * M * subgroupsM,
