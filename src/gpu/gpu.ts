@@ -3,7 +3,7 @@ import type { AdapterKind } from './adapters.ts';
 import type { SubgroupMatrixConfig } from './dawn.ts';
 import { debug } from './debug.ts';
 import { PipelineCache } from './pipeline.ts';
-import { BufferPool, mebibytes } from './pool.ts';
+import { BufferPool, type Checked, mebibytes } from './pool.ts';
 import type { ShaderSource } from './shader.ts';
 import { CommandStream } from './stream.ts';
 
@@ -48,9 +48,10 @@ export class Gpu {
     this.onClose = onClose;
     this.device = device;
     this.adapter = adapter;
-    this.pool = new BufferPool(device, (make) => this.checked(make));
+    const checked: Checked = (make) => this.checked(make);
+    this.pool = new BufferPool(device, checked);
     this.pipelines = new PipelineCache(device, source, adapter.name);
-    this.stream = new CommandStream(device, !adapter.software, (make) => this.checked(make));
+    this.stream = new CommandStream(device, !adapter.software, checked);
   }
 
   get limits(): GPUSupportedLimits {

@@ -32,6 +32,12 @@ export function sizeClass(sizeBytes: number): number {
   return Math.ceil(sizeBytes / stepBytes) * stepBytes;
 }
 
+/** Runs `make`, and throws what goes wrong on the device meanwhile. */
+export type Checked = <T>(make: () => T) => T;
+
+/** Where nobody tells of what goes wrong. */
+export const unchecked: Checked = (make) => make();
+
 /**
  * Storage buffers for tensors, kept for reuse. A request takes the free buffer of its size class with the lowest id, so a
  * training step that asks in the same order gets the same buffers every time: bind groups can then be cached. Reuse needs no
@@ -45,10 +51,9 @@ export class BufferPool {
   readonly stats: PoolStats = { liveBytes: 0, allocatedBytes: 0, peakBytes: 0, created: 0 };
   private readonly device: GPUDevice;
   private readonly maxBytes: number;
-  private readonly checked: <T>(make: () => T) => T;
+  private readonly checked: Checked;
 
-  /** @param checked runs what it is given, and throws what goes wrong on the device meanwhile */
-  constructor(device: GPUDevice, checked: <T>(make: () => T) => T = (make) => make()) {
+  constructor(device: GPUDevice, checked: Checked = unchecked) {
     this.device = device;
     this.checked = checked;
     this.maxBytes = device.limits.maxBufferSize;

@@ -2,6 +2,7 @@ import { GpuError } from '../core/errors.ts';
 import { BindGroupCache, type Binding, type Bound, type BufferRange } from './bindgroups.ts';
 import { PassClock } from './passclock.ts';
 import type { Pipeline } from './pipeline.ts';
+import { type Checked, unchecked } from './pool.ts';
 import type { Profile, Work } from './profile.ts';
 import { UniformCache } from './uniforms.ts';
 import { MAP_READ_MODE, USAGE } from './usage.ts';
@@ -56,7 +57,7 @@ export class CommandStream {
   private tail: Promise<void> | null = null;
   private readonly device: GPUDevice;
   private readonly cutsLongWork: boolean;
-  private readonly checked: <T>(make: () => T) => T;
+  private readonly checked: Checked;
   /** Submits are cut after this many dispatches. */
   private dispatchesPerSubmit = Number.POSITIVE_INFINITY;
   /** Dispatches of the work that was so long that it is cut; 0 where none was. */
@@ -70,11 +71,8 @@ export class CommandStream {
   private clock: PassClock | null = null;
   readonly stats: StreamStats = { dispatches: 0, submits: 0 };
 
-  /**
-   * @param cutsLongWork for hardware, where desktop drivers reset a GPU that is busy with one submit for seconds
-   * @param checked as the pool takes it
-   */
-  constructor(device: GPUDevice, cutsLongWork: boolean, checked: <T>(make: () => T) => T = (make) => make()) {
+  /** @param cutsLongWork for hardware, where desktop drivers reset a GPU that is busy with one submit for seconds */
+  constructor(device: GPUDevice, cutsLongWork: boolean, checked: Checked = unchecked) {
     this.device = device;
     this.checked = checked;
     this.cutsLongWork = cutsLongWork;

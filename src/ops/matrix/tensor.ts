@@ -54,9 +54,11 @@ const SIZES: readonly TileSize[] = MATRICES.flatMap((matrices): TileSize[] => [
   { matrices, subgroupsM: 2, subgroupsN: 2, columns: 2, speed: 0.7 },
 ]).filter(bringsAll);
 
-/** Whether four chunks of each operand an invocation make up what the subgroups multiply in a step. */
+/** Whether an invocation brings what is multiplied in a step by four chunks of each operand, or fewer. */
 function bringsAll({ matrices: { M, N, K }, subgroupsM, subgroupsN, columns }: TileSize): boolean {
-  return 4 * K <= 4 * N * subgroupsN && 2 * K * columns <= 4 * M * subgroupsM;
+  const chunksA = (4 * K) / (N * subgroupsN);
+  const chunksB = (2 * K * columns) / (M * subgroupsM);
+  return Math.max(chunksA, chunksB) <= 4;
 }
 
 const sidesOf = ({ matrices: { M, N }, subgroupsM, subgroupsN, columns }: TileSize): Tile => [
