@@ -17,6 +17,11 @@ test('takes one array, splits it by class, and finds the channels by the size', 
   assert.equal([colour.train.side, colour.train.channels], [3, 3]);
 });
 
+test('holds back no class’s only image', () => {
+  const one = fromArrays({ images: gray, labels: labels.map((_, n) => (n === 7 ? 1 : 0)), classes });
+  assert.equal([one.train.labels.includes(1), one.valid.labels.includes(1)], [true, false]);
+});
+
 test('takes a list of images, and validation and test images of their own', () => {
   const images = labels.map((_, n) => gray.subarray(n * 36, n * 36 + 36));
   const own = { images: images.slice(0, 3), labels: Uint8Array.from([1, 1, 0]) };
@@ -52,6 +57,7 @@ test('says what does not fit', async () => {
   const from = (options: object) => () => fromArrays({ images: gray, labels, classes, ...options });
   const cases: [object, RegExp][] = [
     [{ classes: ['one'] }, /classes has 1 names; expected 2 to 256/],
+    [{ classes: ['a', 'b', 'a'] }, /classes has 'a' twice/],
     [{ labels: [] }, /no labels/],
     [{ labels: labels.slice(1) }, /19 labels do not divide/],
     [{ labels: [2, ...labels.slice(1)] }, /label 0 of images is 2; expected 0 to 1/],

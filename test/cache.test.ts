@@ -16,7 +16,8 @@ import * as assert from 'uvu/assert';
 import { cached, fileSignature } from '../src/data/cache.ts';
 import { loadDataset } from '../src/data/dataset.ts';
 import { readFer2013 } from '../src/data/fer2013.ts';
-import { pixelField, scratchFolder } from './files.ts';
+import { listFolder, readFolder } from '../src/data/folder.ts';
+import { grayPng, pixelField, scratchFolder } from './files.ts';
 
 let folder: ReturnType<typeof scratchFolder>;
 test.before.each(() => {
@@ -30,11 +31,11 @@ const cacheFiles = () =>
   readdirSync(join(folder.path, 'cache', 'data')).map((name) => join(folder.path, 'cache', 'data', name));
 
 /** Loads through the cache and says whether it had to parse. */
-async function load(path: string) {
+async function load(path: string, parse = () => readFer2013(path), signature = fileSignature(path)) {
   let parsed = false;
-  const rows = await cached({ path, variant: 'fer2013', signature: fileSignature(path) }, () => {
+  const rows = await cached({ path, variant: 'fer2013', signature }, () => {
     parsed = true;
-    return readFer2013(path);
+    return parse();
   });
   return { rows, parsed };
 }
@@ -47,6 +48,18 @@ test('the second load comes from the cache and is the same', async () => {
   assert.is((await loadDataset({ data: path, seed: 1 })).source('train', 0), 'set.csv:2');
   assert.ok(!existsSync(join(folder.path, 'set.csv.rows')), 'nothing beside the data');
   assert.is(cacheFiles().length, 1, 'no temporary file is left');
+});
+
+test('a folder comes from the cache as well, be its images few or more than a buffer was made for', async () => {
+  for (const count of [3, 20]) {
+    const path = join(folder.path, `${count}`);
+    for (let i = 0; i < count; i++) folder.write(`${count}/${'ab'[i % 2]}/${i}.png`, grayPng(i));
+    const listing = listFolder(path);
+    const loads = () => load(path, () => readFolder(listing, 16, 3), listing.signature);
+    const [first, second] = [await loads(), await loads()];
+    assert.equal([first.parsed, second.parsed, first.rows.pixels.length], [true, false, count * 256], `${count}`);
+    assert.equal(second.rows, first.rows);
+  }
 });
 
 test('a changed file is noticed, also one of the same size and modification time', async () => {

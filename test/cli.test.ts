@@ -310,7 +310,11 @@ test('a folder of PNG and JPEG images is trained on, and a truncated model refus
 
   const model = 'pets-run/model.safetensors';
   const all = ['evaluate', '--model', model, '--data', 'pets', '--valid', 'all'];
-  const { stdout } = ends(0, scratch.path, all);
+  const { stdout, stderr: warned } = ends(0, scratch.path, all);
+  assert.match(warned, /^Note: 36 of the 40 images were trained on: /m);
+  const held = ends(0, scratch.path, [...all.slice(0, 5), '--json']);
+  assert.equal(JSON.parse(held.stdout).seen, { trained: 0, validated: 4 });
+  assert.not.match(held.stderr, 'Note');
   assert.match(stdout, /^vgg11_bn on pets, valid \(all images\)\n\d+ of 40 images right: [\d.]+ %; loss [\d.]+/);
   assert.match(stdout, /^dogs +[\d.]+ %/m);
   const widest = Math.max(...stdout.split('\n').map((line) => line.length));

@@ -75,6 +75,12 @@ test('a tenth is held back, stratified, by seed, and without overlap', () => {
   assert.is.not(String(splitRows(rows, '10%', 2, 'x.csv').valid), String(first.valid));
 });
 
+test('the only image of a class is not held back', () => {
+  const rows = { ...rowsOf(101, 0, 0), labels: Uint8Array.from({ length: 101 }, (_, i) => (i === 50 ? 2 : i % 2)) };
+  const { train, valid } = splitRows(rows, undefined, 1, 'x.csv');
+  assert.equal([train.length, valid.length, train.includes(50)], [92, 9, true]);
+});
+
 test('refuses names it does not know and rows that are not there', async () => {
   assert.throws(
     () => splitRows(rowsOf(5, 5, 5), 'public', 1, 'x'),

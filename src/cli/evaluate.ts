@@ -1,7 +1,7 @@
 import { DataError } from '../core/errors.ts';
 import { setSeed } from '../core/stepbuffer.ts';
 import { writeFileAtomic } from '../data/atomic.ts';
-import { loadDataset } from '../data/dataset.ts';
+import { loadDataset, type Seen, type SplitName } from '../data/dataset.ts';
 import { inputOf } from '../train/classify.ts';
 import { evaluationHtml } from '../train/evaluationpage.ts';
 import { Evaluator } from '../train/evaluator.ts';
@@ -27,6 +27,8 @@ export interface Evaluation {
   split: string;
   /** Which images those were, in words: 'PublicTest'. */
   splitName: string;
+  /** How many of them the network has met in its training; null where it was trained on other images, or its file does not say. */
+  seen: Seen | null;
   adapter: string;
   /** Test-time augmentation; null without. */
   tta: TtaFacts | null;
@@ -56,9 +58,9 @@ export async function evaluate(options: EvaluateOptions): Promise<void> {
   const { tta, facts: ttaFacts } = ttaOf(options.tta, facts);
   if (out !== null) checkOutputs('--out', out, outputsIn(out));
   const data = await loadDataset({
-    ...{ data: options.data, valid: valid ?? undefined, seed, limit: limit ?? undefined },
+    ...{ data: options.data, valid: valid ?? undefined, seed: seed ?? undefined, limit: limit ?? undefined },
     ...{ store: options.store ?? facts.storedSide, channels: facts.storedChannels },
-    ...{ classes: facts.classes, use: 'evaluate' },
+    ...{ classes: facts.classes, use: 'evaluate', trainedOn: facts.trainedOn },
   });
   checkStored(options.store, data.train.side);
   if (data.classes.join('\n') !== facts.classes.join('\n')) {
@@ -69,13 +71,16 @@ export async function evaluate(options: EvaluateOptions): Promise<void> {
   const set = data[split];
   if (!set || set.count === 0) {
     const others = (['train', 'valid', 'test'] as const).filter((name) => (data[name]?.count ?? 0) > 0);
-    throw new DataError(`${options.data}: has no images in --split ${split}, only in ${others.join(' and ')}.`);
+    const divided = `${data.seen && !valid ? 'divided as for the training, it' : 'it'} has only ${others.join(' and ')} (valid: ${data.validName})`;
+    throw new DataError(`${options.data}: has no images in --split ${split}: ${divided}.`);
   }
+  const seen = data.seen?.[split] ?? null;
+  if (seen) warnOfSeen(split, set.count, seen);
 
   const gpu = await openAdapter(options.adapter);
   try {
     const started = performance.now();
-    setSeed(seed);
+    setSeed(seed ?? 1);
     const input = inputOf(facts, batch);
     const evaluator = new Evaluator(set, { ...input, tta });
     const model = buildModel(file);
@@ -93,6 +98,7 @@ export async function evaluate(options: EvaluateOptions): Promise<void> {
     const evaluation: Evaluation = {
       ...{ model: options.model, arch: facts.arch, data: options.data, split },
       splitName: split === 'valid' ? data.validName : split,
+      seen,
       adapter: gpu.adapter.name,
       tta: ttaFacts,
       ...{ images: predictions.length, correct, accuracy },
@@ -127,6 +133,19 @@ export async function evaluate(options: EvaluateOptions): Promise<void> {
     console.log(options.json ? JSON.stringify(evaluation, null, 2) : tables(evaluation).join('\n'));
   } finally {
     gpu.close();
+  }
+}
+
+/** Says so where a figure is not what it seems to be: that of images which the network has not met. */
+function warnOfSeen(split: SplitName, count: number, { trained, validated }: Seen): void {
+  const of = (some: number): string => (some === count ? `All ${count}` : `${some} of the ${count}`);
+  if (split !== 'train' && trained > 0) {
+    console.error(
+      `Note: ${of(trained)} images were trained on: how it does on new ones is not seen here. Without --valid and --seed those are taken that validated.`,
+    );
+  }
+  if (split === 'test' && validated > 0) {
+    console.error(`Note: ${of(validated)} images validated the training and chose its best epoch: they are no test.`);
   }
 }
 

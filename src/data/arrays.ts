@@ -1,6 +1,6 @@
 import { DataError } from '../core/errors.ts';
 import { assemble, type Dataset, type ImageSet, selectImages } from './dataset.ts';
-import { stratified } from './split.ts';
+import { heldBack } from './split.ts';
 
 /** Images and their labels, in the same order. */
 export interface LabelledArrays {
@@ -34,6 +34,12 @@ export function fromArrays(options: ArraysOptions): Dataset {
   if (classes.length < 2 || classes.length > 256) {
     throw new DataError(`fromArrays: classes has ${classes.length} names; expected 2 to 256.`);
   }
+  const twice = classes.findIndex((className, label) => classes.indexOf(className) < label);
+  if (twice >= 0) {
+    throw new DataError(
+      `fromArrays: classes has '${classes[twice]}' twice; expected a name of its own for each class.`,
+    );
+  }
   const all = imageSetOf('images', options, classes.length, options.channels);
   const test = options.test ? imageSetOf('test', options.test, classes.length, all.channels, all.side) : null;
   const source = (part: string, index: number) => `${name}: ${part}[${index}]`;
@@ -46,8 +52,8 @@ export function fromArrays(options: ArraysOptions): Dataset {
   if (!(valid > 0 && valid < 1))
     throw new DataError(`fromArrays: valid is ${valid}; expected a share above 0 and below 1, or images and labels.`);
   const every = Uint32Array.from({ length: all.count }, (_, i) => i);
-  const held = stratified(all.labels, every, Math.round(all.count * valid), classes.length, seed);
-  if (held.length === 0 || held.length === all.count) {
+  const held = heldBack(all.labels, every, Math.round(all.count * valid), classes.length, seed);
+  if (held.length === 0) {
     throw new DataError(
       `fromArrays: ${all.count} images are too few to hold back a share of ${valid}. Give more, or valid: { images, labels }.`,
     );

@@ -6,7 +6,7 @@ import { writeFileAtomic } from './atomic.ts';
 import type { Rows } from './rows.ts';
 
 /** Raise it when what is cached, or how it is parsed, changes: older files are then rebuilt. */
-const formatVersion = 3;
+const formatVersion = 4;
 const magic = 'dawngrad rows\n';
 const sampleCount = 32;
 const sampleBytes = 4096;

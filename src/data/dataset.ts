@@ -5,8 +5,8 @@ import { cached, fileSignature } from './cache.ts';
 import { readFer2013, sourceOfLine } from './fer2013.ts';
 import { specialKind } from './find.ts';
 import { listFolder, readFolder } from './folder.ts';
-import { emotions, type Rows } from './rows.ts';
-import { splitRows, stratified } from './split.ts';
+import { emotions, type Rows, TRAINING } from './rows.ts';
+import { type Division, divide, type Split, splitRows } from './split.ts';
 import { drawToyfaces } from './toyfaces.ts';
 
 export type SplitName = 'train' | 'valid' | 'test';
@@ -19,6 +19,20 @@ export interface ImageSet {
   count: number;
   side: number;
   channels: 1 | 3;
+}
+
+/** What a set was divided from, and how: a model file keeps it, so that `evaluate` can tell what its network has seen. */
+export interface Origin extends Division {
+  /** SHA-256 over all images that there were, with labels and usages, whichever split they went to. */
+  images: string;
+}
+
+/** How many images of a split a network has met in its training. */
+export interface Seen {
+  /** It was trained on these. */
+  trained: number;
+  /** These chose its best epoch. */
+  validated: number;
 }
 
 export interface Dataset {
@@ -34,6 +48,10 @@ export interface Dataset {
   validName: string;
   /** SHA-256 over classes, sizes, labels and pixels of each split: two sets with the same fingerprint are the same. */
   fingerprint: string;
+  /** Null for toyfaces and arrays, which come divided. */
+  origin: Origin | null;
+  /** What the network of `DataOptions.trainedOn` has seen of each split; null where it was trained on other images. */
+  seen: Readonly<Record<SplitName, Seen>> | null;
   /** Where an image comes from: 'fer2013.csv:1234', 'train/angry/x.jpg', 'toyfaces #12'. */
   source(split: SplitName, index: number): string;
 }
@@ -41,9 +59,12 @@ export interface Dataset {
 export interface DataOptions {
   /** A FER2013 CSV, a folder of class folders, or 'toyfaces'. */
   data: string;
-  /** 'PublicTest', 'both', a share such as '10%', or 'all': see `splitRows`. */
+  /**
+   * 'PublicTest', 'both', a share such as '10%', or 'all': see `splitRows`. Default to evaluate: as for the training, if it was on these
+   * images; else all of them, where no file name, folder or `Usage` says of any what it is for.
+   */
   valid?: string | undefined;
-  /** Draws the share that validates, and what `limit` takes. Default 1. */
+  /** Draws the share that validates, and what `limit` takes. Default to evaluate: as for the training; else 1. */
   seed?: number | undefined;
   /** Images of each split: drawn stratified and seeded, in the set's order. */
   limit?: number | undefined;
@@ -55,6 +76,8 @@ export interface DataOptions {
   classes?: string[] | undefined;
   /** 'evaluate' accepts a set without training rows, and one of a single class. Default 'train'. */
   use?: 'train' | 'evaluate' | undefined;
+  /** What the model that is evaluated was trained on. */
+  trainedOn?: Origin | null | undefined;
 }
 
 /**
@@ -82,7 +105,7 @@ export async function loadDataset(options: DataOptions): Promise<Dataset> {
 }
 
 async function loadPath(options: DataOptions, store: number): Promise<Dataset> {
-  const { data, seed = 1 } = options;
+  const { data } = options;
   const stats = statSync(data, { throwIfNoEntry: false });
   if (stats === undefined) {
     throw new DataError(
@@ -95,7 +118,7 @@ async function loadPath(options: DataOptions, store: number): Promise<Dataset> {
   if (!stats.isDirectory()) {
     const source = { path: data, variant: 'fer2013', signature: fileSignature(data) };
     const rows = await cached(source, () => readFer2013(data));
-    return fromRows('fer2013', rows, options, seed);
+    return fromRows('fer2013', rows, options);
   }
   const listing = listFolder(data, options.classes);
   const channels = options.channels ?? 3;
@@ -103,25 +126,22 @@ async function loadPath(options: DataOptions, store: number): Promise<Dataset> {
   const rows = await cached({ path: data, variant, signature: listing.signature }, () =>
     readFolder(listing, store, channels),
   );
-  return fromRows('folder', rows, options, seed);
+  return fromRows('folder', rows, options);
 }
 
-function fromRows(name: string, rows: Rows, options: DataOptions, seed: number): Dataset {
-  const { data, limit } = options;
-  const split = splitRows(rows, options.valid, seed, data);
-  const cut = (indices: Uint32Array) =>
-    limit === undefined ? indices : stratified(rows.labels, indices, limit, rows.classes.length, seed);
-  const indices = {
-    train: cut(split.train),
-    valid: cut(split.valid),
-    test: split.test && cut(split.test),
-  };
+function fromRows(name: string, rows: Rows, options: DataOptions): Dataset {
+  const { data } = options;
+  const images = hashOf(rows);
+  const trainedOn = options.trainedOn?.images === images ? options.trainedOn : null;
+  const division = divisionOf(rows, options, trainedOn);
+  const indices = divide(rows, division, data);
   // Not `rows` itself: the closure would keep all pixels alive where a limit copied a few.
   const { files, lines } = rows;
   if ((options.use ?? 'train') === 'train') {
     checkTrainable(rows, indices.train, indices.valid, data);
     // A folder's classes are the names found in it; FER2013's, and a model's, are given, and some may be absent.
-    if (files !== null && options.classes === undefined) checkEachTrains(rows, split.train, data);
+    if (files !== null && options.classes === undefined)
+      checkEachTrains(rows, splitRows(rows, division.valid, division.seed, data).train, data);
   }
   return assemble({
     name,
@@ -129,13 +149,43 @@ function fromRows(name: string, rows: Rows, options: DataOptions, seed: number):
     train: selectImages(rows, indices.train),
     valid: selectImages(rows, indices.valid),
     test: indices.test && selectImages(rows, indices.test),
-    validName: split.validName,
+    validName: indices.validName,
+    origin: { images, ...division },
+    seen: trainedOn && seenOf(indices, divide(rows, trainedOn, data)),
     source(part, index) {
       const row = indices[part]?.[index];
       if (row === undefined) throw new RangeError(`source: no image ${index} in ${part}.`);
       return files ? files[row]! : sourceOfLine(data, lines![row]!);
     },
   });
+}
+
+/** How rows are divided that a model of `trainedOn` was trained on, or, if that is null, others. */
+function divisionOf(rows: Rows, options: DataOptions, trainedOn: Division | null): Division {
+  const { limit, use = 'train' } = options;
+  const seed = options.seed ?? trainedOn?.seed ?? 1;
+  const unmarked = use === 'evaluate' && rows.usage.every((usage) => usage === TRAINING);
+  const valid = options.valid ?? (trainedOn ? trainedOn.valid : unmarked ? 'all' : undefined);
+  return { valid, seed, limit };
+}
+
+function hashOf({ classes, side, channels, labels, usage, pixels }: Rows): string {
+  const head = JSON.stringify([classes, side, channels]);
+  return createHash('sha256').update(head).update(labels).update(usage).update(pixels).digest('hex');
+}
+
+/** What a network that was trained on one split of some rows has seen of another one. */
+function seenOf(split: Split, trained: Split): Record<SplitName, Seen> {
+  const [met, chose] = [new Set(trained.train), new Set(trained.valid)];
+  const count = (rows: Uint32Array | null): Seen => {
+    const seen = { trained: 0, validated: 0 };
+    for (const row of rows ?? []) {
+      if (met.has(row)) seen.trained++;
+      else if (chose.has(row)) seen.validated++;
+    }
+    return seen;
+  };
+  return { train: count(split.train), valid: count(split.valid), test: count(split.test) };
 }
 
 function checkTrainable(rows: Rows, train: Uint32Array, valid: Uint32Array, path: string): void {
@@ -161,8 +211,8 @@ function checkEachTrains({ classes, labels }: Rows, train: Uint32Array, path: st
   );
 }
 
-/** Completes a data set with its fingerprint. */
-export function assemble(set: Omit<Dataset, 'fingerprint'>): Dataset {
+/** Completes a data set with its fingerprint; one that comes divided has no origin. */
+export function assemble(set: Omit<Dataset, 'fingerprint' | 'origin' | 'seen'> & Partial<Dataset>): Dataset {
   const hash = createHash('sha256').update(JSON.stringify(set.classes));
   for (const part of ['train', 'valid', 'test'] as const) {
     const images = set[part];
@@ -170,7 +220,7 @@ export function assemble(set: Omit<Dataset, 'fingerprint'>): Dataset {
     const { count, side, channels } = images;
     hash.update(`\n${part} ${count} ${side} ${channels}\n`).update(images.labels).update(images.pixels);
   }
-  return { ...set, fingerprint: hash.digest('hex') };
+  return { origin: null, seen: null, ...set, fingerprint: hash.digest('hex') };
 }
 
 /** The bytes of one image: a view. */

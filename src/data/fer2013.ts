@@ -91,17 +91,12 @@ class RowReader {
   finish(): Rows {
     if (this.columns === null) throw new DataError(`${this.path}: nothing but empty lines. ${mend}`);
     if (this.rows === null) throw new DataError(`${this.path}: a header and no rows. ${mend}`);
-    const { pixels, labels, usage, lines, count, imageBytes } = this.rows;
     return {
+      ...this.rows.finish(),
       classes: [...emotions],
       side: this.side,
       channels: 1,
-      count,
-      pixels: pixels.subarray(0, count * imageBytes),
-      labels: labels.subarray(0, count),
-      usage: usage.subarray(0, count),
       partNames: ['PublicTest', 'PrivateTest'],
-      lines: lines.subarray(0, count),
       files: null,
     };
   }

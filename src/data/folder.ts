@@ -30,8 +30,8 @@ export interface FolderListing {
 
 /**
  * Finds the images of a folder of class folders: plain (`angry/x.png`), or below `train/` with `valid/` or `test/`
- * beside it. As in Kaggle's FER2013 folders the file-name prefix `Training_`, `PublicTest_` or `PrivateTest_` gives the
- * split wherever the file lies.
+ * beside it. The file-name prefixes of Kaggle's FER2013 folders, `Training_`, `PublicTest_` and `PrivateTest_`, give the split in
+ * plain class folders, and divide a `test/` that has no `valid/` beside it; elsewhere the folder does.
  *
  * Labels follow the sorted folder names; FER2013's seven names get FER2013's labels, so that folder and CSV go with the
  * same model. `classes`, a model's, fixes the labels instead, and then classes may be absent.
@@ -52,6 +52,8 @@ export function listFolder(path: string, classes?: string[]): FolderListing {
     );
   }
 
+  const apart = roots.some(({ usage }) => usage === PUBLIC_TEST);
+
   const found: { file: string; className: string; usage: number }[] = [];
   const partNames: [string, string] = ['PublicTest', 'PrivateTest'];
   for (const { below, usage } of roots) {
@@ -66,8 +68,9 @@ export function listFolder(path: string, classes?: string[]): FolderListing {
       const images = imagesOf(join(folder, className));
       for (const file of images) {
         const prefixed = usageNames.findIndex((name) => file.startsWith(`${name}_`));
-        if (prefixed < 0 && usage !== TRAINING) partNames[usage - 1] = below.slice(0, -1);
-        found.push({ file: `${below}${className}/${file}`, className, usage: prefixed < 0 ? usage : prefixed });
+        const byName = below === '' ? prefixed >= 0 : usage === PRIVATE_TEST && !apart && prefixed > 0;
+        if (!byName && usage !== TRAINING) partNames[usage - 1] = below.slice(0, -1);
+        found.push({ file: `${below}${className}/${file}`, className, usage: byName ? prefixed : usage });
       }
     }
   }
@@ -114,15 +117,11 @@ export async function readFolder(listing: FolderListing, store: number, channels
     rows.pixels.set((stored === 3 ? toRgb(image) : image).pixels, rows.reserve());
     rows.add(label, usage, 0);
   }
-  const { pixels, labels, usage, count } = rows;
   return {
+    ...rows.finish(),
     classes,
     side: store,
     channels: stored,
-    count,
-    pixels,
-    labels,
-    usage,
     partNames,
     lines: null,
     files: files.map(({ file }) => file),
@@ -136,8 +135,9 @@ export function fitSquare(image: Image, side: number, channels: 1 | 3): Image {
 
 function inColour(gray: RowBuffer, side: number): RowBuffer {
   const colour = new RowBuffer(gray.imageBytes * 3, gray.labels.length);
-  const pixels = gray.pixels.subarray(0, gray.count * gray.imageBytes);
-  colour.pixels.set(toRgb({ pixels, width: side, height: side * gray.count, channels: 1 }).pixels);
+  colour.pixels.set(
+    toRgb({ pixels: gray.finish().pixels, width: side, height: side * gray.count, channels: 1 }).pixels,
+  );
   for (let i = 0; i < gray.count; i++) colour.add(gray.labels[i]!, gray.usage[i]!, 0);
   return colour;
 }

@@ -14,6 +14,14 @@ export {
   type Normalisation,
   normalisationOf,
 } from './batches.ts';
-export { type DataOptions, type Dataset, type ImageSet, loadDataset, type SplitName } from './dataset.ts';
+export {
+  type DataOptions,
+  type Dataset,
+  type ImageSet,
+  loadDataset,
+  type Origin,
+  type Seen,
+  type SplitName,
+} from './dataset.ts';
 export { decodeImage, type Image, resizeImage } from './image.ts';
 export type { Mixed } from './mixup.ts';

@@ -64,6 +64,18 @@ export class RowBuffer {
     this.lines[this.count] = line;
     this.count++;
   }
+
+  /** What was collected, without the room that is left. */
+  finish(): Pick<Rows, 'count' | 'pixels' | 'labels' | 'usage'> & { lines: Uint32Array } {
+    const { count, imageBytes } = this;
+    return {
+      count,
+      pixels: this.pixels.subarray(0, count * imageBytes),
+      labels: this.labels.subarray(0, count),
+      usage: this.usage.subarray(0, count),
+      lines: this.lines.subarray(0, count),
+    };
+  }
 }
 
 function grown<T extends Uint8Array | Uint32Array>(from: T, to: T): T {

@@ -2,6 +2,16 @@ import { ConfigError, DataError } from '../core/errors.ts';
 import { Pcg } from './pcg.ts';
 import { PRIVATE_TEST, PUBLIC_TEST, type Rows, TRAINING } from './rows.ts';
 
+/** How rows are divided. The same rows are divided the same way again. */
+export interface Division {
+  /** What validates, as it was asked for: see `splitRows`. */
+  valid?: string | undefined;
+  /** Draws the share that validates, and what `limit` takes. */
+  seed: number;
+  /** Images of each split, drawn stratified. */
+  limit?: number | undefined;
+}
+
 /** Row numbers of each split, ascending. */
 export interface Split {
   train: Uint32Array;
@@ -12,6 +22,14 @@ export interface Split {
 
 const validForms =
   "'PublicTest' (default where there are such rows), 'both' (PublicTest and PrivateTest), a share such as '10%', or 'all'";
+
+/** `splitRows`, and of each split what `limit` takes. Throws as it does. */
+export function divide(rows: Rows, { valid, seed, limit }: Division, path: string): Split {
+  const split = splitRows(rows, valid, seed, path);
+  if (limit === undefined) return split;
+  const cut = (indices: Uint32Array) => stratified(rows.labels, indices, limit, rows.classes.length, seed);
+  return { ...split, train: cut(split.train), valid: cut(split.valid), test: split.test && cut(split.test) };
+}
 
 /**
  * Decides which rows train, validate and test.
@@ -55,7 +73,7 @@ export function splitRows(rows: Rows, valid: string | undefined, seed: number, p
   const percent = Number(share[1]);
   if (!(percent > 0 && percent <= 50))
     throw new ConfigError(`valid ${valid}: expected a share above 0% and up to 50%.`);
-  const held = stratified(rows.labels, train, Math.round((train.length * percent) / 100), rows.classes.length, seed);
+  const held = heldBack(rows.labels, train, Math.round((train.length * percent) / 100), rows.classes.length, seed);
   return {
     train: without(train, held),
     valid: held,
@@ -76,14 +94,38 @@ export function stratified(
   seed: number,
 ): Uint32Array {
   if (take >= indices.length) return indices;
+  return drawn(labels, indices, classCount, seed, (counts) => apportion(counts, take));
+}
+
+/**
+ * Draws what validates, as `stratified` does, but never the last image of a class, which could not be learned then: fewer than `take`
+ * where that is in the way.
+ */
+export function heldBack(
+  labels: Uint8Array,
+  indices: Uint32Array,
+  take: number,
+  classCount: number,
+  seed: number,
+): Uint32Array {
+  return drawn(labels, indices, classCount, seed, (counts) =>
+    apportion(counts, take).map((quota, label) => Math.min(quota, Math.max(0, counts[label]! - 1))),
+  );
+}
+
+/** Draws of each class as many as `quotaOf` says, given how many there are of each. */
+function drawn(
+  labels: Uint8Array,
+  indices: Uint32Array,
+  classCount: number,
+  seed: number,
+  quotaOf: (counts: number[]) => number[],
+): Uint32Array {
   const byClass: number[][] = Array.from({ length: classCount }, () => []);
   for (const index of indices) byClass[labels[index]!]!.push(index);
-  const quota = apportion(
-    byClass.map((members) => members.length),
-    take,
-  );
-  const drawn = byClass.flatMap((members, label) => new Pcg(seed, label).shuffle(members).slice(0, quota[label]!));
-  return Uint32Array.from(drawn).sort();
+  const quota = quotaOf(byClass.map((members) => members.length));
+  const rows = byClass.flatMap((members, label) => new Pcg(seed, label).shuffle(members).slice(0, quota[label]!));
+  return Uint32Array.from(rows).sort();
 }
 
 /** Shares `total` out in proportion to `counts` by largest remainder; every class that has members gets one if `total` allows. */

@@ -1,6 +1,7 @@
 import { ConfigError, DataError } from '../core/errors.ts';
 import { AUGMENTATIONS, type AugmentationName } from '../data/augment.ts';
 import type { Normalisation } from '../data/batches.ts';
+import type { Origin } from '../data/dataset.ts';
 import { createModel, MODEL_NAMES, type ModelOptions, type Network } from '../models/index.ts';
 import { type Module, readState, unfilled, writeState } from '../nn/index.ts';
 import { type FileTensor, readSafetensors, toF32, writeSafetensors } from './safetensors.ts';
@@ -21,6 +22,8 @@ export interface ModelFacts {
    * test-time augmentation draws. Default: none.
    */
   augment?: AugmentationName;
+  /** `origin` of the data set that it was trained on. Default null: `evaluate` then takes all images for new ones. */
+  trainedOn?: Origin | null;
 }
 
 /** A model file before its network is built; reading one needs no GPU. */
@@ -145,6 +148,12 @@ const optionChecks: Readonly<Record<keyof ModelOptions, Check>> = {
   seed: Number.isInteger,
 };
 
+const isOrigin = ({ images, valid, seed, limit }: Partial<Origin>): boolean =>
+  typeof images === 'string' &&
+  (valid === undefined || typeof valid === 'string') &&
+  Number.isInteger(seed) &&
+  (limit === undefined || whole(Number.MAX_SAFE_INTEGER)(limit));
+
 /** Reads what a model file says beside its tensors. Throws DataError where that is no network of ours. */
 export function parseFacts(text: string | undefined, path: string): Required<ModelFacts> {
   if (!text) throw new DataError(`${path}: its metadata does not say which network it is. ${MEND}`);
@@ -160,7 +169,7 @@ export function parseFacts(text: string | undefined, path: string): Required<Mod
   }
   const { classes, normalisation, options } = facts;
   const { size, channels } = options ?? {};
-  const { storedSide = size, storedChannels = channels, augment = 'none' } = facts;
+  const { storedSide = size, storedChannels = channels, augment = 'none', trainedOn = null } = facts;
   const numbers = (values: unknown, check: Check) =>
     Array.isArray(values) && [1, channels].includes(values.length) && values.every(check);
   const checks: readonly [name: string, holds: boolean][] = [
@@ -180,8 +189,9 @@ export function parseFacts(text: string | undefined, path: string): Required<Mod
     ['storedSide', whole(4096)(storedSide)],
     ['storedChannels', oneOf(1, 3)(storedChannels)],
     ['augment', oneOf(...Object.keys(AUGMENTATIONS))(augment)],
+    ['trainedOn', trainedOn === null || isOrigin(trainedOn)],
   ];
   const wrong = checks.find(([, holds]) => !holds);
   if (wrong) throw new DataError(`${path}: its metadata has no valid ${wrong[0]}. ${MEND}`);
-  return { ...(facts as ModelFacts), storedSide: storedSide!, storedChannels: storedChannels!, augment };
+  return { ...(facts as ModelFacts), storedSide: storedSide!, storedChannels: storedChannels!, augment, trainedOn };
 }

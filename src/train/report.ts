@@ -141,18 +141,14 @@ async function curves(rows: readonly EpochRow[]): Promise<Html> {
 </section>`;
 }
 
-/** What `evaluate` has to be told to take the images that validated: options of the run that are not its defaults. */
-function splitOf({ options: { valid, limit }, seed }: RunSummary): string {
-  const told = Object.entries({ valid, seed: seed === 1 ? null : seed, limit });
-  return told.map(([name, value]) => (value == null ? '' : ` --${name} ${quoted(String(value))}`)).join('');
-}
-
 function usage(run: RunSummary): Html {
-  const { folder, data, command, pytorch } = run;
+  const { folder, data, command, pytorch, options } = run;
+  // The model file knows how its images were divided.
+  const limit = options.limit == null ? '' : ` --limit ${options.limit}`;
   const model = quoted(join(folder, 'model.safetensors'));
   const python = pytorch ?? `from safetensors.torch import load_file\n\nweights = load_file("model.safetensors")`;
   const list: [heading: string, code: string][] = [
-    ['Evaluate it', callOf('evaluate', `--model ${model} --data ${quoted(data.path)}${splitOf(run)}`)],
+    ['Evaluate it', callOf('evaluate', `--model ${model} --data ${quoted(data.path)}${limit}`)],
     ['Classify images', callOf('predict', `--model ${model} IMAGE_OR_FOLDER`)],
     ['Load it in PyTorch', python],
     ['Train it again', command],

@@ -51,6 +51,7 @@ export function setUp(
     facts: {
       ...{ arch, options, classes: data.classes, normalisation, storedSide, storedChannels },
       augment: config.augment,
+      trainedOn: data.origin,
     },
     trainer: new Trainer(parts, data.classes.length),
     pretrained,
