@@ -3,13 +3,16 @@ import * as assert from 'uvu/assert';
 import { Random } from '../src/core/random.ts';
 import { setSeed } from '../src/core/stepbuffer.ts';
 import type { Tensor } from '../src/core/tensor.ts';
+import { selectImages } from '../src/data/dataset.ts';
 import { drawToyfaces } from '../src/data/toyfaces.ts';
 import type { Gpu } from '../src/gpu/gpu.ts';
 import { Profile } from '../src/gpu/profile.ts';
 import { createModel } from '../src/models/index.ts';
 import * as nn from '../src/nn/index.ts';
+import { planOf } from '../src/ops/matrix/plan.ts';
 import { loadCheckpoint, saveCheckpoint } from '../src/train/checkpoint.ts';
 import type { TrainConfig } from '../src/train/config.ts';
+import { prepareKernels } from '../src/train/kernels.ts';
 import { Trainer } from '../src/train/trainer.ts';
 import { scratchFolder } from './files.ts';
 import { gpu, gpuTest, halfTest, messageOf, onDevice } from './gpu.ts';
@@ -59,11 +62,30 @@ async function trained(change: Partial<TrainConfig>, steps: number, model = netw
   await trainer.run({
     afterStep: async ({ step }) => step === steps,
     progress: () => {},
-    validating: () => {},
     epochEnd: async () => {},
   });
   return { momentum: await values(trainer.optimizer.state()[0]!), weights: await values(model.parameters().values()) };
 }
+
+gpuTest(
+  'before the first step kernels are chosen for validation, too, where it has fewer images than a batch',
+  async () => {
+    const { train, valid } = drawToyfaces(64);
+    const parts = { model: network(), config, train, valid: selectImages(valid, Uint32Array.from([0, 1, 2, 3, 4])) };
+    const trainer = new Trainer({ ...parts, normalisation: { mean: [0.5], std: [0.25] } }, 7);
+    const chosen = () => [...planOf(gpu).used()].map(([problem]) => problem);
+    const others = chosen();
+    await prepareKernels(gpu, () => trainer.rehearse(), 'usual');
+    const before = chosen();
+    await trainer.validate();
+    assert.equal(chosen(), before);
+    assert.is(
+      before.length - others.length,
+      6,
+      'convolution and Linear: forward and two gradients each, forward of five images',
+    );
+  },
+);
 
 const apart = (a: readonly number[], b: readonly number[]) => Math.max(...a.map((value, i) => Math.abs(value - b[i]!)));
 const largest = (a: readonly number[]) => Math.max(...a.map(Math.abs));
@@ -126,7 +148,6 @@ async function epochs({ stream }: Gpu, change: Partial<TrainConfig>, eager: bool
       return false;
     },
     progress: () => {},
-    validating: () => {},
     epochEnd: async ({ train, valid }) => {
       losses.push(train.loss, valid.loss);
       model.stepDone();

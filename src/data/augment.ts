@@ -121,11 +121,11 @@ const mirrored = (frame: Frame, size: number): Frame => ({
 });
 
 /**
- * Ten frames: the four corners and the centre, and their mirror images. A crop has the input's side where images are stored larger,
- * else five sixths of theirs, enlarged. Source: torchvision's `TenCrop`.
+ * Ten frames: the four corners and the centre, and their mirror images. A crop has five sixths of the stored side, 40 of 48 pixels, at
+ * whatever size the network takes it: what `fer` trains with. Source: torchvision's `TenCrop`.
  */
 export function tenCrops(side: number, size: number): Frame[] {
-  const window = size < side ? size : windowOf(side);
+  const window = windowOf(side);
   const far = side - window;
   const middle = Math.floor(far / 2);
   const corners = [

@@ -2,6 +2,7 @@ import { writeFileAtomic } from '../data/atomic.ts';
 import type { Dataset } from '../data/dataset.ts';
 import { type ModelOptions, pythonFor } from '../models/index.ts';
 import { callOf, quoted } from './call.ts';
+import type { HeatMapOptions } from './cams.ts';
 import { inputOf } from './classify.ts';
 import { interpret, writeInterpretation } from './interpretation.ts';
 import { type EpochRow, scores } from './metrics.ts';
@@ -25,6 +26,7 @@ export interface ArtifactParts {
   data: Dataset;
   /** Images at once where the network is asked again, for Grad-CAM. */
   batch: number;
+  prepare: NonNullable<HeatMapOptions['prepare']>;
 }
 
 /** What the report says first of a run that did not go through all its epochs. */
@@ -46,9 +48,9 @@ const withoutFolder = (args: readonly string[]): string[] =>
  * The network is that of the folder's model file.
  */
 export async function writeArtifacts(parts: ArtifactParts): Promise<void> {
-  const { folder, record, result, options, rows, predictions, data, batch } = parts;
+  const { folder, record, result, options, rows, predictions, data, batch, prepare } = parts;
   const { model, facts } = loadModel(folder.model);
-  const interpretation = await interpret(model, predictions, data, 'valid', inputOf(facts, batch));
+  const interpretation = await interpret(model, predictions, data, 'valid', { ...inputOf(facts, batch), prepare });
   writeFileAtomic(folder.curves, await curvesSvg(rows));
   await writeInterpretation(folder, interpretation, data.classes);
   const counts = { train: data.train.count, valid: data.valid.count, ...(data.test ? { test: data.test.count } : {}) };

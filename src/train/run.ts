@@ -149,6 +149,7 @@ export class Run {
         predictions,
         data: this.request.data,
         batch: this.request.config.batch,
+        prepare: async (body) => this.say((await prepareKernels(gpu, body, 'remembered')).lines),
       });
     }
     // The last file: a run that says how it ended has everything else, too.
@@ -178,10 +179,14 @@ export class Run {
         `Note: ${others.length} of the kernels that the run was started with are not to be had here; it continues, but not to the same bits.`,
       );
     }
-    for (const line of lines) this.progress.message(line);
+    this.say(lines);
     // A run's time is that of its training.
     this.startedMs = performance.now();
     this.epochStartedMs = performance.now();
+  }
+
+  private say(lines: readonly string[]): void {
+    for (const line of lines) this.progress.message(line);
   }
 
   private get kernelPlan(): Record<string, string> {

@@ -63,7 +63,6 @@ export interface TrainerHooks {
   /** After a step; return true to stop there. */
   afterStep(position: Position): Promise<boolean>;
   progress(progress: Progress): void;
-  validating?(done: number, of: number): void;
   epochEnd(result: EpochResult): Promise<void>;
   /** Asked before each epoch: true ends the training there, as the last epoch would. */
   enough?(): boolean;
@@ -229,7 +228,7 @@ export class Trainer {
     return pass;
   }
 
-  /** Goes through one step on the host alone, so that `prepare` sees what it computes; nothing is changed by it. */
+  /** Goes through one step of each phase and one of validation on the host alone, so that `prepare` sees what they compute. */
   rehearse(): void {
     this.model.train();
     for (const { freezeTo } of this.phases) {
@@ -239,6 +238,8 @@ export class Trainer {
         return batchLoss(this.model.forward(batch.x), batch);
       });
     }
+    // Of fewer images than a batch has, its own shapes.
+    this.evaluator.rehearse(this.model);
   }
 
   /** A weighted mean has weights; what is shown of it, the losses of the predictions, has none, to compare with validation. */
@@ -254,8 +255,8 @@ export class Trainer {
   }
 
   /** Forward passes over the validation set. */
-  validate(onBatch?: (done: number, of: number) => void): Promise<Prediction[]> {
-    return this.evaluator.predictions(this.model, onBatch);
+  validate(): Promise<Prediction[]> {
+    return this.evaluator.predictions(this.model);
   }
 
   /** Waits for all losses so far: call it before `position` is saved. */
@@ -270,7 +271,7 @@ export class Trainer {
     this.report(hooks);
     const { lr } = this.rates(this.steps - 1);
     const startedMs = performance.now();
-    const predictions = await this.withAveraged(() => this.validate(hooks.validating));
+    const predictions = await this.withAveraged(() => this.validate());
     const validationMs = performance.now() - startedMs;
     const valid = addPredictions(noSums(), predictions);
     // The epoch's last update is in no training loss yet; only this shows what it did to the weights.
