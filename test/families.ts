@@ -10,6 +10,7 @@ import { type PrepareOptions, prepare } from '../src/ops/matrix/prepare.ts';
 import type { Multiplication } from '../src/ops/matrix/problem.ts';
 import { fillWithNoise } from '../src/ops/matrix/trial.ts';
 import { compute, type Family, type Variant } from '../src/ops/matrix/variant.ts';
+import { onDevice } from './gpu.ts';
 
 export const slow: Variant<Multiplication> = {
   ...lanesMultiply,
@@ -56,6 +57,13 @@ export const notANumber = does('nan', 8, ({ c }) => {
   c.storage.gpu.stream.copy(nan.storage, c.storage);
   nan.free('the test');
 });
+
+/** A device that takes itself for hardware. */
+export const onHardware = (fn: (other: Gpu) => Promise<void>): Promise<void> =>
+  onDevice({}, async (other) => {
+    Object.defineProperty(other, 'adapter', { value: { ...other.adapter, kind: 'hardware', software: false } });
+    await fn(other);
+  });
 
 let families = 0;
 

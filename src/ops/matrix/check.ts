@@ -16,18 +16,10 @@ export class FirstUses {
     this.verified = verified;
   }
 
-  /** What would compute a problem now. */
-  private choice({ name, family, candidates, unverified }: Tunable): string | undefined {
-    const plan = planOf(this.gpu);
-    const wanted = plan.choice(name);
-    const names = wanted === undefined ? candidates : [wanted, ...candidates];
-    return names.find((variant) => plan.trusts(family, variant, unverified.includes(variant)));
-  }
-
   /** Has what the choice and the checks need compiled in the background; returns what is not compiled yet. */
   compile(problem: Tunable): Pipeline[] {
     const open = this.open(problem);
-    const choice = this.choice(problem);
+    const choice = problem.choose();
     // A choice is checked on the first of its problems alone.
     const first = `${problem.family} ${choice}`;
     const needed = open.some((name) => name !== choice || !this.firsts.has(first));
@@ -44,8 +36,8 @@ export class FirstUses {
     const { name, family, unverified, references } = problem;
     const plan = planOf(this.gpu);
     const open = unverified.filter((variant) => !this.verified.get(name)?.includes(variant));
-    const choice = this.choice(problem);
-    const isNew = choice !== undefined && !references.includes(choice) && !plan.trusts(family, choice, true);
+    const choice = problem.choose();
+    const isNew = !references.includes(choice) && !plan.trusts(family, choice, true);
     if (isNew && !this.gpu.adapter.software) open.push(choice);
     return open.filter((variant) => plan.trusts(family, variant, false));
   }

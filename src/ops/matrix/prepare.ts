@@ -116,12 +116,12 @@ export async function prepare(gpu: Gpu, body: () => unknown, options: PrepareOpt
       if (variant === null) break;
       winners!.set(problem.name, { variant, of: problem.candidates });
       plan.follow([[problem.name, variant]]);
-      // Met already, by another variant perhaps: what a run's record and its first checkpoint say is what computes.
-      plan.take(problem.name, variant);
       checks.keep(problem, [variant]);
       timed++;
     }
   }
+  // A run's record and its first checkpoint are to say what computes from now on, and of all problems.
+  for (const problem of met) problem.choose();
   // Hundreds of runs of a small kernel in a few milliseconds are no measure of a training step.
   gpu.stream.forgetPace();
   return { problems: met.map(({ name }) => name), checked, timed, elapsedMs: performance.now() - started, warnings };

@@ -4,7 +4,7 @@ import { Tensor } from '../../core/tensor.ts';
 import type { Gpu } from '../../gpu/gpu.ts';
 import type { Pipeline } from '../../gpu/pipeline.ts';
 import type { Recording } from '../../gpu/stream.ts';
-import { candidatesFor, type Family, type Variant } from './variant.ts';
+import { candidatesFor, choose, type Family, type Variant } from './variant.ts';
 
 const noise = kernel('noise', 'main');
 const compare = kernel('compare', 'main');
@@ -34,6 +34,8 @@ export interface Tunable {
   readonly unverified: readonly string[];
   /** What the others are held against, best first, candidate or not; the last is the definition, which fits everything. */
   readonly references: readonly string[];
+  /** What would compute it now; the plan says so from then on. */
+  choose(): string;
   /** Has what the candidates called `names` need compiled in the background; returns what is not compiled yet. */
   compile(gpu: Gpu, names: readonly string[]): Pipeline[];
   /** Makes a like problem on tensors of its own. */
@@ -52,11 +54,14 @@ export interface Trial {
 
 export function tunable<P>(name: string, family: Family<P>, problem: P): Tunable {
   const variants = candidatesFor(family, problem, true);
-  const { adapter } = family.result(problem).storage.gpu;
+  // Asked for now: by the time that a variant is tried, the problem's tensors are gone.
+  const device = family.result(problem).storage.gpu;
+  const { adapter } = device;
   const references = family.variants
     .filter((variant) => variant.reference && variant.fits(problem, adapter))
     .sort((a, b) => a.rank(problem, adapter) - b.rank(problem, adapter));
-  const all = [...new Set([...variants, ...references])];
+  // What a plan asks for need not be among them.
+  const all = [...new Set([...variants, ...references, ...family.variants])];
   const called = (names: readonly string[]): Variant<P>[] => all.filter((variant) => names.includes(variant.name));
   return {
     name,
@@ -64,6 +69,7 @@ export function tunable<P>(name: string, family: Family<P>, problem: P): Tunable
     candidates: variants.map((variant) => variant.name),
     unverified: variants.filter((variant) => variant.unverified).map((variant) => variant.name),
     references: references.map((variant) => variant.name),
+    choose: () => choose(family, problem, name, device).name,
     compile(gpu, names) {
       const tensors: Tensor[] = [];
       const like = (tensor: Tensor): Tensor => {
@@ -119,7 +125,7 @@ export function fillWithNoise(tensor: Tensor, seed: number): void {
 
 /**
  * How far `got` is from `want`, in units of what a right kernel may be off: above 1 it is wrong. Both are of one shape and type.
- * Infinities and NaN are as wrong as can be.
+ * Infinities and NaN are as wrong as can be, in `want`, too.
  */
 export async function deviation(got: Tensor, want: Tensor): Promise<number> {
   const size = got.size;
@@ -136,5 +142,6 @@ export async function deviation(got: Tensor, want: Tensor): Promise<number> {
     worst = Math.max(worst, values[i]!);
     squares += values[i + 1]!;
   }
+  if (!Number.isFinite(squares)) return Number.POSITIVE_INFINITY;
   return worst / (Math.sqrt(squares / size) * (HALVES ? ALLOWED.f16 : ALLOWED.f32));
 }
