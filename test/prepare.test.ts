@@ -10,6 +10,7 @@ import { setSeed, stepCounter } from '../src/core/stepbuffer.ts';
 import { Storage } from '../src/core/storage.ts';
 import { Tensor } from '../src/core/tensor.ts';
 import { drawToyfaces } from '../src/data/toyfaces.ts';
+import type { DawnFlags } from '../src/gpu/dawn.ts';
 import type { Gpu } from '../src/gpu/gpu.ts';
 import { CommandStream } from '../src/gpu/stream.ts';
 import * as nn from '../src/nn/index.ts';
@@ -136,8 +137,8 @@ gpuTest('the fastest variant wins; its name is remembered, and nothing is timed 
 gpuTest('what is over too soon for races takes the winners that are remembered, and looks for none', async () => {
   const scratch = scratchFolder();
   const family = familyOf(slow, fast);
-  const taken = (kernels: Kernels) =>
-    onDevice({}, async (other) => {
+  const taken = (kernels: Kernels, flags: DawnFlags = 'fast') =>
+    onDevice({ flags }, async (other) => {
       const { lines } = await prepareKernels(other, () => multiplyBy(family), kernels);
       multiplyBy(family);
       return [planOf(other).used().get(nameOf(family)), lines.length];
@@ -147,6 +148,7 @@ gpuTest('what is over too soon for races takes the winners that are remembered, 
     assert.equal(await taken('fastest'), ['fast', 1]);
     assert.equal(await taken('remembered'), ['fast', 0]);
     assert.equal(await taken('usual'), ['slow', 0]);
+    assert.equal(await taken('remembered', 'checked'), ['slow', 0], 'with bounds checks another one may be');
   } finally {
     scratch.remove();
   }

@@ -1,6 +1,6 @@
 import { GpuError } from '../core/errors.ts';
 import type { AdapterKind } from './adapters.ts';
-import type { SubgroupMatrixConfig } from './dawn.ts';
+import type { DawnFlags, SubgroupMatrixConfig } from './dawn.ts';
 import { debug } from './debug.ts';
 import { PipelineCache } from './pipeline.ts';
 import { BufferPool, type Checked, mebibytes } from './pool.ts';
@@ -24,6 +24,8 @@ export interface Adapter {
   readonly subgroupMatrixConfigs: readonly SubgroupMatrixConfig[];
   /** Adapter, driver and Dawn in one string: the key of what was tuned or promised for them. */
   readonly fingerprint: string;
+  /** Which of Dawn's checks and guards are on: as much a part of a kernel's speed. */
+  readonly flags: DawnFlags;
   /** One line: what was chosen and why. */
   readonly why: string;
 }

@@ -22,8 +22,9 @@ export async function prepareKernels(
   kernels: Kernels,
   limits: Pick<PrepareOptions, 'totalMs' | 'interrupted'> = {},
 ): Promise<{ problems: readonly string[]; lines: string[] }> {
-  const { fingerprint } = gpu.adapter;
-  const { winners, verified } = readKernels(fingerprint);
+  // With bounds checks another kernel may be the fastest.
+  const key = `${gpu.adapter.fingerprint} | ${gpu.adapter.flags} flags`;
+  const { winners, verified } = readKernels(key);
   const { problems, checked, timed, elapsedMs, warnings } = await prepare(gpu, body, {
     verified,
     ...limits,
@@ -33,7 +34,7 @@ export async function prepareKernels(
   const lines = [...warnings];
   if (timed > 0)
     lines.push(`Tuned ${timed} of ${problems.length} matrix kernels in ${(elapsedMs / 1000).toFixed(1)} s.`);
-  const unkept = checked + timed > 0 && keepKernels(fingerprint, { winners, verified });
+  const unkept = checked + timed > 0 && keepKernels(key, { winners, verified });
   if (unkept) lines.push(unkept);
   debug(1, () => ['kernels:', ...[...planOf(gpu).used()].map((choice) => `  ${choice.join(': ')}`)].join('\n'));
   return { problems, lines };

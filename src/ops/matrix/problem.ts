@@ -8,6 +8,11 @@ export interface Extents {
   K: number;
 }
 
+/** Matrix products, each of M×N results at most: the phases of a strided data gradient. */
+export interface Phases extends Extents {
+  phases?: number;
+}
+
 /** What is multiplied: c [M,N] = op(a)·op(b) over K terms. */
 export interface Product extends Extents {
   /** a lies in memory as [K,M]. */
@@ -98,6 +103,14 @@ export const forwardExtents = ({ N, P, Q, K, R, S, C }: ConvShape): Extents => (
 
 /** The gradient of its weights as a product: of output channels by taps and channels, over pixels. */
 export const wgradExtents = ({ N, P, Q, K, R, S, C }: ConvShape): Extents => ({ M: K, N: R * S * C, K: N * P * Q });
+
+/** The gradient of its input as products, one for each of the stride² phases: the largest, with the terms of an average one. */
+export const dgradExtents = ({ N, H, W, C, K, R, S, strideH, strideW }: ConvShape): Required<Phases> => ({
+  M: N * Math.ceil(H / strideH) * Math.ceil(W / strideW),
+  N: C,
+  K: (K * R * S) / (strideH * strideW),
+  phases: strideH * strideW,
+});
 
 export const allF32 = (...tensors: Tensor[]): boolean => tensors.every(({ dtype }) => dtype === 'f32');
 

@@ -10,9 +10,11 @@ import {
   type ConvShape,
   type ConvWgrad,
   convFlops,
+  dgradExtents,
   type Extents,
   forwardExtents,
   type Multiplication,
+  type Phases,
   productFlops,
   wgradExtents,
 } from './problem.ts';
@@ -144,17 +146,20 @@ function splitsFor(size: TileSize, extents: Extents): Splits {
 
 /** Below this a side or the reduction is so short that most of a tile's products are with zeros. */
 const WORTHWHILE = 16;
+/** The phases of a data gradient are dispatched one after another, and not split. */
+const MAX_PHASES = 16;
 
 /**
  * Between 0, the best, and 1: the other tiers, which multiply without tensor cores, come after it. On lavapipe, which has none but
  * knows their instructions (Mesa 26.2), a product takes 6 times as long as by `lanes`.
  */
-function rank(size: TileSize, extents: Extents, { software }: Adapter): number {
-  const { M, N, K } = extents;
-  if ((software && !emulated) || Math.min(M, N, K) < WORTHWHILE) return Number.POSITIVE_INFINITY;
+function rank(size: TileSize, extents: Phases, { software }: Adapter): number {
+  const { M, N, K, phases = 1 } = extents;
+  const worthwhile = Math.min(M, N, K) >= WORTHWHILE && phases <= MAX_PHASES;
+  if ((software && !emulated) || !worthwhile) return Number.POSITIVE_INFINITY;
   const [rows, columns] = sidesOf(size);
   const tiles = tileCount(extents, [rows, columns]);
-  const { splits } = splitsFor(size, extents);
+  const splits = phases > 1 ? 1 : splitsFor(size, extents).splits;
   const wanted = (M * N) / (tiles * rows * columns);
   const busy = Math.min(1, (tiles * splits) / BUSY);
   return 1 - wanted * busy * size.speed;
@@ -279,7 +284,7 @@ function dgradBy(size: TileSize): Variant<ConvDgrad> {
     name: nameOf(size),
     unverified: true,
     fits: ({ dy, w, dx }, adapter) => fits(size, [dy, w], dx, adapter),
-    rank: ({ shape: { N, H, W, C, R, S, K } }, adapter) => rank(size, { M: N * H * W, N: C, K: R * S * K }, adapter),
+    rank: ({ shape }, adapter) => rank(size, dgradExtents(shape), adapter),
     run({ dy, w, dx, shape }) {
       const { H, W, C, R, S, strideH, strideW } = shape;
       const phases = dgradPhases(shape);

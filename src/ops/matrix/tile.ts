@@ -9,14 +9,15 @@ import {
   type Batch,
   type ConvDgrad,
   type ConvForward,
-  type ConvShape,
   type ConvWgrad,
   convFlops,
+  dgradExtents,
   dgradProduct,
   forwardExtents,
   forwardProduct,
   isPointwise,
   type Multiplication,
+  type Phases,
   productFlops,
   wgradExtents,
   wgradProduct,
@@ -24,7 +25,6 @@ import {
 import { evenly, inSplits, maxSplits } from './splits.ts';
 import {
   MAX_SPLITS,
-  type Phases,
   planTile,
   type SplitK,
   type TileSize,
@@ -176,14 +176,6 @@ function runForward(size: TileSize, { x, w, bias, y, shape }: ConvForward): void
     );
   });
 }
-
-/** The largest of the stride² phases, with the terms of an average one. */
-const dgradExtents = ({ N, H, W, C, K, R, S, strideH, strideW }: ConvShape): Required<Phases> => ({
-  M: N * Math.ceil(H / strideH) * Math.ceil(W / strideW),
-  N: C,
-  K: (K * R * S) / (strideH * strideW),
-  phases: strideH * strideW,
-});
 
 function runDgrad(size: TileSize, { dy, w, dx, shape }: ConvDgrad): void {
   const { N, H, W, C, K, R, S, P, Q, strideH, strideW, padH, padW } = shape;

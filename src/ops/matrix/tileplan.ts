@@ -1,5 +1,5 @@
 import { tileCount } from './grid.ts';
-import type { Extents } from './problem.ts';
+import type { Phases } from './problem.ts';
 
 /** The tile that a workgroup of the `tile` tier makes: `shaders/lib/staged.wgsl`. */
 export interface TileSize {
@@ -36,11 +36,6 @@ export const tileThreads = ({ BM, BN, QUADS_M, QUADS_N }: TileSize): number => (
 /** Workgroup memory: both operands, skewed, and what is decoded of pixels, 16 bytes for a row or an invocation. */
 export const tileBytes = (size: TileSize): number =>
   16 * ((size.BK / 4) * (size.BM + size.BN + 64 / size.BK) + tileThreads(size));
-
-/** Matrix products that are dispatched together: the phases of a strided data gradient, each of M×N results at most. */
-export interface Phases extends Extents {
-  phases?: number;
-}
 
 /**
  * The GPU that plans are made for, since WebGPU does not tell: large, for a plan that starves a large one costs a multiple, and
