@@ -1,6 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { type Command, command } from '../src/cli/command.ts';
+import { type Command, command, type Manual } from '../src/cli/command.ts';
 import { checkGiven, checkPredict, presets, resolveDefaults, resumeOptions } from '../src/cli/defaults.ts';
 import * as manuals from '../src/cli/manuals.ts';
 import { flagOf, readOptions, type Table, withDefaults } from '../src/cli/option.ts';
@@ -11,15 +11,9 @@ import { listOf, nearest } from '../src/core/nearest.ts';
 import { AUGMENTATIONS } from '../src/data/augment.ts';
 import { activationBytes, MODEL_NAMES } from '../src/models/index.ts';
 
-const commands: readonly Command[] = [
-  command(manuals.train, async () => {}),
-  command(manuals.lrFind, async () => {}),
-  command(manuals.evaluate, async () => {}),
-  command(manuals.predict, async () => {}),
-  command(manuals.contactSheet, async () => {}),
-  command(manuals.experiments, async () => {}),
-  command(manuals.info, async () => {}),
-];
+const { train, lrFind, evaluate, predict, contactSheet, experiments, colorize, info } = manuals;
+const all = [train, lrFind, evaluate, predict, contactSheet, experiments, colorize, info];
+const commands: readonly Command[] = all.map((manual) => command(manual as Manual<Table>, async () => {}));
 const hardware = { software: false, data: 'faces.csv' };
 
 const given = (line: string): Record<string, unknown> => {
@@ -56,13 +50,17 @@ test.after(() => {
   if (savedEvent !== undefined) process.env.npm_lifecycle_event = savedEvent;
 });
 
+test('every command is among those that are looked at here', () => {
+  assert.equal(new Set(Object.values(manuals)), new Set(all));
+});
+
 test('every entry of every table has a valid default, a sentence and a flag of its own', () => {
   for (const { name, options } of commands) {
     const flags = Object.entries(options).map(([key, entry]) => flagOf(key, entry));
     assert.is(new Set(flags).size, flags.length, name);
     for (const [key, { kind, initial, otherwise, help }] of Object.entries(options)) {
       const where = `${name} ${key}`;
-      if (initial !== undefined && initial !== null) assert.ok(kind.has(initial), where);
+      for (const value of Array.isArray(initial) ? initial : [initial ?? []].flat()) assert.ok(kind.has(value), where);
       if (initial === null) assert.ok(otherwise, `${where}: says what null stands for`);
       assert.match(help, /[^.]$/, where);
     }

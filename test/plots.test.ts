@@ -113,6 +113,12 @@ test('the colour that the text is chosen for is the colour of the cell', async (
   assert.equal(fills, expected);
 });
 
+test('a name that XML has no characters for is drawn without them', async () => {
+  const svg = await confusionSvg([[1, 0], [0, 1]], ['a\u0001b', 'c']); // biome-ignore format: a matrix
+  assert.not.match(svg, /[^\P{Cc}\n\t]/u);
+  assert.ok(texts(svg).includes('a\ufffdb'), `${texts(svg)}`);
+});
+
 test('the range test has a log axis and marks the suggestion', async () => {
   const points = Array.from({ length: 50 }, (_, k) => ({
     lr: 10 ** (-6 + k / 8),

@@ -6,7 +6,7 @@ import { callOf, quoted } from '../src/train/call.ts';
 import type { CamExample } from '../src/train/camrows.ts';
 import { html, raw } from '../src/train/html.ts';
 import { type ReportParts, type RunSummary, reportHtml } from '../src/train/report.ts';
-import { timeInWords } from '../src/train/reportparts.ts';
+import { duration, timeInWords } from '../src/train/reportparts.ts';
 
 const run = (more: Partial<RunSummary> = {}): RunSummary => ({
   folder: 'runs/first run',
@@ -140,6 +140,11 @@ test('the page says what the run was and what came of it', async () => {
     quoted("it's.csv"),
   );
   assert.ok(page.includes(html`${evaluate}`.markup), evaluate);
+});
+
+test('durations are told as a person says them', () => {
+  const told = [0.04, 9.94, 9.96, 59.4, 59.6, 3599.7, 3661].map(duration);
+  assert.equal(told, ['0.0 s', '9.9 s', '10 s', '59 s', '1 min 0 s', '1 h 0 min', '1 h 1 min']);
 });
 
 test('times are told to the minute, and that they are UTC', () => {

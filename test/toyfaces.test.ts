@@ -5,6 +5,7 @@ import * as assert from 'uvu/assert';
 import { fitLinear } from '../bench/linear.ts';
 import { loadDataset } from '../src/data/dataset.ts';
 import { drawRange, drawToyface, drawToyfaces } from '../src/data/toyfaces.ts';
+import { rejectsData } from './files.ts';
 
 test('the faces are the same bytes on every machine', () => {
   // Changes only when the drawing changes on purpose; runs before and after then no longer compare.
@@ -44,6 +45,11 @@ test('as a data set: disjoint splits, balanced classes, limit and sources', asyn
   assert.is((await loadDataset({ data: 'toyfaces', seed: 9, limit: 21 })).fingerprint, set.fingerprint);
   assert.is.not((await loadDataset({ data: 'toyfaces', seed: 5, limit: 14 })).fingerprint, set.fingerprint);
   assert.equal(drawRange(1, 2100, 2121).pixels, set.valid.pixels);
+});
+
+test('a limit that leaves one class is refused for training, as with other data', async () => {
+  await rejectsData(() => loadDataset({ data: 'toyfaces', limit: 1 }), 'toyfaces: all 1 training images are ');
+  assert.is((await loadDataset({ data: 'toyfaces', limit: 1, use: 'evaluate' })).valid.count, 1);
 });
 
 test('the variation is real: no two faces alike, light and contrast spread', () => {

@@ -14,7 +14,7 @@ import { openAdapter } from './adapter.ts';
 import { checkStored, resolveDefaults, resumeOptions } from './defaults.ts';
 import { readOptions } from './option.ts';
 import { TOYFACES, type TrainOptions, trainOptions } from './options.ts';
-import { versions } from './version.ts';
+import { dawngradVersion, versions } from './version.ts';
 import { lockFolder, type WorkLock } from './worklock.ts';
 
 /** `dawngrad train`: trains a network and writes a run folder, or continues one. */
@@ -172,6 +172,11 @@ function checkSame(gpu: Gpu, fingerprint: string, record: RunRecord): void {
   if (fingerprint !== record.data.fingerprint) {
     throw new ConfigError(
       `--resume: the data is not what the run was started with (${record.data.name}). Give its --data, unchanged.`,
+    );
+  }
+  if (record.versions.dawngrad !== dawngradVersion) {
+    console.error(
+      `Note: the run was started by dawngrad ${record.versions.dawngrad}; by ${dawngradVersion} it continues, but not to the same bits.`,
     );
   }
   if (gpu.adapter.fingerprint !== record.adapter.fingerprint) {

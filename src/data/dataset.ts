@@ -137,18 +137,21 @@ function fromRows(name: string, rows: Rows, options: DataOptions): Dataset {
   const indices = divide(rows, division, data);
   // Not `rows` itself: the closure would keep all pixels alive where a limit copied a few.
   const { files, lines } = rows;
+  const parts = {
+    classes: rows.classes,
+    train: selectImages(rows, indices.train),
+    valid: selectImages(rows, indices.valid),
+    test: indices.test && selectImages(rows, indices.test),
+  };
   if ((options.use ?? 'train') === 'train') {
-    checkTrainable(rows, indices.train, indices.valid, data);
+    checkTrainable(parts, data);
     // A folder's classes are the names found in it; FER2013's, and a model's, are given, and some may be absent.
     if (files !== null && options.classes === undefined)
       checkEachTrains(rows, splitRows(rows, division.valid, division.seed, data).train, data);
   }
   return assemble({
     name,
-    classes: rows.classes,
-    train: selectImages(rows, indices.train),
-    valid: selectImages(rows, indices.valid),
-    test: indices.test && selectImages(rows, indices.test),
+    ...parts,
     validName: indices.validName,
     origin: { images, ...division },
     seen: trainedOn && seenOf(indices, divide(rows, trainedOn, data)),
@@ -188,18 +191,16 @@ function seenOf(split: Split, trained: Split): Record<SplitName, Seen> {
   return { train: count(split.train), valid: count(split.valid), test: count(split.test) };
 }
 
-function checkTrainable(rows: Rows, train: Uint32Array, valid: Uint32Array, path: string): void {
-  if (train.length === 0)
+/** Throws DataError where there is nothing to train or to validate on, or nothing to tell apart. */
+function checkTrainable({ classes, train, valid }: Pick<Dataset, 'classes' | 'train' | 'valid'>, path: string): void {
+  if (train.count === 0)
     throw new DataError(`${path}: no Training images, only ones to validate or test on. Add some, or use evaluate.`);
-  if (valid.length === 0)
-    throw new DataError(`${path}: too few images to hold some back for validation (${train.length} in all). Add more.`);
-  const present = new Set(Array.from(train, (row) => rows.labels[row]!));
-  if (present.size < 2) {
-    const only = rows.classes[[...present][0]!];
-    throw new DataError(
-      `${path}: all ${train.length} training images are '${only}'; there is nothing to tell apart. Expected two classes or more.`,
-    );
-  }
+  if (valid.count === 0)
+    throw new DataError(`${path}: too few images to hold some back for validation (${train.count} in all). Add more.`);
+  if (train.labels.some((label) => label !== train.labels[0])) return;
+  throw new DataError(
+    `${path}: all ${train.count} training images are '${classes[train.labels[0]!]}'; there is nothing to tell apart. Expected two classes or more.`,
+  );
 }
 
 function checkEachTrains({ classes, labels }: Rows, train: Uint32Array, path: string): void {
@@ -247,17 +248,17 @@ export function selectImages(from: Omit<ImageSet, 'count'>, indices: Uint32Array
   return { pixels, labels: Uint8Array.from(indices, (place) => from.labels[place]!), count, side, channels };
 }
 
-function toyfaces({ limit, valid: validName }: DataOptions): Dataset {
+function toyfaces({ limit, valid: validName, use = 'train' }: DataOptions): Dataset {
   if (validName !== undefined) {
     throw new ConfigError(`valid ${validName}: toyfaces have a validation set of their own. Leave it out.`);
   }
-  const { train, valid, test, firstNumber } = drawToyfaces(limit);
+  const { firstNumber, ...images } = drawToyfaces(limit);
+  const parts = { classes: [...emotions], ...images };
+  if (use === 'train') checkTrainable(parts, 'toyfaces');
+  const { valid } = parts;
   return assemble({
     name: 'toyfaces',
-    classes: [...emotions],
-    train,
-    valid,
-    test,
+    ...parts,
     validName: `${valid.count} toyfaces of their own`,
     source: (part, index) => `toyfaces #${firstNumber[part] + index}`,
   });

@@ -1,4 +1,5 @@
 import { type PlotOptions, render, type Spec, themes } from './figure.ts';
+import { duration, percent, unknown } from './reportparts.ts';
 
 /** A figure to compare with. */
 export interface Reference {
@@ -30,14 +31,14 @@ type Column = [head: string, right: boolean, cell: (run: ComparedRun) => string]
 const columns: readonly Column[] = [
   ['experiment', false, ({ name }) => name],
   ['status', false, ({ status }) => status],
-  ['best', true, ({ best }) => percent(best)],
+  ['best', true, ({ best }) => percent(best ?? Number.NaN)],
   ['in epoch', true, ({ bestEpoch }) => whole(bestEpoch)],
-  ['last', true, ({ last }) => percent(last)],
-  ['reference', true, ({ reference }) => percent(reference?.accuracy ?? null)],
+  ['last', true, ({ last }) => percent(last ?? Number.NaN)],
+  ['reference', true, ({ reference }) => percent(reference?.accuracy ?? Number.NaN)],
   ['difference', true, (run) => difference(run)],
   ['epochs', true, ({ epochs }) => whole(epochs)],
-  ['images/s', true, ({ imagesPerSecond }) => (imagesPerSecond === null ? none : imagesPerSecond.toPrecision(3))],
-  ['time', true, ({ seconds }) => (seconds === null ? none : duration(seconds))],
+  ['images/s', true, ({ imagesPerSecond }) => (imagesPerSecond === null ? unknown : imagesPerSecond.toPrecision(3))],
+  ['time', true, ({ seconds }) => duration(seconds ?? Number.NaN)],
   ['parameters', true, ({ parameters }) => whole(parameters)],
 ];
 
@@ -155,21 +156,12 @@ export function comparisonSvg(title: string, runs: readonly ComparedRun[], optio
   );
 }
 
-const none = '–';
-const percent = (share: number | null): string => (share === null ? none : `${(100 * share).toFixed(2)} %`);
-const whole = (value: number | null): string => (value === null ? none : value.toLocaleString('en-US'));
+const whole = (value: number | null): string => (value === null ? unknown : value.toLocaleString('en-US'));
 
 function difference({ last, reference }: ComparedRun): string {
-  if (last === null || reference === null) return none;
+  if (last === null || reference === null) return unknown;
   const points = 100 * (last - reference.accuracy);
   return `${points < 0 ? '−' : '+'}${Math.abs(points).toFixed(2)}`;
-}
-
-function duration(seconds: number): string {
-  const all = Math.round(seconds);
-  const [h, min, s] = [Math.floor(all / 3600), Math.floor((all % 3600) / 60), all % 60];
-  if (h > 0) return `${h} h ${min} min`;
-  return min > 0 ? `${min} min ${s} s` : `${s} s`;
 }
 
 /** Text in which Markdown sees nothing but text; HTML neither. */

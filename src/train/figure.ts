@@ -83,7 +83,8 @@ export async function render(spec: Spec, options: PlotOptions): Promise<string> 
   const view: VegaView = new vega.View(vega.parse(compiled.spec), { renderer: 'none', logger: quiet });
   const svg = await view.toSVG();
   view.finalize();
-  return renumbered(svg, options.idPrefix ?? '');
+  // A class folder may be named by what XML has no characters for.
+  return renumbered(svg.replace(/[^\P{Cc}\n\t]/gu, '\ufffd'), options.idPrefix ?? '');
 }
 
 /** Vega warns of things that are meant, as an empty domain. An error is an error. */

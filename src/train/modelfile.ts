@@ -37,16 +37,16 @@ const MEND = 'Give the model.safetensors of a run.';
 const RUNNING_MEAN = /running_mean$/;
 
 /**
- * A network's state as file tensors, named and laid out as torchvision's state_dict. `steps` becomes the `num_batches_tracked`
- * that PyTorch keeps with each batch norm.
+ * A network's state as file tensors, named and laid out as torchvision's state_dict. `batches` becomes the `num_batches_tracked`
+ * that PyTorch keeps with each batch norm: how many it was trained on.
  */
-export async function stateTensors(model: Module, steps = 0): Promise<Map<string, FileTensor>> {
+export async function stateTensors(model: Module, batches = 0): Promise<Map<string, FileTensor>> {
   const tensors = new Map<string, FileTensor>();
   for (const [name, { shape, data }] of await readState(model)) {
     tensors.set(name, { dtype: 'F32', shape: [...shape], data });
     if (RUNNING_MEAN.test(name)) {
       const counter = name.replace(RUNNING_MEAN, 'num_batches_tracked');
-      tensors.set(counter, { dtype: 'I64', shape: [], data: BigInt64Array.of(BigInt(steps)) });
+      tensors.set(counter, { dtype: 'I64', shape: [], data: BigInt64Array.of(BigInt(batches)) });
     }
   }
   return tensors;
@@ -65,14 +65,14 @@ export function loadTensors(model: Module, tensors: ReadonlyMap<string, FileTens
  * Writes `model.safetensors`: weights that PyTorch loads, and in the metadata what dawngrad needs to use them. Throws ConfigError for
  * a network that `createModel` does not know.
  */
-export async function saveModel(path: string, model: Module, facts: ModelFacts, steps: number): Promise<void> {
+export async function saveModel(path: string, model: Module, facts: ModelFacts, batches: number): Promise<void> {
   if (!MODEL_NAMES.includes(facts.arch)) {
     throw new ConfigError(
       `saveModel: no network is called '${facts.arch}'; there are ${MODEL_NAMES.join(', ')}. Save one of your own by writeSafetensors(path, await stateTensors(model)).`,
     );
   }
   const metadata = { format: 'pt', dawngrad: JSON.stringify(facts) };
-  writeSafetensors(path, await stateTensors(model, steps), metadata);
+  writeSafetensors(path, await stateTensors(model, batches), metadata);
 }
 
 /** Reads a model file. Throws DataError when it is not one of ours, or damaged. */

@@ -158,8 +158,8 @@ export const parameters = (value: number) =>
 /** Seconds as a person says them. */
 export function duration(seconds: number): string {
   if (!Number.isFinite(seconds)) return unknown;
-  if (seconds < 60) return `${seconds.toFixed(seconds < 10 ? 1 : 0)} s`;
   const whole = Math.round(seconds);
+  if (whole < 60) return `${seconds < 9.95 ? seconds.toFixed(1) : whole} s`;
   const [h, min, s] = [Math.floor(whole / 3600), Math.floor((whole % 3600) / 60), whole % 60];
   return h > 0 ? `${h} h ${min} min` : `${min} min ${s} s`;
 }

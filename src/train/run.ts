@@ -266,7 +266,12 @@ export class Run {
 
   private saveBest(): Promise<void> {
     const { trainer, facts, folder } = this;
-    return trainer.withAveraged(() => saveModel(folder.model, trainer.model, facts, trainer.steps));
+    return trainer.withAveraged(() => saveModel(folder.model, trainer.model, facts, this.batches));
+  }
+
+  /** Batches that a batch norm has seen. */
+  private get batches(): number {
+    return this.trainer.steps * this.request.config.accumulate;
   }
 
   /**
@@ -317,7 +322,7 @@ export class Run {
   private async keepLastGood(): Promise<void> {
     if (existsSync(this.folder.model)) return;
     const { trainer, facts } = this;
-    const { position, updates } = loadCheckpoint(this.folder.checkpoint, trainer);
+    const { position } = loadCheckpoint(this.folder.checkpoint, trainer);
     if (position.step > 0) {
       const { loss, count } = addPredictions(noSums(), await trainer.withAveraged(() => trainer.validate()));
       const guess = Math.log(facts.classes.length);
@@ -325,7 +330,7 @@ export class Run {
         return saveModel(this.folder.model, this.firstModel(), facts, 0);
       }
     }
-    await trainer.withAveraged(() => saveModel(this.folder.model, trainer.model, facts, updates));
+    await trainer.withAveraged(() => saveModel(this.folder.model, trainer.model, facts, this.batches));
   }
 
   /** The network as it was before the first step; without the pretrained weights where their file is gone. */
