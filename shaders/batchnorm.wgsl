@@ -3,13 +3,13 @@
 //   x̂ = (x − μ)/√(σ² + ε),  y = γ·x̂ + β (+ r),  then max(y, 0) when RELU
 //
 // Two dispatches over the same chunks of rows. `moments` sums deviations block by block, each block's from the mean of those before
-// it, which keeps the squares small whatever the mean is, and merges blocks by the formula of Chan, Golub and LeVeque (1979);
-// `apply` merges the chunks in the same way, in fixed order, and normalises. Two levels of sums, so rounding grows with the root
+// it, which keeps the squares small whatever the mean is, and merges blocks by the formula of Chan, Golub and LeVeque (1979). It takes
+// the difference of two means, so means are kept as differences from the column's first value, where they have digits to lose. `apply` merges the chunks in the same way, in fixed order, and normalises. Two levels of sums, so rounding grows with the root
 // of the rows. Where `whole` is 1 a chunk is the whole column, and in training `apply` makes the sums itself and is the only dispatch:
 // x is small and its channels many, and another dispatch would take longer than the sums. It is a parameter, not a constant, for a
 // network has both kinds of layers, and one pipeline compiles faster than two.
 //
-// `sums` holds Vecs [1 + chunks, 2, C]: first (μ, 1/√(σ² + ε)), then each chunk's (mean, M2).
+// `sums` holds Vecs [1 + chunks, 2, C]: first (μ, 1/√(σ² + ε)), then each chunk's (mean − first value, M2).
 //#include "lib/columns.wgsl"
 //#include "lib/parts.wgsl"
 
@@ -33,7 +33,7 @@ struct Params { m: u32, c: u32, rows: u32, chunks: u32, block: u32, whole: u32, 
 @group(0) @binding(7) var<storage, read_write> runningMean: array<Vec>;
 @group(0) @binding(8) var<storage, read_write> runningVar: array<Vec>;
 
-// a = mean, b = M2, the sum of squared deviations from it.
+// a = mean, less the column's first value, b = M2, the sum of squared deviations from the mean.
 fn combine(p: Sum, q: Sum) -> Sum {
   let n = p.n + q.n;
   let share = q.n / max(n, 1.0);
@@ -53,11 +53,12 @@ fn add(to: ptr<function, Deviations>, d: Vec) {
 fn momentsOf(own: Place) -> Sum {
   let first = own.chunk * params.rows + own.lane;
   let last = select(first, min(own.chunk * params.rows + params.rows, params.m), own.inside);
+  let base = Vec(x[own.column]);
   var all = Sum();
   for (var start = first; start < last; start += params.block * LANES) {
     let end = min(start + params.block * LANES, last);
     var i = start * params.c + own.column;
-    var pivot = all.a;
+    var pivot = base + all.a;
     if (all.n == 0.0) { pivot = Vec(x[i]); }
     var part = Deviations();
     var row = start;
@@ -81,7 +82,7 @@ fn momentsOf(own: Place) -> Sum {
     }
     let n = f32((end - start + LANES - 1u) / LANES);
     let squares = max(part.squares - part.sum * part.sum / n, Vec());
-    all = combine(all, Sum(n, pivot + part.sum / n, squares));
+    all = combine(all, Sum(n, (pivot - base) + part.sum / n, squares));
   }
   return all;
 }
@@ -129,7 +130,7 @@ fn apply(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) loca
       all = partsOf(own, params.chunks);
     }
     all = together(all, local.x);
-    mean = all.a;
+    mean = Vec(x[own.column]) + all.a;
     variance = all.b / all.n;
   } else {
     mean = runningMean[own.column];
@@ -141,10 +142,10 @@ fn apply(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) loca
     sums[params.c + own.column] = r;
     if (TRAINING) {
       let unbiased = variance * (f32(params.m) / f32(params.m - 1u));
-      let meanBefore = runningMean[own.column];
-      let varBefore = runningVar[own.column];
-      runningMean[own.column] = meanBefore + params.momentum * (mean - meanBefore);
-      runningVar[own.column] = varBefore + params.momentum * (unbiased - varBefore);
+      // Not before + momentum·(new − before), which would lose a small new value even with momentum 1.
+      let kept = 1.0 - params.momentum;
+      runningMean[own.column] = kept * runningMean[own.column] + params.momentum * mean;
+      runningVar[own.column] = kept * runningVar[own.column] + params.momentum * unbiased;
     }
   }
   let scale = r * gamma[own.column];

@@ -5,13 +5,16 @@
 //   loss = −Σ_c a_c·log p_c,   a_c = (1 − e)·w_t·[c = t] + e/C·w_c,   ∂loss/∂x_c = p_c·Σa − a_c
 // which is PyTorch's definition. A row's label beyond C (padding of a last batch) counts nothing.
 //
-// Their sum is made in the same dispatch: by one invocation or one workgroup (COLUMNS), since there are few rows.
+// Sums over classes are made in blocks of CLASSES, whose sums are added then: thousands of one-signed terms would lose digits.
+//
+// The sum of the losses is made in the same dispatch: by one invocation or one workgroup (COLUMNS), since there are few rows.
 //#include "lib/total.wgsl"
 
 alias Vec = f32;
 
 const LOG: bool = false;
 const WEIGHTED: bool = false;
+const CLASSES: u32 = 64u;
 
 struct Params { n: u32, c: u32, smoothing: f32, scale: f32, block: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
@@ -33,13 +36,30 @@ fn maximum(first: u32) -> f32 {
 
 fn expSum(first: u32, m: f32) -> f32 {
   var s = 0.0;
-  for (var c = 0u; c < params.c; c++) { s += exp(x[first + c] - m); }
+  for (var start = 0u; start < params.c; start += CLASSES) {
+    var part = 0.0;
+    let end = min(start + CLASSES, params.c);
+    for (var c = start; c < end; c++) { part += exp(x[first + c] - m); }
+    s += part;
+  }
   return s;
 }
 
 fn classWeight(c: u32) -> f32 {
   if (WEIGHTED) { return weight[c]; }
   return 1.0;
+}
+
+fn weightSum() -> f32 {
+  if (!WEIGHTED) { return f32(params.c); }
+  var s = 0.0;
+  for (var start = 0u; start < params.c; start += CLASSES) {
+    var part = 0.0;
+    let end = min(start + CLASSES, params.c);
+    for (var c = start; c < end; c++) { part += weight[c]; }
+    s += part;
+  }
+  return s;
 }
 
 @compute @workgroup_size(GROUP)
@@ -63,8 +83,11 @@ fn backward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) l
   if (row >= params.n) { return; }
   let first = row * params.c;
   var s = 0.0;
-  for (var c = 0u; c < params.c; c++) {
-    s += select(dy[first + c] * y[first + c], dy[first + c], LOG);
+  for (var start = 0u; start < params.c; start += CLASSES) {
+    var part = 0.0;
+    let end = min(start + CLASSES, params.c);
+    for (var c = start; c < end; c++) { part += select(dy[first + c] * y[first + c], dy[first + c], LOG); }
+    s += part;
   }
   for (var c = 0u; c < params.c; c++) {
     let i = first + c;
@@ -83,7 +106,12 @@ fn term(row: u32) -> Sum {
   let logS = log(expSum(first, m));
   var smoothLoss = 0.0;
   if (params.smoothing > 0.0) {
-    for (var c = 0u; c < params.c; c++) { smoothLoss += classWeight(c) * (logS - (x[first + c] - m)); }
+    for (var start = 0u; start < params.c; start += CLASSES) {
+      var part = 0.0;
+      let end = min(start + CLASSES, params.c);
+      for (var c = start; c < end; c++) { part += classWeight(c) * (logS - (x[first + c] - m)); }
+      smoothLoss += part;
+    }
   }
   let w = classWeight(label);
   let nll = w * (logS - (x[first + label] - m));
@@ -130,7 +158,7 @@ fn crossEntropyBackward(@builtin(workgroup_id) group: vec3u, @builtin(local_invo
   let e = params.smoothing / f32(params.c);
   let onLabel = (1.0 - params.smoothing) * classWeight(label);
   var total = onLabel;
-  for (var c = 0u; c < params.c; c++) { total += e * classWeight(c); }
+  if (params.smoothing > 0.0) { total += e * weightSum(); }
   for (var c = 0u; c < params.c; c++) {
     let a = select(0.0, onLabel, c == label) + e * classWeight(c);
     out[first + c] = g * (exp(x[first + c] - m) / s * total - a);

@@ -34,11 +34,16 @@ fn exponential(v: Vec) -> Vec { return orNan(exp(v), v); }
 
 fn sigmoid(v: Vec) -> Vec { return orNan(1.0 / (1.0 + exp(-v)), v); }
 
-// The builtin gives NaN for large arguments on several drivers; beyond ±15 the result is ±1 in f32 anyway.
-fn tanhSafe(v: Vec) -> Vec { return orNan(tanh(clamp(v, Vec(-15.0), Vec(15.0))), v); }
+// The builtin gives NaN for large arguments on several drivers; beyond ±15 the result is ±1 in f32 anyway. What it is off by does not
+// shrink with a small argument (lavapipe: tanh(1e-9) is 3e-8), so there it is Cephes' tanhf: x + x·z·p(z), z = x².
+fn tanhSafe(v: Vec) -> Vec {
+  let z = v * v;
+  let p = -0.333332819 + z * (0.133314422 + z * (-0.0537397156 + z * (0.0206390888 - 0.00570498873 * z)));
+  return orNan(select(tanh(clamp(v, Vec(-15.0), Vec(15.0))), v + v * z * p, abs(v) < Vec(0.625)), v);
+}
 
-// GELU in its tanh form: x/2 · (1 + tanh(√(2/π)·(x + 0.044715·x³))).
-fn geluInner(v: Vec) -> Vec { return 0.7978845608 * (v + 0.044715 * v * v * v); }
+// GELU in its tanh form, x/2 · (1 + tanh u) with u = √(2/π)·(x + 0.044715·x³), is x·sigmoid(2u), which takes no number near 1 from 1.
+fn geluGate(v: Vec) -> Vec { return sigmoid(1.5957691216 * (v + 0.044715 * v * v * v)); }
 
 // log(1 + e) for 0 ≤ e ≤ 1 as 2·artanh(t), t = e/(2 + e), by its series: t²ᵏ/(2k + 1) is below 2⁻²⁶ from k = 8 on. A driver's log may be
 // off by 2⁻²¹ around 1, and 1 + e has lost a small e.
@@ -61,7 +66,7 @@ fn f(v: Vec) -> Vec {
     case NEG: { return -v; }
     case SQUARE: { return v * v; }
     case SILU: { return v * sigmoid(v); }
-    case GELU: { return 0.5 * v * (1.0 + tanhSafe(geluInner(v))); }
+    case GELU: { return v * geluGate(v); }
     case SOFTPLUS: { return orNan(max(v, Vec()) + log1p(exp(-abs(v))), v); }
     default: { return v; }
   }
@@ -80,8 +85,9 @@ fn df(v: Vec) -> Vec {
     case SQUARE: { return 2.0 * v; }
     case SILU: { let s = sigmoid(v); return s * (1.0 + v * (1.0 - s)); }
     case GELU: {
-      let t = tanhSafe(geluInner(v));
-      return 0.5 * (1.0 + t) + 0.5 * v * (1.0 - t * t) * 0.7978845608 * (1.0 + 0.134145 * v * v);
+      let s = geluGate(v);
+      let w = clamp(v, Vec(-16.0), Vec(16.0)); // farther out s·(1 − s) is 0, and the square of v may be infinite
+      return s + w * s * (1.0 - s) * 1.5957691216 * (1.0 + 0.134145 * w * w);
     }
     case SOFTPLUS: { return sigmoid(v); }
     default: { return Vec(1.0); }

@@ -4,7 +4,7 @@ import { Tensor } from '../src/core/tensor.ts';
 import * as ops from '../src/ops/index.ts';
 import { batchNormCases, batchNormInputs, manyChunks } from './cases/batchnorm.ts';
 import { gradcheck } from './cases/case.ts';
-import { close } from './check.ts';
+import { close, u } from './check.ts';
 import { BEYOND_ONE_ROW, equalAtSamples, fromValues, pattern, patternAt } from './exact.ts';
 import { gpuTest, gradcheckAll, messageOf, onDevice } from './gpu.ts';
 import * as ref from './reference.ts';
@@ -33,6 +33,31 @@ for (const [shape, momentum, offset] of [
     close(await variance.read(), want.runningVar, { ulps: 16 }, 'running variance');
   });
 }
+
+gpuTest("with momentum 1 the running statistics are the batch's, however small", async () => {
+  const values = Float32Array.from([1, -2, 3, 2, -1, 4], (v) => v / 1024);
+  const [mean, variance, one] = [Tensor.full([1], 1), Tensor.full([1], 1), Tensor.full([1], 1)];
+  ops.batchNorm(Tensor.from(values, [6, 1]), one, one, mean, variance, { training: true, momentum: 1 });
+  const [m, v] = [await mean.item(), await variance.item()];
+  assert.ok(Math.abs(m * 1024 * (6 / 7) - 1) < 1e-6, `mean ${m}`);
+  assert.ok(Math.abs((v * 1024 ** 2 * 30) / 161 - 1) < 1e-6, `variance ${v}`);
+});
+
+gpuTest('the variance of values far from 0 is exact to some units, over one block of rows and many', async () => {
+  const one = Tensor.full([3], 1);
+  for (const rows of [2, 7, 1000]) {
+    const values = Float32Array.from({ length: 3 * rows }, (_, i) => 1e4 + 2 * Math.sin(i * i));
+    const variance = Tensor.full([3], 0);
+    const x = Tensor.from(values, [rows, 3]);
+    ops.batchNorm(x, one, one, Tensor.full([3], 0), variance, { training: true, momentum: 1 });
+    const want = ref.channelMoments({ shape: [rows, 3], data: Float64Array.from(values) });
+    const got = await variance.read();
+    for (const [c, biased] of want.variance.entries()) {
+      const apart = Math.abs((got[c]! * (rows - 1)) / rows / biased - 1);
+      assert.ok(apart < 16 * u, `channel ${c} of ${rows} rows is ${apart / u} u off`);
+    }
+  }
+});
 
 gpuTest('evaluation leaves the running statistics alone', async () => {
   const inputs = batchNormInputs([6, 3], 78);

@@ -90,6 +90,16 @@ test("a plateau is PyTorch's ReduceLROnPlateau", () => {
   assert.ok(lr.at(-1)! < lr0);
 });
 
+test('a plateau takes no NaN for its best, as PyTorch does not', () => {
+  const plateau = new optim.Plateau({ factor: 0.5, patience: 1 });
+  const factors = [Number.NaN, 0.5, 0.25, 0.25, Number.NaN, 0.75, Number.NaN, Number.NaN].map((metric) => {
+    plateau.next(metric);
+    return plateau.state.factor;
+  });
+  assert.equal(factors, [1, 1, 1, 0.5, 0.5, 0.5, 0.5, 0.25]);
+  assert.is(plateau.state.best, 0.75);
+});
+
 test('a plateau goes on from its state', () => {
   const { metrics } = schedules.plateau[0]!;
   const whole = new optim.Plateau({ patience: 2 });

@@ -4,6 +4,7 @@ import { Tensor } from '../src/core/tensor.ts';
 import * as ops from '../src/ops/index.ts';
 import { gradcheck } from './cases/case.ts';
 import { softmaxAndLossCases } from './cases/softmax.ts';
+import { u } from './check.ts';
 import { gpuTest, gradcheckAll, messageOf, onDevice } from './gpu.ts';
 
 gradcheckAll(softmaxAndLossCases);
@@ -37,6 +38,25 @@ gpuTest('logits of ±10,000 overflow nowhere', async () => {
   assert.ok(Math.abs(second! - Math.log(3)) < 1e-6);
   ops.sum(loss).backward();
   assert.ok((await x.grad!.read()).every(Number.isFinite));
+});
+
+gpuTest('thousands of classes lose no digits', async () => {
+  const classes = 5003;
+  const y = await ops.softmax(Tensor.from(Float32Array.from({ length: classes }, (_, i) => Math.sin(i)))).read();
+  const off = Math.abs(y.reduce((all, p) => all + p, 0) - 1);
+  assert.ok(off < 8 * u, `probabilities add up to 1 but for ${off / u} u`);
+  // All probabilities alike and a target that is spread evenly: p·Σa − a is 0 but for rounding of a.
+  for (const weight of [null, Tensor.full([classes], 0.7)]) {
+    const x = Tensor.from(new Float32Array(classes), [1, classes], { requiresGrad: true });
+    const options = { labelSmoothing: 1, reduction: 'sum' as const, ...(weight && { weight }) };
+    const loss = ops.crossEntropy(x, Tensor.from(Uint32Array.of(7)), options);
+    const right = Math.log(classes) * (weight ? Math.fround(0.7) : 1);
+    const apart = Math.abs((await loss.item()) / right - 1);
+    assert.ok(apart < 32 * u, `the loss is ${apart / u} u off`);
+    loss.backward();
+    const most = (await x.grad!.read()).reduce((top, v) => Math.max(top, Math.abs(v)), 0) * classes;
+    assert.ok(most < 16 * u, `a gradient is ${most / u} u off`);
+  }
 });
 
 gpuTest('a NaN or an infinity among the logits shows in the loss', async () => {

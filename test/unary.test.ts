@@ -20,6 +20,8 @@ const limits: readonly (readonly [Exclude<(typeof UNARY)[number], 'log' | 'sqrt'
     ['silu', -1000, 0, 0],
     ['gelu', 1000, 1000, 1],
     ['gelu', -1000, 0, 0],
+    ['gelu', 1e30, 1e30, 1],
+    ['gelu', -1e30, 0, 0],
     ['softplus', 1000, 1000, 1],
     ['softplus', -1000, 0, 0],
     ['relu', 1e30, 1e30, 1],
@@ -41,6 +43,32 @@ gpuTest('softplus keeps its digits where it is small', async () => {
   for (const [i, at] of x.entries()) {
     const right = Math.log1p(Math.exp(at));
     assert.ok(Math.abs(y[i]! / right - 1) < 1e-5, `${at}: ${y[i]}, not ${right}`);
+  }
+});
+
+gpuTest('tanh keeps its digits where it is small', async () => {
+  const x = [1e-30, -1e-20, 1e-9, 3e-7, -5.8e-6, 4.7e-4, 0.01, 0.1, -0.3, 0.5, 0.62];
+  const y = await ops.tanh(Tensor.from([...x, 0])).read();
+  for (const [i, at] of x.entries()) {
+    const right = Math.tanh(at);
+    assert.ok(Math.abs(y[i]! / right - 1) < 4e-7, `${at}: ${y[i]}, not ${right}`);
+  }
+  assert.is(y[x.length], 0);
+});
+
+gpuTest('gelu keeps its digits far below 0, and so does its slope', async () => {
+  const at = [-1.5, -2.73, -3.65, -4.85, -5.5];
+  const x = Tensor.from(at, [at.length], { requiresGrad: true });
+  const y = ops.gelu(x);
+  y.backward(Tensor.full([at.length], 1));
+  const values = await y.read();
+  const slopes = await x.grad!.read();
+  for (const [i, v] of at.entries()) {
+    const rate = 2 * Math.sqrt(2 / Math.PI);
+    const gate = 1 / (1 + Math.exp(-rate * (v + 0.044715 * v ** 3)));
+    const slope = gate * (1 + v * (1 - gate) * rate * (1 + 0.134145 * v * v));
+    assert.ok(Math.abs(values[i]! / (v * gate) - 1) < 1e-5, `${v}: ${values[i]}, not ${v * gate}`);
+    assert.ok(Math.abs(slopes[i]! / slope - 1) < 2e-5, `the slope at ${v}: ${slopes[i]}, not ${slope}`);
   }
 });
 

@@ -75,7 +75,7 @@ export const warmUp =
 /** What a plateau schedule remembers; goes into checkpoints. */
 export interface PlateauState {
   factor: number;
-  /** null before the first epoch. */
+  /** null before the first metric that is a number. */
   best: number | null;
   bad: number;
 }
@@ -98,7 +98,8 @@ export class Plateau {
 
   next(metric: number): void {
     const { factor, best, bad } = this.state;
-    const improved = best === null || metric > best * (1 + this.threshold);
+    // A NaN is no better than nothing.
+    const improved = metric > (best ?? Number.NEGATIVE_INFINITY) * (1 + this.threshold);
     if (improved) this.state = { factor, best: metric, bad: 0 };
     else if (bad + 1 > this.patience) this.state = { factor: factor * this.factor, best, bad: 0 };
     else this.state = { factor, best, bad: bad + 1 };
