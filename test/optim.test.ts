@@ -277,4 +277,20 @@ gpuTest('an optimizer is not made inside a step', async () => {
   );
 });
 
+gpuTest('a step makes several updates, each with its own numbers', async () => {
+  const moved = async (inOne: boolean) => {
+    const p = parameter([1, 2, 3]);
+    const optimizer = new optim.Adam([{ params: [p], lrScale: 0.5 }]);
+    const update = (lr: number) => {
+      ops.sum(ops.square(p)).backward();
+      optimizer.step({ lr });
+    };
+    const rates = [0.1, 0.01, 0.2];
+    if (inOne) await step(() => rates.forEach(update));
+    else for (const lr of rates) await step(() => update(lr));
+    return [...(await p.read())];
+  };
+  assert.equal(await moved(true), await moved(false));
+});
+
 test.run();

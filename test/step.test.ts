@@ -83,7 +83,7 @@ const AT: u32 = 0;
   const append = kernel('digits', 'append', code);
   const running = [1, 2, 3].map((digit) =>
     step(() => {
-      slot.setFloat(0, digit);
+      slot.setFloats([digit]);
       append({ AT: slot.at }, { step: stepStorage(), out }, {}, 1);
     }),
   );

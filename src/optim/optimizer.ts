@@ -180,7 +180,7 @@ export abstract class Optimizer {
     this.steps++;
     for (const [g, { lrScale, weightDecay }] of this.groups.entries()) {
       const hyper = [lrScale * lrs[g]!, momentum, weightDecay, ...this.extraHyper(momentum)];
-      for (const [i, value] of hyper.entries()) this.hyper.setFloat(WORDS_PER_GROUP * g + i, value);
+      this.hyper.setFloats(hyper, WORDS_PER_GROUP * g);
     }
     this.prepared = true;
   }
