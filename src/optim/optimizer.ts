@@ -6,7 +6,7 @@ import { inStep } from '../core/step.ts';
 import { reserveStepWords, type StepSlot } from '../core/stepbuffer.ts';
 import { type GradientSlot, hasGradientSlot, isFilled, setGradientSlot, tracked } from '../core/tape.ts';
 import { Tensor } from '../core/tensor.ts';
-import { assume, beforehand, effect, overwrites } from '../core/trace.ts';
+import { assume, beforehand, effect } from '../core/trace.ts';
 import { threadsOf } from '../core/walk.ts';
 import type { BufferRange } from '../gpu/stream.ts';
 import { checkDecay, WeightAverage } from './average.ts';
@@ -203,7 +203,7 @@ export abstract class Optimizer {
       throw new ConfigError(
         'a later optimizer has taken over the loss scale of this one; give each optimizer its own.',
       );
-    if (this.lossScale && !this.lossScale.asked && this.slots.some(({ filled }) => filled)) {
+    if (this.lossScale && !this.lossScale.asked && this.slots.some(isFilled)) {
       throw new ConfigError(
         'the gradients are not scaled, and would be divided by the loss scale: call loss.backward(lossScale.gradient()).',
       );
@@ -224,13 +224,7 @@ export abstract class Optimizer {
 
   /** Forgets the gradients; `step` does it by itself. */
   zeroGrad(): void {
-    for (const slot of this.slots) overwrites(slot);
-    effect(() => {
-      for (const [i, slot] of this.slots.entries()) {
-        slot.filled = false;
-        this.parameters[i]!.grad = null;
-      }
-    });
+    for (const parameter of this.parameters) parameter.grad = null;
   }
 
   /** Forgets moments and updates, as if no step had been taken: what fast.ai does when other layers are frozen than before. */
