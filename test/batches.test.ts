@@ -36,4 +36,21 @@ for (const streamed of [false, true]) {
   });
 }
 
+gpuTest('a step takes several batches, each of its own images', async () => {
+  const batches = new Batches(set, { batch: 2, normalisation: { mean: [0], std: [1 / 255] } });
+  const taken = await step(() => [[4, 0], [1], [2, 3]].map((indices) => batches.take(indices).x));
+  const first = await Promise.all(taken.map(async (x) => (await x.read()).filter((_, i) => i % 4 === 0)));
+  assert.equal(
+    first.map((values) => [...values].map(Math.round)),
+    [
+      [16, 0],
+      [4, 0],
+      [8, 12],
+    ],
+  );
+  // What was chosen last is so in the next step, too.
+  const { labels } = await step(() => batches.gather());
+  assert.equal([...(await labels.readInts())], [2, 3]);
+});
+
 test.run();

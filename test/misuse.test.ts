@@ -144,6 +144,17 @@ gpuTest('updates that would come to nothing, or to anything, are refused', async
     [() => new optim.SGD([p], { clip: -1 }), /clip/],
     [() => new optim.SGD([p], { ema: 1 }), /^ema is 1; /],
     [() => optim.oneCycle(0.1, { pctStart: 2 }), /^oneCycle: pctStart is 2; /],
+    [() => new optim.SGD([{ params: [p], lrScale: Number.NaN }]), /^the optimizer: lrScale is NaN; it is a number\.$/],
+    [() => new optim.SGD([p], { weightDecay: Number.POSITIVE_INFINITY }), /^the optimizer: weightDecay is Infinity; /],
+    [
+      () => new optim.SGD([ops.mul(p, 2)]),
+      /^a parameter \[1\] was computed from others, .* give the optimizer those\.$/,
+    ],
+    [
+      () => adam.prepare({ lr: 0.1, momentum: 1 }),
+      /^the optimizer's step has momentum 1, which is β₁; it is 0 or more, /,
+    ],
+    [() => adam.prepare({ lr: 0.1, momentum: Number.NaN }), /^the optimizer's step has momentum NaN, which is β₁; /],
   ];
   for (const [act, message] of refused) assert.match(await messageOf(act), message);
   // None of those has taken the parameter over.
@@ -151,6 +162,28 @@ gpuTest('updates that would come to nothing, or to anything, are refused', async
     ops.sum(p).backward();
     adam.step({ lr: 0.1 });
   });
+});
+
+gpuTest('an optimizer’s options may be undefined, and its layers are those that a step has rates for', async () => {
+  const [p, q] = [parameter([1]), parameter([1])];
+  const groups = [{ params: [p], lrScale: undefined, weightDecay: undefined } as unknown as optim.ParamGroup];
+  assert.equal(new optim.AdamW(groups).groups, [{ params: [p], lrScale: 1, weightDecay: 0.01, layer: 0 }]);
+  const none = { weightDecay: undefined, beta2: undefined } as unknown as optim.AdamOptions;
+  assert.is(new optim.AdamW([p], none).groups[0]!.weightDecay, 0.01);
+  assert.is(optim.fastaiAdam([p], none).groups[0]!.weightDecay, 0.01);
+  const sgd = new optim.SGD([{ params: [p] }, { params: [q], layer: 2 }]);
+  const message = await messageOf(() => sgd.prepare({ lr: 0.1, layerLrs: [0.1, 0.2] }));
+  assert.is(message, 'the optimizer has parameters of layer 2; layerLrs has 2 rates.');
+});
+
+gpuTest('an optimizer is made for parameters of the GPU in use', async () => {
+  const here = parameter([1, 2]);
+  await onDevice({ flags: 'checked' }, async () => {
+    const refusal = /^a parameter is on another GPU than the one in use; `useGpu` says which that is\.$/;
+    assert.match(await messageOf(() => new optim.SGD([here])), refusal);
+    assert.match(await messageOf(() => new optim.SGD([parameter([3]), here])), refusal);
+  });
+  assert.equal([...(await here.read())], [1, 2]);
 });
 
 gpuTest('tensors that an operation cannot take are named', async () => {

@@ -1,5 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { repeated } from '../src/core/repeat.ts';
 import { step } from '../src/core/step.ts';
 import { Tensor } from '../src/core/tensor.ts';
 import * as ops from '../src/ops/index.ts';
@@ -275,6 +276,69 @@ gpuTest('an optimizer is not made inside a step', async () => {
     await messageOf(() => step(() => void new optim.SGD([p], {}))),
     /^an optimizer is made outside of a step: its state would be freed/,
   );
+});
+
+gpuTest('a step makes several updates, each with its own numbers', async () => {
+  const moved = async (inOne: boolean) => {
+    const p = parameter([1, 2, 3]);
+    const optimizer = new optim.Adam([{ params: [p], lrScale: 0.5 }]);
+    const update = (lr: number) => {
+      ops.sum(ops.square(p)).backward();
+      optimizer.step({ lr });
+    };
+    const rates = [0.1, 0.01, 0.2];
+    if (inOne) await step(() => rates.forEach(update));
+    else for (const lr of rates) await step(() => update(lr));
+    return [...(await p.read())];
+  };
+  assert.equal(await moved(true), await moved(false));
+});
+
+gpuTest('a gradient that is set by hand is the one that counts', async () => {
+  const p = parameter([1, 2]);
+  ops.sum(ops.square(p)).backward();
+  // What was there before the optimizer, is.
+  const optimizer = new optim.SGD([p]);
+  const update = () => step(() => optimizer.step({ lr: 1, momentum: 0 }));
+  await update();
+  assert.equal([...(await p.read())], [-1, -2]);
+  await step(() => ops.sum(ops.square(p)).backward());
+  p.grad = null;
+  await step(() => ops.sum(p).backward());
+  assert.equal([...(await p.grad!.read())], [1, 1]);
+  await step(() => {
+    p.grad = ops.mul(p.grad!, 3);
+    ops.sum(p).backward();
+  });
+  assert.equal([...(await p.grad!.read())], [4, 4]);
+  await update();
+  assert.equal([...(await p.read())], [-5, -6]);
+  assert.is(p.grad, null);
+  assert.throws(() => {
+    p.grad = Tensor.zeros([3]);
+  }, /^grad: the tensor is f32 \[2\] but the gradient f32 \[3\]\.$/);
+});
+
+gpuTest('and so it is in a repeated step', async () => {
+  const p = parameter([8]);
+  const optimizer = new optim.SGD([p]);
+  let bodies = 0;
+  const halved = repeated(
+    () => optimizer.prepare({ lr: 1, momentum: 0 }),
+    () => {
+      bodies++;
+      p.grad = null;
+      ops.sum(p).backward();
+      p.grad = ops.mul(p.grad!, 0.5);
+      optimizer.apply();
+    },
+  );
+  for (let i = 0; i < 5; i++) {
+    await halved();
+    assert.is(p.grad, null);
+  }
+  assert.is(await p.item(), 5.5);
+  assert.is(bodies, 2);
 });
 
 test.run();

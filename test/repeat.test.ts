@@ -332,7 +332,7 @@ ownTest('what a body must not do is refused', async () => {
     /^repeated: the body uploads data .* write to it in `prepare`/,
   );
   assert.match(
-    await refusal(() => slot.setFloat(0, 1)),
+    await refusal(() => slot.setFloats([1])),
     /^repeated: the body sets numbers that change from step to step/,
   );
   const sum = await step(() => ops.sum(Tensor.full([10], 2)));
@@ -356,7 +356,7 @@ ownTest('what only a recorded step holds is not collected while it can be called
   for (let i = 0; i < 3; i++) await train(1);
   await collected(() => false);
   const slots = Array.from({ length: 20 }, (_, length) => reserveStepWords(length + 1));
-  for (const slot of slots) slot.setFloat(0, 1e6);
+  for (const slot of slots) slot.setFloats([1e6]);
   Tensor.full([64], 1e6);
   // Velocities of 1, 1.5, 1.75 and 1.875.
   assert.is(await (await train(1)).item(), 1 - 6.125);

@@ -68,6 +68,10 @@ linux('a thread that opens files meanwhile neither loses nor gets anything', () 
   assert.is(run('threads', '2>&1 | cat'), 'all held\n');
 });
 
+linux('a worker thread that opens a GPU leaves the others their standard error', () => {
+  assert.is(run('worker', '2>&1 | cat'), 'during\nError: no driver\nstill open\n');
+});
+
 linux('the first line that a command prints says what was chosen, and why', () => {
   assert.match(run('adapter', '2>&1 | cat'), /^[^\n]+: [^\n]+\n$/);
   assert.match(run('adapter', '> log 2>&1; head -n 1 log'), /^[^\n]+: [^\n]+\n$/);

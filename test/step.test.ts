@@ -83,7 +83,7 @@ const AT: u32 = 0;
   const append = kernel('digits', 'append', code);
   const running = [1, 2, 3].map((digit) =>
     step(() => {
-      slot.setFloat(0, digit);
+      slot.setFloats([digit]);
       append({ AT: slot.at }, { step: stepStorage(), out }, {}, 1);
     }),
   );
@@ -130,8 +130,16 @@ gpuTest('a step that fails does not hold up the next one', async () => {
 });
 
 gpuTest('the function of a step is not async', async () => {
-  const message = await messageOf(() => step(async () => {}));
-  assert.is(message, 'step: the function must not be async; read values after the step.');
+  const refused = 'step: the function must not be async; read values after the step.';
+  assert.is(await messageOf(() => step(async () => {})), refused);
+  // What such a function throws later would end the process if nobody looked at its promise.
+  const later = async () => {
+    await null;
+    throw new Error('mine');
+  };
+  assert.is(await messageOf(() => step(later)), refused);
+  assert.is(await messageOf(() => step(() => step(() => 1))), refused);
+  await new Promise((resolve) => setTimeout(resolve, 0));
 });
 
 gpuTest('an error in a step comes out, its tensors are freed, and the next step works', async () => {

@@ -381,4 +381,18 @@ gpuTest(
   },
 );
 
+gpuTest('gradients of leaves share no memory with each other, nor with what backward started from', async () => {
+  const leaf = () => Tensor.from([1, 2], [2], { requiresGrad: true });
+  const [a, b, c] = [leaf(), leaf(), leaf()];
+  const dy = Tensor.from([3, 4]);
+  ops.add(ops.add(a, b), ops.reshape(c, [2])).backward(dy);
+  dy.fill(0);
+  a.grad!.fill(7);
+  assert.equal(await Promise.all([a, b, c].map(async ({ grad }) => [...(await grad!.read())])), [
+    [7, 7],
+    [3, 4],
+    [3, 4],
+  ]);
+});
+
 test.run();

@@ -4,7 +4,7 @@ import { currentGpu, type Gpu } from '../gpu/gpu.ts';
 import type { PoolBuffer } from '../gpu/pool.ts';
 import type { BufferRange, Command, Recording } from '../gpu/stream.ts';
 import { GpuError } from './errors.ts';
-import { madeInStep, runStep, tensorsIn } from './step.ts';
+import { madeInStep, refuseAsync, runStep, tensorsIn } from './step.ts';
 import type { Tensor } from './tensor.ts';
 import { type Trace, traced } from './trace.ts';
 
@@ -76,7 +76,7 @@ class RepeatedStep<T> {
       () => {
         for (const tensor of this.returned) tensor.free('the next call of its repeated step');
         this.returned = [];
-        refuseAsync('prepare', prepare());
+        refuseAsync('repeated: prepare', prepare());
         const { last } = this;
         let result: T;
         if (this.proven && last && holds(last)) result = replay(last);
@@ -106,7 +106,7 @@ class RepeatedStep<T> {
       commands = stream.capture(() => {
         try {
           result = this.body();
-          refuseAsync('the body', result);
+          refuseAsync('repeated: the body', result);
         } catch (error) {
           failure = { error };
         }
@@ -137,12 +137,6 @@ class RepeatedStep<T> {
     }
     this.uploaded = uploads;
   }
-}
-
-function refuseAsync(half: string, result: unknown): void {
-  if (!(result instanceof Promise)) return;
-  result.catch(() => {});
-  throw new GpuError(`repeated: ${half} must not be async; read values after the step.`);
 }
 
 /** True when the commands of `take` still mean what they meant. */

@@ -97,8 +97,7 @@ async function stepAfter<T>(before: Promise<unknown> | null, fn: () => T, freed:
   try {
     result = freeingMembers('the end of its step()', () => {
       const returned = fn();
-      if (returned instanceof Promise)
-        throw new GpuError('step: the function must not be async; read values after the step.');
+      refuseAsync('step: the function', returned);
       for (const tensor of tensorsIn(returned)) keep(tensor);
       return returned;
     });
@@ -111,6 +110,13 @@ async function stepAfter<T>(before: Promise<unknown> | null, fn: () => T, freed:
   await stream.throttle();
   gpu.check();
   return result;
+}
+
+/** Throws GpuError for the result of an async function, what becomes of which then is nobody's concern. */
+export function refuseAsync(what: string, result: unknown): void {
+  if (!(result instanceof Promise)) return;
+  result.catch(() => {});
+  throw new GpuError(`${what} must not be async; read values after the step.`);
 }
 
 /**

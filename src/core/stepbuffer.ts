@@ -18,7 +18,8 @@ const endOf = ({ at, length }: WordRange): number => at + length;
 /**
  * The one small buffer of everything that changes from step to step: the step counter (dropout and augmentation draw from it),
  * learning rates, bias corrections, batch indices. Kernels bind it as `step: array<u32>` and are told their offset in `Params`;
- * it is written once at the start of a step, so a schedule never recompiles a kernel and never makes a uniform.
+ * it is written once at the start of a step, so a schedule never recompiles a kernel and never makes a uniform. What is set again
+ * in a step, after kernels that read it, is written between the two.
  */
 class StepBuffer {
   words = new Uint32Array(WORDS);
@@ -30,7 +31,12 @@ class StepBuffer {
   /** Random operations so far in this step: each draws from its own stream. */
   draws = 0;
   running = false;
-  /** Whether `words` is what a step sent: until that is submitted it may not change. */
+  /** Steps begun: by it a slot knows whether the running one reads it. */
+  begun = 0;
+  /**
+   * Whether `words` is what a step sent: until that is submitted it may not change, but by the step itself. False in a running one
+   * that set numbers again which it had read.
+   */
   private sent = false;
 
   constructor(gpu: Gpu) {
@@ -71,21 +77,33 @@ class StepBuffer {
   begin(): void {
     this.detach();
     this.words[COUNTER]!++;
+    this.begun++;
     this.draws = 0;
     this.running = true;
     this.sent = true;
     this.gpu.stream.write(this.storage, new Uint8Array(this.words.buffer));
   }
 
-  /** Changes values of the running step or, outside of one, of all that is recorded from now on. */
-  change(set: () => void): void {
+  /** Changes values of the running step or, where it reads them already or none runs, of all that is recorded from now on. */
+  change(range: WordRange, set: () => void, isRead = false): void {
     if (!this.running) this.detach();
+    else if (isRead && this.sent) {
+      this.hold(this.words.slice());
+      this.sent = false;
+    }
     set();
     if (!this.running) this.send();
+    else if (!this.sent) this.sendRange(range);
   }
 
   private send(): void {
     this.gpu.stream.write(this.storage, new Uint8Array(this.words.slice().buffer));
+  }
+
+  private sendRange({ at, length }: WordRange): void {
+    const { pool, offsetBytes } = this.storage;
+    const range = { pool, offsetBytes: offsetBytes + 4 * at, sizeBytes: 4 * length };
+    this.gpu.stream.write(range, new Uint8Array(this.words.slice(at, at + length).buffer));
   }
 
   /** Leaves the array to a step that is not submitted yet, because it failed or is still being compiled. */
@@ -114,9 +132,10 @@ function stepBuffer(): StepBuffer {
 
 /** A reserved range of the step buffer. */
 export interface StepSlot {
-  /** Where it starts, in words: goes to the kernel's `Params`. */
+  /** Where it starts, in words: goes to the `Params` of a kernel, and is asked for as that is recorded. */
   readonly at: number;
-  setFloat(index: number, value: number): void;
+  /** Sets the words from `first` on. */
+  setFloats(values: readonly number[], first?: number): void;
   setInts(values: ArrayLike<number>): void;
 }
 
@@ -132,16 +151,17 @@ export function reserveStepWords(length: number): StepSlot {
   const buffer = stepBuffer();
   const range = buffer.reserve(length);
   const { at } = range;
+  let readIn = 0;
   const change = (set: () => void) => {
     if (isTracing()) throw new GpuError(SET_IN_BODY);
-    buffer.change(set);
+    buffer.change(range, set, readIn === buffer.begun);
   };
   const slot: StepSlot = {
-    at,
-    setFloat: (index, value) =>
-      change(() => {
-        buffer.floats[at + index] = value;
-      }),
+    get at() {
+      readIn = buffer.begun;
+      return at;
+    },
+    setFloats: (values, first = 0) => change(() => buffer.floats.set(values, at + first)),
     setInts: (values) => change(() => buffer.words.set(values, at)),
   };
   collected.register(slot, { buffer, range });
@@ -181,7 +201,7 @@ export function setStepCounter(steps: number): void {
 
 function setWord(at: number, value: number): void {
   const buffer = stepBuffer();
-  buffer.change(() => {
+  buffer.change({ at, length: 1 }, () => {
     buffer.words[at] = value;
   });
 }

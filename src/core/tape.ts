@@ -2,9 +2,9 @@ import { addInto, sumOf } from './accumulate.ts';
 import { elementBytes } from './dtype.ts';
 import { GpuError, ShapeError } from './errors.ts';
 import { sameShape, showShape } from './shape.ts';
-import { isKept, keep } from './step.ts';
+import { isKept, keep, madeInStep } from './step.ts';
 import type { Tensor } from './tensor.ts';
-import { assume, effect } from './trace.ts';
+import { assume, overwrites } from './trace.ts';
 
 /**
  * Computes the gradients of an operation's inputs, one each and in their order, from `dy`, the gradient of its output. `needs[i]`
@@ -28,9 +28,9 @@ export interface Node {
 
 /** Where a parameter's gradient goes when an arena holds it. */
 export interface GradientSlot {
+  readonly parameter: Tensor;
+  /** The parameter's `grad` once this step's gradient has been written. */
   readonly tensor: Tensor;
-  /** True once this step's gradient has been written. */
-  filled: boolean;
 }
 
 let recording = true;
@@ -119,16 +119,37 @@ export function doneWith(tensor: Tensor): void {
 
 /** True once the slot holds a gradient: the next one is added. */
 export function isFilled(slot: GradientSlot): boolean {
-  const { filled } = slot;
-  assume(slot, () => slot.filled === filled);
+  const holds = () => slot.parameter.grad === slot.tensor;
+  const filled = holds();
+  assume(slot, () => holds() === filled);
   return filled;
 }
 
-/** Sends the gradient of `parameter` to `tensor` from now on, overwriting it first in each step. */
+/** Sends the gradient of `parameter` to `tensor` from now on, overwriting it first in each step. One that it has already goes there. */
 export function setGradientSlot(parameter: Tensor, tensor: Tensor): GradientSlot {
-  const slot = { tensor, filled: false };
+  const slot = { parameter, tensor };
   slots.set(parameter, slot);
+  const { grad } = parameter;
+  if (grad) parameter.grad = grad;
   return slot;
+}
+
+/**
+ * What a tensor's `grad` is when it is set to `gradient`: that, or where an optimizer looks for it, with its values. Throws ShapeError
+ * for a gradient of another shape or type.
+ */
+export function asGradient(tensor: Tensor, gradient: Tensor | null): Tensor | null {
+  const slot = slots.get(tensor);
+  if (slot) overwrites(slot);
+  if (!gradient || gradient === slot?.tensor) return gradient;
+  if (!sameShape(gradient.shape, tensor.shape) || gradient.dtype !== tensor.dtype) {
+    throw new ShapeError(
+      `grad: the tensor is ${tensor.dtype} ${showShape(tensor.shape)} but the gradient ${gradient.dtype} ${showShape(gradient.shape)}.`,
+    );
+  }
+  if (!slot) return madeInStep(gradient) ? keep(gradient) : gradient;
+  copyValues(gradient, slot.tensor);
+  return slot.tensor;
 }
 
 /** True until another slot is set. */
@@ -311,21 +332,20 @@ const changed = ({ kernel }: Node, { shape }: Tensor) =>
   );
 
 /** By tensor, what `sparingGradients` gives back. */
-let spared: Map<Tensor, { grad: Tensor | null; filled: boolean }> | null = null;
+let spared: Map<Tensor, Tensor | null> | null = null;
 
 /** Runs `fn`, then gives every tensor the gradient back that it had before: for passes whose commands are thrown away. */
 export function sparingGradients(fn: () => void): void {
-  const before = new Map<Tensor, { grad: Tensor | null; filled: boolean }>();
+  const before = new Map<Tensor, Tensor | null>();
   spared = before;
   try {
     fn();
   } finally {
     spared = null;
-    for (const [tensor, { grad, filled }] of before) {
-      const slot = slots.get(tensor);
-      if (tensor.grad !== grad && tensor.grad !== slot?.tensor) tensor.grad?.free('the end of a rehearsal');
+    for (const [tensor, grad] of before) {
+      if (tensor.grad !== grad && tensor.grad !== slots.get(tensor)?.tensor)
+        tensor.grad?.free('the end of a rehearsal');
       tensor.grad = grad;
-      if (slot) slot.filled = filled;
     }
   }
 }
@@ -333,7 +353,7 @@ export function sparingGradients(fn: () => void): void {
 /** Adds `gradient` to a parameter's. `discard` frees it where it was only added. */
 function accumulate(parameter: Tensor, gradient: Tensor, discard: () => void = () => {}): void {
   const slot = slots.get(parameter);
-  if (!spared?.has(parameter)) spared?.set(parameter, { grad: parameter.grad, filled: slot?.filled ?? false });
+  if (!spared?.has(parameter)) spared?.set(parameter, parameter.grad);
   if (slot) {
     const filled = isFilled(slot);
     if (gradient !== slot.tensor) {
@@ -341,15 +361,20 @@ function accumulate(parameter: Tensor, gradient: Tensor, discard: () => void = (
       else copyValues(gradient, slot.tensor);
       discard();
     }
-    effect(() => {
-      slot.filled = true;
-      parameter.grad = slot.tensor;
-    });
+    parameter.grad = slot.tensor;
   } else if (parameter.grad) {
     parameter.grad = keep(sumOf(parameter.grad, gradient));
     discard();
   } else {
-    parameter.grad = keep(gradient.detach());
+    parameter.grad = keep(gradient.storage.sole ? gradient.detach() : copyOf(gradient));
     discard();
   }
+}
+
+/** Of a gradient that others have, too: what is done to one is not done to the others. */
+function copyOf(gradient: Tensor): Tensor {
+  const copy = gradient.emptyLike();
+  const { gpu, pool, offsetBytes } = gradient.storage;
+  gpu.stream.copy({ pool, offsetBytes, sizeBytes: copy.storage.sizeBytes }, copy.storage);
+  return copy;
 }

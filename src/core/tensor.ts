@@ -17,7 +17,8 @@ import { inParts } from './parts.ts';
 import { isShape, type Shape, sameShape, showShape, sizeOf } from './shape.ts';
 import { inStep, moveTensor, registerTensor, unregisterTensor } from './step.ts';
 import { Storage } from './storage.ts';
-import { backward, type Node } from './tape.ts';
+import { asGradient, backward, type Node } from './tape.ts';
+import { effect } from './trace.ts';
 import { walkOver } from './walk.ts';
 
 const fill = kernel('fill', 'fill');
@@ -38,11 +39,10 @@ export class Tensor {
   readonly dtype: DType;
   /** Set for parameters, and for whatever else a `grad` is wanted of, computed tensors too. */
   requiresGrad: boolean;
-  /** ∂loss/∂this after `backward`, summed over calls; null before. */
-  grad: Tensor | null = null;
   /** The operation that made this tensor, while a tape records. */
   node: Node | null = null;
   private memory: Storage;
+  private gradient: Tensor | null = null;
   private freedBy: string | null = null;
 
   constructor(memory: Storage, shape: Shape, dtype: DType = 'f32', { requiresGrad = false }: TensorOptions = {}) {
@@ -111,6 +111,21 @@ export class Tensor {
     });
     rewritten(this);
     return this;
+  }
+
+  /**
+   * ∂loss/∂this after `backward`, summed over calls; null before. May be set: to null, which forgets it, or to another of the same shape
+   * and type (throws ShapeError), which an optimizer then goes by.
+   */
+  get grad(): Tensor | null {
+    return this.gradient;
+  }
+
+  set grad(gradient: Tensor | null) {
+    const placed = asGradient(this, gradient);
+    effect(() => {
+      this.gradient = placed;
+    });
   }
 
   get size(): number {

@@ -11,6 +11,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { isMainThread } from 'node:worker_threads';
 import { GpuError } from '../core/errors.ts';
 
 /** No thread needs a file this long to read or write a few pages. */
@@ -20,9 +21,9 @@ const PATIENCE_MS = 500;
  * Runs `load`, and hands what native code printed to file descriptor 2 meanwhile to `onPrint`, if anything.
  *
  * Dawn and drivers print there, past `process.stderr`. Node cannot duplicate a descriptor, so 2 is opened anew afterwards, which is
- * the same thing only for what has no position: a terminal, a pipe, a device, a file that is appended to. For others, and on systems
- * other than Linux, `load` just runs; in a file, `printAhead` then brings the lines into order. Synchronous, so that nothing of this
- * program can print in between.
+ * the same thing only for what has no position: a terminal, a pipe, a device, a file that is appended to. For others, on systems other
+ * than Linux and in worker threads `load` just runs; in a file, `printAhead` then brings the lines into order. Synchronous, so that
+ * nothing of this program can print in between.
  */
 export function holdStderr<T>(load: () => T, onPrint: (text: string) => void): T {
   const stderr = openAnew();
@@ -89,7 +90,8 @@ function descriptor2(): { position: number; append: number } {
 
 /** A second opening of what descriptor 2 writes to; undefined where that would be another place. */
 function openAnew(): { fd: number; flags: number } | undefined {
-  if (process.platform !== 'linux') return undefined;
+  // What a worker thread opens is closed when it ends: descriptor 2 would be, which is all threads'.
+  if (process.platform !== 'linux' || !isMainThread) return undefined;
   try {
     const kind = fstatSync(2);
     const { append } = descriptor2();

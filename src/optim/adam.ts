@@ -2,7 +2,7 @@ import { ConfigError } from '../core/errors.ts';
 import { kernel } from '../core/kernel.ts';
 import { stepStorage } from '../core/stepbuffer.ts';
 import type { Tensor } from '../core/tensor.ts';
-import { Optimizer, type OptimizerOptions, type ParamGroup, type UpdateRange } from './optimizer.ts';
+import { Optimizer, type OptimizerOptions, type ParamGroup, type StepValues, type UpdateRange } from './optimizer.ts';
 
 const update = kernel('optimizer', 'adam');
 const updateScaled = kernel('optimizer', 'adamScaled');
@@ -38,6 +38,15 @@ export class Adam extends Optimizer {
     this.eps = eps;
   }
 
+  override prepare(values: StepValues): void {
+    const { momentum = 0.9 } = values;
+    if (!(momentum >= 0 && momentum < 1))
+      throw new ConfigError(
+        `the optimizer's step has momentum ${momentum}, which is β₁; it is 0 or more, and below 1.`,
+      );
+    super.prepare(values);
+  }
+
   protected override extraHyper(momentum: number): number[] {
     // Which updates count is known on the GPU alone, where a loss scale decides: there it takes the logarithms.
     const corrections = [momentum, this.beta2].map((beta) =>
@@ -61,8 +70,8 @@ export class Adam extends Optimizer {
 export class AdamW extends Adam {
   protected override readonly decoupled = true;
 
-  constructor(params: Iterable<Tensor> | readonly ParamGroup[], options: AdamOptions = {}) {
-    super(params, { weightDecay: 0.01, ...options });
+  constructor(params: Iterable<Tensor> | readonly ParamGroup[], { weightDecay = 0.01, ...options }: AdamOptions = {}) {
+    super(params, { weightDecay, ...options });
   }
 }
 
@@ -70,5 +79,7 @@ export class AdamW extends Adam {
  * Adam as fast.ai has it: AdamW with β₂ .99, ε 1e-5 and decay .01. Its own β₁ is the schedule's momentum, in 1−β₁ᵗ as well. Source:
  * fast.ai v2's `Adam`, which takes no decay from norms and biases: give it the groups of `train.paramGroups`.
  */
-export const fastaiAdam = (params: Iterable<Tensor> | readonly ParamGroup[], options: AdamOptions = {}): AdamW =>
-  new AdamW(params, { beta2: 0.99, eps: 1e-5, ...options });
+export const fastaiAdam = (
+  params: Iterable<Tensor> | readonly ParamGroup[],
+  { beta2 = 0.99, eps = 1e-5, ...options }: AdamOptions = {},
+): AdamW => new AdamW(params, { beta2, eps, ...options });

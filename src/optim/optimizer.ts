@@ -6,8 +6,9 @@ import { inStep } from '../core/step.ts';
 import { reserveStepWords, type StepSlot } from '../core/stepbuffer.ts';
 import { type GradientSlot, hasGradientSlot, isFilled, setGradientSlot, tracked } from '../core/tape.ts';
 import { Tensor } from '../core/tensor.ts';
-import { assume, beforehand, effect, overwrites } from '../core/trace.ts';
+import { assume, beforehand, effect } from '../core/trace.ts';
 import { threadsOf } from '../core/walk.ts';
+import { currentGpu } from '../gpu/gpu.ts';
 import type { BufferRange } from '../gpu/stream.ts';
 import { checkDecay, WeightAverage } from './average.ts';
 import { GradientClip } from './clip.ts';
@@ -108,10 +109,12 @@ export abstract class Optimizer {
     const groups = list.every((entry): entry is ParamGroup => 'params' in entry)
       ? list
       : [{ params: list as Tensor[] }];
-    this.groups = groups.map((group) => ({ lrScale: 1, weightDecay, layer: 0, ...group }));
-    for (const { weightDecay: decay } of this.groups) {
-      if (!(decay >= 0)) throw new ConfigError(`the optimizer: weightDecay is ${decay}; it is 0 or more.`);
-    }
+    this.groups = groups.map(({ params, lrScale = 1, weightDecay: decay = weightDecay, layer = 0 }) => {
+      if (!(decay >= 0 && decay < Number.POSITIVE_INFINITY))
+        throw new ConfigError(`the optimizer: weightDecay is ${decay}; it is 0 or more.`);
+      if (!Number.isFinite(lrScale)) throw new ConfigError(`the optimizer: lrScale is ${lrScale}; it is a number.`);
+      return { params, lrScale, weightDecay: decay, layer };
+    });
     this.parameters = this.groups.flatMap((group) => group.params);
     if (this.parameters.length === 0) {
       throw new ConfigError(
@@ -128,6 +131,13 @@ export abstract class Optimizer {
       throw new ConfigError(
         `a parameter ${showShape(other.shape)} is ${other.dtype}; parameters are f32, and a lossScale keeps copies of them in f16.`,
       );
+    const computed = this.parameters.find(({ node }) => node);
+    if (computed)
+      throw new ConfigError(
+        `a parameter ${showShape(computed.shape)} was computed from others, and would be computed anew in each step: give the optimizer those.`,
+      );
+    if (this.parameters.some(({ storage }) => storage.gpu !== currentGpu()))
+      throw new ConfigError('a parameter is on another GPU than the one in use; `useGpu` says which that is.');
     // What may throw comes before the parameters are taken over.
     this.clip = clip === undefined ? null : new GradientClip(clip);
     if (ema !== undefined) checkDecay(ema);
@@ -172,7 +182,12 @@ export abstract class Optimizer {
   /** The host's half of `step`: counts the update and sets its numbers. A repeated step calls it in `prepare`. */
   prepare(values: StepValues): void {
     const { momentum = 0.9 } = values;
-    const lrs = this.groups.map(({ layer }) => values.layerLrs?.[layer] ?? values.lr);
+    const { layerLrs } = values;
+    const lrs = this.groups.map(({ layer }) => {
+      const lr = layerLrs ? layerLrs[layer] : values.lr;
+      if (lr !== undefined || !layerLrs) return lr;
+      throw new ConfigError(`the optimizer has parameters of layer ${layer}; layerLrs has ${layerLrs.length} rates.`);
+    });
     for (const lr of lrs) {
       if (!Number.isFinite(lr) || !Number.isFinite(momentum))
         throw new ConfigError(`the optimizer's step has lr ${lr} and momentum ${momentum}; both are numbers.`);
@@ -180,7 +195,7 @@ export abstract class Optimizer {
     this.steps++;
     for (const [g, { lrScale, weightDecay }] of this.groups.entries()) {
       const hyper = [lrScale * lrs[g]!, momentum, weightDecay, ...this.extraHyper(momentum)];
-      for (const [i, value] of hyper.entries()) this.hyper.setFloat(WORDS_PER_GROUP * g + i, value);
+      this.hyper.setFloats(hyper, WORDS_PER_GROUP * g);
     }
     this.prepared = true;
   }
@@ -203,7 +218,7 @@ export abstract class Optimizer {
       throw new ConfigError(
         'a later optimizer has taken over the loss scale of this one; give each optimizer its own.',
       );
-    if (this.lossScale && !this.lossScale.asked && this.slots.some(({ filled }) => filled)) {
+    if (this.lossScale && !this.lossScale.asked && this.slots.some(isFilled)) {
       throw new ConfigError(
         'the gradients are not scaled, and would be divided by the loss scale: call loss.backward(lossScale.gradient()).',
       );
@@ -224,13 +239,7 @@ export abstract class Optimizer {
 
   /** Forgets the gradients; `step` does it by itself. */
   zeroGrad(): void {
-    for (const slot of this.slots) overwrites(slot);
-    effect(() => {
-      for (const [i, slot] of this.slots.entries()) {
-        slot.filled = false;
-        this.parameters[i]!.grad = null;
-      }
-    });
+    for (const parameter of this.parameters) parameter.grad = null;
   }
 
   /** Forgets moments and updates, as if no step had been taken: what fast.ai does when other layers are frozen than before. */
