@@ -2,13 +2,14 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { repeated } from '../src/core/repeat.ts';
 import { step } from '../src/core/step.ts';
+import { noGrad } from '../src/core/tape.ts';
 import { Tensor } from '../src/core/tensor.ts';
 import * as ops from '../src/ops/index.ts';
 import * as optim from '../src/optim/index.ts';
 import { close } from './check.ts';
 import { collected } from './collected.ts';
 import { fixture } from './fixtures/vgg.ts';
-import { gpuTest, messageOf, onDevice } from './gpu.ts';
+import { gpuTest, halfTest, messageOf, onDevice } from './gpu.ts';
 
 /** torch.optim's arguments. */
 interface TorchOptions {
@@ -262,6 +263,56 @@ gpuTest('a parameter has one optimizer at a time', async () => {
   await stepOn(second, new Map([[p, [1]]]), { lr: 0.5, momentum: 0 });
   assert.is(await p.item(), 0.5);
   assert.match(await messageOf(() => first.step({ lr: 0.5, momentum: 0 })), /^a later optimizer has taken over/);
+});
+
+/** Calls it until it is replayed, and counts how often its body ran. */
+async function recorded<T>(prepare: () => void, body: () => T) {
+  let bodies = 0;
+  const again = repeated(prepare, () => {
+    bodies++;
+    return body();
+  });
+  for (let i = 0; i < 4; i++) await again();
+  assert.is(bodies, 2);
+  return again;
+}
+
+gpuTest('what was recorded with parameters of an earlier optimizer is recorded anew', async () => {
+  // Of sizes that leave the second optimizer no buffer that the recordings use.
+  const [p, other] = [parameter(new Float32Array(5000).fill(2)), parameter(new Float32Array(5000))];
+  const dy = Tensor.full([5000], 1);
+  const first = new optim.SGD([p]);
+  const double = await recorded(
+    () => {},
+    () => noGrad(() => ops.mul(p, 2)),
+  );
+  const train = await recorded(
+    () => first.prepare({ lr: 0.125, momentum: 0 }),
+    () => {
+      ops.mul(p, 2).backward(dy);
+      first.apply();
+    },
+  );
+  const lastOf = async (tensor: Tensor) => (await tensor.read())[4999];
+  assert.is(await lastOf(await double()), 2);
+  new optim.SGD([p, other]);
+  p.fill(7);
+  assert.is(await lastOf(await double()), 14);
+  assert.match(await messageOf(train), /^a later optimizer has taken over parameters of this one/);
+  assert.is(await lastOf(p), 7);
+});
+
+halfTest('so is what was recorded with copies in f16 that nobody keeps any more', async () => {
+  const w = Tensor.from([1], [1, 1], { requiresGrad: true });
+  new optim.SGD([w], { lossScale: new optim.LossScale() });
+  const x = Tensor.from([3], [1, 1], { dtype: 'f16' });
+  const product = await recorded(
+    () => {},
+    () => noGrad(() => ops.linear(x, w, null)),
+  );
+  new optim.SGD([w]);
+  w.fill(2);
+  assert.is(await (await product()).item(), 6);
 });
 
 gpuTest('no parameters, or one twice, are refused', async () => {

@@ -21,6 +21,9 @@ export class GpuError extends Error {
 /** There is no memory on the GPU for what is asked for. */
 export class MemoryError extends GpuError {}
 
+/** The device is gone, and all that was on it. */
+export class LossError extends GpuError {}
+
 /** True for the errors a user can mend: the command line prints their one line and exits with 2. */
 export const isUserError = (error: unknown): error is Error =>
   error instanceof ShapeError || error instanceof DataError || error instanceof ConfigError;

@@ -4,7 +4,7 @@ import { currentGpu, type Gpu } from '../gpu/gpu.ts';
 import type { PoolBuffer } from '../gpu/pool.ts';
 import type { BufferRange, Command, Recording } from '../gpu/stream.ts';
 import { GpuError } from './errors.ts';
-import { madeInStep, refuseAsync, runStep, tensorsIn } from './step.ts';
+import { madeInStep, moves, refuseAsync, runStep, tensorsIn } from './step.ts';
 import type { Tensor } from './tensor.ts';
 import { type Trace, traced } from './trace.ts';
 
@@ -27,8 +27,9 @@ import { type Trace, traced } from './trace.ts';
  *
  * `prepare` runs each time, before the GPU work: all that changes belongs there (`optimizer.prepare`, `batches.choose`,
  * `tensor.write`). `body` records GPU work from tensors that outlive it, and nothing in it may depend on what changes: to follow an
- * `if` in it one needs two repeated steps. Modes of modules, `requiresGrad`, gradients that wait to be added to, and memory that went
- * to somebody else are noticed: then `body` runs again. Dropout and augmentation draw anew each time.
+ * `if` in it one needs two repeated steps. Modes of modules, `requiresGrad`, gradients that wait to be added to, parameters that a new
+ * optimizer has taken over, and memory that went to somebody else are noticed: then `body` runs again. Dropout and augmentation draw
+ * anew each time.
  *
  * Tensors that `body` makes and returns live until the next call, which frees them: read them before. A body that keeps a tensor in
  * another way works, but is never replayed. Throws GpuError when a half is async, and when `body` reads a tensor, uploads data or
@@ -54,6 +55,8 @@ interface Take<T> {
   readonly temporary: readonly PoolBuffer[];
   /** What was there before and after, with the number of the loan. */
   readonly lasting: ReadonlyMap<PoolBuffer, number>;
+  /** Tensors that had moved before. */
+  readonly moves: number;
   /** Why it cannot be replayed; null where it can. */
   readonly obstacle: string | null;
 }
@@ -99,6 +102,7 @@ class RepeatedStep<T> {
     // The memory of the result is to be lent again, or no two takes would be the same.
     for (const tensor of before?.held.values() ?? []) tensor.free('a new recording');
     const loansBefore = pool.loans;
+    const movesBefore = moves();
     let result!: T;
     let commands: Recording = [];
     let failure: { error: unknown } | null = null;
@@ -118,7 +122,8 @@ class RepeatedStep<T> {
     if (failure) throw (failure as { error: unknown }).error;
     this.refuseUploads(commands);
     const freed = () => {
-      const take: Take<T> = { gpu, commands, trace, result, ...memoryOf(commands, result, loansBefore) };
+      const memory = memoryOf(commands, result, loansBefore);
+      const take: Take<T> = { gpu, commands, trace, result, moves: movesBefore, ...memory };
       const proven = before !== null && sameCommands(before.commands, commands);
       if (proven && !this.proven && take.obstacle) debug(1, () => `repeated: never replayed, for ${take.obstacle}`);
       this.proven = proven;
@@ -140,8 +145,8 @@ class RepeatedStep<T> {
 }
 
 /** True when the commands of `take` still mean what they meant. */
-function holds({ gpu, trace, temporary, lasting, obstacle }: Take<unknown>): boolean {
-  if (obstacle || gpu !== currentGpu() || gpu.stream.profile) return false;
+function holds({ gpu, trace, temporary, lasting, moves: movesBefore, obstacle }: Take<unknown>): boolean {
+  if (obstacle || movesBefore !== moves() || gpu !== currentGpu() || gpu.stream.profile) return false;
   for (const buffer of temporary) if (buffer.state !== 'free') return false;
   for (const [buffer, loan] of lasting) if (buffer.state !== 'lent' || buffer.loan !== loan) return false;
   for (const assumption of trace.assumptions.values()) if (!assumption()) return false;

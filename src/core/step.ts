@@ -31,8 +31,14 @@ export function unregisterTensor(tensor: Tensor): void {
   collected.unregister(tensor);
 }
 
+let moved = 0;
+
+/** How often a tensor has moved so far: what was recorded before the latest may use memory, copies and gradients that nobody reads now. */
+export const moves = (): number => moved;
+
 /** Called when a tensor has moved to other memory. */
 export function moveTensor(tensor: Tensor, memory: Storage): void {
+  moved++;
   if (members?.has(tensor)) return;
   collected.unregister(tensor);
   collected.register(tensor, memory, tensor);

@@ -1,5 +1,5 @@
 import { createRequire } from 'node:module';
-import { GpuError, MemoryError } from '../core/errors.ts';
+import { GpuError, LossError, MemoryError } from '../core/errors.ts';
 import {
   type AdapterKind,
   allows,
@@ -286,7 +286,7 @@ function watch(device: GPUDevice, name: string): Pick<OpenedDevice, 'onError' | 
     report(errorOf(event.error, name));
   });
   void device.lost.then(({ reason, message }) => {
-    if (!closed) report(new GpuError(`${name}: the device is lost (${reason}): ${message}`));
+    if (!closed) report(new LossError(`${name}: the device is lost (${reason}): ${message}`));
   });
   return {
     onError(handler) {

@@ -1,4 +1,4 @@
-import { GpuError } from '../core/errors.ts';
+import { GpuError, LossError } from '../core/errors.ts';
 import type { AdapterKind } from './adapters.ts';
 import type { DawnFlags, SubgroupMatrixConfig } from './dawn.ts';
 import { debug } from './debug.ts';
@@ -74,14 +74,16 @@ export class Gpu {
 
   /** Errors that no call could report; `fail` adds one, `check` throws the first. */
   private failure: GpuError | null = null;
+  private loss: LossError | null = null;
 
   fail(error: GpuError): void {
-    this.failure ??= error;
+    if (error instanceof LossError) this.loss ??= error;
+    else this.failure ??= error;
   }
 
-  /** Throws what went wrong on the device since the last call, such as a lost device or memory that ran out. */
+  /** Throws what went wrong on the device since the last call, such as memory that ran out, and from its loss on that each time. */
   check(): void {
-    const { failure } = this;
+    const failure = this.failure ?? this.loss;
     this.failure = null;
     if (failure) throw failure;
   }
@@ -92,7 +94,7 @@ export class Gpu {
     this.failure = null;
     try {
       const made = make();
-      this.check();
+      if (this.failure) throw this.failure;
       return made;
     } finally {
       this.failure = before;
