@@ -125,6 +125,27 @@ test('what Ctrl-C says stays whole on a terminal, above what comes after it', as
   assert.match(lines[stopping + 1]!, /^(Best|Stopped)/);
 });
 
+test('a second Ctrl-C leaves no bar in the line of the prompt', async () => {
+  const { exit } = process;
+  let shown = '';
+  const left: (string | undefined)[] = [];
+  const interrupt = (text: string): void => {
+    shown += text;
+    if (left.length > 0 || !/ step 2\//.test(text)) return;
+    left.push(undefined);
+    setImmediate(() => {
+      for (let i = 0; i < 2; i++) process.emit('SIGINT');
+    });
+  };
+  process.exit = () => left.push(screen(shown).at(-1)) as never;
+  try {
+    await said({ ...small, out: at('twice') }, interrupt, true);
+  } finally {
+    process.exit = exit;
+  }
+  assert.equal(left, [undefined, '']);
+});
+
 test('Ctrl-C of a list reaches a run as a signal and as a message: whichever is first, that is one interruption', async () => {
   const { send, connected, exit } = process;
   const exits: unknown[] = [];

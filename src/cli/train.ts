@@ -83,7 +83,7 @@ async function trainOn(gpu: Gpu, options: TrainOptions, resumed: Resumed | null)
     },
   };
   let progress: Progress | null = null;
-  const interrupt = onInterrupt((line) => (progress ? progress.message(line) : console.error(line)));
+  const interrupt = onInterrupt(() => progress);
   let lock: WorkLock | null = null;
   try {
     const run = new Run({
@@ -192,16 +192,22 @@ const ofList = (): boolean => process.send !== undefined;
  * Ctrl-C stops after the step, with a checkpoint; a second one at once. A run of a list of experiments is stopped by a message,
  * too, and by the end of the process that started it: nobody would wait for it any more.
  */
-function onInterrupt(tell: (line: string) => void): { requested(): boolean; release(): void } {
+function onInterrupt(shown: () => Progress | null): { requested(): boolean; release(): void } {
   // Apart, since Ctrl-C of a list comes both ways, in any order, and is no second one.
   let signalled = false;
   let told = false;
   const handler = () => {
-    if (signalled) process.exit(130);
+    const progress = shown();
+    if (signalled) {
+      progress?.stop();
+      process.exit(130);
+    }
     signalled = true;
     // A step or a validation may take seconds on a software adapter. On a terminal this goes over its ^C.
     const text = 'Stopping before the next step, with a checkpoint. Once more stops at once.';
-    tell(`${process.stderr.isTTY ? '\r' : ''}${text}`);
+    const line = `${process.stderr.isTTY ? '\r' : ''}${text}`;
+    if (progress) progress.message(line);
+    else console.error(line);
   };
   const stop = () => {
     told = true;
