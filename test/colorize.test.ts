@@ -19,6 +19,7 @@ import {
   seenAs,
   trainColorizer,
 } from '../src/train/colorize.ts';
+import { writeSafetensors } from '../src/train/safetensors.ts';
 import { ends } from './child.ts';
 import { grayPng, makePng, scratchFolder } from './files.ts';
 import { gpuTest, messageOf } from './gpu.ts';
@@ -181,6 +182,11 @@ gpuTest('too few images, and files that are no colouriser, are refused', async (
   try {
     const file = scratch.write('x.safetensors', 'no');
     assert.match(await messageOf(() => loadColorizer(file)), /x\.safetensors/);
+    writeSafetensors(file, new Map());
+    assert.match(
+      await messageOf(() => loadColorizer(file)),
+      /is no colouriser\. Train one: .* --model NEW\.safetensors$/,
+    );
   } finally {
     scratch.remove();
   }

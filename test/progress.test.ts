@@ -2,6 +2,7 @@ import { Writable } from 'node:stream';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { createProgress, type ProgressEpoch, type ProgressStream } from '../src/train/progress.ts';
+import { screen } from './screen.ts';
 
 // Where the tests run must not matter.
 process.env.TERM = 'xterm';
@@ -16,32 +17,6 @@ function fakeStream(columns?: number): { stream: ProgressStream; written: () => 
     },
   });
   return { stream: Object.assign(stream, columns ? { isTTY: true, columns } : {}), written: () => written };
-}
-
-// A control sequence, or a character.
-const escapeCharacter = '\u001b';
-const tokens = new RegExp(`${escapeCharacter}(?:[78]|\\[[\\d;?]*[A-Za-z])|[\\s\\S]`, 'gu');
-
-/** What a terminal of endless width shows after this output. Throws on what it does not know. */
-function screen(output: string): string[] {
-  const lines = [''];
-  let row = 0;
-  let column = 0;
-  let saved = [0, 0];
-  for (const [token] of output.matchAll(tokens)) {
-    if (token === '\n') {
-      row++;
-      column = 0;
-      lines[row] ??= '';
-    } else if (token === '\u001b7') saved = [row, column];
-    else if (token === '\u001b8') [row, column] = saved as [number, number];
-    else if (token === '\u001b[1G') column = 0;
-    else if (token === '\u001b[2K') lines[row] = '';
-    else if (token === '\u001b[0K') lines[row] = lines[row]!.slice(0, column);
-    else if (token.startsWith('\u001b')) throw new Error(`unexpected control sequence ${JSON.stringify(token)}`);
-    else lines[row] = lines[row]!.slice(0, column).padEnd(column) + token + lines[row]!.slice(++column);
-  }
-  return lines;
 }
 
 const epochRow = (epoch: number, more: Partial<ProgressEpoch> = {}): ProgressEpoch => ({
@@ -74,7 +49,7 @@ function barAt(columns: number, step: number, totalSteps = 100): string {
 }
 
 test('the bar tells step, loss, accuracy, speed and time left at 60, 80 and 100 columns', () => {
-  assert.is(barAt(100, 40), `${bar(30, 0.4)}  epoch 1/2  step 40/100  loss 1.234  acc 56.7%  812 img/s  1:00 left`);
+  assert.is(barAt(100, 40), `${bar(28, 0.4)}  epoch 1/2  step 40/100  loss 1.234  acc 56.7%  812 img/s  1:00 left`);
   assert.match(
     barAt(80, 40),
     /^█+░+ {2}epoch 1\/2 {2}step 40\/100 {2}loss 1\.234 {2}acc 56\.7% {2}812 img\/s {2}1:00 left$/,
@@ -121,6 +96,28 @@ test('epochs are rows of a table that stays when the bar goes', () => {
     '',
   ]);
   for (const line of shown) assert.ok(line.length < 60, line);
+});
+
+test('a table that does not fit leaves out speed, time and the training accuracy, in turn; a new width has a head of its own', () => {
+  const { stream, written } = fakeStream(54);
+  const progress = createProgress(stream, { totalSteps: 4, epochs: 4 });
+  for (const columns of [54, 53, 45, 20]) {
+    stream.columns = columns;
+    progress.epochEnd(epochRow(1, { best: true }));
+  }
+  progress.epochEnd(epochRow(2));
+  progress.stop();
+  assert.equal(screen(written()), [
+    'epoch  train loss    acc  valid loss    acc    time',
+    '    1      1.2346  50.0%      1.5000  45.6%    1:23 *',
+    'epoch  train loss    acc  valid loss    acc',
+    '    1      1.2346  50.0%      1.5000  45.6% *',
+    'epoch  train loss  valid loss    acc',
+    '    1      1.2346      1.5000  45.6% *',
+    '    1      1.2346      1.5000  45.6% *',
+    '    2      1.2346      1.5000  45.6%',
+    '',
+  ]);
 });
 
 test('the terminal is left as it was: cursor and wrapping are never switched off', () => {

@@ -10,6 +10,7 @@ import { readSafetensors } from '../src/train/safetensors.ts';
 import { ends, hashOf } from './child.ts';
 import { pixelField, scratchFolder } from './files.ts';
 import { said, smallest } from './said.ts';
+import { screen } from './screen.ts';
 
 const folder = scratchFolder();
 test.after(() => folder.remove());
@@ -109,6 +110,40 @@ test('an interruption while an epoch ends comes before the next step, and after 
   assert.match(readFileSync(at('interrupted', 'report.html'), 'utf8'), /\d{4}-\d\d-\d\d \d\d:\d\d UTC/);
   await said({ ...small, epochs: 2, out: at('last') }, interrupt);
   assert.is(readRecord(at('last', 'run.json')).result!.status, 'finished');
+});
+
+test('what Ctrl-C says stays whole on a terminal, above what comes after it', async () => {
+  let interrupted = false;
+  const interrupt = (text: string): void => {
+    if (interrupted || !/ step 2\//.test(text)) return;
+    interrupted = true;
+    setImmediate(() => process.emit('SIGINT'));
+  };
+  const lines = screen(await said({ ...small, out: at('terminal') }, interrupt, true));
+  const stopping = lines.indexOf('Stopping before the next step, with a checkpoint. Once more stops at once.');
+  assert.ok(stopping >= 0, lines.join('\n'));
+  assert.match(lines[stopping + 1]!, /^(Best|Stopped)/);
+});
+
+test('a second Ctrl-C leaves no bar in the line of the prompt', async () => {
+  const { exit } = process;
+  let shown = '';
+  const left: (string | undefined)[] = [];
+  const interrupt = (text: string): void => {
+    shown += text;
+    if (left.length > 0 || !/ step 2\//.test(text)) return;
+    left.push(undefined);
+    setImmediate(() => {
+      for (let i = 0; i < 2; i++) process.emit('SIGINT');
+    });
+  };
+  process.exit = () => left.push(screen(shown).at(-1)) as never;
+  try {
+    await said({ ...small, out: at('twice') }, interrupt, true);
+  } finally {
+    process.exit = exit;
+  }
+  assert.equal(left, [undefined, '']);
 });
 
 test('Ctrl-C of a list reaches a run as a signal and as a message: whichever is first, that is one interruption', async () => {

@@ -3,10 +3,14 @@ import type { TrainOptions } from '../src/cli/options.ts';
 import { train } from '../src/cli/train.ts';
 import { within } from './gpu.ts';
 
-/** Runs `train` and returns what it said, in lines on a terminal, too; `heard` gets each part of it at once. */
-export async function said(given: Partial<TrainOptions>, heard: (text: string) => void = () => {}): Promise<string> {
+/** Runs `train` and returns what it said, in lines on a terminal, too; `heard` gets each part of it at once. `terminal` has it draw a bar. */
+export async function said(
+  given: Partial<TrainOptions>,
+  heard: (text: string) => void = () => {},
+  terminal = false,
+): Promise<string> {
   const { error } = console;
-  const { write } = process.stderr;
+  const { write, isTTY } = process.stderr;
   const { TERM } = process.env;
   let shown = '';
   const hear = (text: string): boolean => {
@@ -16,12 +20,13 @@ export async function said(given: Partial<TrainOptions>, heard: (text: string) =
   };
   console.error = (line: string) => hear(`${line}\n`);
   process.stderr.write = (text: string | Uint8Array) => hear(String(text));
-  process.env.TERM = 'dumb';
+  process.env.TERM = terminal ? 'xterm' : 'dumb';
+  if (terminal) process.stderr.isTTY = true;
   try {
     await within(60_000, train(given));
   } finally {
     console.error = error;
-    process.stderr.write = write;
+    Object.assign(process.stderr, { write, isTTY });
     if (TERM === undefined) delete process.env.TERM;
     else process.env.TERM = TERM;
   }

@@ -12,6 +12,7 @@ import { addPredictions, noSums } from '../train/predictions.ts';
 import { timeInWords } from '../train/reportparts.ts';
 import { makeFolder, runFolder } from '../train/runfolder.ts';
 import { openAdapter } from './adapter.ts';
+import { columns, cut, padEnd, padStart } from './columns.ts';
 import { checkStored } from './defaults.ts';
 import { prepareRemembered } from './kernels.ts';
 import type { EvaluateOptions } from './options.ts';
@@ -160,17 +161,17 @@ const LONGEST_NAME = 24;
 const PAIRS = 5;
 
 const percent = (share: number): string => `${(100 * share).toFixed(1)} %`;
-const cut = (name: string, width: number): string => (name.length <= width ? name : `${name.slice(0, width - 1)}…`);
+const cell = (name: string, width: number): string => padEnd(cut(name, width), width);
 
 /** An evaluation for people, within 80 columns. */
 export function tables(evaluation: Evaluation): string[] {
   const { arch, data, split, splitName, tta, images, correct, accuracy, loss, macroF1, classes } = evaluation;
-  const width = Math.max(8, ...classes.map(({ name }) => Math.min(name.length, LONGEST_NAME)));
+  const width = Math.max(8, ...classes.map(({ name }) => Math.min(columns(name), LONGEST_NAME)));
   const mixed = evaluation.mostConfused.slice(0, PAIRS);
   const digits = Math.max(0, ...mixed.map(({ count }) => String(count).length));
   const pairs = mixed.map(({ actual, predicted, count }) => {
     const all = classes.find(({ name }) => name === actual)!.images;
-    const words = `${cut(actual, width).padEnd(width)}  taken for  ${cut(predicted, width).padEnd(width)}`;
+    const words = `${cell(actual, width)}  taken for  ${cell(predicted, width)}`;
     return `${words}  ${String(count).padStart(digits)} of ${all}`;
   });
   return [
@@ -181,7 +182,7 @@ export function tables(evaluation: Evaluation): string[] {
     `${''.padEnd(width)}  precision     recall         F1   images`,
     ...classes.map(({ name, precision, recall, f1, images: support }) => {
       const shares = [precision, recall, f1].map((share) => percent(share).padStart(11)).join('');
-      return `${cut(name, width).padEnd(width)}${shares}${String(support).padStart(9)}`;
+      return `${cell(name, width)}${shares}${String(support).padStart(9)}`;
     }),
     '',
     ...matrix(evaluation, width),
@@ -195,9 +196,9 @@ function matrix({ confusion, classes }: Evaluation, width: number): string[] {
   const room = Math.floor((COLUMNS - width) / names.length);
   const least = Math.max(4, 1 + Math.max(...confusion.flat().map((count) => String(count).length)));
   if (room < least) return [`A confusion matrix of ${names.length} classes is too wide for this table; --json has it.`];
-  const cell = Math.max(least, Math.min(room, 2 + Math.max(...names.map((name) => name.length))));
+  const each = Math.max(least, Math.min(room, 2 + Math.max(...names.map(columns))));
   const row = (head: string, cells: readonly (string | number)[]): string =>
-    cut(head, width).padEnd(width) + cells.map((text) => cut(String(text), cell - 1).padStart(cell)).join('');
+    cell(head, width) + cells.map((text) => padStart(cut(String(text), each - 1), each)).join('');
   return [
     'Actual class in rows, predicted in columns:',
     row('', names),

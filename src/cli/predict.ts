@@ -16,6 +16,7 @@ import { makeFolder } from '../train/runfolder.ts';
 import { picturePng } from '../train/sheet.ts';
 import type { Tta } from '../train/tta.ts';
 import { openAdapter } from './adapter.ts';
+import { columns, padEnd } from './columns.ts';
 import { imagesIn, readImage } from './images.ts';
 import { prepareRemembered } from './kernels.ts';
 import type { PredictOptions } from './options.ts';
@@ -207,9 +208,9 @@ function named({ image, output }: Decoded, ranked: Ranked): Prediction {
 const percent = (share: number): string => `${(100 * share).toFixed(1)} %`;
 
 function table(image: string, ranked: Ranked): string {
-  const width = Math.max(...ranked.map(([name]) => name.length));
+  const width = Math.max(...ranked.map(([name]) => columns(name)));
   const rows = ranked.map(([name, share]) =>
-    `  ${name.padEnd(width)}  ${percent(share).padStart(7)}  ${'█'.repeat(Math.round(40 * share))}`.trimEnd(),
+    `  ${padEnd(name, width)}  ${percent(share).padStart(7)}  ${'█'.repeat(Math.round(40 * share))}`.trimEnd(),
   );
   return [image, ...rows].join('\n');
 }

@@ -6,7 +6,7 @@ import { type Dataset, loadDataset } from '../data/dataset.ts';
 import type { Gpu } from '../gpu/gpu.ts';
 import { callOf, quoted } from '../train/call.ts';
 import type { PretrainedRecord } from '../train/pretrained.ts';
-import { createProgress } from '../train/progress.ts';
+import { createProgress, type Progress } from '../train/progress.ts';
 import { Run, type RunOrigin } from '../train/run.ts';
 import { checkOut, createRunFolder, openRunFolder, type RunFolder } from '../train/runfolder.ts';
 import type { RunRecord, RunResult } from '../train/runrecord.ts';
@@ -82,7 +82,8 @@ async function trainOn(gpu: Gpu, options: TrainOptions, resumed: Resumed | null)
       fingerprint: data.fingerprint,
     },
   };
-  const interrupt = onInterrupt();
+  let progress: Progress | null = null;
+  const interrupt = onInterrupt(() => progress);
   let lock: WorkLock | null = null;
   try {
     const run = new Run({
@@ -92,7 +93,10 @@ async function trainOn(gpu: Gpu, options: TrainOptions, resumed: Resumed | null)
       origin,
       openFolder: () => resumed?.folder ?? createRunFolder(options.out, options.arch),
       resume: resumed !== null,
-      createProgress: (steps) => createProgress(process.stderr, steps),
+      createProgress: (steps) => {
+        progress = createProgress(process.stderr, steps);
+        return progress;
+      },
       interrupted: interrupt.requested,
     });
     // A run that is continued has its folder's lock already: its checkpoint is read under it.
@@ -193,16 +197,22 @@ const ofList = (): boolean => process.send !== undefined;
  * Ctrl-C stops after the step, with a checkpoint; a second one at once. A run of a list of experiments is stopped by a message,
  * too, and by the end of the process that started it: nobody would wait for it any more.
  */
-function onInterrupt(): { requested(): boolean; release(): void } {
+function onInterrupt(shown: () => Progress | null): { requested(): boolean; release(): void } {
   // Apart, since Ctrl-C of a list comes both ways, in any order, and is no second one.
   let signalled = false;
   let told = false;
   const handler = () => {
-    if (signalled) process.exit(130);
+    const progress = shown();
+    if (signalled) {
+      progress?.stop();
+      process.exit(130);
+    }
     signalled = true;
-    // A step or a validation may take seconds on a software adapter; on a terminal the bar stands in this line.
+    // A step or a validation may take seconds on a software adapter. On a terminal this goes over its ^C.
     const text = 'Stopping before the next step, with a checkpoint. Once more stops at once.';
-    process.stderr.write(`${process.stderr.isTTY ? '\n' : ''}${text}\n`);
+    const line = `${process.stderr.isTTY ? '\r' : ''}${text}`;
+    if (progress) progress.message(line);
+    else console.error(line);
   };
   const stop = () => {
     told = true;

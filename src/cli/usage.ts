@@ -29,6 +29,7 @@ export function readCommandLine(argv: readonly string[], commands: readonly Comm
     .exitOverride()
     .configureOutput({ writeErr: () => {}, outputError: () => {} })
     .configureHelp({
+      minWidthToWrap: 16,
       optionTerm: ({ flags }) => flags.replace(/[<>]/g, ''),
       optionDescription: ({ description }) => description,
       subcommandTerm: (subcommand) => subcommand.name(),
@@ -110,7 +111,9 @@ function otherDefaults({ options, presets = [] }: Command): string {
       .map(([key, value]) => `${flagOf(key, options[key]!)}${typeof value === 'boolean' ? '' : ` ${value}`}`);
     if (flags.length > 0) cases.set(label, [...(cases.get(label) ?? []), ...flags]);
   }
-  const lines = [...cases].map(([label, flags]) => `  ${label}:\n${wrapped(flags, 76).join('\n')}`);
+  const lines = [...cases].map(
+    ([label, flags]) => `  ${label}:\n${wrapped(flags, Math.min(80, process.stdout.columns || 80) - 4).join('\n')}`,
+  );
   return lines.length > 0 ? `\nOther defaults, each overridden by what is given:\n${lines.join('\n')}\n` : '';
 }
 
@@ -168,10 +171,12 @@ function explain({ code, message }: CommanderError, argv: readonly string[], com
   // `error: unknown option '--epoch'\n(Did you mean --epochs?)`
   const [, what = message, suggestion = ''] = /^error: ([^\n]*?)\.?(?:\n\((.*)\))?$/.exec(message) ?? [];
   const named = /'(?:-\w, )?([^' ]+)[^']*'/.exec(what)?.[1] ?? '';
-  if (code === 'commander.optionMissingArgument' && command) {
-    const entry = Object.entries(command.options).find(([key, entry]) => flagOf(key, entry) === named)?.[1];
-    if (entry) return `${named}: expected ${entry.kind.expected}, got nothing.`;
-  }
+  const [flag] = named.split('=', 1);
+  const entry = Object.entries(command?.options ?? {}).find(([key, entry]) => flagOf(key, entry) === flag)?.[1];
+  if (code === 'commander.optionMissingArgument' && entry)
+    return `${named}: expected ${entry.kind.expected}, got nothing.`;
+  if (entry?.kind.placeholder === null)
+    return `${flag}: takes no value, got '${named.slice(flag!.length + 1)}'. Give ${flag} alone, or leave it out.`;
   const help = `${command ? callOf(command.name, '--help') : 'dawngrad --help'} lists what there is.`;
   return `${command ? `${command.name}: ` : ''}${what}. ${suggestion || help}`;
 }

@@ -166,7 +166,7 @@ export async function saveColorizer(path: string, model: Colorizer, options: Col
 /** Reads what `saveColorizer` wrote. Throws DataError for any other file. */
 export function loadColorizer(path: string): { model: Colorizer; size: number } {
   const { tensors, metadata } = readSafetensors(path);
-  const wrong = new DataError(`${path}: is no colouriser. Train one: colorize --train FOLDER --model ${path}`);
+  const wrong = new DataError(`${path}: is no colouriser. Train one: colorize --train FOLDER --model NEW.safetensors`);
   let options: Partial<ColorizerOptions>;
   try {
     options = JSON.parse(metadata[METADATA] ?? '') as Partial<ColorizerOptions>;

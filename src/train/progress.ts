@@ -66,11 +66,12 @@ function terminalProgress(stream: ProgressStream, options: ProgressOptions): Pro
   let shown: ProgressStep = { epoch: 1, step: options.startStep ?? 0 };
   let started = false;
   let running = false;
-  let tableOpen = false;
+  let tableHead: string | null = null;
   const bar = new cliProgress.SingleBar({
     // The bar asks for all of Node's interface, and uses of it what is there.
     stream: stream as NodeJS.WriteStream,
-    format: (_, { progress }) => barLine(shown, progress, timeLeft.seconds(), options, (stream.columns || 80) - 1),
+    // A line that is full would wrap, and with it the ^C that a terminal echoes behind the bar.
+    format: (_, { progress }) => barLine(shown, progress, timeLeft.seconds(), options, columnsOf(stream) - 3),
     clearOnComplete: true,
     // Neither cursor nor line wrapping is switched off: a killed run leaves the terminal as it was.
     linewrap: true,
@@ -100,13 +101,14 @@ function terminalProgress(stream: ProgressStream, options: ProgressOptions): Pro
       bar.update(step.step);
     },
     epochEnd(row) {
-      print(...(tableOpen ? [] : [tableHead]), tableRow(row));
-      tableOpen = true;
+      const [head, cells] = tableRow(row, columnsOf(stream) - 1);
+      print(...(head === tableHead ? [] : [head]), cells);
+      tableHead = head;
     },
     message(line) {
       print(line);
       // The table's head would be too far above its next row.
-      tableOpen = false;
+      tableHead = null;
     },
     stop() {
       hide();
@@ -194,21 +196,29 @@ const figures = ({ loss, accuracy, imagesPerSecond }: ProgressStep): [string, st
   imagesPerSecond === undefined ? '' : `${rate(imagesPerSecond)} img/s`,
 ];
 
-// 59 columns with the star of the best epoch.
-const tableHead = 'epoch  train loss    acc  valid loss    acc    time img/s';
-
-function tableRow({ epoch, best, ...row }: ProgressEpoch): string {
-  const cells: [text: string, width: number][] = [
-    [`${epoch}`, 5],
-    [fixed(row.trainLoss, 4), 12],
-    [percent(row.trainAccuracy), 7],
-    [fixed(row.validLoss, 4), 12],
-    [percent(row.validAccuracy), 7],
-    [clock(row.seconds), 8],
-    [rate(row.imagesPerSecond), 6],
+/** The table's head and a row of it; the columns that are missed least are left out where `width` is too small for all. */
+function tableRow({ epoch, best, ...row }: ProgressEpoch, width: number): [head: string, row: string] {
+  // Each with how dear it is.
+  let columns: [head: string, cell: string, width: number, rank: number][] = [
+    ['epoch', `${epoch}`, 5, 4],
+    ['train loss', fixed(row.trainLoss, 4), 12, 4],
+    ['acc', percent(row.trainAccuracy), 7, 3],
+    ['valid loss', fixed(row.validLoss, 4), 12, 4],
+    ['acc', percent(row.validAccuracy), 7, 4],
+    ['time', clock(row.seconds), 8, 2],
+    ['img/s', rate(row.imagesPerSecond), 6, 1],
   ];
-  return cells.map(([text, width]) => text.padStart(width)).join('') + (best ? ' *' : '');
+  const star = ' *';
+  for (let least = 2; least <= 4; least++) {
+    const wide = columns.reduce((sum, [, , cell]) => sum + cell, star.length);
+    if (wide > width) columns = columns.filter(([, , , rank]) => rank >= least);
+  }
+  const line = (which: 0 | 1) => columns.map((column) => column[which].padStart(column[2])).join('');
+  return [line(0), line(1) + (best ? star : '')];
 }
+
+/** Of the terminal. */
+const columnsOf = (stream: ProgressStream): number => stream.columns || 80;
 
 const fixed = (value: number, digits: number) => {
   if (!Number.isFinite(value)) return String(value);

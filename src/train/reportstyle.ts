@@ -18,13 +18,14 @@ code,pre{font:.875em/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace}
 .note{padding:.6rem .9rem;background:var(--note);border-radius:8px}
 section,.figures>div{background:var(--card);border:1px solid var(--line);border-radius:12px}
 section{margin-top:1.25rem;padding:clamp(1rem,3vw,1.5rem)}
-.figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:.75rem;margin:1.25rem 0 0}
+.figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(165px,1fr));gap:.75rem;margin:1.25rem 0 0}
+@media (min-width:600px) and (max-width:1200px){.figures:has(>:nth-child(6)){grid-template-columns:repeat(3,1fr)}}
 .figures>div{padding:.8rem 1rem}
 .figures>div:first-child{background:var(--accent);border-color:var(--accent);color:var(--card)}
 .figures>div:first-child :is(dt,.remark){color:inherit}
 dt{color:var(--muted);font-size:.85rem}
 dd{margin:0}
-.figures dd:not(.remark){font-size:1.45rem;font-weight:650;line-height:1.3;white-space:nowrap}
+.figures dd:not(.remark){font-size:1.3rem;font-weight:650;line-height:1.3;white-space:nowrap}
 .remark{color:var(--muted);font-size:.8rem}
 figure{margin:0}
 figure svg{display:block;max-width:100%;height:auto}
