@@ -36,6 +36,19 @@ for (const streamed of [false, true]) {
   });
 }
 
+gpuTest('options that would make all of a batch NaN are refused', async () => {
+  const make = (options: object) => () => new Batches(set, { batch: 2, ...options });
+  const numbers =
+    /^Batches: normalisation has mean \[.*\] and std \[.*\]; they are numbers for each channel, std not 0\.$/;
+  for (const [mean, std] of [
+    [[0], [0]],
+    [[Number.NaN], [1]],
+    [[], []],
+  ])
+    assert.match(await messageOf(make({ normalisation: { mean, std } })), numbers);
+  assert.match(await messageOf(make({ mixup: Number.NaN })), /^mixup NaN: α of the Beta distribution/);
+});
+
 gpuTest('a step takes several batches, each of its own images', async () => {
   const batches = new Batches(set, { batch: 2, normalisation: { mean: [0], std: [1 / 255] } });
   const taken = await step(() => [[4, 0], [1], [2, 3]].map((indices) => batches.take(indices).x));

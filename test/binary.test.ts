@@ -94,6 +94,12 @@ gpuTest('one tensor on both sides gets both gradients', async () => {
   assert.equal([...(await y.grad!.read())], [0, 0]);
 });
 
+gpuTest('two numbers make an f32', async () => {
+  const product = ops.mul(1e6, 3);
+  assert.is(product.dtype, 'f32');
+  assert.is(await product.item(), 3e6);
+});
+
 gpuTest('reaches past 65,535 workgroups, broadcast or not', async () => {
   const a = Tensor.from(pattern(BEYOND_ONE_ROW));
   equalAtSamples(await ops.add(a, a).read(), (i) => 2 * patternAt(i));

@@ -5,6 +5,7 @@ import { kernel } from '../src/core/kernel.ts';
 import { repeated } from '../src/core/repeat.ts';
 import { keep, step } from '../src/core/step.ts';
 import { Tensor } from '../src/core/tensor.ts';
+import * as nn from '../src/nn/index.ts';
 import * as ops from '../src/ops/index.ts';
 import * as optim from '../src/optim/index.ts';
 import { gpuTest, halfTest, messageOf, onDevice } from './gpu.ts';
@@ -197,8 +198,29 @@ gpuTest('tensors that an operation cannot take are named', async () => {
 @compute @workgroup_size(1) fn main() { y[0] = f32(params.p64); }`;
   const tooMany = kernel('too_many_fields', 'main', code);
   const values = Object.fromEntries(fields.map((_, i) => [`p${i}`, i]));
+  const [deep, zeros] = [Tensor.zeros([1, 1, 1, 1, 1, 1, 2]), new Array<number>(7).fill(0)];
+  const normed = (x: Tensor, options: object) => () =>
+    ops.batchNorm(x, ...([3, 3, 3, 3].map((c) => Tensor.zeros([c])) as [Tensor, Tensor, Tensor, Tensor]), {
+      training: true,
+      ...options,
+    });
   const refused: [() => unknown, RegExp][] = [
     [() => ops.softmax(scalar), /^softmax: a tensor \[\] has no dimension/],
+    [() => ops.logSoftmax(scalar), /^logSoftmax: a tensor \[\] has no dimension/],
+    [() => ops.crossEntropy(scalar, labels), /^crossEntropy: a tensor \[\] has no dimension/],
+    [() => ops.flatten(scalar), /^flatten: a tensor \[\] has no dimension/],
+    [() => ops.linear(scalar, logits, null), /^linear: x is \[\] and w \[2,3\]; they are \[N,in\] and \[out,in\]/],
+    [() => ops.linear(logits, labels, null), /^linear: x is \[2,3\] and w \[2\]; they are/],
+    [normed(scalar, {}), /^batchNorm: a tensor \[\] has no channels/],
+    [normed(logits, { momentum: Number.NaN }), /^batchNorm: momentum is NaN; it is a share from 0 to 1/],
+    [normed(logits, { eps: -1 }), /^batchNorm: eps is -1; it is 0 or more/],
+    [() => ops.permute(deep, [6, 5, 4, 3, 2, 1, 0]), /^permute: \[2,1,1,1,1,1,1\] has 7 dimensions; at most 6/],
+    [() => ops.slice(deep, zeros, deep.shape), /^slice: .* has 7 dimensions; at most 6/],
+    [() => ops.pad(deep, zeros, zeros), /^pad: .* has 7 dimensions; at most 6/],
+    [() => ops.concat([deep, deep], 0), /^concat: .* has 7 dimensions; at most 6/],
+    [() => Tensor.from(new Array<number>(3)), /^Tensor\.from: a plain array is one of numbers/],
+    [() => Tensor.from(Int32Array.of(1), [1], { requiresGrad: true }), /^Tensor\.from: i32 values have no gradient/],
+    [() => new nn.BatchNorm(-2), /^nn: a parameter \[-2\]; extents are whole numbers from 1 on/],
     [() => ops.crossEntropy(logits, labels, { labelSmoothing: 2 }), /^crossEntropy: labelSmoothing is 2; /],
     [() => labels.fill(0.5), /^Tensor\.fill: the tensor is u32, which has no 0\.5\.$/],
     [() => labels.fill(-1), /^Tensor\.fill: the tensor is u32, which has no -1\.$/],

@@ -267,4 +267,28 @@ gpuTest('a layer may know what it is inside of', () => {
   assert.throws(() => one.state(), /^Part: children\(\) does not name the layer 'owner'/);
 });
 
+gpuTest('two layers of one name are refused: one would be neither trained nor saved', () => {
+  class Twins extends nn.Module {
+    readonly #layers = [network(1), network(2)];
+
+    override children() {
+      return this.#layers.map((layer) => ['layer', layer] as const);
+    }
+
+    forward(x: Tensor): Tensor {
+      return x;
+    }
+  }
+  assert.throws(() => new Twins().parameters(), /^Twins: there are two tensors 'layer\.[\w.]+'; give children names/);
+});
+
+gpuTest('a state whose values are not as many as its shape says changes nothing', async () => {
+  const layer = new nn.BatchNorm(2);
+  const state = await nn.readState(layer);
+  for (const entry of state.values()) entry.data.fill(7);
+  state.set('running_var', { shape: [2], data: Float32Array.of(1, 2, 3) });
+  assert.throws(() => nn.writeState(layer, state, 'mine'), /^mine: tensor 'running_var' is \[2\] but has 3 values\.$/);
+  assert.equal([...(await layer.weight.read())], [1, 1]);
+});
+
 test.run();

@@ -69,7 +69,7 @@ export class Tensor {
 
   /**
    * Copies `data` to the GPU. A plain array becomes f32, `dtype: 'f16'` rounds. The default shape is [length]. Throws ShapeError for
-   * other arrays, and where their length is not the shape's.
+   * other arrays, where their length is not the shape's, and for whole numbers that are to have a gradient.
    */
   static from(
     data: Numbers | readonly number[],
@@ -77,13 +77,17 @@ export class Tensor {
     options: TensorOptions & { dtype?: 'f32' | 'f16' } = {},
   ): Tensor {
     const plain = Array.isArray(data);
-    if (plain && data.some((value) => typeof value !== 'number'))
+    // A hole is found, too, which `some` passes over.
+    if (plain && data.findIndex((value) => typeof value !== 'number') >= 0)
       throw new ShapeError('Tensor.from: a plain array is one of numbers; flatten it and give the shape.');
     const values = plain ? Float32Array.from(data) : (data as Numbers);
     const given = dtypeOf('Tensor.from', values);
     if (options.dtype && given !== 'f32') {
       throw new ShapeError(`Tensor.from: ${given} values do not become ${options.dtype}; give it a Float32Array.`);
     }
+    const { requiresGrad = false } = options;
+    if (requiresGrad && isWhole(given))
+      throw new ShapeError(`Tensor.from: ${given} values have no gradient; give it a Float32Array.`);
     const extents = shape ?? [values.length];
     if (values.length !== sizeOf(extents)) {
       throw new ShapeError(
@@ -91,7 +95,7 @@ export class Tensor {
       );
     }
     const tensor = Tensor.empty(extents, given === 'f32' ? (options.dtype ?? 'f32') : given);
-    tensor.requiresGrad = options.requiresGrad ?? false;
+    tensor.requiresGrad = requiresGrad;
     tensor.write(values);
     return tensor;
   }

@@ -106,9 +106,15 @@ export class Batches {
     this.size = options.size ?? set.side;
     this.channels = options.channels ?? set.channels;
     this.normalisation = options.normalisation ?? normalisationOf(set, this.channels);
+    const { mean, std } = this.normalisation;
+    if (![...mean, ...std].every(Number.isFinite) || std.includes(0) || mean.length === 0 || std.length === 0)
+      throw new ConfigError(
+        `Batches: normalisation has mean [${mean}] and std [${std}]; they are numbers for each channel, std not 0.`,
+      );
     this.augmentation = options.augmentation ?? AUGMENTATIONS.none;
     this.frame = frameOf(options.framing ?? this.augmentation.framing, set.side, this.size);
-    this.mixup = options.mixup ? new Mixup(options.mixup, options.batch) : null;
+    const { mixup = 0 } = options;
+    this.mixup = mixup === 0 ? null : new Mixup(mixup, options.batch);
     this.dtype = options.dtype ?? 'f32';
     this.indices = reserveStepWords(options.batch);
     this.streamed = set.pixels.length > Math.min(limits.maxStorageBufferBindingSize, limits.maxBufferSize);

@@ -1,5 +1,6 @@
+import { ShapeError } from '../core/errors.ts';
 import type { Random } from '../core/random.ts';
-import { type Shape, sizeOf } from '../core/shape.ts';
+import { isShape, type Shape, showShape, sizeOf } from '../core/shape.ts';
 import { Tensor } from '../core/tensor.ts';
 
 let filling = true;
@@ -18,6 +19,8 @@ export function unfilled<T>(build: () => T): T {
 }
 
 function parameter(shape: Shape, value: () => number): Tensor {
+  if (!isShape(shape))
+    throw new ShapeError(`nn: a parameter ${showShape(shape)}; extents are whole numbers from 1 on.`);
   if (!filling) {
     const tensor = Tensor.empty(shape);
     tensor.requiresGrad = true;

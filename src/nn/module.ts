@@ -65,12 +65,21 @@ export abstract class Module {
 
   /**
    * All tensors of this module and those inside, by torchvision's names: `features.0.weight`. Throws ConfigError for a
-   * module that has a layer or a trained tensor in a field, or in a collection there, which is not among them.
+   * module that has a layer or a trained tensor in a field, or in a collection there, which is not among them, and where two have
+   * one name.
    */
   state(prefix = ''): Map<string, StateEntry> {
     const tensors = this.tensors();
     for (const module of [this, ...this.inside()]) module.checkFields(tensors);
-    return new Map(this.tensorsByName(prefix));
+    const state = new Map<string, StateEntry>();
+    for (const [name, entry] of this.tensorsByName(prefix)) {
+      if (state.has(name))
+        throw new ConfigError(
+          `${this.constructor.name}: there are two tensors '${name}'; give children names of their own.`,
+        );
+      state.set(name, entry);
+    }
+    return state;
   }
 
   private *tensorsByName(prefix: string): Iterable<[string, StateEntry]> {
@@ -215,6 +224,8 @@ export function writeState(
         `${source}: tensor '${name}' is [${found.shape}] but the network's is [${entry.fileShape}]. Build it with the same architecture, width, head, pool and classes.`,
       );
     }
+    if (found.data.length !== entry.tensor.size)
+      throw new DataError(`${source}: tensor '${name}' is [${found.shape}] but has ${found.data.length} values.`);
   }
   const extra = [...tensors.keys()].filter((name) => !state.has(name) && !name.endsWith('num_batches_tracked'));
   if (extra.length > 0) {

@@ -1,5 +1,5 @@
 import { wgslType } from '../core/dtype.ts';
-import { ShapeError } from '../core/errors.ts';
+import { ConfigError, ShapeError } from '../core/errors.ts';
 import { kernel } from '../core/kernel.ts';
 import { sameShape, showShape } from '../core/shape.ts';
 import { gradientFor, mayOverwrite, record, sumsToZero } from '../core/tape.ts';
@@ -32,7 +32,8 @@ export interface BatchNormOptions {
  *
  * x [N, …, C]; γ, β, running mean and variance [C] → y like x. μ and σ² are the batch's (σ² biased) in training, which also moves
  * the running statistics by `momentum` (σ² unbiased); else the running ones. Saves x, μ and 1/√(σ² + ε), and y where there are
- * both a residual and `relu`. Throws ShapeError for a training batch with one value a channel, or where shapes differ.
+ * both a residual and `relu`. Throws ShapeError for a training batch with one value a channel, or where shapes differ; ConfigError for
+ * a `momentum` or `eps` that cannot be.
  * Source: Ioffe and Szegedy 2015; PyTorch's `batch_norm`.
  */
 export function batchNorm(
@@ -44,7 +45,8 @@ export function batchNorm(
   { training, momentum = 0.1, eps = 1e-5, relu = false, residual }: BatchNormOptions,
 ): Tensor {
   const x = floats(input);
-  const c = x.shape.at(-1)!;
+  const c = x.shape.at(-1);
+  if (c === undefined) throw new ShapeError('batchNorm: a tensor [] has no channels.');
   for (const [name, tensor] of Object.entries({ gamma, beta, runningMean, runningVar })) {
     if (tensor.size !== c) {
       throw new ShapeError(
@@ -57,6 +59,9 @@ export function batchNorm(
       `batchNorm: x is ${x.dtype} ${showShape(x.shape)} but the residual ${residual.dtype} ${showShape(residual.shape)}.`,
     );
   }
+  if (!(momentum >= 0 && momentum <= 1))
+    throw new ConfigError(`batchNorm: momentum is ${momentum}; it is a share from 0 to 1.`);
+  if (!(eps >= 0)) throw new ConfigError(`batchNorm: eps is ${eps}; it is 0 or more.`);
   if (training && x.size === c) {
     throw new ShapeError(
       `batchNorm: x ${showShape(x.shape)} has one value per channel, whose variance is 0. Train with a larger batch or image.`,

@@ -23,9 +23,11 @@ function layout(op: string, a: Tensor, b: Tensor, shape: Shape) {
 const tensorOf = (operand: Tensor | number): Tensor =>
   typeof operand === 'number' ? Tensor.full([1], operand) : operand;
 
-/** The type of the result: f16 where all tensors are. */
-const resultType = (...operands: readonly (Tensor | number)[]): DType =>
-  operands.every((operand) => typeof operand === 'number' || operand.dtype === 'f16') ? 'f16' : 'f32';
+/** The type of the result: f16 where all tensors are, and there is one. */
+function resultType(...operands: readonly (Tensor | number)[]): DType {
+  const tensors = operands.filter((operand) => typeof operand !== 'number');
+  return tensors.length > 0 && tensors.every(({ dtype }) => dtype === 'f16') ? 'f16' : 'f32';
+}
 
 /**
  * Elementwise out = f(a, b) with NumPy's broadcasting. f and its derivatives are the cases named `OP` in shaders/binary.wgsl; a

@@ -27,8 +27,9 @@ const alignRight = (values: readonly number[]): number[] => [
   ...values,
 ];
 
-/** Copies a box of extents `shape` from x (offset, strides) to y (offset, strides), which is of x's type. */
+/** Copies a box of extents `shape` from x (offset, strides) to y (offset, strides), which is of x's type. `op` is for the message. */
 export function copyBox(
+  op: string,
   shape: Shape,
   x: Tensor,
   from: { offset: number; strides: readonly number[] },
@@ -36,7 +37,9 @@ export function copyBox(
   to: { offset: number; strides: readonly number[] },
 ): void {
   if (shape.length > MAX_RANK)
-    throw new ShapeError(`${showShape(shape)} has ${shape.length} dimensions; at most ${MAX_RANK} can be moved.`);
+    throw new ShapeError(
+      `${op}: ${showShape(shape)} has ${shape.length} dimensions; at most ${MAX_RANK} can be moved.`,
+    );
   const [, d1, d2, d3, d4, d5] = padExtents(shape);
   const n = sizeOf(shape);
   const params: Record<string, number> = {

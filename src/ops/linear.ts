@@ -23,7 +23,12 @@ export function linearWithin(input: Tensor, weight: Tensor, bias: Tensor | null,
   const x = floats(input);
   const [N, I] = x.shape as [number, number];
   const [O, wI] = weight.shape as [number, number];
-  if (x.shape.length !== 2 || weight.shape.length !== 2 || I !== wI) {
+  if (x.shape.length === 0 || weight.shape.length !== 2) {
+    throw new ShapeError(
+      `linear: x is ${showShape(x.shape)} and w ${showShape(weight.shape)}; they are [N,in] and [out,in].`,
+    );
+  }
+  if (x.shape.length !== 2 || I !== wI) {
     throw new ShapeError(
       `linear: w ${showShape(weight.shape)} takes [N,${wI}] but x is ${showShape(x.shape)}. Flatten x, or build the layer with inFeatures: ${x.size / N}.`,
     );
@@ -45,7 +50,7 @@ export function linearWithin(input: Tensor, weight: Tensor, bias: Tensor | null,
       transposeB: true,
     });
     if (part === y) continue;
-    copyBox(part.shape, part, whole(part.shape), y, corner(y.shape, [0, slice.first]));
+    copyBox('linear', part.shape, part, whole(part.shape), y, corner(y.shape, [0, slice.first]));
     part.free('linear');
   }
   const backward = (dy: Tensor, needs: readonly boolean[]) => {
@@ -53,7 +58,7 @@ export function linearWithin(input: Tensor, weight: Tensor, bias: Tensor | null,
     const dw = needs[1] ? gradientFor(owner) : null;
     for (const slice of slices) {
       const part = columns(dy, slice);
-      if (part !== dy) copyBox(part.shape, dy, corner(dy.shape, [0, slice.first]), part, whole(part.shape));
+      if (part !== dy) copyBox('linear', part.shape, dy, corner(dy.shape, [0, slice.first]), part, whole(part.shape));
       if (dw)
         multiply(part, x, null, rows(dw, slice), { M: slice.count, N: I, K: N, transposeA: true, transposeB: false });
       if (dx) {

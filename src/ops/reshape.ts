@@ -16,7 +16,10 @@ export function reshape(x: Tensor, shape: Shape): Tensor {
 }
 
 /** [N, …] → [N, product of the rest]. Shares x's memory. */
-export const flatten = (x: Tensor): Tensor => reshape(x, [x.shape[0]!, -1]);
+export function flatten(x: Tensor): Tensor {
+  if (x.shape.length === 0) throw new ShapeError('flatten: a tensor [] has no dimension to keep.');
+  return reshape(x, [x.shape[0]!, -1]);
+}
 
 /** Repeats x along its dimensions of extent 1 (and new leading ones) up to `shape`. The gradient sums the repeats. */
 export function expand(x: Tensor, shape: Shape): Tensor {
@@ -25,7 +28,7 @@ export function expand(x: Tensor, shape: Shape): Tensor {
     x.shape.length <= shape.length &&
     x.shape.every((extent, i) => extent === 1 || extent === shape[i + shape.length - x.shape.length]);
   if (!fits) throw new ShapeError(`expand: ${showShape(x.shape)} cannot be repeated to ${showShape(shape)}.`);
-  copyBox(shape, x, { offset: 0, strides: broadcastStrides('expand', x.shape, shape) }, y, whole(shape));
+  copyBox('expand', shape, x, { offset: 0, strides: broadcastStrides('expand', x.shape, shape) }, y, whole(shape));
   return record(y, [x], (dy) => [reduceTo(dy, x.shape, x.dtype)], [], []);
 }
 
@@ -39,7 +42,7 @@ export function permute(x: Tensor, order: readonly number[]): Tensor {
   const strides = stridesOf(x.shape);
   const shape = axes.map((axis) => x.shape[axis]!);
   const y = Tensor.empty(shape, x.dtype);
-  copyBox(shape, x, { offset: 0, strides: axes.map((axis) => strides[axis]!) }, y, whole(shape));
+  copyBox('permute', shape, x, { offset: 0, strides: axes.map((axis) => strides[axis]!) }, y, whole(shape));
   const back = axes.map((_, i) => axes.indexOf(i));
   return record(y, [x], (dy) => [permute(dy, back)], [], []);
 }
@@ -53,10 +56,10 @@ export function slice(x: Tensor, starts: readonly number[], sizes: Shape): Tenso
     throw new ShapeError(`slice: [${starts}] + ${showShape(sizes)} is not inside of ${showShape(x.shape)}.`);
   }
   const y = Tensor.empty(sizes, x.dtype);
-  copyBox(sizes, x, corner(x.shape, starts), y, whole(sizes));
+  copyBox('slice', sizes, x, corner(x.shape, starts), y, whole(sizes));
   const backward = (dy: Tensor) => {
     const dx = Tensor.zeros(x.shape, x.dtype);
-    copyBox(sizes, dy, whole(sizes), dx, corner(x.shape, starts));
+    copyBox('slice', sizes, dy, whole(sizes), dx, corner(x.shape, starts));
     return [dx];
   };
   return record(y, [x], backward, [], []);
@@ -73,7 +76,7 @@ export function pad(x: Tensor, before: readonly number[], after: readonly number
   }
   const shape = x.shape.map((extent, i) => before[i]! + extent + after[i]!);
   const y = Tensor.empty(shape, x.dtype).fill(value);
-  copyBox(x.shape, x, whole(x.shape), y, corner(shape, before));
+  copyBox('pad', x.shape, x, whole(x.shape), y, corner(shape, before));
   return record(y, [x], (dy) => [slice(dy, before, x.shape)], [], []);
 }
 
@@ -96,7 +99,7 @@ export function concat(tensors: readonly Tensor[], axis: number): Tensor {
   let start = 0;
   const starts = tensors.map((t) => {
     const from = shape.map((_, i) => (i === at ? start : 0));
-    copyBox(t.shape, t, whole(t.shape), y, corner(shape, from));
+    copyBox('concat', t.shape, t, whole(t.shape), y, corner(shape, from));
     start += t.shape[at]!;
     return from;
   });

@@ -12,9 +12,9 @@ const losses = kernel('softmax', 'crossEntropies');
 const lossForward = kernel('softmax', 'crossEntropy');
 const lossBackward = kernel('softmax', 'crossEntropyBackward');
 
-const rowsOf = (x: Tensor) => {
+const rowsOf = (op: string, x: Tensor) => {
   const c = x.shape.at(-1);
-  if (c === undefined) throw new ShapeError('softmax: a tensor [] has no dimension to go over.');
+  if (c === undefined) throw new ShapeError(`${op}: a tensor [] has no dimension to go over.`);
   return { n: x.size / c, c, smoothing: 0, scale: 1, block: 1 };
 };
 
@@ -23,7 +23,7 @@ const softmaxOf =
   (LOG: boolean) =>
   (input: Tensor): Tensor => {
     const x = cast(input, 'f32');
-    const params = rowsOf(x);
+    const params = rowsOf(LOG ? 'logSoftmax' : 'softmax', x);
     const y = x.emptyLike();
     forward({ LOG }, { x, out: y }, params, params.n);
     const gradient = (dy: Tensor) => {
@@ -61,7 +61,7 @@ export function crossEntropy(
   { labelSmoothing = 0, weight, reduction = 'mean' }: CrossEntropyOptions = {},
 ): Tensor {
   const x = cast(logits, 'f32');
-  const { n, c } = rowsOf(x);
+  const { n, c } = rowsOf('crossEntropy', x);
   if (x.shape.length !== 2 || labels.size !== n || labels.dtype !== 'u32') {
     throw new ShapeError(
       `crossEntropy: logits ${showShape(x.shape)} and ${labels.dtype} labels ${showShape(labels.shape)}; it takes [N,C] and u32 [N].`,
