@@ -3,8 +3,9 @@
 //   x̂ = (x − μ)/√(σ² + ε),  y = γ·x̂ + β (+ r),  then max(y, 0) when RELU
 //
 // Two dispatches over the same chunks of rows. `moments` sums deviations block by block, each block's from the mean of those before
-// it, which keeps the squares small whatever the mean is, and merges blocks by the formula of Chan, Golub and LeVeque (1979). It takes
-// the difference of two means, so means are kept as differences from the column's first value, where they have digits to lose. `apply` merges the chunks in the same way, in fixed order, and normalises. Two levels of sums, so rounding grows with the root
+// it, which keeps the squares small whatever the mean is, and merges blocks by the formula of Chan, Golub and LeVeque (1979). That
+// takes the difference of two means, which are kept as differences from the column's first value: a large mean leaves them no digits.
+// `apply` merges the chunks in the same way, in fixed order, and normalises. Two levels of sums, so rounding grows with the root
 // of the rows. Where `whole` is 1 a chunk is the whole column, and in training `apply` makes the sums itself and is the only dispatch:
 // x is small and its channels many, and another dispatch would take longer than the sums. It is a parameter, not a constant, for a
 // network has both kinds of layers, and one pipeline compiles faster than two.
