@@ -145,7 +145,10 @@ ownTest('what a repeated step returns is right each time, and freed by the next 
     results.map(({ alive }) => alive),
     [false, false, false, false, false, true],
   );
-  assert.match(await messageOf(() => results[2]!.read()), /was freed by the next call of its repeated step/);
+  assert.match(
+    await messageOf(() => results[2]!.read()),
+    /was freed by the next call of its repeated step\. Use it before\.$/,
+  );
 });
 
 ownTest('results of several forms come back in their form', async () => {

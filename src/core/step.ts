@@ -47,8 +47,8 @@ export function moveTensor(tensor: Tensor, memory: Storage): void {
 const kept = new WeakSet<Tensor>();
 
 /**
- * Lets a tensor outlive its step and any `backward` through it: from now on it is freed when it is collected. Throws GpuError when it
- * was freed before.
+ * Lets a tensor outlive its step and any `backward` through it: from now on it is freed when it is collected; but the result of a
+ * `repeated` step by its next call. Throws GpuError when it was freed before.
  */
 export function keep<T extends Tensor>(tensor: T): T {
   const { storage } = tensor;

@@ -15,7 +15,7 @@ import { INSPECT } from './inspect.ts';
 import { kernel } from './kernel.ts';
 import { inParts } from './parts.ts';
 import { isShape, type Shape, sameShape, showShape, sizeOf } from './shape.ts';
-import { inStep, moveTensor, registerTensor, unregisterTensor } from './step.ts';
+import { inStep, isKept, moveTensor, registerTensor, unregisterTensor } from './step.ts';
 import { Storage } from './storage.ts';
 import { asGradient, backward, type Node } from './tape.ts';
 import { effect } from './trace.ts';
@@ -139,9 +139,9 @@ export class Tensor {
   /** Where the data is. Throws GpuError when it was freed, or its GPU closed. */
   get storage(): Storage {
     if (this.freedBy) {
-      throw new GpuError(
-        `a tensor ${showShape(this.shape)} was freed by ${this.freedBy}. Use it before, or keep it with \`keep(tensor)\`.`,
-      );
+      // One that was kept was overwritten by a repeated step, which keeping does not change.
+      const mend = isKept(this) ? 'Use it before' : 'Use it before, or keep it with `keep(tensor)`';
+      throw new GpuError(`a tensor ${showShape(this.shape)} was freed by ${this.freedBy}. ${mend}.`);
     }
     if (this.memory.gpu.closed) throw new GpuError(`a tensor ${showShape(this.shape)} was on a GPU that is closed.`);
     return this.memory;

@@ -121,6 +121,10 @@ export abstract class Optimizer {
         'the optimizer has no parameters to train: a module names its layers in `children()`, its tensors in `own()`.',
       );
     }
+    if (!this.parameters.every((parameter) => parameter instanceof Tensor))
+      throw new ConfigError(
+        'the optimizer takes tensors, or groups of them; those of a module are `parameters().values()`.',
+      );
     if (new Set(this.parameters).size !== this.parameters.length)
       throw new ConfigError(
         'a parameter is in the optimizer twice; give it `new Set(…)` of parameters that layers share.',
