@@ -39,6 +39,18 @@ gpuTest('a linear layer too large for one binding is worked through in slices', 
   ),
 );
 
+gpuTest('an outer product larger than caches is exact on whole numbers', async () => {
+  const [M, N, K] = [2051, 4100, 3];
+  const a = Float32Array.from({ length: M * K }, (_, i) => (i % 17) - 8);
+  const b = Float32Array.from({ length: K * N }, (_, i) => (i % 13) - 6);
+  const c = await ops.matmul(Tensor.from(a, [M, K]), Tensor.from(b, [K, N])).read();
+  const wrong = c.findIndex((value, i) => {
+    const [m, n] = [Math.floor(i / N), i % N];
+    return value !== a[m * K]! * b[n]! + a[m * K + 1]! * b[N + n]! + a[m * K + 2]! * b[2 * N + n]!;
+  });
+  assert.is(wrong, -1);
+});
+
 gpuTest('a matrix times itself gets both gradients', () =>
   exactOnIntegers(
     ([a]) => ops.matmul(a!, a!),
