@@ -4,7 +4,8 @@ import { Tensor } from '../../core/tensor.ts';
 import type { Gpu } from '../../gpu/gpu.ts';
 import type { Pipeline } from '../../gpu/pipeline.ts';
 import type { Recording } from '../../gpu/stream.ts';
-import { candidatesFor, choose, type Family, type Variant } from './variant.ts';
+import { planOf } from './plan.ts';
+import { candidatesFor, type Family, type Variant } from './variant.ts';
 
 const noise = kernel('noise', 'main');
 const compare = kernel('compare', 'main');
@@ -53,23 +54,30 @@ export interface Trial {
 }
 
 export function tunable<P>(name: string, family: Family<P>, problem: P): Tunable {
-  const variants = candidatesFor(family, problem, true);
-  // Asked for now: by the time that a variant is tried, the problem's tensors are gone.
-  const device = family.result(problem).storage.gpu;
-  const { adapter } = device;
-  const references = family.variants
-    .filter((variant) => variant.reference && variant.fits(problem, adapter))
-    .sort((a, b) => a.rank(problem, adapter) - b.rank(problem, adapter));
-  // What a plan asks for need not be among them.
-  const all = [...new Set([...variants, ...references, ...family.variants])];
+  // All that depends on the problem's tensors is asked for now: by the time that a variant is tried, they are gone.
+  const candidates = candidatesFor(family, problem, true);
+  const { gpu } = family.result(problem).storage;
+  const fitting = family.variants.filter((variant) => variant.fits(problem, gpu.adapter));
+  const rankOf = new Map(fitting.map((variant) => [variant, variant.rank(problem, gpu.adapter)]));
+  const references = fitting.filter(({ reference }) => reference).sort((a, b) => rankOf.get(a)! - rankOf.get(b)!);
+  // What a plan asks for need be neither.
+  const all = [...new Set([...candidates, ...references, ...fitting])];
   const called = (names: readonly string[]): Variant<P>[] => all.filter((variant) => names.includes(variant.name));
   return {
     name,
     family: family.name,
-    candidates: variants.map((variant) => variant.name),
-    unverified: variants.filter((variant) => variant.unverified).map((variant) => variant.name),
+    candidates: candidates.map((variant) => variant.name),
+    unverified: candidates.filter((variant) => variant.unverified).map((variant) => variant.name),
     references: references.map((variant) => variant.name),
-    choose: () => choose(family, problem, name, device).name,
+    choose() {
+      const plan = planOf(gpu);
+      const wanted = fitting.find((variant) => variant.name === plan.choice(name));
+      const choice = [wanted, ...candidates, ...fitting].find(
+        (variant) => variant && plan.trusts(family.name, variant.name, variant.unverified ?? false),
+      )!;
+      plan.take(name, choice.name);
+      return choice.name;
+    },
     compile(gpu, names) {
       const tensors: Tensor[] = [];
       const like = (tensor: Tensor): Tensor => {

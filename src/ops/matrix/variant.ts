@@ -1,6 +1,6 @@
 import type { Tensor } from '../../core/tensor.ts';
-import type { Adapter, Gpu } from '../../gpu/gpu.ts';
-import { planOf } from './plan.ts';
+import type { Adapter } from '../../gpu/gpu.ts';
+import { type Plan, planOf } from './plan.ts';
 
 /** One way to compute a problem of a family. */
 export interface Variant<P> {
@@ -51,12 +51,8 @@ export function forceVariant(name: string | null): void {
  * where there are no others. Variants that were found wrong are left out, and so are unverified ones, but for `withUnverified`, until
  * they were found right.
  */
-export function candidatesFor<P>(
-  family: Family<P>,
-  problem: P,
-  withUnverified = false,
-  gpu = family.result(problem).storage.gpu,
-): Variant<P>[] {
+export function candidatesFor<P>(family: Family<P>, problem: P, withUnverified = false): Variant<P>[] {
+  const { gpu } = family.result(problem).storage;
   const { adapter } = gpu;
   const plan = planOf(gpu);
   const fitting = family.variants
@@ -83,13 +79,10 @@ export function compute<P>(family: Family<P>, problem: P): void {
   const { gpu } = family.result(problem).storage;
   const name = `${family.name} ${family.key(problem)}`;
   watcher?.(name, family, problem);
-  choose(family, problem, name, gpu).run(problem);
+  choose(family, problem, name, planOf(gpu), gpu.adapter).run(problem);
 }
 
-/** What computes a problem of a device now: its plan's, where that fits and is trusted, else the best of those that do. The plan says so. */
-export function choose<P>(family: Family<P>, problem: P, name: string, gpu: Gpu): Variant<P> {
-  const { adapter } = gpu;
-  const plan = planOf(gpu);
+function choose<P>(family: Family<P>, problem: P, name: string, plan: Plan, adapter: Adapter): Variant<P> {
   const called = (wanted: string | undefined | null) => family.variants.find((variant) => variant.name === wanted);
   const asked = called(forced);
   if (asked?.fits(problem, adapter)) return asked;
@@ -98,7 +91,7 @@ export function choose<P>(family: Family<P>, problem: P, name: string, gpu: Gpu)
     plan.take(name, planned.name);
     return planned;
   }
-  const best = candidatesFor(family, problem, false, gpu)[0]!;
+  const best = candidatesFor(family, problem)[0]!;
   plan.take(name, best.name);
   return best;
 }
