@@ -20,16 +20,18 @@ const PATIENCE_MS = 500;
  * Runs `load`, and hands what native code printed to file descriptor 2 meanwhile to `onPrint`, if anything.
  *
  * Dawn and drivers print there, past `process.stderr`. Node cannot duplicate a descriptor, so 2 is opened anew afterwards, which is
- * the same thing only for what has no position: a terminal, a pipe, a device, a file that is appended to. For others, and on systems
- * other than Linux, `load` just runs; in a file, `printAhead` then brings the lines into order. Synchronous, so that nothing of this
- * program can print in between.
+ * the same thing only for what has no position: a terminal, a pipe, a device, a file that is appended to. For others, on systems
+ * other than Linux, and where no temporary file can be made, `load` just runs; in a file, `printAhead` then brings the lines into
+ * order. Synchronous, so that nothing of this program can print in between.
  */
 export function holdStderr<T>(load: () => T, onPrint: (text: string) => void): T {
   const stderr = openAnew();
   if (!stderr) return load();
-  const folder = mkdtempSync(join(tmpdir(), 'dawngrad-'));
-  const held = openSync(join(folder, 'stderr'), 'w+');
-  rmSync(folder, { recursive: true });
+  const held = openTemporary();
+  if (held === undefined) {
+    closeSync(stderr.fd);
+    return load();
+  }
   become2(held, constants.O_WRONLY | constants.O_APPEND);
   try {
     return load();
@@ -39,6 +41,20 @@ export function holdStderr<T>(load: () => T, onPrint: (text: string) => void): T
     const text = readFileSync(held, 'utf8');
     closeSync(held);
     if (text) onPrint(text);
+  }
+}
+
+/** A file without a name; undefined where the temporary folder cannot be written to. */
+function openTemporary(): number | undefined {
+  try {
+    const folder = mkdtempSync(join(tmpdir(), 'dawngrad-'));
+    try {
+      return openSync(join(folder, 'stderr'), 'w+');
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  } catch {
+    return undefined;
   }
 }
 
