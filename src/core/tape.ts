@@ -53,8 +53,6 @@ export function noGrad<T>(fn: () => T): T {
   }
 }
 
-export const isRecording = (): boolean => recording;
-
 /** True when the tape tracks `tensor`: a parameter, or computed from one. */
 export function tracked(tensor: Tensor | null): boolean {
   if (tensor === null) return false;
