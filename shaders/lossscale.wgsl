@@ -47,7 +47,7 @@ fn settle() {
   }
   state[2]++;
   state[1]++;
-  if (state[1] == params.interval) {
+  if (state[1] >= params.interval) {
     state[0] = bitcast<u32>(min(scale * 2.0, LARGEST));
     state[1] = 0u;
   }

@@ -84,7 +84,7 @@ test('invocations are spread over rows above 65,535 groups', () => {
 });
 
 gpuTest('operands and parameters that the shader does not have, or lacks, are refused', async () => {
-  const forward = kernel('unary', 'forward');
+  const [forward, exchange] = [kernel('unary', 'forward'), kernel('average', 'exchange')];
   const [x, out] = [Tensor.zeros([4]), Tensor.zeros([4])];
   const refusals: [() => void, RegExp][] = [
     [
@@ -97,7 +97,11 @@ gpuTest('operands and parameters that the shader does not have, or lacks, are re
     [() => forward({}, { x: Tensor.zeros([4], 'u32'), out }, { n: 4 }, 4), /'x' is u32 but the shader takes vec4f/],
     [
       () => forward({}, { x, out: x }, { n: 4 }, 4),
-      /'out' shares a buffer with another operand, one read and one written/,
+      /^unary\.forward: 'out' shares a buffer with 'x', and one is read and one written\. Write to a new tensor/,
+    ],
+    [
+      () => exchange({}, { exchanged: x, average: x }, { n: 4, rest: 0 }, 4),
+      /^average\.exchange.*: 'average' overlaps 'exchanged', and both are written\. Write to a new tensor\.$/,
     ],
     [
       () => forward({}, { x, out }, { n: 4 }, [70_000, 1, 1]),

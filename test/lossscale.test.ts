@@ -104,6 +104,10 @@ halfTest('a row of good updates doubles the scale; a bad one starts a new row', 
   }
   assert.equal(scales, [8, 8, 4, 4, 4, 8, 8]);
   assert.equal(await lossScale.read(), { scale: 8, good: 1, updates: 6, skipped: 1 });
+  // From a run whose rows were longer.
+  lossScale.restore({ scale: 8, good: 7, updates: 9, skipped: 1 });
+  await updateWith(optimizer, p, GRADIENT);
+  assert.equal(await lossScale.read(), { scale: 16, good: 0, updates: 10, skipped: 1 });
 });
 
 halfTest('what is frozen, or has no gradient this time, is not looked at', async () => {

@@ -1,8 +1,9 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { step } from '../src/core/step.ts';
 import { Tensor } from '../src/core/tensor.ts';
 import { BufferPool, sizeClass } from '../src/gpu/pool.ts';
-import { onDevice } from './gpu.ts';
+import { messageOf, onDevice } from './gpu.ts';
 
 /** A device that only counts. */
 function fakeDevice(maxBufferSize = 2 ** 30) {
@@ -83,6 +84,17 @@ test('memory that has run out is told of at once and no more, and what was made 
       held.push(Tensor.empty([2 ** 24]));
     }
     for (const tensor of held) tensor.free('the test');
+  }));
+
+test('after memory has run out, the next step has what lies idle', () =>
+  onDevice({ adapter: 'null' }, async (gpu) => {
+    // Dawn's null backend has half a gibibyte.
+    const use = (count: number, size: number) =>
+      step(() => void Array.from({ length: count }, () => Tensor.empty([size])));
+    await use(6, 2 ** 24);
+    assert.match(await messageOf(() => use(12, 2 ** 23)), /its memory ran out/);
+    await use(12, 2 ** 23);
+    assert.ok(gpu.pool.stats.allocatedBytes < 12.1 * 2 ** 25);
   }));
 
 test.run();

@@ -2,7 +2,7 @@
 // never does.
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { GpuError, MemoryError } from '../src/core/errors.ts';
+import { GpuError, LossError, MemoryError } from '../src/core/errors.ts';
 import { kernel } from '../src/core/kernel.ts';
 import { Random } from '../src/core/random.ts';
 import { step } from '../src/core/step.ts';
@@ -253,7 +253,7 @@ gpuTest('on hardware a winner that goes wrong now and then is found out under lo
   }),
 );
 
-gpuTest('a kernel is not blamed where there is no memory to check it', () =>
+gpuTest('a kernel is not blamed where there is no memory to check it, or no device', () =>
   onDevice({ flags: 'checked' }, async (other) => {
     const [result, want] = [Tensor.full([8], 1), Tensor.full([8], 1)];
     const check = () => faultOf(other, { recording: [] } as never, { result, want } as never);
@@ -262,9 +262,10 @@ gpuTest('a kernel is not blamed where there is no memory to check it', () =>
     };
     other.pool.acquire = lacking(new GpuError('refused'));
     assert.is(await check(), 'does not run (refused)');
-    other.pool.acquire = lacking(new MemoryError('its memory ran out'));
-    const failure = await check().catch((error: unknown) => error);
-    assert.instance(failure, MemoryError);
+    for (const error of [new MemoryError('its memory ran out'), new LossError('the device is lost')]) {
+      other.pool.acquire = lacking(error);
+      assert.is(await check().catch((failure: unknown) => failure), error);
+    }
   }),
 );
 

@@ -123,6 +123,17 @@ test('a warm-up rises evenly to the schedule and leaves it alone from then on', 
   );
   const cosine = optim.cosine(1, 0);
   assert.equal(optim.warmUp(cosine, 3)(7, 10), cosine(7, 10));
+  const layers = optim.warmUp(
+    optim.perLayer([0.25, 0.5], (lr) => optim.constantRate(lr, 0.9)),
+    4,
+  );
+  assert.equal(
+    [layers(1, 10).layerLrs, layers(4, 10).layerLrs],
+    [
+      [0.125, 0.25],
+      [0.25, 0.5],
+    ],
+  );
 });
 
 test('beyond the last step the rates stay what they are at its end', () => {

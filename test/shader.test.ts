@@ -60,6 +60,18 @@ test('constants are rewritten by their type', () => {
   }
   assert.match(load({ RATE: 1e-7 }).code, /const RATE: f32 = 1e-7;/);
   assert.match(load({ ON: 0 }).code, /const ON: bool = false;/);
+  for (const [value, text] of [
+    [-3, '-3.0'],
+    [1e20, '100000000000000000000.0'],
+    [1e21, '1e+21'],
+    [-1.5e30, '-1.5e+30'],
+  ] as const)
+    assert.ok(load({ RATE: value }).code.includes(`\nconst RATE: f32 = ${text};`), text);
+  assert.throws(
+    () => load({ RATE: Number.NaN }),
+    /^demo\.wgsl: the constant RATE is NaN, which WGSL has no literal for/,
+  );
+  assert.throws(() => load({ SIZE: Number.POSITIVE_INFINITY }), /^demo\.wgsl: the constant SIZE is Infinity/);
 });
 
 test('without constants the text stands as it is', () => {

@@ -64,6 +64,10 @@ linux('a hold ends where loading throws', () => {
   assert.is(run('thrown', '2>&1 | cat'), 'held during\nError: no driver\n');
 });
 
+linux('where no temporary file can be made, nothing is held', () => {
+  assert.is(run('homeless', '2>&1 | cat'), 'during\nafter 7, 0 descriptors more\n');
+});
+
 linux('a thread that opens files meanwhile neither loses nor gets anything', () => {
   assert.is(run('threads', '2>&1 | cat'), 'all held\n');
 });

@@ -105,11 +105,10 @@ function bind(gpu: Gpu, pipeline: Pipeline, operands: Readonly<Record<string, Op
     }
     const range = tensor ? storageOn(gpu, tensor, label, name) : (operand as BufferRange);
     for (let i = 0; i < bound.length; i++) {
-      if (bound[i]!.range.pool === range.pool && accesses[i] !== access) {
-        throw new GpuError(
-          `${label}: '${name}' shares a buffer with another operand, one read and one written. Write to a new tensor.`,
-        );
-      }
+      const other = bound[i]!.range;
+      if (other.pool !== range.pool) continue;
+      if (accesses[i] !== access || (access === 'read_write' && overlap(other, range)))
+        throw sharing(label, name, Object.keys(operands)[i]!, accesses[i] === access);
     }
     if (!mentions.perhaps.has(name)) {
       throw new GpuError(`${label}: '${name}' is given, but the entry point does not mention it; ${takes(pipeline)}.`);
@@ -126,6 +125,15 @@ function bind(gpu: Gpu, pipeline: Pipeline, operands: Readonly<Record<string, Op
   }
   return bound;
 }
+
+const overlap = (a: BufferRange, b: BufferRange): boolean =>
+  a.offsetBytes < b.offsetBytes + b.sizeBytes && b.offsetBytes < a.offsetBytes + a.sizeBytes;
+
+const sharing = (label: string, name: string, other: string, written: boolean): GpuError => {
+  const how = written ? 'overlaps' : 'shares a buffer with';
+  const why = written ? 'both are written' : 'one is read and one written';
+  return new GpuError(`${label}: '${name}' ${how} '${other}', and ${why}. Write to a new tensor.`);
+};
 
 function storageOn(gpu: Gpu, { storage }: Tensor, label: string, name: string): BufferRange {
   if (storage.gpu === gpu) return storage;

@@ -91,12 +91,16 @@ export async function runStep<T>(fn: () => T, freed: () => void): Promise<T> {
   }
 }
 
-/** A step once the one before is done, or has failed, and what was recorded outside of steps is submitted; else `fn` runs at once. */
+/**
+ * A step once the one before is done, or has failed, what was recorded outside of steps is submitted, and memory that is idle is given
+ * back after some has run out; else `fn` runs at once.
+ */
 async function stepAfter<T>(before: Promise<unknown> | null, fn: () => T, freed: () => void): Promise<T> {
   if (before) await before.catch(() => {});
   const gpu = currentGpu();
   const { stream } = gpu;
   if (stream.pending > 0) await stream.flush();
+  if (gpu.short) await gpu.trim();
   if (debugLevel >= 2) stream.profile = new Profile();
   const endStep = beginStep();
   let result: T;

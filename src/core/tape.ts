@@ -36,6 +36,8 @@ export interface GradientSlot {
 let recording = true;
 let created = 0;
 const slots = new WeakMap<Tensor, GradientSlot>();
+/** The tensors of all slots: their optimizers hold them. */
+const slotTensors = new WeakSet<Tensor>();
 
 /**
  * Runs `fn` without recording: what it computes has no gradient. It belongs inside of a `step`, which may begin later than it is
@@ -50,8 +52,6 @@ export function noGrad<T>(fn: () => T): T {
     recording = before;
   }
 }
-
-export const isRecording = (): boolean => recording;
 
 /** True when the tape tracks `tensor`: a parameter, or computed from one. */
 export function tracked(tensor: Tensor | null): boolean {
@@ -129,6 +129,7 @@ export function isFilled(slot: GradientSlot): boolean {
 export function setGradientSlot(parameter: Tensor, tensor: Tensor): GradientSlot {
   const slot = { parameter, tensor };
   slots.set(parameter, slot);
+  slotTensors.add(tensor);
   const { grad } = parameter;
   if (grad) parameter.grad = grad;
   return slot;
@@ -193,7 +194,6 @@ class Gradients {
     const sum = sumOf(before, gradient);
     this.byTensor.set(tensor, this.hold(sum));
     this.drop(before);
-    this.discard(gradient);
   }
 
   /** True when nobody but the running node needs `gradient`, nor shares its memory. */
@@ -215,12 +215,7 @@ class Gradients {
   drop(gradient: Tensor): void {
     const left = this.uses.get(gradient)! - 1;
     this.uses.set(gradient, left);
-    if (left === 0) gradient.free('backward()');
-  }
-
-  /** Frees a gradient that nobody holds. */
-  discard(gradient: Tensor): void {
-    if (!this.uses.get(gradient)) gradient.free('backward()');
+    if (left === 0 && !slotTensors.has(gradient)) gradient.free('backward()');
   }
 }
 
@@ -295,23 +290,29 @@ function run(node: Node, dy: Tensor, gradients: Gradients): void {
       `backward: an operation of ${node.inputs.length} inputs (its last kernel: ${node.kernel}) gave ${results.length} gradients; give one each, or null.`,
     );
   }
+  // One tensor may be the gradient of several inputs, and `dy` of any.
+  for (const gradient of results) if (gradient) gradients.hold(gradient);
   for (const [i, gradient] of results.entries()) {
-    const input = node.inputs[i];
     if (!gradient) continue;
-    if (!input || !needs[i]) {
-      if (gradient !== dy && !(input && slots.get(input)?.tensor === gradient)) gradients.discard(gradient);
-      continue;
+    const input = node.inputs[i];
+    if (input && needs[i]) {
+      refuseOther(i, input, gradient);
+      if (input.node) gradients.add(input, gradient);
+      else accumulate(input, gradient);
     }
-    if (!sameShape(gradient.shape, input.shape)) {
-      throw new ShapeError(
-        `backward: input ${i} is ${showShape(input.shape)} but its gradient came as ${showShape(gradient.shape)}.`,
-      );
-    }
-    if (gradient.dtype !== input.dtype)
-      throw new ShapeError(`backward: input ${i} is ${input.dtype} but its gradient came as ${gradient.dtype}.`);
-    if (input.node) gradients.add(input, gradient);
-    else accumulate(input, gradient, () => gradients.discard(gradient));
+    gradients.drop(gradient);
   }
+}
+
+/** Throws ShapeError for a gradient that is not like input `i`, of which it came. */
+function refuseOther(i: number, input: Tensor, gradient: Tensor): void {
+  if (!sameShape(gradient.shape, input.shape)) {
+    throw new ShapeError(
+      `backward: input ${i} is ${showShape(input.shape)} but its gradient came as ${showShape(gradient.shape)}.`,
+    );
+  }
+  if (gradient.dtype !== input.dtype)
+    throw new ShapeError(`backward: input ${i} is ${input.dtype} but its gradient came as ${gradient.dtype}.`);
 }
 
 /** Without what pads the memory: a slot's padding stays 0, for whoever looks at all of an arena. */
@@ -350,8 +351,8 @@ export function sparingGradients(fn: () => void): void {
   }
 }
 
-/** Adds `gradient` to a parameter's. `discard` frees it where it was only added. */
-function accumulate(parameter: Tensor, gradient: Tensor, discard: () => void = () => {}): void {
+/** Adds `gradient` to a parameter's. */
+function accumulate(parameter: Tensor, gradient: Tensor): void {
   const slot = slots.get(parameter);
   if (!spared?.has(parameter)) spared?.set(parameter, parameter.grad);
   if (slot) {
@@ -359,16 +360,11 @@ function accumulate(parameter: Tensor, gradient: Tensor, discard: () => void = (
     if (gradient !== slot.tensor) {
       if (filled) addInto(slot.tensor, gradient);
       else copyValues(gradient, slot.tensor);
-      discard();
     }
     parameter.grad = slot.tensor;
   } else if (parameter.grad) {
     parameter.grad = keep(sumOf(parameter.grad, gradient));
-    discard();
-  } else {
-    parameter.grad = keep(gradient.storage.sole ? gradient.detach() : copyOf(gradient));
-    discard();
-  }
+  } else parameter.grad = keep(gradient.storage.sole ? gradient.detach() : copyOf(gradient));
 }
 
 /** Of a gradient that others have, too: what is done to one is not done to the others. */

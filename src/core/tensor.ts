@@ -161,25 +161,29 @@ export class Tensor {
   }
 
   /** The values of a floating-point tensor, in the order of the shape. Throws ShapeError for whole numbers. */
-  async read(): Promise<Float32Array> {
-    if (isWhole(this.dtype)) {
-      const signed = this.dtype === 'i32' ? ', whose words are the bits: new Int32Array(words.buffer)' : '';
-      throw new ShapeError(`read: the tensor is ${this.dtype}; take readInts()${signed}.`);
-    }
-    return decodeFloats(await this.readBytes(), this.dtype, this.size);
+  read(): Promise<Float32Array> {
+    return this.reading(async () => {
+      if (isWhole(this.dtype)) {
+        const signed = this.dtype === 'i32' ? ', whose words are the bits: new Int32Array(words.buffer)' : '';
+        throw new ShapeError(`read: the tensor is ${this.dtype}; take readInts()${signed}.`);
+      }
+      return decodeFloats(await this.readBytes(), this.dtype, this.size);
+    });
   }
 
   /** The 32-bit words of any tensor: the values of u32, and the bits of other types. */
-  async readInts(): Promise<Uint32Array> {
-    return new Uint32Array(await this.readBytes());
+  readInts(): Promise<Uint32Array> {
+    return this.reading(async () => new Uint32Array(await this.readBytes()));
   }
 
   /** The value of a one-element tensor. */
-  async item(): Promise<number> {
-    if (this.size !== 1) throw new ShapeError(`item: ${showShape(this.shape)} has ${this.size} elements, not one.`);
-    if (!isWhole(this.dtype)) return (await this.read())[0]!;
-    const [value] = await this.readInts();
-    return this.dtype === 'i32' ? value! | 0 : value!;
+  item(): Promise<number> {
+    return this.reading(async () => {
+      if (this.size !== 1) throw new ShapeError(`item: ${showShape(this.shape)} has ${this.size} elements, not one.`);
+      if (!isWhole(this.dtype)) return (await this.read())[0]!;
+      const [value] = await this.readInts();
+      return this.dtype === 'i32' ? value! | 0 : value!;
+    });
   }
 
   /** A tensor of the same shape and type whose content is garbage. */
@@ -248,6 +252,13 @@ export class Tensor {
     this.memory.discard();
     this.memory = memory;
     moveTensor(this, memory);
+  }
+
+  /** What `read` gives. One that a capture refuses is thrown by that, and its promise need not be looked at. */
+  private reading<T>(read: () => Promise<T>): Promise<T> {
+    const values = read();
+    if (this.memory.gpu.stream.refusing) values.catch(() => {});
+    return values;
   }
 
   private async readBytes(): Promise<ArrayBuffer> {

@@ -1,4 +1,4 @@
-import { GpuError, LossError } from '../core/errors.ts';
+import { GpuError, LossError, MemoryError } from '../core/errors.ts';
 import type { AdapterKind } from './adapters.ts';
 import type { DawnFlags, SubgroupMatrixConfig } from './dawn.ts';
 import { debug } from './debug.ts';
@@ -43,6 +43,8 @@ export class Gpu {
 
   /** True once `close` was called. */
   closed = false;
+  /** True when memory has run out since the last `trim`. */
+  short = false;
 
   private readonly onClose: () => void;
 
@@ -68,6 +70,7 @@ export class Gpu {
       if (!this.stream.idle) continue;
       this.stream.forget();
       this.pool.trim();
+      this.short = false;
       return;
     }
   }
@@ -77,6 +80,7 @@ export class Gpu {
   private loss: LossError | null = null;
 
   fail(error: GpuError): void {
+    if (error instanceof MemoryError) this.short = true;
     if (error instanceof LossError) this.loss ??= error;
     else this.failure ??= error;
   }

@@ -49,13 +49,14 @@ function splice(path: string, source: ShaderSource, consts: Consts, known: strin
 function literal(type: string, value: ConstValue): string {
   if (typeof value === 'string') return value;
   if (type === 'bool') return String(Boolean(value));
-  if (type === 'f32') return Number.isInteger(value) ? `${value}.0` : String(value);
+  // From 1e21 on a whole number has an exponent, and is a float by that.
+  if (type === 'f32') return /^-?\d+$/.test(`${value}`) ? `${value}.0` : `${value}`;
   return `${value}${type === 'u32' ? 'u' : 'i'}`;
 }
 
 /**
  * Loads `NAME.wgsl`, splices its `//#include "…"` lines (`//#include NAME "…"` can be given another file), rewrites `const X: T = …;` and `alias X = …;` lines to the given values
- * and reads the interface: bindings and `struct Params`. Throws GpuError for a constant that the shader does not have.
+ * and reads the interface: bindings and `struct Params`. Throws GpuError for a constant that the shader does not have, or that is no finite number.
  */
 export function loadShader(name: string, consts: Consts, source: ShaderSource): Shader {
   const known: string[] = [];
@@ -66,7 +67,11 @@ export function loadShader(name: string, consts: Consts, source: ShaderSource): 
     return value === undefined ? text : render(value);
   };
   code = code.replace(CONST, (text, key: string, type: string) =>
-    set(text, key, (value) => `const ${key}: ${type} = ${literal(type, value)};`),
+    set(text, key, (value) => {
+      if (typeof value === 'number' && type !== 'bool' && !Number.isFinite(value))
+        throw new GpuError(`${name}.wgsl: the constant ${key} is ${value}, which WGSL has no literal for.`);
+      return `const ${key}: ${type} = ${literal(type, value)};`;
+    }),
   );
   code = code.replace(ALIAS, (text, key: string) => set(text, key, (value) => `alias ${key} = ${value};`));
   const unknown = Object.keys(consts).filter((key) => !known.includes(key));

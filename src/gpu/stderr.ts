@@ -22,15 +22,17 @@ const PATIENCE_MS = 500;
  *
  * Dawn and drivers print there, past `process.stderr`. Node cannot duplicate a descriptor, so 2 is opened anew afterwards, which is
  * the same thing only for what has no position: a terminal, a pipe, a device, a file that is appended to. For others, on systems other
- * than Linux and in worker threads `load` just runs; in a file, `printAhead` then brings the lines into order. Synchronous, so that
- * nothing of this program can print in between.
+ * than Linux, in worker threads, and where no temporary file can be made, `load` just runs; in a file, `printAhead` then brings the
+ * lines into order. Synchronous, so that nothing of this program can print in between.
  */
 export function holdStderr<T>(load: () => T, onPrint: (text: string) => void): T {
   const stderr = openAnew();
   if (!stderr) return load();
-  const folder = mkdtempSync(join(tmpdir(), 'dawngrad-'));
-  const held = openSync(join(folder, 'stderr'), 'w+');
-  rmSync(folder, { recursive: true });
+  const held = openTemporary();
+  if (held === undefined) {
+    closeSync(stderr.fd);
+    return load();
+  }
   become2(held, constants.O_WRONLY | constants.O_APPEND);
   try {
     return load();
@@ -40,6 +42,20 @@ export function holdStderr<T>(load: () => T, onPrint: (text: string) => void): T
     const text = readFileSync(held, 'utf8');
     closeSync(held);
     if (text) onPrint(text);
+  }
+}
+
+/** A file without a name; undefined where the temporary folder cannot be written to. */
+function openTemporary(): number | undefined {
+  try {
+    const folder = mkdtempSync(join(tmpdir(), 'dawngrad-'));
+    try {
+      return openSync(join(folder, 'stderr'), 'w+');
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  } catch {
+    return undefined;
   }
 }
 

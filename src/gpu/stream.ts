@@ -49,7 +49,7 @@ export class CommandStream {
   private commands: Command[] = [];
   /** `capture`s that are running. */
   private captures = 0;
-  /** What the running `capture` will throw, for nobody need look at the promise of a read. */
+  /** What the running `capture` will throw: nobody need look at the promise of a read. */
   private refused: GpuError | null = null;
   private readonly groups: BindGroupCache;
   private readonly staging: GPUBuffer[] = [];
@@ -114,6 +114,11 @@ export class CommandStream {
   /** Whether a `capture` is running. */
   get capturing(): boolean {
     return this.captures > 0;
+  }
+
+  /** Whether the running `capture` has refused a read, and will throw that. */
+  get refusing(): boolean {
+    return this.refused !== null;
   }
 
   /**

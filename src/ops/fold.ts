@@ -77,12 +77,6 @@ export function reduceTo(x: Tensor, shape: Shape, dtype: DType): Tensor {
 export function biasGradient(b: Tensor, dy: Tensor): Tensor {
   const db = gradientFor(b);
   if (knownToSumToZero(dy)) return db.fill(0);
-  return foldInto(
-    db,
-    dy,
-    dy.shape.slice(1).map((_, axis) => axis),
-  );
+  const axes = dy.shape.slice(1).map((_, axis) => axis);
+  return fold('SUM', dy, axes, 1, db);
 }
-
-/** Sums x over `axes` into `out`, which has the size that is left; returns `out`. No tape. */
-export const foldInto = (out: Tensor, x: Tensor, axes: readonly number[]): Tensor => fold('SUM', x, axes, 1, out);

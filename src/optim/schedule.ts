@@ -64,12 +64,15 @@ export const stepDecay =
   (lr: number, momentum: number, every: number, gamma = 0.1): Schedule =>
   (step) => ({ lr: lr * gamma ** Math.floor(step / every), momentum });
 
-/** Raises the rate evenly over the first `warmup` steps, from lr/warmup; then the schedule goes on as it would have. */
+/** Raises the rates evenly over the first `warmup` steps, from lr/warmup; then the schedule goes on as it would have. */
 export const warmUp =
   (schedule: Schedule, warmup: number): Schedule =>
   (step, steps) => {
     const rates = schedule(step, steps);
-    return step < warmup ? { ...rates, lr: (rates.lr * (step + 1)) / warmup } : rates;
+    if (step >= warmup) return rates;
+    const { lr, layerLrs } = rates;
+    const raised = (rate: number) => (rate * (step + 1)) / warmup;
+    return { ...rates, lr: raised(lr), ...(layerLrs && { layerLrs: layerLrs.map(raised) }) };
   };
 
 /** What a plateau schedule remembers; goes into checkpoints. */

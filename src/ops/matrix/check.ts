@@ -1,5 +1,5 @@
 // Whether a variant computes on this device what it should: held against a kernel in which little can go wrong, on noise.
-import { GpuError, MemoryError } from '../../core/errors.ts';
+import { GpuError, LossError, MemoryError } from '../../core/errors.ts';
 import type { Gpu } from '../../gpu/gpu.ts';
 import type { Pipeline } from '../../gpu/pipeline.ts';
 import { planOf } from './plan.ts';
@@ -165,12 +165,12 @@ export async function faultOf(
   });
 }
 
-/** What `fault` finds; that a kernel does not run, where the device refuses it. A lack of memory is no fault of a kernel's. */
+/** What `fault` finds; that a kernel does not run, where the device refuses it. A lack of memory or a lost device is no fault of it. */
 async function unlessRefused(fault: () => Promise<string | null>): Promise<string | null> {
   try {
     return await fault();
   } catch (error) {
-    if (!(error instanceof GpuError) || error instanceof MemoryError) throw error;
+    if (!(error instanceof GpuError) || error instanceof MemoryError || error instanceof LossError) throw error;
     return `does not run (${error.message.split('\n', 1)[0]})`;
   }
 }
