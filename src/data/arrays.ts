@@ -1,6 +1,6 @@
 import { DataError } from '../core/errors.ts';
 import { assemble, type Dataset, type ImageSet, selectImages } from './dataset.ts';
-import { heldBack } from './split.ts';
+import { stratified } from './split.ts';
 
 /** Images and their labels, in the same order. */
 export interface LabelledArrays {
@@ -52,7 +52,7 @@ export function fromArrays(options: ArraysOptions): Dataset {
   if (!(valid > 0 && valid < 1))
     throw new DataError(`fromArrays: valid is ${valid}; expected a share above 0 and below 1, or images and labels.`);
   const every = Uint32Array.from({ length: all.count }, (_, i) => i);
-  const held = heldBack(all.labels, every, Math.round(all.count * valid), classes.length, seed);
+  const held = stratified(all.labels, every, Math.round(all.count * valid), classes.length, seed, 1);
   if (held.length === 0) {
     throw new DataError(
       `fromArrays: ${all.count} images are too few to hold back a share of ${valid}. Give more, or valid: { images, labels }.`,

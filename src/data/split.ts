@@ -73,7 +73,9 @@ export function splitRows(rows: Rows, valid: string | undefined, seed: number, p
   const percent = Number(share[1]);
   if (!(percent > 0 && percent <= 50))
     throw new ConfigError(`valid ${valid}: expected a share above 0% and up to 50%.`);
-  const held = heldBack(rows.labels, train, Math.round((train.length * percent) / 100), rows.classes.length, seed);
+  const take = Math.round((train.length * percent) / 100);
+  // A class whose only image validates could not be learned.
+  const held = stratified(rows.labels, train, take, rows.classes.length, seed, 1);
   return {
     train: without(train, held),
     valid: held,
@@ -83,8 +85,9 @@ export function splitRows(rows: Rows, valid: string | undefined, seed: number, p
 }
 
 /**
- * Draws `take` of `indices`, each class in proportion to its share (largest remainder), none lost where `take` allows.
- * Seeded; returns ascending row numbers. Returns `indices` itself when it holds no more than `take`.
+ * Draws `take` of `indices`, each class in proportion to its share (largest remainder), none lost where `take` allows. `left` images of
+ * each class are left over; where that is in the way, fewer are drawn. Seeded; returns ascending row numbers: `indices` itself where all
+ * may be taken and there are no more.
  */
 export function stratified(
   labels: Uint8Array,
@@ -92,40 +95,19 @@ export function stratified(
   take: number,
   classCount: number,
   seed: number,
+  left = 0,
 ): Uint32Array {
-  if (take >= indices.length) return indices;
-  return drawn(labels, indices, classCount, seed, (counts) => apportion(counts, take));
-}
-
-/**
- * Draws what validates, as `stratified` does, but never the last image of a class, which could not be learned then: fewer than `take`
- * where that is in the way.
- */
-export function heldBack(
-  labels: Uint8Array,
-  indices: Uint32Array,
-  take: number,
-  classCount: number,
-  seed: number,
-): Uint32Array {
-  return drawn(labels, indices, classCount, seed, (counts) =>
-    apportion(counts, take).map((quota, label) => Math.min(quota, Math.max(0, counts[label]! - 1))),
-  );
-}
-
-/** Draws of each class as many as `quotaOf` says, given how many there are of each. */
-function drawn(
-  labels: Uint8Array,
-  indices: Uint32Array,
-  classCount: number,
-  seed: number,
-  quotaOf: (counts: number[]) => number[],
-): Uint32Array {
+  if (left === 0 && take >= indices.length) return indices;
   const byClass: number[][] = Array.from({ length: classCount }, () => []);
   for (const index of indices) byClass[labels[index]!]!.push(index);
-  const quota = quotaOf(byClass.map((members) => members.length));
-  const rows = byClass.flatMap((members, label) => new Pcg(seed, label).shuffle(members).slice(0, quota[label]!));
-  return Uint32Array.from(rows).sort();
+  const quota = apportion(
+    byClass.map((members) => members.length),
+    take,
+  );
+  const drawn = byClass.flatMap((members, label) =>
+    new Pcg(seed, label).shuffle(members).slice(0, Math.min(quota[label]!, Math.max(0, members.length - left))),
+  );
+  return Uint32Array.from(drawn).sort();
 }
 
 /** Shares `total` out in proportion to `counts` by largest remainder; every class that has members gets one if `total` allows. */
