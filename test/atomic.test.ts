@@ -49,6 +49,35 @@ test('the old content stays until the new one is complete', () => {
   assert.equal(readdirSync(folder), ['file']);
 });
 
+test('what one call writes less than it was given, the next ones write; it is on the disk before it is in place', () => {
+  const path = join(folder, 'file');
+  const { fsyncSync, closeSync, renameSync, writeSync } = fs;
+  const real = { fsyncSync, closeSync, renameSync, writeSync };
+  const calls: string[] = [];
+  const note = (name: 'fsyncSync' | 'closeSync' | 'renameSync') => {
+    (fs[name] as (...args: unknown[]) => unknown) = (...args) => {
+      calls.push(name);
+      return (real[name] as (...args: unknown[]) => unknown)(...args);
+    };
+  };
+  for (const name of ['fsyncSync', 'closeSync', 'renameSync'] as const) note(name);
+  fs.writeSync = ((file: number, chunk: Uint8Array, at: number, size: number) => {
+    assert.is(at + size, chunk.byteLength);
+    return real.writeSync(file, chunk, at, Math.min(size, 2));
+  }) as typeof fs.writeSync;
+  syncBuiltinESMExports();
+  try {
+    writeFileAtomic(path, 'a file of some length');
+  } finally {
+    Object.assign(fs, real);
+    syncBuiltinESMExports();
+  }
+  assert.is(readFileSync(path, 'utf8'), 'a file of some length');
+  assert.equal(calls.slice(0, 3), ['fsyncSync', 'closeSync', 'renameSync']);
+  // Where folders can be synced, so is this one, that a power cut may not take the name back.
+  if (process.platform !== 'win32') assert.equal(calls.slice(3), ['fsyncSync', 'closeSync']);
+});
+
 test('on Windows a file that another program has open is tried again for a while, elsewhere a refusal is one', () => {
   const path = join(folder, 'file');
   const { renameSync } = fs;

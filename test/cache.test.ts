@@ -1,4 +1,4 @@
-import {
+import fs, {
   chmodSync,
   existsSync,
   readdirSync,
@@ -9,7 +9,7 @@ import {
   utimesSync,
   writeFileSync,
 } from 'node:fs';
-
+import { syncBuiltinESMExports } from 'node:module';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -79,16 +79,24 @@ test('a changed file is noticed, also one of the same size and modification time
   assert.is(cacheFiles().length, 1, 'the stale cache was replaced');
 });
 
-test('the signature samples the content', () => {
-  const path = folder.write('a.bin', new Uint8Array(1 << 20));
-  const before = fileSignature(path);
-  assert.is(fileSignature(path), before);
-  const { atime, mtime } = statSync(path);
-  const changed = new Uint8Array(1 << 20);
-  changed[changed.length - 1] = 1;
-  writeFileSync(path, changed);
-  utimesSync(path, atime, mtime);
-  assert.is.not(fileSignature(path), before);
+test('the signature samples the content from end to end, whatever the times say', () => {
+  const bytes = new Uint8Array(1 << 20);
+  const path = folder.write('a.bin', bytes);
+  const { statSync } = fs;
+  const still = statSync(path);
+  Object.assign(fs, { statSync: () => still });
+  syncBuiltinESMExports();
+  try {
+    const before = fileSignature(path);
+    assert.is(fileSignature(path), before);
+    for (const at of [0, 1000, Math.floor((bytes.length - 4096) / 31), bytes.length - 1]) {
+      writeFileSync(path, bytes.with(at, 1));
+      assert.is.not(fileSignature(path), before, `byte ${at}`);
+    }
+  } finally {
+    Object.assign(fs, { statSync });
+    syncBuiltinESMExports();
+  }
 });
 
 test('a damaged cache is rebuilt, whatever the damage', async () => {
@@ -108,6 +116,10 @@ test('a damaged cache is rebuilt, whatever the damage', async () => {
         ),
     ],
     ['no header', () => writeFileSync(file, 'something else altogether, of some length')],
+    [
+      'a header of another number of images',
+      () => writeFileSync(file, bytes.toString('latin1').replace('"count":30', '"count":31'), 'latin1'),
+    ],
     [
       'a broken header',
       () =>

@@ -20,6 +20,10 @@ test.after.each(() => {
 test('a POSIX shell reads arguments back whole', () => {
   const typed = ['runs/1-vgg', 'a&b.csv', "it's here", 'runs\\1', '$HOME', '*', 'ü, ö'];
   const call = onPlatform('linux', () => callOf('train', ...typed.map(quoted)));
+  assert.is(
+    onPlatform('linux', () => callOf('train')),
+    'npm run train',
+  );
   assert.is(call.split(' ').slice(0, 5).join(' '), 'npm run train -- runs/1-vgg');
   if (process.platform === 'win32') return;
   const shell = spawnSync('sh', ['-c', `printf '%s\\n' ${call}`], { encoding: 'utf8' });

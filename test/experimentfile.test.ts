@@ -106,6 +106,7 @@ test('whatever is not valid is refused in a line with file and experiment', () =
       one({ name: 'b', options: { '--epochs': 1 } }),
       /: experiment 'b': option '--epochs' is written without the dashes/,
     ],
+    [one({ name: 'b', options: { 'no-such': true } }), /: experiment 'b': unknown option 'no-such'/],
     [one({ name: 'b', options: { 'no-tune': true } }), /option 'no-tune' is written "tune": false here/],
     [one({ name: 'b', options: { out: 'x' } }), /: experiment 'b': option 'out' is for experiments to decide/],
     [one({ name: 'b', options: { resume: 'x' } }), /option 'resume' is for experiments/],
@@ -121,6 +122,7 @@ test('whatever is not valid is refused in a line with file and experiment', () =
     ],
     [one({ name: 'b', reference: 0.7 }), /: experiment 'b': reference: expected an object with accuracy and note/],
     [one({ name: 'b', reference: { accuracy: 70 } }), /reference: accuracy: expected a number \(0 to 1\), got 70/],
+    [one({ name: 'b', reference: { accuracy: 1.5 } }), /reference: accuracy: expected a number \(0 to 1\), got 1\.5/],
     [one({ name: 'b', reference: { accuracy: 0.7, note: 1 } }), /reference: note: expected text/],
     [one({ name: 'b', note: 1 }), /: experiment 'b': note: expected text/],
     [one({ name: 'b', from: 1 }), /: experiment 'b': from: expected the name/],
@@ -231,6 +233,21 @@ test('a run that was trained with other options is refused, and the line says wh
   refused(`${usual} --nesterov`, /has no --nesterov, but .* was trained with --nesterov\./);
   refused(usual, /has --no-tune, but .* was trained with no --no-tune\./, { ...a!.given, tune: false });
   refused(usual, /has --data faces\.csv, but .* was trained with no --data/, { ...a!.given, data: 'faces.csv' });
+  // Only weights that come of another experiment may have moved, together with it.
+  const [data, pretrained] = [
+    { ...a!.given, data: 'old/set/faces.csv' },
+    { ...a!.given, pretrained: 'old/a/w.pth' },
+  ];
+  refused(`${usual} --data new/set/faces.csv`, /has --data old.set.faces\.csv, but .* with --data new/, data);
+  refused(
+    `${usual} --pretrained new/a/w.pth`,
+    /has --pretrained old.a.w\.pth, but .* with --pretrained new/,
+    pretrained,
+  );
+  const moved = (given: object) => stateOf({ ...a!, given, name: 'other', from: 'a' }, out, 'list.json').kind;
+  assert.is(moved(pretrained), 'done');
+  ran('other', ['train', ...`${usual} --data new/set/faces.csv`.split(' ')], 'finished', true);
+  assert.throws(() => moved(data), /has --data old/);
   refused('--of-another-version', /was not trained by this version's train/);
 });
 

@@ -4,7 +4,7 @@ import { type Command, command, type Manual } from '../src/cli/command.ts';
 import { checkGiven, checkPredict, presets, resolveDefaults, resumeOptions } from '../src/cli/defaults.ts';
 import * as manuals from '../src/cli/manuals.ts';
 import { flagOf, readOptions, type Table, withDefaults } from '../src/cli/option.ts';
-import { augmentNames, evaluateOptions, trainOptions } from '../src/cli/options.ts';
+import { augmentNames, evaluateOptions, type TrainOptions, trainOptions } from '../src/cli/options.ts';
 import { readCommandLine } from '../src/cli/usage.ts';
 import { ConfigError, DataError } from '../src/core/errors.ts';
 import { listOf, nearest } from '../src/core/nearest.ts';
@@ -249,6 +249,45 @@ test('defaults: the table, then the presets that hold; what is given is never ch
   }
   const sgd = resolveDefaults({ optimizer: 'sgd' }, { software: true, data: 'toyfaces' });
   assert.is(sgd.lr, trainOptions.lr.initial, "adamw's rate is not for sgd");
+});
+
+test('what each situation decides, in full', () => {
+  const adamw = { optimizer: 'adamw', lr: 2e-3, weightDecay: 0.01 };
+  const tuned = {
+    optimizer: 'fastai-adam',
+    lr: 2e-3,
+    weightDecay: 0.01,
+    freezeEpochs: 1,
+    lrMult: 100,
+    decay: 'weights',
+  };
+  const short = { width: 0.125, epochs: 7, batch: 16, augment: 'flip', head: 'fastai' };
+  const narrow = { width: 0.25, head: 'fastai' };
+  const decided: [given: Partial<TrainOptions>, software: boolean, data: string, values: object][] = [
+    [{}, false, 'faces.csv', { pool: 1 }],
+    [{}, true, 'faces.csv', { ...narrow, ...adamw }],
+    [{}, false, 'toyfaces', { ...adamw, epochs: 20, augment: 'flip', head: 'fastai', dropout: 0.1 }],
+    [{}, true, 'toyfaces', { ...short, ...adamw, lr: 4e-3, dropout: 0.1 }],
+    [{ optimizer: 'adam' }, false, 'faces.csv', { pool: 1, lr: 2e-3 }],
+    [{ optimizer: 'adam' }, true, 'toyfaces', { ...short, lr: 2e-3 }],
+    [{ arch: 'resnet18' }, false, 'faces.csv', { head: 'linear', dropout: 0 }],
+    [{ arch: 'fer_vgg' }, true, 'faces.csv', { ...adamw, width: 0.25, dropout: 0.2 }],
+    [{ pretrained: 'w.pth' }, false, 'faces.csv', { ...tuned, head: 'fastai' }],
+    [{ pretrained: 'w.pth', pool: 7 }, false, 'faces.csv', tuned],
+    [{ pretrained: 'w.pth' }, true, 'toyfaces', { ...short, ...tuned, width: 1 }],
+    [
+      { pretrained: 'w.pth', nesterov: true },
+      true,
+      'faces.csv',
+      { head: 'fastai', freezeEpochs: 1, lrMult: 100, decay: 'weights' },
+    ],
+  ];
+  for (const [given, software, data, values] of decided) {
+    const expected = { ...withDefaults(trainOptions, given), momentum: 0.95, ...values };
+    assert.equal(resolveDefaults(given, { software, data }), expected, JSON.stringify([given, software, data]));
+  }
+  const paced = resolveDefaults({ pretrained: 'w.pth', schedule: 'cosine' }, hardware);
+  assert.equal([paced.momentum, paced.freezeEpochs], [0.9, 0], 'both are for one-cycle');
 });
 
 test('a resumed run has the options it was started with, and those that leave it the same', () => {

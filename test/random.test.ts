@@ -97,6 +97,23 @@ test('a permutation holds every number once', () => {
   assert.ok(order.filter((value, i) => value === i).length < 10);
 });
 
+test('every order of three comes equally often', () => {
+  const random = new Random(6);
+  const counts = new Map<string, number>();
+  for (let i = 0; i < 6000; i++) {
+    const order = random.permutation(3).join();
+    counts.set(order, (counts.get(order) ?? 0) + 1);
+  }
+  assert.is(counts.size, 6);
+  for (const count of counts.values()) assert.ok(Math.abs(count - 1000) < 4 * Math.sqrt(1000), `${count} of 6000`);
+});
+
+test('a normal number is Box and Muller’s of two words', () => {
+  const [, , size, turn] = pcg4d(3, 0, 2, 0);
+  const radius = Math.sqrt(-2 * Math.log((size! + 1) / 2 ** 32));
+  assert.is(new Random(3, 2).normal(), radius * Math.cos((2 * Math.PI * turn!) / 2 ** 32));
+});
+
 test('depends on seed and stream alone', () => {
   const first = (seed: number, stream: number) => {
     const random = new Random(seed, stream);
