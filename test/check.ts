@@ -268,6 +268,8 @@ export interface Case<T extends TestTensor, I extends readonly Values[]> {
   seed?: number;
   /** What each input is stored as, f32 where not given; f16 inputs are rounded first. */
   dtypes?: readonly ('f32' | 'f16')[];
+  /** What the result is to be stored as, where that matters. */
+  result?: 'f32' | 'f16';
   /** Something is stored as f16 on the way: 2⁻¹¹ of the value is allowed on top. */
   half?: boolean;
   what?: string;
@@ -297,6 +299,7 @@ export const checker = <T extends TestTensor>(from: From<T>) => ({
     const y = given.op(tensors as unknown as { [K in keyof I]: T });
     const want = reference([...inputs]);
     expectShape(`${what}: y`, y.shape, want.shape);
+    if (given.result && y.dtype !== given.result) throw new Error(`${what}: y is ${y.dtype}, want ${given.result}`);
     const factor = sumFactor(bound);
     const allowance: Allowance =
       factor !== null

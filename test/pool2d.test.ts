@@ -36,8 +36,21 @@ gpuTest('windows that do not fit are refused', async () => {
   assert.match(await messageOf(() => ops.maxPool2d(x, { kernel: 5 })), /^maxPool2d: a window of 5 does not fit/);
   assert.match(await messageOf(() => ops.avgPool2d(x, { kernel: 2, padding: 2 })), /more than half the window/);
   assert.match(await messageOf(() => ops.maxPool2d(x, { kernel: 2, stride: 0 })), /whole numbers from 1 on/);
+  assert.match(
+    await messageOf(() => ops.maxPool2d(x, { kernel: 2, padding: [0, -1] })),
+    /padding must be whole numbers/,
+  );
   assert.match(await messageOf(() => ops.adaptiveAvgPool2d(x, 0)), /the output size must be whole numbers/);
   assert.match(await messageOf(() => ops.adaptiveMaxPool2d(Tensor.zeros([4, 4]), 1)), /images are \[N,H,W,C\]/);
+});
+
+gpuTest('adaptive pooling to the size there is changes nothing, to another along one axis it does', async () => {
+  const x = Tensor.from([1, 2, 3, 4], [1, 2, 2, 1]);
+  for (const pool of [ops.adaptiveAvgPool2d, ops.adaptiveMaxPool2d]) {
+    assert.is(pool(x, 2), x);
+    assert.equal(pool(x, [1, 2]).shape, [1, 1, 2, 1]);
+    assert.equal(pool(x, [2, 1]).shape, [1, 2, 1, 1]);
+  }
 });
 
 test.run();

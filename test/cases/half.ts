@@ -19,6 +19,8 @@ export const halved = (cases: readonly OperationCase[]): OperationCase[] =>
       make: () => {
         const { ...one } = withHalfDraws(make);
         const stay = STAY_F32[op] ?? [];
-        return { ...one, half: true, dtypes: one.inputs.map((_, i) => (stay.includes(i) ? 'f32' : 'f16')) };
+        // A loss is f32, whatever it is of.
+        const result = op === 'crossEntropy' ? 'f32' : 'f16';
+        return { ...one, result, half: true, dtypes: one.inputs.map((_, i) => (stay.includes(i) ? 'f32' : 'f16')) };
       },
     }));

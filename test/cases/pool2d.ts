@@ -13,7 +13,10 @@ interface Window {
 const windows: readonly Window[] = [
   { x: [1, 1, 1, 1], kernel: 1 },
   { x: [2, 6, 4, 3], kernel: 2 },
-  { x: [1, 7, 5, 7], kernel: 2 },
+  { x: [1, 6, 5, 7], kernel: 2 },
+  { x: [2, 5, 6, 4], kernel: 2 },
+  { x: [6, 8, 6, 16], kernel: 2 },
+  { x: [1, 6, 4, 3], kernel: [3, 2] },
   { x: [2, 7, 8, 3], kernel: 3, stride: 2, padding: 1 },
   { x: [1, 6, 5, 4], kernel: [3, 2], stride: [1, 2], padding: [1, 0] },
   { x: [1, 7, 9, 1], kernel: 2, stride: 3 },
