@@ -91,6 +91,31 @@ gpuTest('reaches past 65,535 workgroups', async () => {
   equalAtSamples(await y.read(), (i) => Math.max(patternAt(i) - 1, 0));
 });
 
+gpuTest('a gradient that somebody else reads too is not written over', async () => {
+  const values = [1, 2, -4, 3, 0, 5];
+  const given = [3, -1, 2, 5, 1, -2];
+  const dy = Tensor.from(given, [3, 2]);
+  const normed = (b: Tensor) =>
+    ops.batchNorm(b, Tensor.full([2], 1), Tensor.zeros([2]), Tensor.zeros([2]), Tensor.full([2], 1), {
+      training: true,
+    });
+  const [a, b, alone] = [0, 1, 2].map(() => Tensor.from(values, [3, 2], { requiresGrad: true })) as [
+    Tensor,
+    Tensor,
+    Tensor,
+  ];
+  ops.add(normed(b), a).backward(dy);
+  normed(alone).backward(dy);
+  assert.equal([...(await a.grad!.read())], given);
+  assert.equal([...(await dy.read())], given);
+  assert.equal(await b.grad!.read(), await alone.grad!.read());
+  // What both operands of a sum pass on is one gradient.
+  const [c, d] = [0, 1].map(() => Tensor.from(values, [3, 2], { requiresGrad: true })) as [Tensor, Tensor];
+  ops.mul(ops.add(normed(c), normed(d)), dy).backward(Tensor.full([3, 2], 1));
+  assert.equal(await c.grad!.read(), await alone.grad!.read());
+  assert.equal(await d.grad!.read(), await alone.grad!.read());
+});
+
 gpuTest('one value a channel, or another number of channels, is refused', async () => {
   const one = (size: number) => Tensor.full([size], 1);
   const norm = (shape: number[], c: number, training = true) =>

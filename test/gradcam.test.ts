@@ -177,6 +177,39 @@ gpuTest('a map lies over the part of an image that the network is shown', async 
   assert.equal(shownPart(large), large, 'else all of it');
 });
 
+gpuTest(
+  'a class shows the two images the network is surest of, and the two it gets most wrong, with both their maps',
+  async () => {
+    const data = await loadDataset({ data: 'toyfaces', limit: 7 });
+    const input = { batch: 1, size: 32, normalisation: { mean: [0], std: [1] } };
+    const model = createModel('vgg11_bn', { classes: 7, channels: 1, size: 32, width: 1 / 64 });
+    const predictions = [
+      [4, 4, 0.3],
+      [4, 4, 0.1],
+      [4, 4, 0.2],
+      [4, 0, 2],
+      [4, 2, 3],
+      [4, 3, 1],
+      [1, 1, 0.5],
+    ].map(([label, predicted, loss]) => ({ label: label!, predicted: predicted!, loss: loss!, probability: 0.5 }));
+    const rows = await camRowsOf(model, predictions, data, 'valid', input);
+    const chosen = rows.map(({ name, right, wrong }) => [
+      name,
+      ...[right, wrong].map((of) => of.map(({ loss }) => loss)),
+    ]);
+    assert.equal(chosen, [
+      [data.classes[1], [0.5], []],
+      [data.classes[4], [0.1, 0.2], [3, 2]],
+    ]);
+    const map = async (index: number, label: number) =>
+      (await heatMapsOf(model, data.valid, [{ index, label }], input))[0];
+    const [{ right, wrong }] = rows.slice(1) as [(typeof rows)[0]];
+    assert.equal([right[1]!.seen, right[1]!.missed], [await map(2, 4), null]);
+    assert.equal([wrong[0]!.seen, wrong[0]!.missed], [await map(4, 2), await map(4, 4)]);
+    assert.equal([wrong[1]!.seen, wrong[1]!.missed], [await map(3, 0), await map(3, 4)]);
+  },
+);
+
 gpuTest('the last maps that are large enough are taken, else the first', async () => {
   const sizes = async (name: string, size: number, least?: number) => {
     const model = createModel(name, { classes: 3, channels: 1, size, width: 1 / 64 });

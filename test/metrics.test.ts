@@ -76,6 +76,7 @@ test('predictions are counted in rows, actual by predicted', () => {
 
 test('a matrix that is not square is refused', () => {
   assert.throws(() => scores([[1, 2], [3]]), /2 rows has 1 columns in row 1/);
+  assert.throws(() => mostConfused([[1], [2, 3]]), /2 rows has 1 columns in row 0/);
 });
 
 const row: EpochRow = {

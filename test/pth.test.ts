@@ -76,6 +76,32 @@ test('nothing is executed: whatever is not part of a state_dict is refused by na
   );
 });
 
+test('a tensor or storage that is not described as PyTorch does it is refused', () => {
+  const text = (word: string) => `X${String.fromCharCode(word.length)}\0\0\0${word}`;
+  const parts = { what: text('storage'), type: 'ctorch\nFloatStorage\n', key: text('0'), count: 'K\x02', view: '' };
+  const storage = (other: Partial<typeof parts> = {}) => {
+    const { what, type, key, count, view } = { ...parts, ...other };
+    return `(${what}${type}${key}${text('cpu')}${count}${view}tQ`;
+  };
+  const tensor = ({ of = storage(), offset = 'K\0', shape = 'K\x02\x85', strides = 'K\x01\x85' } = {}) =>
+    refusal(archive(`\x80\x02ctorch._utils\n_rebuild_tensor_v2\n(${of}${offset}${shape}${strides}tR.`));
+  const minusOne = 'J\xff\xff\xff\xff';
+  assert.match(tensor(), /holds no state_dict/);
+  for (const strange of [
+    { of: 'N' },
+    { offset: minusOne },
+    { shape: `${minusOne}\x85` },
+    { strides: ')' },
+    { shape: 'N' },
+  ])
+    assert.match(tensor(strange), /a tensor in it is not described/, JSON.stringify(strange));
+  for (const strange of [{ key: 'K\0' }, { count: minusOne }, { view: 'K\0' }])
+    assert.match(tensor({ of: storage(strange) }), /a storage in it is not described/, JSON.stringify(strange));
+  for (const of of [storage({ what: text('file') }), storage({ type: text('FloatStorage') }), `${text('storage')}Q`])
+    assert.match(tensor({ of }), /refers to something outside that is no storage/);
+  assert.match(tensor({ of: storage({ type: 'ctorch\nQInt8Storage\n' }) }), /holds values of type torch\.QInt8Storage/);
+});
+
 test('damaged files are refused in a line', () => {
   assert.match(refusal(new Uint8Array(0)), /file\.pth: as a file of PyTorch's, it starts like none\.$/);
   assert.match(refusal(new TextEncoder().encode('hello')), /it starts like none/);

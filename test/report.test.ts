@@ -115,6 +115,8 @@ test('the page says what the run was and what came of it', async () => {
     '1 h 23 min',
     '862 MB',
     '14.7 million parameters',
+    '1,000',
+    '900 train, 100 valid',
     '1 min 15 s',
     '2026-01-02 03:04 · llvmpipe ·',
     'sha256:1234',
