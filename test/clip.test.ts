@@ -145,6 +145,16 @@ halfTest(
   },
 );
 
+gpuTest('a norm as small as what keeps the factor finite is halved, as torch does', async () => {
+  const p = Tensor.from([0], [1], { requiresGrad: true });
+  const optimizer = new optim.SGD([p], { clip: 1e-6 });
+  await step(() => {
+    ops.mul(p, 1e-6).backward();
+    optimizer.step({ lr: 1, momentum: 0 });
+  });
+  assert.ok(Math.abs((await p.item()) / -5e-7 - 1) < 1e-6, `${await p.item()}`);
+});
+
 gpuTest('a gradient of zeros stays one', async () => {
   const p = parameter([1]);
   const optimizer = new optim.SGD([p], { clip: 1 });

@@ -110,15 +110,32 @@ halfTest('a row of good updates doubles the scale; a bad one starts a new row', 
   assert.equal(await lossScale.read(), { scale: 16, good: 0, updates: 10, skipped: 1 });
 });
 
-halfTest('what is frozen, or has no gradient this time, is not looked at', async () => {
-  const [p, q] = [parameter(START), parameter(START)];
-  const lossScale = new optim.LossScale();
-  const optimizer = new optim.SGD([p, q], { lossScale });
-  await updateWith(optimizer, q, OVERFLOW);
-  assert.is((await lossScale.read()).skipped, 1);
-  // The slot of q still holds infinity.
-  await updateWith(optimizer, p, GRADIENT);
-  assert.is((await lossScale.read()).skipped, 1);
+for (const [name, make] of Object.entries(makers)) {
+  halfTest(`${name}: what is frozen, or has no gradient this time, is neither looked at nor updated`, async () => {
+    const [p, q] = [parameter(START), parameter(START)];
+    const lossScale = new optim.LossScale();
+    const optimizer = make([p, q], lossScale);
+    await updateWith(optimizer, q, OVERFLOW);
+    assert.is((await lossScale.read()).skipped, 1);
+    const before = await everything(optimizer, q);
+    // The slot of q still holds infinity.
+    await updateWith(optimizer, p, GRADIENT);
+    assert.is((await lossScale.read()).skipped, 1);
+    assert.equal([...(await q.read()), ...(await copyOf(q))], [...before.slice(0, 4), ...before.slice(-4)]);
+    assert.not.equal([...(await p.read())], [...(await q.read())]);
+  });
+}
+
+halfTest('the scale stays between 2⁻²⁴ and 2⁴⁰, and a share of it can be asked for', async () => {
+  const p = parameter(START);
+  const lossScale = new optim.LossScale({ initial: 2 ** 40, growthInterval: 1 });
+  const optimizer = new optim.SGD([p], { lossScale });
+  assert.is(await lossScale.gradient(0.25).item(), 2 ** 38);
+  await updateWith(optimizer, p, [0, 0, 0, 0]);
+  assert.is((await lossScale.read()).scale, 2 ** 40);
+  lossScale.restore({ scale: 2 ** -24, good: 0, updates: 0, skipped: 0 });
+  await updateWith(optimizer, p, OVERFLOW);
+  assert.is((await lossScale.read()).scale, 2 ** -24);
 });
 
 halfTest('several ranges are looked at before any is updated', () =>
