@@ -6,10 +6,10 @@ import { gpu, gpuTest, messageOf } from './gpu.ts';
 
 const COUNT = 5;
 const set = {
-  pixels: Uint8Array.from({ length: COUNT * 4 }, (_, i) => i),
+  pixels: Uint8Array.from({ length: COUNT * 9 }, (_, i) => i),
   labels: Uint8Array.from({ length: COUNT }, (_, n) => n),
   count: COUNT,
-  side: 2,
+  side: 3,
   channels: 1 as const,
 };
 
@@ -17,13 +17,14 @@ for (const streamed of [false, true]) {
   gpuTest(`indices name images, no others, in a set ${streamed ? 'on the CPU' : 'on the GPU'}`, async () => {
     const { limits } = gpu;
     const limit = (value: object) => Object.defineProperty(gpu, 'limits', { value, configurable: true });
-    if (streamed) limit({ ...limits, maxStorageBufferBindingSize: 16 });
+    if (streamed) limit({ maxStorageBufferBindingSize: 40, maxBufferSize: limits.maxBufferSize });
     const batches = new Batches(set, { batch: 3, normalisation: { mean: [0], std: [1 / 255] } });
     limit(limits);
+    assert.is((batches as unknown as { streamed: boolean }).streamed, streamed);
     const { x, labels } = await step(() => batches.take([4, 0]));
     assert.equal(
-      [...(await x.read())].slice(0, 8).map((value) => Math.round(value)),
-      [16, 17, 18, 19, 0, 1, 2, 3],
+      [...(await x.read())].slice(0, 18).map((value) => Math.round(value)),
+      [36, 37, 38, 39, 40, 41, 42, 43, 44, 0, 1, 2, 3, 4, 5, 6, 7, 8],
     );
     assert.equal([...(await labels.readInts())], [4, 0, NO_IMAGE]);
     for (const bad of [COUNT, -1, 0.5, Number.NaN, NO_IMAGE]) {
@@ -52,13 +53,13 @@ gpuTest('options that would make all of a batch NaN are refused', async () => {
 gpuTest('a step takes several batches, each of its own images', async () => {
   const batches = new Batches(set, { batch: 2, normalisation: { mean: [0], std: [1 / 255] } });
   const taken = await step(() => [[4, 0], [1], [2, 3]].map((indices) => batches.take(indices).x));
-  const first = await Promise.all(taken.map(async (x) => (await x.read()).filter((_, i) => i % 4 === 0)));
+  const first = await Promise.all(taken.map(async (x) => (await x.read()).filter((_, i) => i % 9 === 0)));
   assert.equal(
     first.map((values) => [...values].map(Math.round)),
     [
-      [16, 0],
-      [4, 0],
-      [8, 12],
+      [36, 0],
+      [9, 0],
+      [18, 27],
     ],
   );
   // What was chosen last is so in the next step, too.

@@ -181,8 +181,8 @@ gpuTest(
   'a class shows the two images the network is surest of, and the two it gets most wrong, with both their maps',
   async () => {
     const data = await loadDataset({ data: 'toyfaces', limit: 7 });
-    const input = { batch: 1, size: 32, normalisation: { mean: [0], std: [1] } };
-    const model = createModel('vgg11_bn', { classes: 7, channels: 1, size: 32, width: 1 / 64 });
+    const input = { batch: 1, size: 40, normalisation: { mean: [0], std: [1] } };
+    const model = createModel('vgg11_bn', { classes: 7, channels: 1, size: 40, width: 1 / 64 });
     const predictions = [
       [4, 4, 0.3],
       [4, 4, 0.1],
