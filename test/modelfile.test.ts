@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { createModel, type ModelOptions } from '../src/models/index.ts';
@@ -125,5 +126,32 @@ gpuTest('a network that createModel does not know is not saved as one of its own
     /^saveModel: no network is called 'mine'; there are vgg11_bn, .*stateTensors/,
   );
 });
+
+gpuTest(
+  'what createModel was given is enough to save its network; what no reader would take is not written',
+  async () => {
+    const settings = { classes: 2, size: 32, width: 1 / 16 };
+    const { classes, normalisation } = facts;
+    const model = createModel('resnet18', settings);
+    const path = `${scratch.path}/settings.safetensors`;
+    const save = (change: object) =>
+      saveModel(path, model, { arch: 'resnet18', options: settings, classes, normalisation, ...change }, 0);
+    for (const [change, name] of [
+      [{ classes: ['cat', 'cat'] }, 'classes'],
+      [{ normalisation: { mean: [Number.NaN], std: [1] } }, 'normalisation.mean'],
+      [{ options: { ...settings, classes: 3 } }, 'classes'],
+    ] as const) {
+      assert.is(
+        await messageOf(() => save(change)),
+        `saveModel: the facts have no valid ${name}, and no such file could be read.`,
+      );
+      assert.not(existsSync(path));
+    }
+    await save({});
+    const loaded = loadModel(path);
+    assert.equal(loaded.facts.options, { ...settings, channels: 3, head: 'linear', pool: 1, seed: 1 });
+    assert.equal(await readState(loaded.model), await readState(model));
+  },
+);
 
 test.run();

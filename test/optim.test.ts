@@ -2,7 +2,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { repeated } from '../src/core/repeat.ts';
 import { step } from '../src/core/step.ts';
-import { noGrad } from '../src/core/tape.ts';
+import { gradientFor, noGrad, record } from '../src/core/tape.ts';
 import { Tensor } from '../src/core/tensor.ts';
 import * as ops from '../src/ops/index.ts';
 import * as optim from '../src/optim/index.ts';
@@ -391,5 +391,31 @@ gpuTest('and so it is in a repeated step', async () => {
   assert.is(await p.item(), 5.5);
   assert.is(bodies, 2);
 });
+
+gpuTest(
+  'a parameter of an optimizer that is several inputs of one operation gets the sum of its gradients',
+  async () => {
+    const twice = (p: Tensor) =>
+      record(p.view(p.shape), [p, p], () => [2, 3].map((value) => gradientFor(p).fill(value)), [], []);
+    const [mean, variance] = [Tensor.zeros([2]), Tensor.full([2], 1)];
+    const normed = (p: Tensor) => ops.batchNorm(p, p, p, mean, variance, { training: false, eps: 0 });
+    const cases: [(p: Tensor) => Tensor, number[], number[]][] = [
+      [(p) => ops.linear(p, p, null), [2, 2], [8, 12, 8, 12]],
+      [(p) => ops.conv2d(p, p, null), [2, 1, 1, 2], [8, 12, 8, 12]],
+      [normed, [2], [3, 5]],
+      [twice, [2], [5, 5]],
+    ];
+    for (const [fn, shape, gradient] of cases) {
+      const p = Tensor.from([1, 2, 3, 4].slice(0, gradient.length), shape, { requiresGrad: true });
+      const optimizer = new optim.SGD([p]);
+      for (const factor of [1, 2]) {
+        ops.sum(fn(p)).backward();
+        const expected = gradient.map((value) => factor * value);
+        assert.equal([...(await p.grad!.read())], expected, `${fn}`);
+      }
+      optimizer.zeroGrad();
+    }
+  },
+);
 
 test.run();

@@ -56,6 +56,22 @@ gpuTest('tanh keeps its digits where it is small', async () => {
   assert.is(y[x.length], 0);
 });
 
+gpuTest('the slopes of tanh and sigmoid keep their digits far out', async () => {
+  for (const [op, rate] of [
+    [ops.tanh, 2],
+    [ops.sigmoid, 1],
+  ] as const) {
+    const at = [0.3, 2, 5, 8, 12, 20].flatMap((v) => [v / rate, -v / rate]);
+    const x = Tensor.from(at, [at.length], { requiresGrad: true });
+    op(x).backward(Tensor.full([at.length], 1));
+    for (const [i, slope] of (await x.grad!.read()).entries()) {
+      const e = Math.exp(-rate * Math.abs(at[i]!));
+      const right = (rate * rate * e) / (1 + e) ** 2;
+      assert.ok(Math.abs(slope / right - 1) < 1e-5, `the slope at ${at[i]}: ${slope}, not ${right}`);
+    }
+  }
+});
+
 gpuTest('gelu keeps its digits far below 0, and so does its slope', async () => {
   const at = [-1.5, -2.73, -3.65, -4.85, -5.5];
   const x = Tensor.from(at, [at.length], { requiresGrad: true });

@@ -158,11 +158,13 @@ export const hasGradientSlot = (parameter: Tensor, slot: GradientSlot): boolean 
 
 /**
  * The tensor that a backward function writes the gradient of `input` to. For a parameter in an arena it is the parameter's slot,
- * which saves a copy; a fresh tensor otherwise. All of it must be written.
+ * which saves a copy; a fresh tensor otherwise, and where the function has asked for that slot before. All of it must be written.
  */
 export function gradientFor(input: Tensor): Tensor {
   const slot = slots.get(input);
-  return slot && !isFilled(slot) ? slot.tensor : input.emptyLike();
+  if (!slot || isFilled(slot) || running?.given.includes(slot.tensor)) return input.emptyLike();
+  running?.given.push(slot.tensor);
+  return slot.tensor;
 }
 
 /** Gradients whose columns, along the last dimension, are known to sum to zero. */
@@ -219,7 +221,8 @@ class Gradients {
   }
 }
 
-let running: { node: Node; gradients: Gradients } | null = null;
+/** The backward function that runs, and the slots that it was given. */
+let running: { node: Node; gradients: Gradients; given: Tensor[] } | null = null;
 
 /**
  * True when a backward function may write its result over `dy`, the gradient that it was given, and return that: nobody else
@@ -278,7 +281,7 @@ function run(node: Node, dy: Tensor, gradients: Gradients): void {
   }
   const needs = node.inputs.map(tracked);
   const results = noGrad(() => {
-    running = { node, gradients };
+    running = { node, gradients, given: [] };
     try {
       return node.backward!(dy, needs);
     } finally {
@@ -292,15 +295,18 @@ function run(node: Node, dy: Tensor, gradients: Gradients): void {
   }
   // One tensor may be the gradient of several inputs, and `dy` of any.
   for (const gradient of results) if (gradient) gradients.hold(gradient);
-  for (const [i, gradient] of results.entries()) {
-    if (!gradient) continue;
-    const input = node.inputs[i];
-    if (input && needs[i]) {
-      refuseOther(i, input, gradient);
-      if (input.node) gradients.add(input, gradient);
-      else accumulate(input, gradient);
+  // What is in its slot already comes first: the others of the same parameter are added to it.
+  for (const inSlot of [true, false]) {
+    for (const [i, gradient] of results.entries()) {
+      if (!gradient || slotTensors.has(gradient) !== inSlot) continue;
+      const input = node.inputs[i];
+      if (input && needs[i]) {
+        refuseOther(i, input, gradient);
+        if (input.node) gradients.add(input, gradient);
+        else accumulate(input, gradient);
+      }
+      gradients.drop(gradient);
     }
-    gradients.drop(gradient);
   }
 }
 

@@ -1,6 +1,6 @@
 import { ConfigError } from '../core/errors.ts';
 import { FerVgg, ferActivationBytes } from './fervgg.ts';
-import { headsOf, MODEL_NAMES } from './names.ts';
+import { completed, headsOf, MODEL_NAMES } from './names.ts';
 import type { Network } from './network.ts';
 import type { ModelOptions, ModelSettings } from './options.ts';
 import { RESNET_NAMES, Resnet, resnetActivationBytes, resnetSmallestBatch } from './resnet.ts';
@@ -70,7 +70,7 @@ function architecture(name: string): Architecture {
 export function createModel(name: string, settings: ModelSettings): Network {
   const { build } = architecture(name);
   const heads = headsOf(name);
-  const options = { channels: 3, width: 1, head: heads[0]!, pool: 1, seed: 1, ...settings } as const;
+  const options = completed(name, settings);
   if (!heads.includes(options.head))
     throw new ConfigError(`head ${options.head} is no head of ${name}; there are ${heads.join(', ')}.`);
   return build(options);

@@ -98,7 +98,7 @@ export function batchNorm(
       const IN_PLACE = !dresidual && (free || g !== dy);
       const dx = IN_PLACE ? g : x.emptyLike();
       const dgamma = needs[1] ? gradientFor(gamma) : gamma.emptyLike();
-      const dbeta = needs[2] && beta !== gamma ? gradientFor(beta) : beta.emptyLike();
+      const dbeta = needs[2] ? gradientFor(beta) : beta.emptyLike();
       const operands = { x, dy: IN_PLACE ? x : g, gamma, beta, out: dx, sums };
       const form = { ...shared, RELU: relu && !masked, IN_PLACE };
       if (!masked && !alone) gradientSums(form, operands, walk, threads);

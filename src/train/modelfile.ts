@@ -2,7 +2,8 @@ import { ConfigError, DataError } from '../core/errors.ts';
 import { AUGMENTATIONS, type AugmentationName } from '../data/augment.ts';
 import type { Normalisation } from '../data/batches.ts';
 import type { Origin } from '../data/dataset.ts';
-import { createModel, MODEL_NAMES, type ModelOptions, type Network } from '../models/index.ts';
+import { createModel, MODEL_NAMES, type ModelOptions, type ModelSettings, type Network } from '../models/index.ts';
+import { completed } from '../models/names.ts';
 import { type Module, readState, unfilled, writeState } from '../nn/index.ts';
 import { type FileTensor, readSafetensors, toF32, writeSafetensors } from './safetensors.ts';
 
@@ -62,15 +63,23 @@ export function loadTensors(model: Module, tensors: ReadonlyMap<string, FileTens
 }
 
 /**
- * Writes `model.safetensors`: weights that PyTorch loads, and in the metadata what dawngrad needs to use them. Throws ConfigError for
- * a network that `createModel` does not know.
+ * Writes `model.safetensors`: weights that PyTorch loads, and in the metadata what dawngrad needs to use them; `options` are those that
+ * `createModel` was given. Throws ConfigError for a network that it does not know, and for facts that no reader would take.
  */
-export async function saveModel(path: string, model: Module, facts: ModelFacts, batches: number): Promise<void> {
-  if (!MODEL_NAMES.includes(facts.arch)) {
+export async function saveModel(
+  path: string,
+  model: Module,
+  given: Omit<ModelFacts, 'options'> & { options: ModelSettings },
+  batches: number,
+): Promise<void> {
+  if (!MODEL_NAMES.includes(given.arch)) {
     throw new ConfigError(
-      `saveModel: no network is called '${facts.arch}'; there are ${MODEL_NAMES.join(', ')}. Save one of your own by writeSafetensors(path, await stateTensors(model)).`,
+      `saveModel: no network is called '${given.arch}'; there are ${MODEL_NAMES.join(', ')}. Save one of your own by writeSafetensors(path, await stateTensors(model)).`,
     );
   }
+  const facts = { ...given, options: completed(given.arch, given.options) };
+  const wrong = wrongFact(facts);
+  if (wrong) throw new ConfigError(`saveModel: the facts have no valid ${wrong}, and no such file could be read.`);
   const metadata = { format: 'pt', dawngrad: JSON.stringify(facts) };
   writeSafetensors(path, await stateTensors(model, batches), metadata);
 }
@@ -167,6 +176,18 @@ export function parseFacts(text: string | undefined, path: string): Required<Mod
   if (typeof facts.arch === 'string' && !MODEL_NAMES.includes(facts.arch)) {
     throw new DataError(`${path}: holds a '${facts.arch}'; this version knows ${MODEL_NAMES.join(', ')}.`);
   }
+  const wrong = wrongFact(facts);
+  if (wrong) throw new DataError(`${path}: its metadata has no valid ${wrong}. ${MEND}`);
+  return withDefaults(facts as ModelFacts);
+}
+
+const withDefaults = (facts: ModelFacts): Required<ModelFacts> => {
+  const { size, channels } = facts.options;
+  return { storedSide: size, storedChannels: channels, augment: 'none', trainedOn: null, ...facts };
+};
+
+/** The first of the facts that is none; null where all are. */
+function wrongFact(facts: Partial<ModelFacts>): string | null {
   const { classes, normalisation, options } = facts;
   const { size, channels } = options ?? {};
   const { storedSide = size, storedChannels = channels, augment = 'none', trainedOn = null } = facts;
@@ -191,7 +212,5 @@ export function parseFacts(text: string | undefined, path: string): Required<Mod
     ['augment', oneOf(...Object.keys(AUGMENTATIONS))(augment)],
     ['trainedOn', trainedOn === null || isOrigin(trainedOn)],
   ];
-  const wrong = checks.find(([, holds]) => !holds);
-  if (wrong) throw new DataError(`${path}: its metadata has no valid ${wrong[0]}. ${MEND}`);
-  return { ...(facts as ModelFacts), storedSide: storedSide!, storedChannels: storedChannels!, augment, trainedOn };
+  return checks.find(([, holds]) => !holds)?.[0] ?? null;
 }
