@@ -33,12 +33,14 @@ export function writeFileAtomic(path: string, content: string | Uint8Array | rea
       for (let at = 0; at < chunk.byteLength; ) at += writeSync(file, chunk, at, chunk.byteLength - at);
     }
     fsyncSync(file);
-    closeSync(file);
+    // A close that fails, as where a file server is full, has given the descriptor back all the same.
+    const written = file;
     file = undefined;
+    closeSync(written);
     replace(temporary, path);
   } catch (error) {
-    if (file !== undefined) closeSync(file);
-    if (made) rmSync(temporary, { force: true });
+    if (file !== undefined) attempt(closeSync, file);
+    if (made) attempt(rmSync, temporary, { force: true });
     throw named(error, path);
   }
   flushFolder(dirname(path));
@@ -84,7 +86,15 @@ function flushFolder(folder: string): void {
     fsyncSync(handle);
   } catch {
     // The file is complete either way.
-  } finally {
-    if (handle !== undefined) closeSync(handle);
+  }
+  if (handle !== undefined) attempt(closeSync, handle);
+}
+
+/** For cleaning up: of what fails there, nothing is to be told that matters. */
+function attempt<T extends unknown[]>(act: (...args: T) => void, ...args: T): void {
+  try {
+    act(...args);
+  } catch {
+    // What failed before is the thing to tell, if anything is.
   }
 }
