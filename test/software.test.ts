@@ -3,10 +3,12 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  rmdirSync,
   rmSync,
   statSync,
   symlinkSync,
   truncateSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs';
 import { homedir, tmpdir } from 'node:os';
@@ -106,7 +108,13 @@ unix('SwiftShader is unpacked once, and again when its files were damaged', () =
     unpackSwiftShader('/no/archive/needed', '1.0.0');
     assert.is(statSync(loader).ino, ino);
     truncateSync(loader, 10);
+    // A process that was killed left one of these; another is at work in the other.
+    for (const name of ['swiftshader-1.0.0.new-killed', 'swiftshader-1.0.0.new-busy', 'swiftshader-1.0.0.old-killed'])
+      mkdirSync(join(cache, name));
+    for (const kind of ['new', 'old']) utimesSync(join(cache, `swiftshader-1.0.0.${kind}-killed`), 0, 0);
     unpackSwiftShader(archive, '1.0.0');
+    assert.equal(readdirSync(cache).sort(), ['swiftshader-1.0.0', 'swiftshader-1.0.0.new-busy']);
+    rmdirSync(join(cache, 'swiftshader-1.0.0.new-busy'));
     assert.is(readFileSync(loader, 'utf8'), 'libvulkan.so.1'.repeat(100));
     unpackSwiftShader(archive, '1.0.1');
     assert.equal(readdirSync(cache).sort(), ['swiftshader-1.0.0', 'swiftshader-1.0.1']);

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { closeSync, fsyncSync, openSync, readdirSync, renameSync, rmSync, writeSync } from 'node:fs';
+import { closeSync, fsyncSync, openSync, readdirSync, renameSync, rmSync, statSync, writeSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 
 /** What Windows says of a file that another process has open. */
@@ -62,10 +62,20 @@ function replace(temporary: string, path: string): void {
   }
 }
 
-/** Removes the temporary files that writers which were killed left in a folder; to be called while nobody writes there. */
-export function removeLeftovers(folder: string): void {
+/** No writer takes so long over a file. */
+export const ABANDONED_MS = 3_600_000;
+
+/**
+ * Removes the temporary files that writers which were killed left in a folder: to be called while nobody writes there, or for those
+ * that were last written more than `ageMs` ago.
+ */
+export function removeLeftovers(folder: string, ageMs = 0): void {
   for (const name of readdirSync(folder)) {
-    if (/\.[0-9a-f]{8}\.tmp$/.test(name)) rmSync(join(folder, name), { force: true });
+    if (!/\.[0-9a-f]{8}\.tmp$/.test(name)) continue;
+    const path = join(folder, name);
+    const written = ageMs > 0 && statSync(path, { throwIfNoEntry: false })?.mtimeMs;
+    // One of the future was written before the clock was set back.
+    if (!written || Math.abs(Date.now() - written) > ageMs) rmSync(path, { force: true });
   }
 }
 
