@@ -17,7 +17,7 @@ export async function onFailingDisk<T>(which: Faults, act: () => T | Promise<T>,
       if (nth !== 0 && calls !== nth) return real[name]!(...args);
       // As in Linux: what close fails to do is flushing; the descriptor is gone.
       if (name === 'closeSync') real[name]!(...args);
-      throw Object.assign(new Error(`${code}: injected, ${name}`), { code });
+      throw Object.assign(new Error(`${code}: injected, ${name}`), { code, syscall: name });
     };
   }
   syncBuiltinESMExports();
