@@ -11,7 +11,7 @@ import {
 } from 'node:fs';
 import { createRequire } from 'node:module';
 import { constants, homedir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { brotliDecompressSync } from 'node:zlib';
 import { cacheFolder, writableCacheFolder } from './cachedir.ts';
 
@@ -91,6 +91,10 @@ export function unpackSwiftShader(archive: string, version: string): SwiftShader
     }
     writeFileSync(join(staging, manifestName), JSON.stringify(manifest, null, 2));
     replaceFolder(staging, target);
+  } catch (error) {
+    if (!(error instanceof Error && 'code' in error)) throw error;
+    const message = `${target}: cannot be written: ${error.message}; DAWNGRAD_CACHE can name another folder`;
+    throw Object.assign(error, { message });
   } finally {
     rmSync(staging, { recursive: true, force: true });
   }
@@ -119,7 +123,7 @@ function replaceFolder(staging: string, target: string): void {
       // Moved away before it is removed: a process that has the old files mapped keeps them.
       const broken = mkdtempSync(`${target}.old-`);
       try {
-        renameSync(target, broken);
+        renameSync(target, join(broken, basename(target)));
       } catch {
         // Another process moved it first.
       }
