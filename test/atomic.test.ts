@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { isHeld, writeFileAtomic } from '../src/data/atomic.ts';
+import { type Faults, onFailingDisk } from './faults.ts';
 import { onPlatform } from './platform.ts';
 
 let folder = '';
@@ -107,6 +108,37 @@ test('on Windows a file that another program has open is tried again for a while
   } finally {
     fs.renameSync = renameSync;
     syncBuiltinESMExports();
+  }
+});
+
+test('whichever call of the system fails, the old content or the new one is there whole, and nothing beside it', async () => {
+  const path = join(folder, 'file');
+  const cases: [Faults, left: string][] = [
+    [{ openSync: 1 }, 'old'],
+    [{ writeSync: 1 }, 'old'],
+    [{ writeSync: 2 }, 'old'],
+    [{ fsyncSync: 1 }, 'old'],
+    [{ closeSync: 1 }, 'old'],
+    [{ writeSync: 1, closeSync: 1 }, 'old'],
+    [{ renameSync: 1 }, 'old'],
+    // The folder's: by then the file is complete.
+    [{ openSync: 2 }, 'new content'],
+    [{ fsyncSync: 2 }, 'new content'],
+    [{ closeSync: 2 }, 'new content'],
+  ];
+  for (const [faults, left] of cases) {
+    const [first] = Object.keys(faults);
+    writeFileAtomic(path, 'old');
+    let told = '';
+    try {
+      await onFailingDisk(faults, () => writeFileAtomic(path, [Buffer.from('new '), Buffer.from('content')]));
+    } catch (error) {
+      told = (error as Error).message;
+    }
+    const failure = `${path}: cannot be written (EIO: injected, ${first}). What was there is kept.`;
+    assert.is(told, left === 'old' ? failure : '', JSON.stringify(faults));
+    assert.is(readFileSync(path, 'utf8'), left, JSON.stringify(faults));
+    assert.equal(readdirSync(folder), ['file'], JSON.stringify(faults));
   }
 });
 

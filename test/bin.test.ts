@@ -105,11 +105,15 @@ test('DEBUG shows where it was thrown, and changes no exit code', () => {
 
 // Windows has neither bash nor EPIPE.
 const unix = process.platform === 'win32' ? test.skip : test;
-/** What `head -n 1` shows of the rehearsal that fails as told. */
-function head(how: string, pipe: string): string {
+/** The rehearsal that fails as told, with its output sent where a shell sends it. */
+function redirected(how: string, where: string) {
   const { DEBUG, NO_COLOR, ...env } = process.env;
-  const command = `"${process.execPath}" --import "${tsx}" "${rehearsal}" fail --how ${how} ${pipe} head -n 1`;
-  const run = spawnSync('bash', ['-c', `set -o pipefail; ${command}`], { cwd: folder, env, encoding: 'utf8' });
+  const command = `"${process.execPath}" --import "${tsx}" "${rehearsal}" fail --how ${how} ${where}`;
+  return spawnSync('bash', ['-c', `set -o pipefail; ${command}`], { cwd: folder, env, encoding: 'utf8' });
+}
+/** What `head -n 1` shows of it. */
+function head(how: string, pipe: string): string {
+  const run = redirected(how, `${pipe} head -n 1`);
   assert.equal([run.status, run.stderr], [0, '']);
   return run.stdout;
 }
@@ -122,6 +126,19 @@ unix('but one of progress alone ends nothing', () => {
   assert.is(head('unheard', '2>&1 |'), 'epoch 0 of a training\n');
   assert.equal(readdirSync(folder), ['weights']);
 });
+
+(process.platform === 'linux' ? test : test.skip)(
+  'a full disk ends what prints its results there, not what logs there',
+  () => {
+    const { status, stderr } = redirected('flood', '> /dev/full');
+    assert.equal(
+      [status, stderr],
+      [1, 'dawngrad: standard output cannot be written (ENOSPC: no space left on device, write).\n'],
+    );
+    assert.is(redirected('unheard', '2> /dev/full').status, 0);
+    assert.equal(readdirSync(folder), ['weights']);
+  },
+);
 
 test('an old Node gets a line that says so, before anything is loaded', () => {
   const pretend = (old: string) => [

@@ -169,6 +169,27 @@ test('the data may lie where nothing can be written', async () => {
   }
 });
 
+test('what killed writers left in the cache folder is removed once nobody can be at it', async () => {
+  await load(csv());
+  const of = (name: string) => folder.write(`cache/data/${name}`, 'half a cache');
+  const [old, ahead, fresh, alien] = [
+    of('a.rows.0123abcd.tmp'),
+    of('b.rows.0123abcd.tmp'),
+    of('c.rows.0123abcd.tmp'),
+    of('d.tmp'),
+  ];
+  const hour = 3600;
+  const now = Date.now() / 1000;
+  utimesSync(old, now - 1.1 * hour, now - 1.1 * hour);
+  utimesSync(ahead, now + 1.1 * hour, now + 1.1 * hour);
+  utimesSync(alien, now - 1.1 * hour, now - 1.1 * hour);
+  await load(csv(31));
+  assert.equal(
+    [old, ahead, fresh, alien].map((path) => existsSync(path)),
+    [false, false, true, true],
+  );
+});
+
 test('a failed parse leaves no cache', async () => {
   const path = folder.write(
     'bad.csv',

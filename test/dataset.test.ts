@@ -1,7 +1,9 @@
+import { appendFileSync } from 'node:fs';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type DataOptions, type Dataset, loadDataset } from '../src/data/dataset.ts';
-import { grayPng, pixelField, scratchFolder } from './files.ts';
+import { onFailingDisk } from './faults.ts';
+import { grayPng, pixelField, rejectsData, scratchFolder } from './files.ts';
 
 let folder: ReturnType<typeof scratchFolder>;
 test.before.each(() => {
@@ -73,6 +75,29 @@ test('what chose the best epoch is known for no test', async () => {
   assert.equal(apart.seen!.test, { trained: 0, validated: 7 });
   const clean = await evaluated(data, await loadDataset({ data }));
   assert.equal(clean.seen!.test, { trained: 0, validated: 0 });
+});
+
+test('a set that changes while it is read is refused, and read once it has settled', async () => {
+  const data = photos();
+  // What is first awaited comes after the set was looked at, and before it is read to its end.
+  const reading = loadDataset({ data });
+  folder.write('photos/cat/20.png', grayPng(99));
+  await rejectsData(() => reading, `${data}: changed while it was read. Start again`);
+  assert.is((await loadDataset({ data })).train.count, 37);
+
+  const path = csv(Array(40).fill('Training'));
+  const other = loadDataset({ data: path });
+  appendFileSync(path, `\n0,${pixelField(99, 64)},Training`);
+  await rejectsData(() => other, `${path}: changed while it was read. Start again`);
+  assert.is((await loadDataset({ data: path })).train.count, 37);
+});
+
+test('an image that the disk does not give back is named', async () => {
+  const data = photos();
+  // The first file that is read is the cache.
+  await onFailingDisk({ readFileSync: 3 }, () =>
+    rejectsData(() => loadDataset({ data }), `${data}/cat/1.png: cannot be read (EIO: injected, readFileSync). Check`),
+  );
 });
 
 test.run();

@@ -1,3 +1,4 @@
+import { truncateSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -224,6 +225,12 @@ test('refuses what is not there, one class only, and a set without training rows
   await rejectsData(() => loadDataset({ data: held, seed: 1 }), `${held}: `, /no Training images/);
   const set = await loadDataset({ data: held, seed: 1, use: 'evaluate' });
   assert.equal([set.train.count, set.valid.count, set.test!.count], [0, 0, 1]);
+});
+
+test('a file whose end is a hole, as after a power cut, is refused before it is read to its end', async () => {
+  const path = folder.write('hole.csv', kaggle());
+  truncateSync(path, 18 << 20);
+  await rejectsData(() => readFer2013(path), `${path}:7: `, /a line of more than 16 MB; .*damaged: get it again/);
 });
 
 test.run();

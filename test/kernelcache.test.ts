@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { suite } from 'uvu';
@@ -63,6 +63,17 @@ test('a file that is damaged, of another adapter or of other kernels says nothin
     assert.is(keepKernels(adapter, added), null);
     assert.equal(readKernels(adapter), added, content);
   }
+});
+
+test('what a writer that was killed has left is removed once nobody can be at it', () => {
+  keepKernels(adapter, none);
+  const left = `${kernelFile(adapter)}.0123abcd.tmp`;
+  writeFileSync(left, '{');
+  keepKernels(adapter, none);
+  assert.ok(existsSync(left), 'somebody may be about to rename it');
+  utimesSync(left, 0, 0);
+  keepKernels(adapter, none);
+  assert.not.ok(existsSync(left));
 });
 
 test('where it cannot be kept, a line says so', () => {

@@ -50,7 +50,10 @@ unix('whenever a run is killed, its model file is of the epoch that its checkpoi
     const { metadata } = readSafetensors(at(run, 'last', 'checkpoint.safetensors'));
     return JSON.parse(metadata.checkpoint!).best?.epoch ?? null;
   };
+  // Of a run that was killed before there was anything to continue.
+  const remains = folder.write('before/run.json.0123abcd.tmp', '{');
   killed('before', 'checkpoint.safetensors', 2);
+  assert.not.ok(existsSync(remains), 'what it left is removed by the next one there');
   assert.equal([best('before'), existsSync(at('before', 'model.safetensors'))], [null, false]);
   killed('second', 'checkpoint.safetensors', 3);
   assert.is(best('second'), 1);

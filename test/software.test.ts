@@ -3,10 +3,12 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  rmdirSync,
   rmSync,
   statSync,
   symlinkSync,
   truncateSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs';
 import { homedir, tmpdir } from 'node:os';
@@ -16,6 +18,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { cacheFolder, writableCacheFolder } from '../src/gpu/cachedir.ts';
 import { installedDrivers, readTar, unpackSwiftShader } from '../src/gpu/software.ts';
+import { onFailingDisk } from './faults.ts';
 
 // It is for Linux alone, and Windows replaces no folder by a rename.
 const unix = process.platform === 'win32' ? test.skip : test;
@@ -106,6 +109,17 @@ unix('SwiftShader is unpacked once, and again when its files were damaged', () =
     unpackSwiftShader('/no/archive/needed', '1.0.0');
     assert.is(statSync(loader).ino, ino);
     truncateSync(loader, 10);
+    // A process that was killed left one of these; another is at work in the other.
+    for (const name of ['swiftshader-1.0.0.new-killed', 'swiftshader-1.0.0.new-busy', 'swiftshader-1.0.0.old-killed'])
+      mkdirSync(join(cache, name));
+    for (const kind of ['new', 'old']) utimesSync(join(cache, `swiftshader-1.0.0.${kind}-killed`), 0, 0);
+    unpackSwiftShader(archive, '1.0.0');
+    assert.equal(readdirSync(cache).sort(), ['swiftshader-1.0.0', 'swiftshader-1.0.0.new-busy']);
+    rmdirSync(join(cache, 'swiftshader-1.0.0.new-busy'));
+    assert.is(readFileSync(loader, 'utf8'), 'libvulkan.so.1'.repeat(100));
+    // Something else is in its place.
+    rmSync(join(cache, 'swiftshader-1.0.0'), { recursive: true });
+    writeFileSync(join(cache, 'swiftshader-1.0.0'), '');
     unpackSwiftShader(archive, '1.0.0');
     assert.is(readFileSync(loader, 'utf8'), 'libvulkan.so.1'.repeat(100));
     unpackSwiftShader(archive, '1.0.1');
@@ -121,6 +135,32 @@ test('a damaged archive throws and leaves nothing behind', () => {
     assert.throws(() => unpackSwiftShader(archive, '1.0.0'), /holds no libvk_swiftshader\.so/);
     assert.equal(readdirSync(cache), []);
   });
+});
+
+test('a full disk throws, names the folder and what can be done, and nothing is left on it', async () => {
+  const archive = smallArchive();
+  const cache = join(temporary, 'cache-full');
+  for (const nth of [1, 4]) {
+    let told = '';
+    await onFailingDisk(
+      { writeFileSync: nth },
+      () =>
+        withEnv({ DAWNGRAD_CACHE: cache }, () => {
+          try {
+            unpackSwiftShader(archive, '1.0.0');
+          } catch (error) {
+            told = (error as Error).message;
+          }
+        }),
+      'ENOSPC',
+    );
+    const where = join(cache, 'swiftshader-1.0.0');
+    assert.is(
+      told,
+      `${where}: cannot be written: ENOSPC: injected, writeFileSync; DAWNGRAD_CACHE can name another folder`,
+    );
+    assert.equal(readdirSync(cache), []);
+  }
 });
 
 test('drivers are looked for where the Vulkan loader looks', () => {

@@ -1,4 +1,5 @@
 // A training loop of one's own that is saved, and continued by parts made anew.
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -106,6 +107,28 @@ for (const [make, name] of [
     assert.not.equal(await everything(second), then);
   });
 }
+
+gpuTest('one bit that changed on the disk is noticed, be it of a weight or of a counter', async () => {
+  const saved = partsOf();
+  await train(saved, 1);
+  await saveTraining(path, saved);
+  const whole = readFileSync(path);
+  const { metadata, tensors } = readSafetensors(path);
+  const damaged = join(scratch.path, 'damaged.safetensors');
+  for (const at of [whole.length - 1, whole.indexOf('gpuSteps') + 'gpuSteps\\":'.length]) {
+    const bytes = Uint8Array.from(whole);
+    bytes[at]! ^= 1;
+    writeFileSync(damaged, bytes);
+    readSafetensors(damaged);
+    assert.match(
+      await messageOf(() => loadTraining(damaged, partsOf())),
+      /damaged\.safetensors: is damaged: it does not /,
+    );
+  }
+  // An earlier version wrote no digest.
+  writeSafetensors(damaged, tensors, { training: metadata.training! });
+  assert.is(loadTraining(damaged, partsOf()), null);
+});
 
 gpuTest('what was saved for another network or optimizer is refused, and nothing is changed', async () => {
   const saved = partsOf();

@@ -10,8 +10,9 @@ import { dawngradVersion } from './version.ts';
  * rest. `DEBUG=1` shows where it was thrown.
  */
 export async function main(argv: readonly string[], commands: readonly Command[]): Promise<void> {
-  process.stdout.on('error', onClosedPipe);
-  process.stderr.on('error', onClosedPipe);
+  process.stdout.on('error', onLostOutput);
+  // A log on a full disk, a terminal that is gone, a reader that has heard enough: the command goes on unheard.
+  process.stderr.on('error', () => {});
   process.on('uncaughtException', fail);
   try {
     const call = readCommandLine(argv, commands, dawngradVersion);
@@ -23,10 +24,10 @@ export async function main(argv: readonly string[], commands: readonly Command[]
   }
 }
 
-/** A reader such as `head` that has seen enough is no failure; where it only heard how far a command is, that goes on unheard. */
-function onClosedPipe(this: unknown, error: NodeJS.ErrnoException): void {
-  if (error.code !== 'EPIPE') throw error;
-  if (this === process.stdout) process.exit();
+/** A reader such as `head` that has seen enough is no failure; anything else is one: what a command has to say goes there. */
+function onLostOutput(error: NodeJS.ErrnoException): void {
+  if (error.code === 'EPIPE') process.exit();
+  throw Object.assign(error, { message: `standard output cannot be written (${error.message}).` });
 }
 
 function fail(error: unknown): void {

@@ -69,7 +69,7 @@ export async function lockFolder(
   }
   const release = () => {
     process.off('exit', release);
-    if (read(path)?.pid === own.pid) rmSync(path, { force: true });
+    if (read(path)?.pid === own.pid) remove(path);
   };
   process.on('exit', release);
   return { child: (pid) => writeFileAtomic(path, JSON.stringify({ ...own, child: pid })), release };
@@ -77,16 +77,31 @@ export async function lockFolder(
 
 /** Makes the file, unless it is there. */
 function take(what: string, path: string, workers: Workers): boolean {
+  let made = false;
   try {
     const file = openSync(path, 'wx');
-    writeSync(file, JSON.stringify(workers));
-    closeSync(file);
+    made = true;
+    try {
+      writeSync(file, JSON.stringify(workers));
+    } finally {
+      closeSync(file);
+    }
     return true;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
+    if (made) remove(path);
     throw new ConfigError(
       `${what}: cannot be written (${(error as Error).message}). Make room there, or make it writable.`,
     );
+  }
+}
+
+/** Where the disk does not let it go, what went wrong before is the thing to tell: nobody minds the file of a process that is gone. */
+function remove(path: string): void {
+  try {
+    rmSync(path, { force: true });
+  } catch {
+    // It stays.
   }
 }
 

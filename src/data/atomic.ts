@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { closeSync, fsyncSync, openSync, readdirSync, renameSync, rmSync, writeSync } from 'node:fs';
+import { closeSync, fsyncSync, openSync, readdirSync, renameSync, rmSync, statSync, writeSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 
 /** What Windows says of a file that another process has open. */
@@ -33,12 +33,14 @@ export function writeFileAtomic(path: string, content: string | Uint8Array | rea
       for (let at = 0; at < chunk.byteLength; ) at += writeSync(file, chunk, at, chunk.byteLength - at);
     }
     fsyncSync(file);
-    closeSync(file);
+    // A close that fails, as where a file server is full, has given the descriptor back all the same.
+    const written = file;
     file = undefined;
+    closeSync(written);
     replace(temporary, path);
   } catch (error) {
-    if (file !== undefined) closeSync(file);
-    if (made) rmSync(temporary, { force: true });
+    if (file !== undefined) attempt(closeSync, file);
+    if (made) attempt(rmSync, temporary, { force: true });
     throw named(error, path);
   }
   flushFolder(dirname(path));
@@ -60,10 +62,20 @@ function replace(temporary: string, path: string): void {
   }
 }
 
-/** Removes the temporary files that writers which were killed left in a folder; to be called while nobody writes there. */
-export function removeLeftovers(folder: string): void {
+/** No writer takes so long over a file. */
+export const ABANDONED_MS = 3_600_000;
+
+/**
+ * Removes the temporary files that writers which were killed left in a folder: to be called while nobody writes there, or for those
+ * that were last written more than `ageMs` ago.
+ */
+export function removeLeftovers(folder: string, ageMs = 0): void {
   for (const name of readdirSync(folder)) {
-    if (/\.[0-9a-f]{8}\.tmp$/.test(name)) rmSync(join(folder, name), { force: true });
+    if (!/\.[0-9a-f]{8}\.tmp$/.test(name)) continue;
+    const path = join(folder, name);
+    const written = ageMs > 0 && statSync(path, { throwIfNoEntry: false })?.mtimeMs;
+    // One of the future was written before the clock was set back.
+    if (!written || Math.abs(Date.now() - written) > ageMs) rmSync(path, { force: true });
   }
 }
 
@@ -84,7 +96,15 @@ function flushFolder(folder: string): void {
     fsyncSync(handle);
   } catch {
     // The file is complete either way.
-  } finally {
-    if (handle !== undefined) closeSync(handle);
+  }
+  if (handle !== undefined) attempt(closeSync, handle);
+}
+
+/** For cleaning up: of what fails there, nothing is to be told that matters. */
+function attempt<T extends unknown[]>(act: (...args: T) => void, ...args: T): void {
+  try {
+    act(...args);
+  } catch {
+    // What failed before is the thing to tell, if anything is.
   }
 }

@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 import { closeSync, mkdirSync, openSync, readFileSync, readSync, realpathSync, statSync } from 'node:fs';
-import { basename, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { cacheFolder } from '../gpu/cachedir.ts';
-import { writeFileAtomic } from './atomic.ts';
+import { ABANDONED_MS, removeLeftovers, writeFileAtomic } from './atomic.ts';
 import type { Rows } from './rows.ts';
 
 /** Raise it when what is cached, or how it is parsed, changes: older files are then rebuilt. */
@@ -94,7 +94,9 @@ function writeCache(file: string, signature: string, rows: Rows): void {
   const sizeField = Buffer.alloc(4);
   sizeField.writeUInt32LE(json.length);
 
-  mkdirSync(join(file, '..'), { recursive: true });
+  const folder = dirname(file);
+  mkdirSync(folder, { recursive: true });
+  removeLeftovers(folder, ABANDONED_MS);
   writeFileAtomic(file, [Buffer.from(magic), sizeField, json, ...body]);
 }
 

@@ -117,16 +117,28 @@ async function loadPath(options: DataOptions, store: number): Promise<Dataset> {
     throw new DataError(`${data}: ${special}, not a regular file. Give the path of the CSV itself.`);
   if (!stats.isDirectory()) {
     const source = { path: data, variant: 'fer2013', signature: fileSignature(data) };
-    const rows = await cached(source, () => readFer2013(data));
+    const rows = await cached(source, async () => {
+      const read = await readFer2013(data);
+      checkUnchanged(data, source.signature, fileSignature(data));
+      return read;
+    });
     return fromRows('fer2013', rows, options);
   }
   const listing = listFolder(data, options.classes);
   const channels = options.channels ?? 3;
   const variant = `folder, store ${store}, channels ${channels}, classes ${listing.classes.join()}`;
-  const rows = await cached({ path: data, variant, signature: listing.signature }, () =>
-    readFolder(listing, store, channels),
-  );
+  const rows = await cached({ path: data, variant, signature: listing.signature }, async () => {
+    const read = await readFolder(listing, store, channels);
+    checkUnchanged(data, listing.signature, listFolder(data, options.classes).signature);
+    return read;
+  });
   return fromRows('folder', rows, options);
+}
+
+/** Half of an old set and half of a new one would be trained on, and no run that began with it could be continued. */
+function checkUnchanged(path: string, before: string, after: string): void {
+  if (after !== before)
+    throw new DataError(`${path}: changed while it was read. Start again once nothing writes to it.`);
 }
 
 function fromRows(name: string, rows: Rows, options: DataOptions): Dataset {

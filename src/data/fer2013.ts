@@ -7,6 +7,8 @@ import { emotions, RowBuffer, type Rows, usageNames } from './rows.ts';
 
 /** Read and parsed at a time: small enough that V8 frees the text in step, large enough that calls do not count. */
 const chunkBytes = 1 << 18;
+/** No image takes so much text. papaparse begins a line that goes on anew with each chunk, which in a file of zeros would last for hours. */
+const longestLine = 1 << 24;
 const smallestSide = 4;
 const mend = 'Expected FER2013 as Kaggle has it: a header line with emotion, pixels and, where there is one, Usage.';
 
@@ -22,6 +24,7 @@ export async function readFer2013(path: string): Promise<Rows> {
   const { sizeBytes, start, newline } = checkIsText(path);
   const reader = new RowReader(path, sizeBytes);
   const stream = createReadStream(path, { encoding: 'latin1', highWaterMark: chunkBytes, start });
+  let unended = 0;
   await new Promise<void>((resolve, reject) => {
     Papa.parse<string[]>(stream, {
       delimiter: ',',
@@ -29,6 +32,8 @@ export async function readFer2013(path: string): Promise<Rows> {
       chunk({ data, errors }, parser) {
         try {
           for (const row of data) reader.read(row);
+          unended = data.length > 0 ? 0 : unended + chunkBytes;
+          if (unended > longestLine) reader.failUnended();
           const quote = errors.find((error) => error.type === 'Quotes');
           if (quote)
             reader.fail(
@@ -103,6 +108,14 @@ class RowReader {
 
   fail(what: string): never {
     throw new DataError(`${this.path}:${Math.max(1, this.line)}: ${what}`);
+  }
+
+  /** No end of the line after the last one that was read. */
+  failUnended(): never {
+    this.line = this.nextLine;
+    this.fail(
+      `a line of more than ${longestLine >> 20} MB; expected an image a line. The file is damaged: get it again.`,
+    );
   }
 
   private readHeader(row: string[]) {

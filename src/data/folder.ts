@@ -109,7 +109,7 @@ export async function readFolder(listing: FolderListing, store: number, channels
   let stored: 1 | 3 = 1;
   for (const { file, label, usage } of files) {
     const name = join(path, file);
-    const image = fitSquare(await decodeImage(readFileSync(name), name), store, channels);
+    const image = fitSquare(await decodeImage(bytesOf(name), name), store, channels);
     if (image.channels === 3 && stored === 1) {
       rows = inColour(rows, store);
       stored = 3;
@@ -126,6 +126,15 @@ export async function readFolder(listing: FolderListing, store: number, channels
     lines: null,
     files: files.map(({ file }) => file),
   };
+}
+
+/** What a file holds; the system's error names the file, which that of reading an open one does not. */
+function bytesOf(path: string): Uint8Array {
+  try {
+    return readFileSync(path);
+  } catch (error) {
+    throw Object.assign(error as Error, { path });
+  }
 }
 
 /** An image as a set stores it: the middle square, `side` by `side`, gray where one channel is wanted. */

@@ -1,8 +1,17 @@
 import { createHash } from 'node:crypto';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { createRequire } from 'node:module';
 import { constants, homedir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { brotliDecompressSync } from 'node:zlib';
 import { cacheFolder, writableCacheFolder } from './cachedir.ts';
 
@@ -19,6 +28,8 @@ const loaderName = 'libvulkan.so.1';
 /** What is taken out of the archive; the EGL and GLES libraries beside them are of no use here. */
 const wantedFiles = new Set(['libvk_swiftshader.so', loaderName, icdName]);
 const manifestName = 'manifest.json';
+/** Nobody takes so long to unpack it. */
+const ABANDONED_MS = 3_600_000;
 
 let unpacked: SwiftShader | string | undefined;
 
@@ -67,6 +78,7 @@ export function unpackSwiftShader(archive: string, version: string): SwiftShader
   const parent = writableCacheFolder();
   const target = join(parent, name);
   if (isIntact(target)) return located(target);
+  removeAbandoned(parent, name);
   const staging = mkdtempSync(`${target}.new-`);
   try {
     const files = readTar(brotliDecompressSync(readFileSync(archive)), wantedFiles);
@@ -79,10 +91,24 @@ export function unpackSwiftShader(archive: string, version: string): SwiftShader
     }
     writeFileSync(join(staging, manifestName), JSON.stringify(manifest, null, 2));
     replaceFolder(staging, target);
+  } catch (error) {
+    if (!(error instanceof Error && 'code' in error)) throw error;
+    const message = `${target}: cannot be written: ${error.message}; DAWNGRAD_CACHE can name another folder`;
+    throw Object.assign(error, { message });
   } finally {
     rmSync(staging, { recursive: true, force: true });
   }
   return located(target);
+}
+
+/** Removes what a process that was killed while it unpacked has left. */
+function removeAbandoned(parent: string, name: string): void {
+  for (const entry of readdirSync(parent)) {
+    if (!entry.startsWith(`${name}.new-`) && !entry.startsWith(`${name}.old-`)) continue;
+    const path = join(parent, entry);
+    const made = statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? Number.NaN;
+    if (Math.abs(Date.now() - made) > ABANDONED_MS) rmSync(path, { recursive: true, force: true });
+  }
 }
 
 /** Puts `staging` in the place of `target`, unless another process put an intact one there first. */
@@ -97,7 +123,7 @@ function replaceFolder(staging: string, target: string): void {
       // Moved away before it is removed: a process that has the old files mapped keeps them.
       const broken = mkdtempSync(`${target}.old-`);
       try {
-        renameSync(target, broken);
+        renameSync(target, join(broken, basename(target)));
       } catch {
         // Another process moved it first.
       }

@@ -1,7 +1,6 @@
 import { DataError } from '../core/errors.ts';
-import { readSafetensors, writeSafetensors } from './safetensors.ts';
 import type { Position, Trainer } from './trainer.ts';
-import { parseCounters, readTraining, type TrainingCounters, writeTraining } from './trainingstate.ts';
+import { readState, readTraining, type TrainingCounters, writeState, writeTraining } from './trainingstate.ts';
 
 /** Beside the tensors: all that the next step depends on, and what the run has found so far. */
 export interface CheckpointFacts extends TrainingCounters {
@@ -24,13 +23,12 @@ export async function saveCheckpoint(
   await trainer.settle();
   const { tensors, counters } = await readTraining(trainer, trainer.steps);
   const facts: CheckpointFacts = { ...extra, position: trainer.position, ...counters };
-  writeSafetensors(path, tensors, { checkpoint: JSON.stringify(facts) });
+  writeState(path, 'checkpoint', tensors, facts);
 }
 
 /** Puts a checkpoint into a trainer that was built from the same options, and returns what the run had found. */
 export function loadCheckpoint(path: string, trainer: Trainer): CheckpointFacts {
-  const { tensors, metadata } = readSafetensors(path);
-  const facts = parseCounters<CheckpointFacts>(metadata.checkpoint);
+  const { tensors, facts } = readState<CheckpointFacts>(path, 'checkpoint');
   if (!facts?.position) throw new DataError(`${path}: is no checkpoint of a run. Give --resume the folder of one.`);
   writeTraining(trainer, tensors, facts, path);
   trainer.resumeAt(facts.position);

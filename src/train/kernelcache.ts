@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { writeFileAtomic } from '../data/atomic.ts';
+import { ABANDONED_MS, removeLeftovers, writeFileAtomic } from '../data/atomic.ts';
 import { cacheFolder } from '../gpu/cachedir.ts';
 import type { Winner } from '../ops/matrix/prepare.ts';
 
@@ -46,6 +46,7 @@ export function keepKernels(fingerprint: string, { winners, verified }: Partial<
   };
   try {
     mkdirSync(dirname(path), { recursive: true });
+    removeLeftovers(dirname(path), ABANDONED_MS);
     writeFileAtomic(path, `${JSON.stringify(kept, null, 1)}\n`);
     return null;
   } catch (error) {

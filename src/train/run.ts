@@ -107,7 +107,10 @@ export class Run {
     gpu.pool.resetPeak();
     // First the record: a folder that has anything else of a run says which run that is, whenever it is killed.
     this.writeRecord(null);
-    mkdirSync(this.folder.last, { recursive: true });
+    const { dir, last } = this.folder;
+    mkdirSync(last, { recursive: true });
+    // A new run, too, may find what one that was killed at its start has left.
+    for (const folder of [dir, last]) removeLeftovers(folder);
     if (!this.request.resume) await this.checkpoint();
     else if (this.isBest) await this.saveBest();
     let status: RunResult['status'] = 'finished';
@@ -307,8 +310,7 @@ export class Run {
     this.epochSecondsBefore = epochSeconds;
     this.best = best;
     this.recordedPlan = kernelPlan;
-    const { dir, last, metrics } = this.folder;
-    for (const folder of [dir, last]) removeLeftovers(folder);
+    const { metrics } = this.folder;
     const { epoch } = this.trainer.position;
     if (existsSync(metrics)) {
       this.rows = parseMetricsCsv(readFileSync(metrics, 'utf8'), metrics).filter((row) => row.epoch <= epoch);

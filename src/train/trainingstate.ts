@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { ConfigError, DataError } from '../core/errors.ts';
 import { setSeed, setStepCounter, stepCounter, stepSeed } from '../core/stepbuffer.ts';
 import type { Tensor } from '../core/tensor.ts';
@@ -24,14 +25,53 @@ export interface TrainingCounters {
   averaged?: number;
 }
 
-/** A file's metadata; null where it is none of a training. */
-export function parseCounters<Facts extends TrainingCounters>(text: string | undefined): Facts | null {
+/** Writes tensors and, as the metadata `key`, facts; with a digest of both. */
+export function writeState(
+  path: string,
+  key: string,
+  tensors: ReadonlyMap<string, FileTensor>,
+  facts: TrainingCounters,
+): void {
+  const text = JSON.stringify(facts);
+  writeSafetensors(path, tensors, { [key]: text, sha256: digest(tensors, text) });
+}
+
+/**
+ * Reads what `writeState` wrote; facts are null where it is no state of a training. Throws DataError for a file that is damaged, if
+ * only by a bit: from it a training would go on, but elsewhere. Files of versions that wrote no digest are taken as they are.
+ */
+export function readState<Facts extends TrainingCounters>(
+  path: string,
+  key: string,
+): { tensors: Map<string, FileTensor>; facts: Facts | null } {
+  const { tensors, metadata } = readSafetensors(path);
+  const { [key]: text = '', sha256 } = metadata;
+  if (sha256 !== undefined && sha256 !== digest(tensors, text))
+    throw new DataError(
+      `${path}: is damaged: it does not hold what was written. Restore it, or start again elsewhere.`,
+    );
   try {
-    const facts = JSON.parse(text ?? '');
-    return Number.isInteger(facts.updates) ? facts : null;
+    const facts = JSON.parse(text);
+    return { tensors, facts: Number.isInteger(facts.updates) ? facts : null };
   } catch {
-    return null;
+    return { tensors, facts: null };
   }
+}
+
+function digest(tensors: ReadonlyMap<string, FileTensor>, facts: string): string {
+  const hash = createHash('sha256').update(facts);
+  // A file's order is that of its types.
+  for (const name of [...tensors.keys()].sort()) {
+    const { dtype, shape, data } = tensors.get(name)!;
+    hash.update(`${name} ${dtype} ${shape}\n`).update(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+  }
+  return hash.digest('hex');
+}
+
+/** What `saveTraining` writes. */
+interface TrainingState<Extra> extends TrainingCounters {
+  seed: number;
+  extra: Extra;
 }
 
 const PREFIX = 'optimizer.';
@@ -118,7 +158,8 @@ export function writeTraining(
  */
 export async function saveTraining(path: string, parts: TrainingParts, extra: unknown = null): Promise<void> {
   const { tensors, counters } = await readTraining(parts, parts.optimizer.steps);
-  writeSafetensors(path, tensors, { training: JSON.stringify({ ...counters, seed: stepSeed(), extra }) });
+  const state: TrainingState<unknown> = { ...counters, seed: stepSeed(), extra };
+  writeState(path, 'training', tensors, state);
 }
 
 /**
@@ -126,8 +167,7 @@ export async function saveTraining(path: string, parts: TrainingParts, extra: un
  * with nothing changed, where the file is another's: no training state, of another network, or of another optimizer.
  */
 export function loadTraining<Extra = unknown>(path: string, parts: TrainingParts): Extra {
-  const { tensors, metadata } = readSafetensors(path);
-  const facts = parseCounters<TrainingCounters & { seed: number; extra: Extra }>(metadata.training);
+  const { tensors, facts } = readState<TrainingState<Extra>>(path, 'training');
   if (!facts) throw new DataError(`${path}: is no state of a training. Give a file that saveTraining wrote.`);
   writeTraining(parts, tensors, facts, path);
   setSeed(facts.seed);
