@@ -4,7 +4,7 @@
 //
 // A step: every invocation has loaded its chunks of 8 neighbouring elements of A and B into registers; they go to workgroup
 // memory; while the next ones are on their way, each subgroup multiplies its part, 2 by COLUMNS matrices of MATRIX_M×MATRIX_N sums,
-// in two products of MATRIX_K terms each (MMA: lib/mma_subgroup.wgsl on tensor cores, lib/mma_emulated.wgsl in plain WGSL, for tests).
+// PRODUCTS times by MATRIX_K terms (MMA: lib/mma_subgroup.wgsl on tensor cores, lib/mma_emulated.wgsl in plain WGSL, for tests).
 // Operands are staged as they lie in memory, contiguous along k (A_BY_K, B_BY_K) or along their other side: the matrix loads take
 // either order, so nothing is transposed. Lines are 8 elements longer than the tile, which spreads them over the banks.
 // The sums have no elements that a shader can touch. So at the end they go through workgroup memory, one matrix at a time.
@@ -20,7 +20,7 @@
 //
 // host: MATRIX_M, MATRIX_N, MATRIX_K are multiples of 8; subgroups have MATRIX_M·MATRIX_N/8 lanes.
 //       SUBGROUPS_M × SUBGROUPS_N subgroups; TILE_M = 2·MATRIX_M·SUBGROUPS_M, TILE_N = MATRIX_N·COLUMNS·SUBGROUPS_N, TILE_K =
-//       2·MATRIX_K; COLUMNS is 2 or 4; at most 4 chunks of each operand an invocation.
+//       PRODUCTS·MATRIX_K; PRODUCTS is 1 or 2, COLUMNS 2 or 4; 1 to 4 chunks of each operand, as many for every invocation.
 //       grid: tiles (lib/panels.wgsl), splits along z
 //       splits > 1: stepsPerSplit = ceil(steps / splits), steps = ceil(K / TILE_K), splits = ceil(steps / stepsPerSplit); out is
 //       a partial [splits, …] in f32, hasBias 0, and splits.wgsl makes the sum. splits = 1: stepsPerSplit = steps.
@@ -30,6 +30,7 @@ const MATRIX_K: u32 = 16u;
 const SUBGROUPS_M: u32 = 2u;
 const SUBGROUPS_N: u32 = 2u;
 const COLUMNS: u32 = 2u;
+const PRODUCTS: u32 = 2u;
 const A_BY_K: bool = true;
 const B_BY_K: bool = true;
 
@@ -38,7 +39,7 @@ const LANES: u32 = MATRIX_M * MATRIX_N / 8u;
 const THREADS: u32 = LANES * SUBGROUPS_M * SUBGROUPS_N;
 const TILE_M: u32 = 2u * MATRIX_M * SUBGROUPS_M;
 const TILE_N: u32 = MATRIX_N * COLUMNS * SUBGROUPS_N;
-const TILE_K: u32 = 2u * MATRIX_K;
+const TILE_K: u32 = PRODUCTS * MATRIX_K;
 
 // Elements in a line of a staged tile, and from one line to the next.
 const LINE_A: u32 = select(TILE_M, TILE_K, A_BY_K);
@@ -50,7 +51,8 @@ const STRIDE_SUMS: u32 = MATRIX_N + 4u;
 // Chunks that an invocation brings each step, 1 to 4.
 const CHUNKS_A: u32 = TILE_M * TILE_K / 8u / THREADS;
 const CHUNKS_B: u32 = TILE_N * TILE_K / 8u / THREADS;
-const_assert CHUNKS_A <= 4u && CHUNKS_B <= 4u;
+const_assert CHUNKS_A * THREADS * 8u == TILE_M * TILE_K && CHUNKS_A <= 4u;
+const_assert CHUNKS_B * THREADS * 8u == TILE_N * TILE_K && CHUNKS_B <= 4u;
 
 var<workgroup> stagedA: array<f16, TILE_M * TILE_K / LINE_A * STRIDE_A>;
 var<workgroup> stagedB: array<f16, TILE_N * TILE_K / LINE_B * STRIDE_B>;
@@ -194,7 +196,7 @@ fn makeTile(workgroup: vec3u, grid: vec3u, local: u32) {
   // be moved past the condition, after the products.
   for (var step = firstStep; step < endStep; step++) {
     let next = load(places, (step + 1u) * TILE_K, local);
-    for (var k = 0u; k < 2u; k++) {
+    for (var k = 0u; k < PRODUCTS; k++) {
       let left0 = loadLeft(row, MATRIX_K * k);
       let left1 = loadLeft(row + MATRIX_M, MATRIX_K * k);
       let right0 = loadRight(column, MATRIX_K * k);

@@ -45,23 +45,53 @@ interface TileSize {
   subgroupsM: number;
   subgroupsN: number;
   columns: 2 | 4;
+  /** Products one after another along the reduction, of what is staged at once. */
+  products: 1 | 2;
   /** Work done in a given time, against the other sizes, when all of its results are wanted. */
   speed: number;
 }
 
-/** The larger a tile, the more products come of each load; the smaller, the more workgroups there are and the less is cut off. */
-const SIZES: readonly TileSize[] = MATRICES.flatMap((matrices): TileSize[] => [
-  { matrices, subgroupsM: 4, subgroupsN: 2, columns: 4, speed: 1 },
-  { matrices, subgroupsM: 4, subgroupsN: 1, columns: 4, speed: 0.85 },
-  { matrices, subgroupsM: 2, subgroupsN: 2, columns: 2, speed: 0.7 },
-]).filter(bringsAll);
+type Arrangement = Omit<TileSize, 'matrices' | 'speed'>;
 
-/** Whether an invocation brings what is multiplied in a step by four chunks of each operand, or fewer. */
-function bringsAll({ matrices: { M, N, K }, subgroupsM, subgroupsN, columns }: TileSize): boolean {
-  const chunksA = (4 * K) / (N * subgroupsN);
-  const chunksB = (2 * K * columns) / (M * subgroupsM);
-  return Math.max(chunksA, chunksB) <= 4;
-}
+/**
+ * By the size of matrices, from large to small: the larger a tile, the more products come of each load; the smaller, the more workgroups
+ * there are and the less is cut off.
+ *
+ * A subgroup of Intel's has the 128 registers of one thread, of which a matrix of sums takes eight. With four columns, or with more
+ * loaded ahead, they spill: by 8×8×16 a kernel stored 28 to 254 of them, by 8×16×16 111 to 170 with four columns, 5 or 8 with two and
+ * four chunks of b (Mesa 26.2 for Arc A770 and Lunar Lake). What is left spills none, but up
+ * to 37 where rows are no multiple of eight long.
+ */
+const ARRANGEMENTS: Readonly<Record<string, readonly Arrangement[]>> = {
+  '16×16×16': [
+    { subgroupsM: 4, subgroupsN: 2, columns: 4, products: 2 },
+    { subgroupsM: 4, subgroupsN: 1, columns: 4, products: 2 },
+    { subgroupsM: 2, subgroupsN: 2, columns: 2, products: 2 },
+  ],
+  '8×16×16': [
+    { subgroupsM: 4, subgroupsN: 4, columns: 2, products: 2 },
+    { subgroupsM: 4, subgroupsN: 2, columns: 2, products: 1 },
+    { subgroupsM: 2, subgroupsN: 2, columns: 2, products: 1 },
+  ],
+  '8×8×16': [
+    { subgroupsM: 4, subgroupsN: 4, columns: 2, products: 1 },
+    { subgroupsM: 4, subgroupsN: 2, columns: 2, products: 1 },
+    { subgroupsM: 2, subgroupsN: 4, columns: 2, products: 1 },
+  ],
+  '8×8×8': [
+    { subgroupsM: 4, subgroupsN: 2, columns: 4, products: 2 },
+    { subgroupsM: 4, subgroupsN: 1, columns: 4, products: 2 },
+    { subgroupsM: 2, subgroupsN: 2, columns: 2, products: 2 },
+  ],
+};
+
+const SPEEDS = [1, 0.85, 0.7];
+
+const called = ({ M, N, K }: Matrices): string => `${M}×${N}×${K}`;
+
+const SIZES: readonly TileSize[] = MATRICES.flatMap((matrices) =>
+  ARRANGEMENTS[called(matrices)]!.map((arrangement, i) => ({ matrices, ...arrangement, speed: SPEEDS[i]! })),
+);
 
 const sidesOf = ({ matrices: { M, N }, subgroupsM, subgroupsN, columns }: TileSize): Tile => [
   2 * M * subgroupsM,
@@ -69,13 +99,12 @@ const sidesOf = ({ matrices: { M, N }, subgroupsM, subgroupsN, columns }: TileSi
 ];
 
 /** Terms of the reduction that a workgroup stages at once. */
-const depthOf = ({ matrices: { K } }: TileSize): number => 2 * K;
+const depthOf = ({ matrices: { K }, products }: TileSize): number => products * K;
 
 function nameOf(size: TileSize): string {
   const { matrices } = size;
-  const { M, N, K } = matrices;
   const name = `tensor ${[...sidesOf(size), depthOf(size)].join('×')}`;
-  return matrices === MATRICES[0] ? name : `${name} by ${M}×${N}×${K}`;
+  return matrices === MATRICES[0] ? name : `${name} by ${called(matrices)}`;
 }
 
 /** An upper bound of the workgroup memory that a tile takes: both operands with the longer of their paddings, and the sums. */
@@ -173,10 +202,10 @@ const read = (tensor: Tensor, vectors: boolean): Operand => (vectors ? { words: 
 /** Constants that say how a tile is read, made and stored: with `vectors`, by eights, which every extent along memory must allow. */
 function tileConsts(size: TileSize, vectors: boolean, out: Tensor): Consts {
   const { features } = out.storage.gpu.adapter;
-  const { matrices, subgroupsM, subgroupsN, columns } = size;
+  const { matrices, subgroupsM, subgroupsN, columns, products } = size;
   return {
     ...{ MATRIX_M: matrices.M, MATRIX_N: matrices.N, MATRIX_K: matrices.K },
-    ...{ SUBGROUPS_M: subgroupsM, SUBGROUPS_N: subgroupsN, COLUMNS: columns },
+    ...{ SUBGROUPS_M: subgroupsM, SUBGROUPS_N: subgroupsN, COLUMNS: columns, PRODUCTS: products },
     MMA: emulated ? 'lib/mma_emulated.wgsl' : 'lib/mma_subgroup.wgsl',
     SIZE:
       !emulated && features.has('subgroup-size-control')
