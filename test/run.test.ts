@@ -1,5 +1,5 @@
 // What becomes of a run that is killed, interrupted or slow to validate.
-import fs, { copyFileSync, existsSync, mkdirSync, readFileSync, realpathSync, renameSync } from 'node:fs';
+import fs, { copyFileSync, existsSync, mkdirSync, readFileSync, realpathSync, renameSync, rmSync } from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
 import { join } from 'node:path';
 import { test } from 'uvu';
@@ -9,6 +9,7 @@ import { readRecord } from '../src/train/runrecord.ts';
 import { readSafetensors } from '../src/train/safetensors.ts';
 import { ends, hashOf } from './child.ts';
 import { pixelField, scratchFolder } from './files.ts';
+import { messageOf } from './gpu.ts';
 import { said, smallest } from './said.ts';
 import { screen } from './screen.ts';
 
@@ -64,6 +65,10 @@ unix('whenever a run is killed, its model file is of the epoch that its checkpoi
   const { result } = readRecord(at('between', 'run.json'));
   assert.equal([result!.status, result!.steps, result!.bestEpoch], ['stopped', 3, 1]);
   assert.is(hashOf(at('between', 'model.safetensors')), hashOf(at('second', 'model.safetensors')));
+
+  rmSync(at('between', 'model.safetensors'));
+  const message = await messageOf(() => said({ resume: at('between'), adapter }));
+  assert.match(message, /model\.safetensors: no such file; it held the best weights so far, of epoch 1\. Put it back/);
 });
 
 test('a run is continued from any folder, with its data where it was or where it has gone, and its record says where', async () => {

@@ -1,4 +1,5 @@
 import { existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { DataError } from '../core/errors.ts';
 import { isHeld, removeLeftovers, writeFileAtomic } from '../data/atomic.ts';
 import type { Dataset } from '../data/dataset.ts';
 import type { Gpu } from '../gpu/gpu.ts';
@@ -310,7 +311,12 @@ export class Run {
     this.epochSecondsBefore = epochSeconds;
     this.best = best;
     this.recordedPlan = kernelPlan;
-    const { metrics } = this.folder;
+    const { metrics, model } = this.folder;
+    if (best && !this.isBest && !existsSync(model)) {
+      throw new DataError(
+        `${model}: no such file; it held the best weights so far, of epoch ${best.epoch}. Put it back, or start again in another folder.`,
+      );
+    }
     const { epoch } = this.trainer.position;
     if (existsSync(metrics)) {
       this.rows = parseMetricsCsv(readFileSync(metrics, 'utf8'), metrics).filter((row) => row.epoch <= epoch);

@@ -59,7 +59,7 @@ type Arrangement = Omit<TileSize, 'matrices' | 'speed'>;
  *
  * A subgroup of Intel's has the 128 registers of one thread, of which a matrix of sums takes eight. With four columns, or with more
  * loaded ahead, they spill: by 8×8×16 a kernel stored 28 to 254 of them, by 8×16×16 111 to 170 with four columns, 5 or 8 with two and
- * four chunks of b (Mesa 26.2 for Arc A770 and Lunar Lake). What is left spills none, but up to 37 where rows are no multiple of
+ * four chunks of b (Mesa 26.2 for Arc A770 and Lunar Lake). What is left spills none, but up to 43 where rows are no multiple of
  * eight long.
  */
 const ARRANGEMENTS: Readonly<Record<string, readonly Arrangement[]>> = {
