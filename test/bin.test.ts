@@ -85,6 +85,7 @@ test('what a command throws is one line; 2 for what the user can mend, 1 for the
   const cases: [how: string, status: number, line: RegExp][] = [
     ['shape', 2, /^dawngrad: x \[1,2\] is not \[2,1\]\.$/m],
     ['data', 2, /^dawngrad: faces\.csv:3: a row with 2,303 pixels\.$/m],
+    ['escape', 2, /^dawngrad: faces\.csv:4: '\\u001b\]0;title\\u0007\\u009b2J' is no emotion\.$/m],
     ['config', 2, /^dawngrad: no such adapter\.$/m],
     ['gpu', 1, /^dawngrad: the device is lost\.$/m],
     ['system', 1, /^dawngrad: ENOSPC: no space left on device, write$/m],

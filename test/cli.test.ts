@@ -357,6 +357,13 @@ test('predict does what it can read, names what it cannot, and exits with 2 then
   );
 });
 
+unix('names are shown without their control characters, which would be commands to the terminal', () => {
+  const image = scratch.write('escapes/a\x1b[2J.png', grayPng(1));
+  const shown = ends(2, scratch.path, ['predict', '--model', 'whole/model.safetensors', image, `${image}.gone`]);
+  assert.match(shown.stdout, /escapes.a\\u001b\[2J\.png\n/);
+  assert.not.match(shown.stdout + shown.stderr, '\x1b');
+});
+
 test('a network that was trained on gray images is shown gray ones', () => {
   const colours = Uint8Array.from({ length: 48 * 48 * 3 }, (_, i) => (i % 3 === 1 ? 40 : (i * 7) & 255));
   const inColour: Image = { pixels: colours, width: 48, height: 48, channels: 3 };

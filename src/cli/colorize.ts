@@ -20,6 +20,7 @@ import { imagesIn, readImage } from './images.ts';
 import { prepareRemembered } from './kernels.ts';
 import type { ColorizeOptions } from './options.ts';
 import { checkFile, checkOutputs, outputOf } from './outputs.ts';
+import { complaint } from './printable.ts';
 
 /** `dawngrad colorize`: trains a colouriser on colour images, or gives gray images colours with one. */
 export function colorize(options: ColorizeOptions): Promise<void> {
@@ -106,7 +107,7 @@ async function readable(file: string): Promise<Image | null> {
     return await readImage(file);
   } catch (error) {
     if (!isUserError(error)) throw error;
-    console.error(`dawngrad: ${error.message}`);
+    console.error(complaint(error.message));
     return null;
   }
 }

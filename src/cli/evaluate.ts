@@ -17,6 +17,7 @@ import { checkStored } from './defaults.ts';
 import { prepareRemembered } from './kernels.ts';
 import type { EvaluateOptions } from './options.ts';
 import { checkOutputs } from './outputs.ts';
+import { printable } from './printable.ts';
 import { type TtaFacts, ttaInWords, ttaOf } from './tta.ts';
 import { dawngradVersion } from './version.ts';
 
@@ -131,7 +132,7 @@ export async function evaluate(options: EvaluateOptions): Promise<void> {
       writeFileAtomic(files.report, await evaluationHtml(summary, interpretation));
       console.error(`Report: ${files.report}`);
     }
-    console.log(options.json ? JSON.stringify(evaluation, null, 2) : tables(evaluation).join('\n'));
+    console.log(options.json ? JSON.stringify(evaluation, null, 2) : tables(evaluation).map(printable).join('\n'));
   } finally {
     gpu.close();
   }

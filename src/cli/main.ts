@@ -1,5 +1,6 @@
 import { GpuError, isUserError } from '../core/errors.ts';
 import type { Command } from './command.ts';
+import { complaint } from './printable.ts';
 import { readCommandLine } from './usage.ts';
 import { dawngradVersion } from './version.ts';
 
@@ -31,7 +32,7 @@ function onLostOutput(error: NodeJS.ErrnoException): void {
 }
 
 function fail(error: unknown): void {
-  const shown = debugging() && error instanceof Error ? error.stack : oneLine(`dawngrad: ${messageOf(error)}`);
+  const shown = debugging() && error instanceof Error ? error.stack : complaint(messageOf(error));
   const exitCode = isUserError(error) ? 2 : 1;
   process.exitCode = exitCode;
   // A device that is still open would keep the process alive; a pipe may still hold the line when exit is called.
@@ -47,7 +48,5 @@ function messageOf(error: unknown): string {
 
 /** What the library calls `batch 15` is `--batch 15` here: parameters that a message may begin with. */
 const withFlags = (message: string): string => message.replace(/^(batch|head|limit|size|store|valid) /, '--$1 ');
-
-const oneLine = (message: string): string => message.trim().replace(/\s*[\r\n]+\s*/g, ' ');
 
 const debugging = (): boolean => !['', '0', undefined].includes(process.env.DEBUG);

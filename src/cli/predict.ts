@@ -21,6 +21,7 @@ import { imagesIn, readImage } from './images.ts';
 import { prepareRemembered } from './kernels.ts';
 import type { PredictOptions } from './options.ts';
 import { checkOutputs, outputOf } from './outputs.ts';
+import { complaint, printable } from './printable.ts';
 import { ttaOf } from './tta.ts';
 
 /** Images that go through the network at once. */
@@ -85,11 +86,11 @@ export async function predict(options: PredictOptions): Promise<void> {
         if ('pixels' in item) {
           const ranked = rank(file.facts.classes, shares.shift()!);
           if (json) all.push(named(item, ranked));
-          else console.log((found.length > FEW ? line : table)(item.image, ranked));
+          else console.log((found.length > FEW ? line : table)(item.image, ranked).map(printable).join('\n'));
         } else {
           failures++;
           all.push(item);
-          console.error(`dawngrad: ${item.error}`);
+          console.error(complaint(item.error));
         }
       }
     }
@@ -207,15 +208,15 @@ function named({ image, output }: Decoded, ranked: Ranked): Prediction {
 
 const percent = (share: number): string => `${(100 * share).toFixed(1)} %`;
 
-function table(image: string, ranked: Ranked): string {
+function table(image: string, ranked: Ranked): string[] {
   const width = Math.max(...ranked.map(([name]) => columns(name)));
   const rows = ranked.map(([name, share]) =>
     `  ${padEnd(name, width)}  ${percent(share).padStart(7)}  ${'█'.repeat(Math.round(40 * share))}`.trimEnd(),
   );
-  return [image, ...rows].join('\n');
+  return [image, ...rows];
 }
 
-const line = (image: string, ranked: Ranked): string => {
+const line = (image: string, ranked: Ranked): string[] => {
   const shown = ranked.slice(0, SHOWN).map(([name, share]) => `${name} ${percent(share)}`);
-  return `${image}: ${shown.join(', ')}`;
+  return [`${image}: ${shown.join(', ')}`];
 };
