@@ -62,9 +62,6 @@ function replace(temporary: string, path: string): void {
   }
 }
 
-/** No writer takes so long over a file. */
-export const ABANDONED_MS = 3_600_000;
-
 /**
  * Removes the temporary files that writers which were killed left in a folder: to be called while nobody writes there, or for those
  * that were last written more than `ageMs` ago.

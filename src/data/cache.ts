@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 import { closeSync, mkdirSync, openSync, readFileSync, readSync, realpathSync, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import { cacheFolder } from '../gpu/cachedir.ts';
-import { ABANDONED_MS, removeLeftovers, writeFileAtomic } from './atomic.ts';
+import { ABANDONED_MS, cacheFolder } from '../gpu/cachedir.ts';
+import { removeLeftovers, writeFileAtomic } from './atomic.ts';
 import type { Rows } from './rows.ts';
 
 /** Raise it when what is cached, or how it is parsed, changes: older files are then rebuilt. */

@@ -2,6 +2,9 @@ import { accessSync, constants, lstatSync, mkdirSync, mkdtempSync } from 'node:f
 import { homedir, tmpdir } from 'node:os';
 import { isAbsolute, join, resolve } from 'node:path';
 
+/** No writer takes so long over a file of the cache: what was last written longer ago was left by one that was killed. */
+export const ABANDONED_MS = 3_600_000;
+
 /**
  * The folder of this user for what can be made again: `DAWNGRAD_CACHE`, else the platform's cache folder + `dawngrad`.
  *

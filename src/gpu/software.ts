@@ -13,7 +13,7 @@ import { createRequire } from 'node:module';
 import { constants, homedir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { brotliDecompressSync } from 'node:zlib';
-import { cacheFolder, writableCacheFolder } from './cachedir.ts';
+import { ABANDONED_MS, cacheFolder, writableCacheFolder } from './cachedir.ts';
 
 /** SwiftShader, a Vulkan driver that runs on the CPU, as it lies unpacked on disk. */
 export interface SwiftShader {
@@ -28,8 +28,6 @@ const loaderName = 'libvulkan.so.1';
 /** What is taken out of the archive; the EGL and GLES libraries beside them are of no use here. */
 const wantedFiles = new Set(['libvk_swiftshader.so', loaderName, icdName]);
 const manifestName = 'manifest.json';
-/** Nobody takes so long to unpack it. */
-const ABANDONED_MS = 3_600_000;
 
 let unpacked: SwiftShader | string | undefined;
 

@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 import { mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { ABANDONED_MS, removeLeftovers, writeFileAtomic } from '../data/atomic.ts';
-import { cacheFolder } from '../gpu/cachedir.ts';
+import { removeLeftovers, writeFileAtomic } from '../data/atomic.ts';
+import { ABANDONED_MS, cacheFolder } from '../gpu/cachedir.ts';
 import type { Winner } from '../ops/matrix/prepare.ts';
 
 /** What was found out about kernels on an adapter, each by problem. */
