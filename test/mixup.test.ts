@@ -26,11 +26,23 @@ const set: ImageSet = {
 const normalisation = { mean: [0.4], std: [0.25] };
 const order = [4, 0, 8, 2, 6];
 
+/** The cumulative distribution of Beta(α, α), for α that have one in closed form. */
+const beta: [alpha: number, cumulative: (x: number) => number][] = [
+  [0.5, (x) => (2 / Math.PI) * Math.asin(Math.sqrt(x))],
+  [1, (x) => x],
+  [2, (x) => x * x * (3 - 2 * x)],
+  [3, (x) => x ** 3 * (10 - 15 * x + 6 * x * x)],
+];
+
+const drawn = (alpha: number, many: number) => {
+  const random = new Random(3, 1);
+  return drawMixup(alpha, many, () => (random.integer(2 ** 32) + 0.5) / 2 ** 32);
+};
+
 test('shares have the spread of a Beta distribution, whose larger half is kept; partners are a permutation', () => {
   for (const alpha of [0.01, 0.4, 1, 8]) {
-    const random = new Random(3, 1);
     const many = 20_000;
-    const { partner, share } = drawMixup(alpha, many, () => (random.integer(2 ** 32) + 0.5) / 2 ** 32);
+    const { partner, share } = drawn(alpha, many);
     assert.equal(
       [...partner].sort((a, b) => a - b),
       [...partner.keys()],
@@ -43,6 +55,19 @@ test('shares have the spread of a Beta distribution, whose larger half is kept; 
   }
   const { partner, share } = drawMixup(0.4, 1, () => 0.3);
   assert.equal([[...partner], share.length], [[0], 1]);
+});
+
+test('shares are distributed as the larger of λ and 1 − λ', () => {
+  const many = 200_000;
+  for (const [alpha, cumulative] of beta) {
+    const share = drawn(alpha, many).share.sort();
+    // Kolmogorov's distance, which one sample in a hundred exceeds.
+    const distance = share.reduce(
+      (most, value, n) => Math.max(most, Math.abs(cumulative(value) - cumulative(1 - value) - (n + 0.5) / many)),
+      0,
+    );
+    assert.ok(distance < 1.63 / Math.sqrt(many), `α ${alpha}: ${distance}`);
+  }
 });
 
 /** A batch and its parts on the CPU, in step 8 of a seed. */
