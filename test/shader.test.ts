@@ -1,6 +1,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { type Consts, loadShader, mentions, type Shader, workgroupSize } from '../src/gpu/shader.ts';
+import { mentions, type Shader, workgroupSize } from '../src/gpu/interface.ts';
+import { type Consts, loadShader } from '../src/gpu/shader.ts';
 
 const files: Record<string, string> = {
   'lib/a.wgsl': 'const SHARED: u32 = 1u;\nfn a() {}\n',
@@ -129,8 +130,69 @@ test('the interface is read from the text', () => {
   ]);
 });
 
+const bound = '@group(0) @binding(0) var<uniform> params: Params;';
+
+test('the interface is read whatever the spelling', () => {
+  const expected = loadShader(
+    'usual',
+    {},
+    () => `struct Params { n: u32 }
+${bound}
+@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(2) var<storage, read_write> out: array<f32>;
+@compute @workgroup_size(64) fn main() { out[0] = x[params.n]; }`,
+  );
+  const texts = {
+    spaces: `struct Params{n:u32,}
+@group( 0 ) @binding( 0u ) var < uniform > params : Params ;
+@group(0) @binding(1)
+var<storage,read>x:array< f32 >;
+@binding(2) @group(0) var<storage,read_write> out : array<f32>;
+@workgroup_size( 64, ) @compute
+fn  main () { out[0] = x[params.n]; }`,
+    comments: `// @group(0) @binding(3) var<uniform> before: Params;
+struct Params { /* m: vec4f, /* n: f32 */ n, once */ n: u32 } // a // b
+${bound} /* @group(0) @binding(3) var<uniform> settings: Params; // */
+@group(0) @binding(1) /* x */ var<storage> x: array<f32>; /* // */
+@group(0) @binding(2) var<storage, read_write> out: array<f32>;
+@compute @workgroup_size(64) fn main() { out[0] = x[params.n]; }`,
+  };
+  for (const [what, text] of Object.entries(texts)) {
+    const shader = loadShader('usual', {}, () => text);
+    assert.equal({ ...shader, code: '' }, { ...expected, code: '' }, what);
+    assert.equal(workgroupSize(shader, 'main'), [64, 1, 1], what);
+    assert.equal([...mentions(shader, 'main').surely], ['x', 'out', 'params'], what);
+  }
+});
+
+test('a struct of another name, and sizes that are computed', () => {
+  const text = `struct Settings { n: u32, rate: f32 }
+@group(0) @binding(0) var<uniform> settings: Settings;
+const WIDE = 4u; const TALL: u32 = 2 * WIDE;
+@compute @workgroup_size(TALL * 3 / 2, WIDE) fn main() {}`;
+  const shader = loadShader('other', {}, () => text);
+  assert.equal([shader.paramsName, shader.params.map(({ name }) => name)], ['settings', ['n', 'rate']]);
+  assert.equal(workgroupSize(shader, 'main'), [12, 4, 1]);
+});
+
+test('a binding that no kernel can be given is refused: Dawn would end the process', () => {
+  const cases: [text: string, line: RegExp][] = [
+    [
+      '@group(1) @binding(0) var<storage> x: array<f32>;',
+      /x is not of @group\(0\), the only group that a kernel binds/,
+    ],
+    ['@group(0) @binding(N) var<storage> x: array<f32>;', /x has no @binding with a number/],
+    ['@group(0) @binding(0) var image: texture_2d<f32>;', /image is a texture_2d<f32>; a kernel binds storage buffers/],
+    ['@group(0) @binding(0) var<uniform> n: vec4u;', /the uniform is vec4u; it must be a struct of u32, i32 and f32/],
+    [`struct Params { n: u32 }\n${bound}\n${bound.replace('params', 'more')}`, /more is a uniform beside params/],
+    [`struct Params { @align(16) n: u32 }\n${bound}`, /Params has a field '@align\(16\) n: u32'; expected NAME: TYPE/],
+    ['@group(0) @binding(0) var<storage> x = 3;', /^bad\.wgsl: 1 @binding, of which 0 were understood\. Write each as/],
+  ];
+  for (const [text, line] of cases) assert.throws(() => loadShader('bad', {}, () => text), line);
+});
+
 test('parameters that cannot be packed are refused', () => {
-  const text = 'struct Params { size: vec2u }';
+  const text = `struct Params { size: vec2u }\n${bound}`;
   assert.throws(() => loadShader('bad', {}, () => text), /^bad\.wgsl: Params\.size is vec2u; only u32, i32 and f32/);
 });
 

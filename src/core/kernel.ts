@@ -168,9 +168,8 @@ function pack(pipeline: Pipeline, params: Readonly<Record<string, number>>): Uin
     packed[type][i] = value;
   }
   if (given !== fields.length) {
-    throw new GpuError(
-      `${pipeline.label}: parameters are ${fields.map((f) => f.name).join(', ')}, not ${Object.keys(params).join(', ')}.`,
-    );
+    const has = fields.length > 0 ? fields.map((f) => f.name).join(', ') : 'none: the shader has no uniform';
+    throw new GpuError(`${pipeline.label}: parameters are ${has}, not ${Object.keys(params).join(', ')}.`);
   }
   const { mentions, shader } = pipeline;
   if (!mentions.perhaps.has(shader.paramsName)) return null;

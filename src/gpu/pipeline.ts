@@ -1,14 +1,7 @@
 import { GpuError } from '../core/errors.ts';
 import { debug } from './debug.ts';
-import {
-  type Consts,
-  loadShader,
-  type Mentions,
-  mentions,
-  type Shader,
-  type ShaderSource,
-  workgroupSize,
-} from './shader.ts';
+import { type Mentions, mentions, type Shader, workgroupSize } from './interface.ts';
+import { type Consts, loadShader, type ShaderSource } from './shader.ts';
 
 /** A compute pipeline, compiled in the background: `handle` is null until `compiled` settles. */
 export interface Pipeline {
