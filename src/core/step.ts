@@ -13,10 +13,16 @@ const keptMembers = new Set<Tensor>();
 
 const collected = new FinalizationRegistry<Storage>((memory) => memory.release());
 
-/** Called for each new tensor: it belongs to the running step, or to the garbage collector. */
-export function registerTensor(tensor: Tensor, memory: Storage): void {
+let rank = 0;
+
+/** The `rank` of the tensor that was made last. */
+export const latestRank = (): number => rank;
+
+/** Called for each new tensor: it belongs to the running step, or to the garbage collector. Returns its rank. */
+export function registerTensor(tensor: Tensor, memory: Storage): number {
   if (members) members.add(tensor);
   else collected.register(tensor, memory, tensor);
+  return ++rank;
 }
 
 /** True inside a step, at whose end the tensors made now are freed. */

@@ -2,13 +2,14 @@ import { addInto, sumOf } from './accumulate.ts';
 import { elementBytes } from './dtype.ts';
 import { GpuError, ShapeError } from './errors.ts';
 import { sameShape, showShape } from './shape.ts';
-import { isKept, keep, madeInStep } from './step.ts';
+import { isKept, keep, latestRank, madeInStep } from './step.ts';
 import type { Tensor } from './tensor.ts';
 import { assume, overwrites } from './trace.ts';
 
 /**
  * Computes the gradients of an operation's inputs, one each and in their order, from `dy`, the gradient of its output. `needs[i]`
- * says whether input i wants one; null is a fine answer where it does not.
+ * says whether input i wants one; null is a fine answer where it does not. What it makes is freed when it has been used; a tensor that
+ * was there before stays as it is.
  */
 export type BackwardFn = (dy: Tensor, needs: readonly boolean[]) => readonly (Tensor | null)[];
 
@@ -16,7 +17,8 @@ export interface Node {
   /** Rank of creation: a node's inputs have lower ones. */
   readonly order: number;
   readonly output: Tensor;
-  readonly inputs: readonly (Tensor | null)[];
+  /** None once `backward` has run. */
+  inputs: readonly (Tensor | null)[];
   /** Tensors that only the backward function uses. */
   saved: readonly Tensor[];
   /** Tensors whose values the backward function reads, each with the version that the forward pass read or made. */
@@ -260,7 +262,8 @@ export function backward(root: Tensor, dy: Tensor): void {
     for (const tensor of node.reads.keys()) doneReading(node, tensor);
     const { output } = node;
     if (!remaining.has(output) && !output.requiresGrad && !isKept(output)) output.free('backward()');
-    node.saved = [];
+    // A loss that is kept holds its node, and must not hold the whole graph by it.
+    node.saved = node.inputs = [];
     node.backward = null;
   }
 }
@@ -280,7 +283,8 @@ function run(node: Node, dy: Tensor, gradients: Gradients): void {
     if (tensor.alive && tensor.storage.version !== version) throw changed(node, tensor);
   }
   const needs = node.inputs.map(tracked);
-  const results = noGrad(() => {
+  const before = latestRank();
+  const given = noGrad(() => {
     running = { node, gradients, given: [] };
     try {
       return node.backward!(dy, needs);
@@ -288,6 +292,10 @@ function run(node: Node, dy: Tensor, gradients: Gradients): void {
       running = null;
     }
   });
+  // What the function has not made is somebody else's: a view of it can be freed, and is not written over.
+  const results = given.map((gradient) =>
+    gradient && gradient !== dy && gradient.rank <= before && !slotTensors.has(gradient) ? gradient.detach() : gradient,
+  );
   if (results.length !== node.inputs.length) {
     throw new ShapeError(
       `backward: an operation of ${node.inputs.length} inputs (its last kernel: ${node.kernel}) gave ${results.length} gradients; give one each, or null.`,
@@ -324,7 +332,14 @@ function refuseOther(i: number, input: Tensor, gradient: Tensor): void {
 /** Without what pads the memory: a slot's padding stays 0, for whoever looks at all of an arena. */
 function copyValues({ storage, size, dtype }: Tensor, to: Tensor): void {
   const { gpu, pool, offsetBytes } = storage;
-  gpu.stream.copy({ pool, offsetBytes, sizeBytes: elementBytes(dtype) * size }, to.storage);
+  const from = { pool, offsetBytes, sizeBytes: elementBytes(dtype) * size };
+  if (pool === to.storage.pool) {
+    // Between slots of one arena: WebGPU copies nothing within a buffer.
+    const between = to.emptyLike();
+    gpu.stream.copy(from, between.storage);
+    gpu.stream.copy({ ...from, pool: between.storage.pool, offsetBytes: 0 }, to.storage);
+    between.free('backward()');
+  } else gpu.stream.copy(from, to.storage);
   to.storage.version++;
 }
 

@@ -39,6 +39,8 @@ export class Tensor {
   readonly dtype: DType;
   /** Set for parameters, and for whatever else a `grad` is wanted of, computed tensors too. */
   requiresGrad: boolean;
+  /** How many tensors were made up to this one. */
+  readonly rank: number;
   /** The operation that made this tensor, while a tape records. */
   node: Node | null = null;
   private memory: Storage;
@@ -50,7 +52,7 @@ export class Tensor {
     this.shape = shape;
     this.dtype = dtype;
     this.requiresGrad = requiresGrad;
-    registerTensor(this, memory);
+    this.rank = registerTensor(this, memory);
   }
 
   /** A tensor whose content is garbage until a kernel writes all of it. */
