@@ -2,8 +2,11 @@ import { f16round } from '@petamoriken/float16';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { convert } from '../src/core/convert.ts';
+import { repeated } from '../src/core/repeat.ts';
+import { rehearse } from '../src/core/step.ts';
 import { Tensor } from '../src/core/tensor.ts';
 import * as ops from '../src/ops/index.ts';
+import * as optim from '../src/optim/index.ts';
 import { castCases } from './cases/cast.ts';
 import { BEYOND_ONE_ROW, equalAtSamples, pattern, patternAt } from './exact.ts';
 import { gpuTest, gradcheckAll, halfTest, limitBindings, onDevice } from './gpu.ts';
@@ -69,6 +72,29 @@ gpuTest('whole numbers become f32, also in operations that compute with fraction
 
 halfTest('whole numbers become f16', async () => {
   assert.equal([...(await ops.cast(Tensor.from(Uint32Array.of(1, 2049)), 'f16').read())], [1, 2048]);
+});
+
+halfTest('what writes past a parameter reaches the copy that an optimizer keeps of it', async () => {
+  const w = Tensor.from([1, 2, 3, 4], [1, 4], { requiresGrad: true });
+  const optimizer = new optim.SGD([w], { lossScale: new optim.LossScale() });
+  const x = Tensor.from([1, 1, 1, 1], [1, 4], { dtype: 'f16' });
+  const product = async () => (await ops.linear(x, w, null).read())[0];
+  assert.is(await product(), 10);
+  w.detach().fill(2);
+  assert.is(await product(), 8);
+  // A step that is only rehearsed copies nothing.
+  w.detach().fill(3);
+  rehearse(() => void ops.linear(x, w, null));
+  assert.is(await product(), 12);
+  const run = repeated(
+    () => {},
+    () => ops.linear(x, w, null),
+  );
+  const repeatedly = async () => (await (await run()).read())[0];
+  for (let i = 0; i < 4; i++) assert.is(await repeatedly(), 12);
+  w.detach().fill(5);
+  for (let i = 0; i < 4; i++) assert.is(await repeatedly(), 20);
+  assert.is(optimizer.steps, 0);
 });
 
 test.run();

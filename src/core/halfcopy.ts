@@ -1,29 +1,53 @@
 import { convert } from './convert.ts';
 import type { Tensor } from './tensor.ts';
+import { assume } from './trace.ts';
+
+interface HalfCopy {
+  half: Tensor;
+  /** That of the tensor when it was copied. */
+  version: number;
+}
 
 /** f16 copies of f32 tensors that somebody keeps up to date: an optimizer, in the same dispatch that updates the parameters. */
-const copies = new WeakMap<Tensor, Tensor>();
+const copies = new WeakMap<Tensor, HalfCopy>();
 
 /** Makes `half` the f16 copy of `tensor`, and copies once; null for none from now on. */
 export function setHalfCopy(tensor: Tensor, half: Tensor | null): void {
   if (half) {
-    copies.set(tensor, half);
+    copies.set(tensor, { half, version: tensor.storage.version });
     convert(tensor, half);
   } else copies.delete(tensor);
 }
 
-export const halfCopyOf = (tensor: Tensor): Tensor | undefined => copies.get(tensor);
+/** The f16 copy of a tensor, if it has one. Copies again where a view of the tensor or a kernel has written past the tensor. */
+export function halfCopyOf(tensor: Tensor): Tensor | undefined {
+  const copy = copies.get(tensor);
+  if (!copy) return undefined;
+  const isCurrent = () => copy.version === tensor.storage.version;
+  const current = isCurrent();
+  assume(copy, () => isCurrent() === current);
+  if (!current) {
+    convert(tensor, copy.half);
+    // What is only recorded may never run.
+    if (!tensor.storage.gpu.stream.capturing) copy.version = tensor.storage.version;
+  }
+  return copy.half;
+}
 
-/** Counts that the content of `tensor` and its copy is another, for who wrote it past the tensors. */
+/** Counts that the content of `tensor` and its copy is another, for who wrote them past the tensors. */
 export function updated(tensor: Tensor): void {
   tensor.storage.version++;
-  const half = copies.get(tensor);
-  if (half) half.storage.version++;
+  const copy = copies.get(tensor);
+  if (!copy) return;
+  copy.half.storage.version++;
+  copy.version = tensor.storage.version;
 }
 
 /** Counts that the content of `tensor` is another, and copies again. */
 export function rewritten(tensor: Tensor): void {
-  updated(tensor);
-  const half = copies.get(tensor);
-  if (half) convert(tensor, half);
+  tensor.storage.version++;
+  const copy = copies.get(tensor);
+  if (!copy) return;
+  convert(tensor, copy.half);
+  copy.version = tensor.storage.version;
 }
