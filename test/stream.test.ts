@@ -128,6 +128,37 @@ gpuTest('a step that is profiled is cut, too', () =>
   }),
 );
 
+gpuTest('what results are read through takes a little memory, and none after a trim', () =>
+  onDevice({}, async (gpu) => {
+    let bytes = 0;
+    const create = gpu.device.createBuffer.bind(gpu.device);
+    const createBuffer = (descriptor: GPUBufferDescriptor): GPUBuffer => {
+      const buffer = create(descriptor);
+      if (descriptor.label !== 'staging') return buffer;
+      bytes += descriptor.size;
+      const destroy = buffer.destroy.bind(buffer);
+      buffer.destroy = () => {
+        bytes -= descriptor.size;
+        return destroy();
+      };
+      return buffer;
+    };
+    Object.defineProperty(gpu.device, 'createBuffer', { value: createBuffer });
+    for (let i = 1; i <= 60; i++) {
+      const x = Tensor.full([i * 10_000], i);
+      assert.is((await x.read()).at(-1), i);
+      x.free('the test');
+    }
+    assert.ok(bytes > 2 ** 21 && bytes <= 2 ** 25, `${bytes} bytes`);
+    const made = bytes;
+    await Tensor.full([600_000], 1).read();
+    assert.is(bytes, made, 'one that waits is taken');
+    await gpu.trim();
+    assert.is(bytes, 0);
+    assert.is((await Tensor.full([3], 2).read())[2], 2);
+  }),
+);
+
 const lost = /^Null backend: the device is lost \(destroyed\)/;
 
 gpuTest('a device that is lost is told of in words, each time', async () => {

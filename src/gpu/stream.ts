@@ -39,6 +39,8 @@ const LONG_MS = 500;
 const SUBMIT_MS = 250;
 /** Dispatches of a submit before any work was timed: no dispatch takes more than 200 ms. */
 const FIRST_DISPATCHES = 8;
+/** Of buffers that wait for the next read. */
+const STAGING_BYTES = 2 ** 25;
 const NO_PARAMS = new Uint32Array(0);
 
 /**
@@ -181,7 +183,7 @@ export class CommandStream {
     }
     const bytes = to.getMappedRange(0, from.sizeBytes).slice(0);
     to.unmap();
-    this.staging.push(to);
+    this.keepStaging(to);
     return bytes;
   }
 
@@ -276,6 +278,7 @@ export class CommandStream {
   /** Forgets bind groups; called when pool buffers are destroyed. */
   forget(): void {
     this.groups.forget();
+    for (const buffer of this.staging.splice(0)) buffer.destroy();
   }
 
   private encode(commands: readonly Command[]): void {
@@ -414,5 +417,16 @@ export class CommandStream {
     if (at >= 0) return this.staging.splice(at, 1)[0]!;
     const usage = USAGE.MAP_READ | USAGE.COPY_DST;
     return this.checked(() => this.device.createBuffer({ label: 'staging', size: sizeBytes, usage }));
+  }
+
+  /** For the next read of such a size, as long as all that wait take little; those that were used longest ago go first. */
+  private keepStaging(buffer: GPUBuffer): void {
+    this.staging.push(buffer);
+    let bytes = this.staging.reduce((sum, { size }) => sum + size, 0);
+    while (bytes > STAGING_BYTES) {
+      const oldest = this.staging.shift()!;
+      bytes -= oldest.size;
+      oldest.destroy();
+    }
   }
 }
