@@ -95,6 +95,23 @@ test('after memory has run out, the next step has what lies idle', () =>
     assert.match(await messageOf(() => use(12, 2 ** 23)), /its memory ran out/);
     await use(12, 2 ** 23);
     assert.ok(gpu.pool.stats.allocatedBytes < 12.1 * 2 ** 25);
+    const said = /Or run the step again: 384\.0 MiB that lie idle are given back before\.$/;
+    assert.match(await messageOf(() => use(6, 2 ** 24)), said);
+    await use(6, 2 ** 24);
+    assert.ok(gpu.pool.stats.allocatedBytes < 6.1 * 2 ** 26);
+  }));
+
+test('where there is no memory for a new buffer, a larger one that lies idle does', () =>
+  onDevice({ adapter: 'null' }, async ({ pool }) => {
+    // Of half a gibibyte.
+    const large = Array.from({ length: 7 }, () => pool.acquire(2 ** 26));
+    for (const buffer of large.slice(0, 3)) pool.release(buffer);
+    const small = Array.from({ length: 5 }, () => pool.acquire(2 ** 25));
+    assert.equal(
+      small.map(({ sizeBytes }) => sizeBytes / 2 ** 20),
+      [32, 32, 64, 64, 64],
+    );
+    assert.is(pool.stats.liveBytes / 2 ** 20, 8 * 64);
   }));
 
 test.run();

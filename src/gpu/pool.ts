@@ -1,4 +1,4 @@
-import { GpuError } from '../core/errors.ts';
+import { GpuError, MemoryError } from '../core/errors.ts';
 import { USAGE } from './usage.ts';
 
 /** A storage buffer that the pool lends out. `id` is its rank of creation. */
@@ -68,9 +68,8 @@ export class BufferPool {
     // Whole vec4s, as they are bound.
     const least = Math.ceil(sizeBytes / 16) * 16;
     const size = rounded > this.maxBytes && least <= this.maxBytes ? least : rounded;
-    const waiting = this.free.get(size);
-    const buffer = waiting?.shift() ?? this.create(size);
-    this.stats.liveBytes += size;
+    const buffer = this.free.get(size)?.shift() ?? this.createOrSpare(size);
+    this.stats.liveBytes += buffer.sizeBytes;
     buffer.loan = ++this.loans;
     buffer.state = 'lent';
     return buffer;
@@ -111,6 +110,27 @@ export class BufferPool {
 
   resetPeak(): void {
     this.stats.peakBytes = this.stats.allocatedBytes;
+  }
+
+  /**
+   * A new buffer, or where there is no memory for it the smallest larger one that is free. Throws MemoryError where there is none: what
+   * else is free is of use once the device has destroyed it, which takes until its commands have run.
+   */
+  private createOrSpare(sizeBytes: number): PoolBuffer {
+    try {
+      return this.create(sizeBytes);
+    } catch (error) {
+      if (!(error instanceof MemoryError)) throw error;
+      const sizes = [...this.free].filter(([size, waiting]) => size > sizeBytes && waiting.length > 0);
+      const spare = sizes.sort(([a], [b]) => a - b)[0]?.[1].shift();
+      if (spare) return spare;
+      const { allocatedBytes, liveBytes } = this.stats;
+      const idle = allocatedBytes - liveBytes;
+      if (idle < sizeBytes) throw error;
+      throw new MemoryError(
+        `${error.message} Or run the step again: ${mebibytes(idle)} that lie idle are given back before.`,
+      );
+    }
   }
 
   private create(sizeBytes: number): PoolBuffer {
