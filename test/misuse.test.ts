@@ -211,6 +211,10 @@ gpuTest('tensors that an operation cannot take are named', async () => {
     [() => ops.flatten(scalar), /^flatten: a tensor \[\] has no dimension/],
     [() => ops.linear(scalar, logits, null), /^linear: x is \[\] and w \[2,3\]; they are \[N,in\] and \[out,in\]/],
     [() => ops.linear(logits, labels, null), /^linear: x is \[2,3\] and w \[2\]; they are/],
+    [
+      () => ops.linear(Tensor.zeros([2, 5, 3]), logits, null),
+      /^linear: w \[2,3\] takes \[N,3\] but x is \[2,5,3\]\. Reshape it to \[-1,3\] before, and the result back after\.$/,
+    ],
     [normed(scalar, {}), /^batchNorm: a tensor \[\] has no channels/],
     [normed(logits, { momentum: Number.NaN }), /^batchNorm: momentum is NaN; it is a share from 0 to 1/],
     [normed(logits, { eps: -1 }), /^batchNorm: eps is -1; it is 0 or more/],

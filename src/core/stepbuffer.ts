@@ -187,6 +187,7 @@ export const nextDraw = (): number => stepBuffer().draws++;
 export function setSeed(seed: number): void {
   setWord(SEED, seed >>> 0);
   setStepCounter(0);
+  stepBuffer().draws = 0;
 }
 
 /** The seed of everything random on the GPU. */

@@ -29,8 +29,12 @@ export function linearWithin(input: Tensor, weight: Tensor, bias: Tensor | null,
     );
   }
   if (x.shape.length !== 2 || I !== wI) {
+    const mend =
+      x.shape.at(-1) === wI
+        ? `Reshape it to [-1,${wI}] before, and the result back after.`
+        : `Flatten x, or build the layer with inFeatures: ${x.size / N}.`;
     throw new ShapeError(
-      `linear: w ${showShape(weight.shape)} takes [N,${wI}] but x is ${showShape(x.shape)}. Flatten x, or build the layer with inFeatures: ${x.size / N}.`,
+      `linear: w ${showShape(weight.shape)} takes [N,${wI}] but x is ${showShape(x.shape)}. ${mend}`,
     );
   }
   if (bias && bias.size !== O) {
