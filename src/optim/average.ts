@@ -22,8 +22,8 @@ export function checkDecay(decay: number): void {
  *   e ← d·e + (1−d)·w,  d = min(decay, (1+t)/(10+t))
  *
  * where t updates are in it already, and the first one copies the weights. So there is no bias towards where training began, and
- * a short run is averaged over its latter part. Before it the average is the weights that the optimizer was made with. Updates that a loss scale leaves out are none. Running statistics are not averaged:
- * those of the trained network, averages themselves, serve both.
+ * a short run is averaged over its latter part. Before it the average is the weights that the optimizer was made with. Updates that a
+ * loss scale leaves out are none. Running statistics are not averaged: those of the trained network, averages themselves, serve both.
  *
  * Source: Polyak and Juditsky 1992; the growing decay is that of TensorFlow's `ExponentialMovingAverage` with `num_updates`, copying
  * first and what becomes of running statistics that of PyTorch's `AveragedModel`.
