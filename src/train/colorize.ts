@@ -75,6 +75,9 @@ export async function trainColorizer(images: readonly Uint8Array[], options: Col
   return model.eval();
 }
 
+/** What the network sees of a pixel is the L* of this, in training as in use: of a photograph without colours there is nothing else. */
+const grayLab = (image: Image): Float32Array => rgbToLab(toRgb(toGray(image)).pixels);
+
 /** The network's input and what it is to answer, for RGB images of one size. */
 function labBatch(images: readonly Uint8Array[], size: number, mirror: () => boolean) {
   const area = size * size;
@@ -82,11 +85,12 @@ function labBatch(images: readonly Uint8Array[], size: number, mirror: () => boo
   const colour = new Float32Array(images.length * area * 2);
   for (const [n, image] of images.entries()) {
     const lab = rgbToLab(image);
+    const gray = grayLab({ pixels: image, width: size, height: size, channels: 3 });
     const turned = mirror();
     for (let i = 0; i < area; i++) {
       const from = turned ? i - (i % size) + (size - 1 - (i % size)) : i;
       const to = n * area + i;
-      lightness[to] = toInput(lab[3 * from]!);
+      lightness[to] = toInput(gray[3 * from]!);
       colour[2 * to] = lab[3 * from + 1]! / AB;
       colour[2 * to + 1] = lab[3 * from + 2]! / AB;
     }
@@ -114,11 +118,11 @@ const abOf = (model: Colorizer, lightness: Float32Array, { width, height }: Retu
 export const rehearseColours = (model: Colorizer, seen: ReturnType<typeof seenAs>): void =>
   rehearse(() => abOf(model, new Float32Array(seen.width * seen.height), seen));
 
-/** Gives an image colours; it keeps its size and lightness. */
+/** Gives an image colours; it keeps its size, and the lightness that it has in gray. */
 export async function colorizeImage(model: Colorizer, image: Image, size: number): Promise<Image> {
   const seen = seenAs(image, size);
   const { width, height } = seen;
-  const small = rgbToLab(toRgb(toGray(resizeImage(image, width, height))).pixels);
+  const small = grayLab(resizeImage(image, width, height));
   const lightness = Float32Array.from({ length: width * height }, (_, i) => toInput(small[3 * i]!));
   const ab = await step(() => abOf(model, lightness, seen));
   const values = await ab.read();
@@ -126,10 +130,10 @@ export async function colorizeImage(model: Colorizer, image: Image, size: number
   return withColour(image, { values, width, height });
 }
 
-/** The image's own lightness, and the colours (a, b) of a smaller one, [height, width, 2], stretched over it. */
+/** The lightness that the image has in gray, and the colours (a, b) of a smaller one, [height, width, 2], stretched over it. */
 function withColour(image: Image, ab: { values: Float32Array; width: number; height: number }): Image {
   const { width, height } = image;
-  const lab = rgbToLab(toRgb(toGray(image)).pixels);
+  const lab = grayLab(image);
   // Between pixel centres, as images are resized elsewhere.
   const place = (i: number, extent: number, from: number): [number, number, number] => {
     const at = Math.min(from - 1, Math.max(0, ((i + 0.5) * from) / extent - 0.5));
