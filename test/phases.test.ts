@@ -191,6 +191,15 @@ gpuTest('without a frozen phase, rates rise evenly by layer with --lr-mult, what
   };
   assert.equal(lrs({ schedule: 'cosine' }), [2e-3, 2e-5, 2e-4, 2e-3]);
   assert.equal(lrs({ schedule: 'step', epochs: 3 }, STEPS), [2e-4, 2e-6, 2e-5, 2e-4]);
+  for (const epochs of [1, 4, 5, 7]) {
+    const steps = epochs * STEPS;
+    const rates = Array.from({ length: steps }, (_, step) => lrs({ schedule: 'step', epochs, lrMult: 1 }, step)[0]);
+    const third = Math.ceil(steps / 3);
+    assert.equal(
+      rates,
+      Array.from(rates, (_, step) => (step < third ? 2e-3 : step < 2 * third ? 2e-4 : 2e-5)),
+    );
+  }
   assert.equal(lrs({ schedule: 'one-cycle' }), [8e-5, 8e-7, 8e-6, 8e-5]);
   assert.equal(lrs({ schedule: 'cosine', lrMult: 1 }), [2e-3]);
   const plateau = trainer({ freezeEpochs: 0, schedule: 'plateau' });

@@ -114,7 +114,12 @@ export const trainOptions = {
     'all',
     'what weight decay is for: everything, or all but norms and biases (weights)',
   ),
-  schedule: option('Training', choice('NAME', scheduleNames), 'one-cycle', 'how the learning rate changes'),
+  schedule: option(
+    'Training',
+    choice('NAME', scheduleNames),
+    'one-cycle',
+    'how the learning rate changes; step: to a tenth after each third',
+  ),
   warmup: option(
     'Training',
     number('EPOCHS', { from: 0 }),

@@ -46,7 +46,7 @@ function scheduleOf(config: TrainConfig, stepsPerEpoch: number): Schedule {
   const schedules: Record<TrainConfig['schedule'], () => Schedule> = {
     'one-cycle': () => oneCycle(lr, { momentums: [momentum, lowered(momentum), momentum] }),
     cosine: () => cosine(lr, momentum),
-    step: () => stepDecay(lr, momentum, Math.max(1, Math.round(epochs / 3)) * stepsPerEpoch),
+    step: () => stepDecay(lr, momentum, Math.ceil((epochs * stepsPerEpoch) / 3)),
     plateau: () => constantRate(lr, momentum),
     constant: () => constantRate(lr, momentum),
   };
