@@ -27,7 +27,7 @@ const csv = (usages: string[]) =>
   );
 
 const evaluated = (data: string, from: Dataset, options: Partial<DataOptions> = {}) =>
-  loadDataset({ data, use: 'evaluate', trainedOn: from.origin, ...options });
+  loadDataset({ data, use: 'evaluate', trainedOn: [from.origin!], ...options });
 const validOf = (set: Dataset) => Array.from({ length: set.valid.count }, (_, i) => set.source('valid', i));
 
 test('a model is evaluated on what validated its training, however that was drawn', async () => {
@@ -51,6 +51,24 @@ test('another share of the same images is counted for what the model has seen of
   assert.equal(other.seen!.valid, { trained: met, validated: 4 - met });
   const all = await evaluated(data, trained, { valid: 'all' });
   assert.equal([all.valid.count, all.seen!.valid], [40, { trained: 36, validated: 4 }]);
+});
+
+test('what the weights saw from which a network started counts, too; it trains on what it is told', async () => {
+  const data = photos();
+  const first = await loadDataset({ data, seed: 2 });
+  const second = await loadDataset({ data, seed: 1, trainedOn: [first.origin!] });
+  assert.equal(validOf(second), validOf(await loadDataset({ data })), 'the share is the one that was asked for');
+  const before = new Set(validOf(first));
+  const met = validOf(second).filter((name) => !before.has(name)).length;
+  assert.ok(met > 0, 'the shares differ');
+  assert.equal(second.seen!.valid, { trained: met, validated: 4 - met });
+  const again = await loadDataset({ data, use: 'evaluate', trainedOn: [second.origin!, first.origin!] });
+  assert.equal(validOf(again), validOf(second));
+  assert.equal(again.seen!.valid, { trained: met, validated: 4 - met });
+  // Trained on others since, and of these all the same.
+  const others = await loadDataset({ data: photos('others', 100) });
+  const back = await loadDataset({ data, use: 'evaluate', trainedOn: [others.origin!, first.origin!] });
+  assert.equal([validOf(back), back.seen!.valid.validated], [validOf(first), 4]);
 });
 
 test('of images that are new all are evaluated, but where something says what they are for', async () => {

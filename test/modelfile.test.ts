@@ -18,6 +18,7 @@ const facts: ModelFacts = {
   ...{ normalisation: { mean: [0.4, 0.5, 0.6], std: [0.2, 0.2, 0.3] }, storedSide: 48, storedChannels: 1 as const },
   augment: 'fastai',
   trainedOn: { images: 'a hash', valid: '20%', seed: 3, limit: 40 },
+  startedFrom: [{ images: 'another', seed: 4 }],
 };
 const file = `${scratch.path}/model.safetensors`;
 
@@ -42,9 +43,18 @@ const withFacts = (change: object): string => withMetadata({ dawngrad: JSON.stri
 
 test('what says nothing of stored images is shown them as the network’s input', () => {
   const plain = readModelFile(
-    withFacts({ storedSide: undefined, storedChannels: undefined, augment: undefined, trainedOn: undefined }),
+    withFacts({
+      storedSide: undefined,
+      storedChannels: undefined,
+      augment: undefined,
+      trainedOn: undefined,
+      startedFrom: undefined,
+    }),
   ).facts;
-  assert.equal([plain.storedSide, plain.storedChannels, plain.augment, plain.trainedOn], [32, 3, 'none', null]);
+  assert.equal(
+    [plain.storedSide, plain.storedChannels, plain.augment, plain.trainedOn, plain.startedFrom],
+    [32, 3, 'none', null, []],
+  );
   const one = { mean: [0.5], std: [0.25] };
   assert.equal(readModelFile(withFacts({ normalisation: one })).facts.normalisation, one);
 });
@@ -81,6 +91,7 @@ test('metadata that is missing, damaged or of another program is refused in one 
   await refused(withFacts({ augment: 'affine' }), /no valid augment/);
   for (const wrong of [3, { images: 'a hash' }, { images: 'a hash', seed: 1, valid: 2 }]) {
     await refused(withFacts({ trainedOn: wrong }), /no valid trainedOn/);
+    await refused(withFacts({ startedFrom: [wrong] }), /no valid startedFrom/);
   }
 });
 

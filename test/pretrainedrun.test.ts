@@ -5,15 +5,16 @@ import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { resolveDefaults } from '../src/cli/defaults.ts';
+import { evaluate } from '../src/cli/evaluate.ts';
 import { lrFind } from '../src/cli/lrfind.ts';
-import type { TrainOptions } from '../src/cli/options.ts';
+import type { EvaluateOptions, TrainOptions } from '../src/cli/options.ts';
 import { train } from '../src/cli/train.ts';
 import { isUserError } from '../src/core/errors.ts';
 import { readModelFile } from '../src/train/modelfile.ts';
 import { IMAGENET } from '../src/train/pretrained.ts';
 import { readRecord } from '../src/train/runrecord.ts';
 import { hashOf } from './child.ts';
-import { pixelField, scratchFolder } from './files.ts';
+import { grayPng, pixelField, scratchFolder } from './files.ts';
 import { within } from './gpu.ts';
 
 const folder = scratchFolder();
@@ -71,7 +72,7 @@ test('train starts from torchvisionâ€™s weights: a frozen epoch first, ImageNetâ
   assert.match(lines, /6 steps of 7 images$/m);
   const { pretrained, options, result } = readRecord(at('whole', 'run.json'));
   assert.equal(pretrained, {
-    ...{ name: 'weights.pth', path: weights, tensors: 48, head: 'new', normalisation: IMAGENET },
+    ...{ name: 'weights.pth', path: weights, tensors: 48, head: 'new', normalisation: IMAGENET, origins: [] },
   });
   assert.equal(
     [options.freezeEpochs, options.lrMult, options.optimizer, options.decay],
@@ -108,6 +109,35 @@ test('the model of a run is where the next one starts, head included', async () 
   );
   assert.match(lines, /^model\.safetensors: \d+ tensors of vgg11_bn, the head among them$/m);
   assert.is(readRecord(at('next', 'run.json')).result?.epochs, 1);
+});
+
+test('images to validate that the weights were trained on are told of, and evaluate knows of them', async () => {
+  const photos = at('photos');
+  for (let i = 0; i < 30; i++) folder.write(`photos/${i % 2 ? 'cat' : 'dog'}/${i}.png`, grayPng(i));
+  const given = { ...small, data: photos, store: 40, freezeEpochs: 0, epochs: 1 };
+  const run = (name: string, pretrained: string, more: Partial<TrainOptions> = {}) =>
+    printed(() => train({ ...given, pretrained, out: at(name), ...more }));
+  const seenOf = async (name: string, more: Partial<EvaluateOptions> = {}) => {
+    const file = at(name, 'model.safetensors');
+    const shared = { model: file, data: photos, split: 'valid', batch: 7, json: true, adapter } as const;
+    const unset = { valid: null, seed: null, limit: null, store: null, tta: null, out: null };
+    const lines = await printed(() => evaluate({ ...unset, ...shared, ...more }));
+    const { seen, splitName, images } = JSON.parse(lines.slice(lines.indexOf('{')));
+    return [seen, splitName, images];
+  };
+
+  assert.not.match(await run('first', weights, { valid: '20%' }), /Note/);
+  const told = await run('second', at('first', 'model.safetensors'), { seed: 2, valid: '20%' });
+  const [, count] =
+    /Note: the weights of --pretrained were trained on (\d) of the 6 images to validate: .*\. --valid '?20%'? --seed 1 divides them as then\.$/m.exec(
+      told,
+    )!;
+  const seen = { trained: Number(count), validated: 6 - Number(count) };
+  assert.equal(await seenOf('second'), [seen, '20 % of train, stratified, seed 2', 6]);
+  // The same images at another side are the same images.
+  assert.equal(await seenOf('second', { store: 32 }), [seen, '20 % of train, stratified, seed 2', 6]);
+  assert.equal(await seenOf('first', { store: 32, valid: 'all' }), [{ trained: 24, validated: 6 }, 'all images', 30]);
+  assert.not.match(await run('third', at('first', 'model.safetensors'), { valid: '20%' }), /Note/);
 });
 
 test('lr-find sweeps with a frozen body, or with all layers', async () => {

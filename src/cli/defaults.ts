@@ -28,6 +28,7 @@ export interface Preset {
 }
 
 const PRETRAINED = 'with --pretrained';
+const ONE_CYCLE = 'one-cycle';
 
 const hasHead = (arch: string, head: ModelOptions['head']): boolean => headsOf(arch).includes(head);
 
@@ -76,8 +77,8 @@ export const presets: readonly Preset[] = [
     values: { width: 1, lrMult: 100, decay: 'weights' },
   },
   {
-    label: `${PRETRAINED} and one-cycle`,
-    holds: ({ pretrained, schedule }) => pretrained !== null && schedule === 'one-cycle',
+    label: `${PRETRAINED} and ${ONE_CYCLE}`,
+    holds: ({ pretrained, schedule }) => pretrained !== null && schedule === ONE_CYCLE,
     values: { freezeEpochs: 1 },
   },
   {
@@ -101,10 +102,13 @@ export const presets: readonly Preset[] = [
     values: { weightDecay: 0.01 },
   },
   { label: 'with fastai-adam', holds: ({ optimizer }) => optimizer === 'fastai-adam', values: { decay: 'weights' } },
-  { label: 'with one-cycle', holds: ({ schedule }) => schedule === 'one-cycle', values: { momentum: 0.95 } },
+  { label: `with ${ONE_CYCLE}`, holds: ({ schedule }) => schedule === ONE_CYCLE, values: { momentum: 0.95 } },
   { label: '', holds: ({ arch, head, pool }) => hasPool(arch) && head === 'vgg' && pool === null, values: { pool: 1 } },
   { label: '', holds: ({ head }) => head === 'linear', values: { dropout: 0 } },
 ];
+
+/** Those of a sweep, which is a schedule of its own. */
+export const sweepPresets = presets.filter(({ label }) => !label.endsWith(ONE_CYCLE));
 
 /**
  * The options of a new run: what the user gave, then the presets that hold, then the table.

@@ -1,13 +1,13 @@
 import { DataError } from '../core/errors.ts';
 import { setSeed } from '../core/stepbuffer.ts';
 import { writeFileAtomic } from '../data/atomic.ts';
-import { loadDataset, type Seen, type SplitName } from '../data/dataset.ts';
+import { type DataOptions, type Dataset, loadDataset, type Seen, type SplitName } from '../data/dataset.ts';
 import { inputOf } from '../train/classify.ts';
 import { evaluationHtml } from '../train/evaluationpage.ts';
 import { Evaluator } from '../train/evaluator.ts';
 import { interpret, writeInterpretation } from '../train/interpretation.ts';
 import { confusionOf, mostConfused, scores } from '../train/metrics.ts';
-import { buildModel, readModelFile } from '../train/modelfile.ts';
+import { buildModel, originsOf, readModelFile } from '../train/modelfile.ts';
 import { addPredictions, noSums } from '../train/predictions.ts';
 import { timeInWords } from '../train/reportparts.ts';
 import { makeFolder, runFolder } from '../train/runfolder.ts';
@@ -59,12 +59,18 @@ export async function evaluate(options: EvaluateOptions): Promise<void> {
   const { split, valid, seed, limit, batch, out } = options;
   const { tta, facts: ttaFacts } = ttaOf(options.tta, facts);
   if (out !== null) checkOutputs('--out', out, outputsIn(out));
-  const data = await loadDataset({
-    ...{ data: options.data, valid: valid ?? undefined, seed: seed ?? undefined, limit: limit ?? undefined },
-    ...{ store: options.store ?? facts.storedSide, channels: facts.storedChannels },
-    ...{ classes: facts.classes, use: 'evaluate', trainedOn: facts.trainedOn },
-  });
-  checkStored(options.store, data.train.side);
+  const load = (store: number, division: Pick<DataOptions, 'valid' | 'seed'>): Promise<Dataset> =>
+    loadDataset({
+      ...{ data: options.data, ...division, limit: limit ?? undefined },
+      ...{ store, channels: facts.storedChannels },
+      ...{ classes: facts.classes, use: 'evaluate', trainedOn: originsOf(facts) },
+    });
+  // As they were stored for the training they are known again; and divided as they were then, whatever side they are stored at now.
+  const known = await load(facts.storedSide, { valid: valid ?? undefined, seed: seed ?? undefined });
+  const { store = null } = options;
+  const same = store === null || store === facts.storedSide;
+  const data = same ? known : await load(store, { valid: known.origin?.valid, seed: known.origin?.seed });
+  checkStored(store, data.train.side);
   if (data.classes.join('\n') !== facts.classes.join('\n')) {
     throw new DataError(
       `${options.data}: its classes are ${data.classes.join(', ')}; the model's are ${facts.classes.join(', ')}. Evaluate on data of the same classes.`,
@@ -73,16 +79,16 @@ export async function evaluate(options: EvaluateOptions): Promise<void> {
   const set = data[split];
   if (!set || set.count === 0) {
     const others = (['train', 'valid', 'test'] as const).filter((name) => (data[name]?.count ?? 0) > 0);
-    const divided = `${data.seen && !valid ? 'divided as for the training, it' : 'it'} has only ${others.join(' and ')} (valid: ${data.validName})`;
+    const divided = `${known.seen && !valid ? 'divided as for the training, it' : 'it'} has only ${others.join(' and ')} (valid: ${data.validName})`;
     throw new DataError(`${options.data}: has no images in --split ${split}: ${divided}.`);
   }
-  const seen = data.seen?.[split] ?? null;
+  const seen = known.seen?.[split] ?? null;
   if (seen) warnOfSeen(split, set.count, seen);
 
   const gpu = await openAdapter(options.adapter);
   try {
     const started = performance.now();
-    setSeed(seed ?? 1);
+    setSeed(data.origin?.seed ?? seed ?? 1);
     const input = inputOf(facts, batch);
     const evaluator = new Evaluator(set, { ...input, tta });
     const model = buildModel(file);

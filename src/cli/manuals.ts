@@ -1,5 +1,5 @@
 import type { Manual } from './command.ts';
-import { checkColorize, checkExperiments, checkGiven, checkPredict, presets } from './defaults.ts';
+import { checkColorize, checkExperiments, checkGiven, checkPredict, presets, sweepPresets } from './defaults.ts';
 import {
   colorizeOptions,
   contactSheetOptions,
@@ -26,7 +26,7 @@ export const lrFind: Manual<typeof lrFindOptions> = {
   name: 'lr-find',
   summary: 'tests a range of learning rates and draws the loss over them',
   options: lrFindOptions,
-  presets,
+  presets: sweepPresets,
   examples: ['', '--data fer2013.csv --batch 64 --end-lr 1'],
   check: checkGiven,
 };

@@ -211,6 +211,8 @@ export const lrFindOptions = {
   freezeEpochs: {
     ...trainOptions.freezeEpochs,
     help: '0 sweeps with all layers; else with a frozen body, as in the first epochs of train',
+    initial: null,
+    otherwise: '1 with --pretrained',
   },
   ...{ batch, optimizer, momentum, weightDecay, decay, labelSmoothing, mixup, clip, seed, adapter, precision },
   startLr: option('Sweep', number('F', { above: 0 }), 1e-7, 'first learning rate'),
@@ -229,7 +231,7 @@ export const evaluateOptions = {
     ...valid,
     kind: form('NAME', [...validNames, 'all'], share, shareInWords),
     help: 'what counts as valid: PublicTest rows, both, a share, or all images',
-    otherwise: 'as in training on the same data; on other data PublicTest rows, else all images',
+    otherwise: 'as in training on the same data; on other data PublicTest rows, 10% where others are set apart, or all',
   },
   seed: {
     ...seed,

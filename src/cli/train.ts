@@ -2,10 +2,10 @@ import { existsSync } from 'node:fs';
 import { basename, resolve } from 'node:path';
 import { ConfigError } from '../core/errors.ts';
 import { counted } from '../core/nearest.ts';
-import { type Dataset, loadDataset } from '../data/dataset.ts';
+import { type Dataset, loadDataset, type Origin } from '../data/dataset.ts';
 import type { Gpu } from '../gpu/gpu.ts';
 import { callOf, quoted } from '../train/call.ts';
-import type { PretrainedRecord } from '../train/pretrained.ts';
+import { type PretrainedRecord, pretrainedOrigins } from '../train/pretrained.ts';
 import { createProgress, type Progress } from '../train/progress.ts';
 import { Run, type RunOrigin } from '../train/run.ts';
 import { checkOut, createRunFolder, openRunFolder, type RunFolder } from '../train/runfolder.ts';
@@ -61,7 +61,10 @@ function recordedOptions({ folder, record }: Resumed): TrainOptions {
 }
 
 async function trainOn(gpu: Gpu, options: TrainOptions, resumed: Resumed | null): Promise<RunResult> {
-  const data = await loadFor(options);
+  // What its weights were trained on; of a run that is continued nobody need be told again.
+  const trainedOn = options.pretrained === null || resumed ? [] : pretrainedOrigins(options.pretrained);
+  const data = await loadFor(options, trainedOn);
+  if (data.seen) warnOfSeen(data, trainedOn);
   if (resumed) checkSame(gpu, data.fingerprint, resumed.record);
   const origin: RunOrigin = {
     ...(resumed?.record ?? {
@@ -120,7 +123,7 @@ const lockRun = (flag: string, dir: string): Promise<WorkLock> =>
   lockFolder(`${flag} ${dir}`, dir, (line) => console.error(line));
 
 /** Loads the data that the options name, and says what it is. */
-export async function loadFor(options: TrainOptions): Promise<Dataset> {
+export async function loadFor(options: TrainOptions, trainedOn: readonly Origin[] = []): Promise<Dataset> {
   const { data: source, valid, seed, limit, store, channels, resume } = options;
   const data = await loadDataset({
     data: source,
@@ -129,6 +132,7 @@ export async function loadFor(options: TrainOptions): Promise<Dataset> {
     limit: limit ?? undefined,
     store: store ?? undefined,
     channels,
+    trainedOn,
   });
   // A run that is continued has what it was started with.
   if (resume === null) checkStored(store, data.train.side);
@@ -136,6 +140,18 @@ export async function loadFor(options: TrainOptions): Promise<Dataset> {
     `${data.name}: ${data.train.count} training images, ${data.valid.count} to validate (${data.validName}), ${data.classes.length} classes`,
   );
   return data;
+}
+
+/** Says so where images are to validate that the weights which the run starts from were trained on. */
+function warnOfSeen({ valid, seen, origin }: Dataset, trainedOn: readonly Origin[]): void {
+  const { trained = 0 } = seen?.valid ?? {};
+  const before = trainedOn.find(({ images }) => images === origin?.images);
+  if (trained === 0 || !before) return;
+  const { valid: share, seed, limit } = before;
+  const division = [share && `--valid ${quoted(share)}`, `--seed ${seed}`, limit && `--limit ${limit}`].filter(Boolean);
+  console.error(
+    `Note: the weights of --pretrained were trained on ${trained} of the ${valid.count} images to validate: how it does on new ones is not seen here. ${division.join(' ')} divides them as then.`,
+  );
 }
 
 /** What is said of the weights that a run starts from. */

@@ -50,7 +50,7 @@ export interface Dataset {
   fingerprint: string;
   /** Null for toyfaces and arrays, which come divided. */
   origin: Origin | null;
-  /** What the network of `DataOptions.trainedOn` has seen of each split; null where it was trained on other images. */
+  /** What the network of `DataOptions.trainedOn` has seen of each split; null where it was never trained on these images. */
   seen: Readonly<Record<SplitName, Seen>> | null;
   /** Where an image comes from: 'fer2013.csv:1234', 'train/angry/x.jpg', 'toyfaces #12'. */
   source(split: SplitName, index: number): string;
@@ -76,8 +76,8 @@ export interface DataOptions {
   classes?: string[] | undefined;
   /** 'evaluate' accepts a set without training rows, and one of a single class. Default 'train'. */
   use?: 'train' | 'evaluate' | undefined;
-  /** What the model that is evaluated was trained on. */
-  trainedOn?: Origin | null | undefined;
+  /** The sets that a model was trained on, the latest first: one that is evaluated, or whose weights a training starts from. */
+  trainedOn?: readonly Origin[] | undefined;
 }
 
 /**
@@ -144,8 +144,8 @@ function checkUnchanged(path: string, before: string, after: string): void {
 function fromRows(name: string, rows: Rows, options: DataOptions): Dataset {
   const { data } = options;
   const images = hashOf(rows);
-  const trainedOn = options.trainedOn?.images === images ? options.trainedOn : null;
-  const division = divisionOf(rows, options, trainedOn);
+  const trainedOn = (options.trainedOn ?? []).filter((origin) => origin.images === images);
+  const division = divisionOf(rows, options, trainedOn[0] ?? null);
   const indices = divide(rows, division, data);
   // Not `rows` itself: the closure would keep all pixels alive where a limit copied a few.
   const { files, lines } = rows;
@@ -166,7 +166,13 @@ function fromRows(name: string, rows: Rows, options: DataOptions): Dataset {
     ...parts,
     validName: indices.validName,
     origin: { images, ...division },
-    seen: trainedOn && seenOf(indices, divide(rows, trainedOn, data)),
+    seen:
+      trainedOn.length > 0
+        ? seenOf(
+            indices,
+            trainedOn.map((origin) => divide(rows, origin, data)),
+          )
+        : null,
     source(part, index) {
       const row = indices[part]?.[index];
       if (row === undefined) throw new RangeError(`source: no image ${index} in ${part}.`);
@@ -175,11 +181,12 @@ function fromRows(name: string, rows: Rows, options: DataOptions): Dataset {
   });
 }
 
-/** How rows are divided that a model of `trainedOn` was trained on, or, if that is null, others. */
+/** How rows are divided that a model of `trainedOn` was trained on, or, if that is null, others; to train, it is as the options say. */
 function divisionOf(rows: Rows, options: DataOptions, trainedOn: Division | null): Division {
   const { limit, use = 'train' } = options;
+  if (use === 'train') return { valid: options.valid, seed: options.seed ?? 1, limit };
   const seed = options.seed ?? trainedOn?.seed ?? 1;
-  const unmarked = use === 'evaluate' && rows.usage.every((usage) => usage === TRAINING);
+  const unmarked = rows.usage.every((usage) => usage === TRAINING);
   const valid = options.valid ?? (trainedOn ? trainedOn.valid : unmarked ? 'all' : undefined);
   return { valid, seed, limit };
 }
@@ -189,9 +196,10 @@ function hashOf({ classes, side, channels, labels, usage, pixels }: Rows): strin
   return createHash('sha256').update(head).update(labels).update(usage).update(pixels).digest('hex');
 }
 
-/** What a network that was trained on one split of some rows has seen of another one. */
-function seenOf(split: Split, trained: Split): Record<SplitName, Seen> {
-  const [met, chose] = [new Set(trained.train), new Set(trained.valid)];
+/** What a network that was trained on some splits of some rows has seen of another one. */
+function seenOf(split: Split, trained: readonly Split[]): Record<SplitName, Seen> {
+  const met = new Set(trained.flatMap(({ train }) => [...train]));
+  const chose = new Set(trained.flatMap(({ valid }) => [...valid]));
   const count = (rows: Uint32Array | null): Seen => {
     const seen = { trained: 0, validated: 0 };
     for (const row of rows ?? []) {

@@ -25,6 +25,8 @@ export interface ModelFacts {
   augment?: AugmentationName;
   /** `origin` of the data set that it was trained on. Default null: `evaluate` then takes all images for new ones. */
   trainedOn?: Origin | null;
+  /** Those of the sets that the weights were trained on from which it started, the latest first. Default none. */
+  startedFrom?: readonly Origin[];
 }
 
 /** A model file before its network is built; reading one needs no GPU. */
@@ -163,6 +165,10 @@ const isOrigin = ({ images, valid, seed, limit }: Partial<Origin>): boolean =>
   Number.isInteger(seed) &&
   (limit === undefined || whole(Number.MAX_SAFE_INTEGER)(limit));
 
+/** The sets that a network was trained on, the latest first. */
+export const originsOf = ({ trainedOn, startedFrom = [] }: ModelFacts): Origin[] =>
+  trainedOn ? [trainedOn, ...startedFrom] : [...startedFrom];
+
 /** Reads what a model file says beside its tensors. Throws DataError where that is no network of ours. */
 export function parseFacts(text: string | undefined, path: string): Required<ModelFacts> {
   if (!text) throw new DataError(`${path}: its metadata does not say which network it is. ${MEND}`);
@@ -183,14 +189,14 @@ export function parseFacts(text: string | undefined, path: string): Required<Mod
 
 const withDefaults = (facts: ModelFacts): Required<ModelFacts> => {
   const { size, channels } = facts.options;
-  return { storedSide: size, storedChannels: channels, augment: 'none', trainedOn: null, ...facts };
+  return { storedSide: size, storedChannels: channels, augment: 'none', trainedOn: null, startedFrom: [], ...facts };
 };
 
 /** The first of the facts that is none; null where all are. */
 function wrongFact(facts: Partial<ModelFacts>): string | null {
   const { classes, normalisation, options } = facts;
   const { size, channels } = options ?? {};
-  const { storedSide = size, storedChannels = channels, augment = 'none', trainedOn = null } = facts;
+  const { storedSide = size, storedChannels = channels, augment = 'none', trainedOn = null, startedFrom = [] } = facts;
   const numbers = (values: unknown, check: Check) =>
     Array.isArray(values) && [1, channels].includes(values.length) && values.every(check);
   const checks: readonly [name: string, holds: boolean][] = [
@@ -211,6 +217,7 @@ function wrongFact(facts: Partial<ModelFacts>): string | null {
     ['storedChannels', oneOf(1, 3)(storedChannels)],
     ['augment', oneOf(...Object.keys(AUGMENTATIONS))(augment)],
     ['trainedOn', trainedOn === null || isOrigin(trainedOn)],
+    ['startedFrom', Array.isArray(startedFrom) && startedFrom.every((origin) => isOrigin(origin ?? {}))],
   ];
   return checks.find(([, holds]) => !holds)?.[0] ?? null;
 }

@@ -1,12 +1,13 @@
-import { closeSync, openSync, readSync } from 'node:fs';
 import { basename, resolve } from 'node:path';
 import { ConfigError, DataError } from '../core/errors.ts';
 import type { Normalisation } from '../data/batches.ts';
+import type { Origin } from '../data/dataset.ts';
 import { fastaiBody } from '../models/index.ts';
 import { headNames, type Module, type StateEntry, toMemoryLayout } from '../nn/index.ts';
-import { checkFinite, type ModelFacts, parseFacts } from './modelfile.ts';
+import { checkFinite, type ModelFacts, originsOf, parseFacts } from './modelfile.ts';
 import { readPth } from './pth.ts';
-import { type FileTensor, readSafetensors, toF32 } from './safetensors.ts';
+import { type FileTensor, readMetadata, readSafetensors, toF32 } from './safetensors.ts';
+import { readStart } from './wholefile.ts';
 
 /** Weights to start from, before they are in a network. */
 export interface Pretrained {
@@ -28,6 +29,8 @@ export interface PretrainedRecord {
   head: 'loaded' | 'new';
   /** What images are normalised by: that which the weights were trained with. */
   normalisation: Normalisation;
+  /** The sets that they were trained on, the latest first; not in records of earlier versions. */
+  origins?: readonly Origin[];
 }
 
 /** Of ImageNet's training images; what torchvision's weights expect. */
@@ -44,29 +47,33 @@ export function readPretrained(path: string): Pretrained {
 }
 
 function readWeights(path: string): Pretrained {
-  const start = startOf(path);
-  const zip = start[0] === 0x50 && start[1] === 0x4b;
-  // A pickle's first byte may be that of a header's length, but then the header follows.
-  const pickle = start[0] === 0x80 && start[8] !== 0x7b;
-  if (zip || pickle) return { path, tensors: readPth(path), facts: null };
+  if (isPth(path)) return { path, tensors: readPth(path), facts: null };
   const { tensors, metadata } = readSafetensors(path);
   return { path, tensors, facts: metadata.dawngrad === undefined ? null : parseFacts(metadata.dawngrad, path) };
 }
 
+/** True for a file of PyTorch's. */
+function isPth(path: string): boolean {
+  const start = startOf(path);
+  const zip = start[0] === 0x50 && start[1] === 0x4b;
+  // A pickle's first byte may be that of a header's length, but then the header follows.
+  return zip || (start[0] === 0x80 && start[8] !== 0x7b);
+}
+
+/** The sets that the weights in a file were trained on, as far as it says, the latest first. Throws DataError where there is no file. */
+export function pretrainedOrigins(path: string): Origin[] {
+  const facts = isPth(path) ? undefined : readMetadata(path).dawngrad;
+  return facts === undefined ? [] : originsOf(parseFacts(facts, path));
+}
+
 /** The first nine bytes; none where the file cannot be read, which its reader will say. */
 function startOf(path: string): Uint8Array {
-  const bytes = new Uint8Array(9);
   try {
-    const file = openSync(path, 'r');
-    try {
-      readSync(file, bytes);
-    } finally {
-      closeSync(file);
-    }
+    return readStart(path, 9);
   } catch {
     // The reader of safetensors knows words for it.
+    return new Uint8Array(9);
   }
-  return bytes;
 }
 
 /**
@@ -134,6 +141,7 @@ export function loadPretrained(model: Module, file: Pretrained, target: Pretrain
     tensors: values.size,
     head: loaded ? 'loaded' : 'new',
     normalisation: pretrainedNormalisation(file, channels),
+    origins: facts ? originsOf(facts) : [],
   };
 }
 

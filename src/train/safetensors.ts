@@ -1,7 +1,7 @@
 import { DataError, ShapeError } from '../core/errors.ts';
 import { writeFileAtomic } from '../data/atomic.ts';
 import { formatOf } from '../data/image.ts';
-import { readWholeFile } from './wholefile.ts';
+import { readStart, readWholeFile } from './wholefile.ts';
 
 /** What a tensor of a file may hold. F16 and BF16 are kept as their 16 bits; `toF32` widens them. */
 export type FileDtype = 'F32' | 'F16' | 'BF16' | 'I64' | 'I32' | 'U32' | 'U8';
@@ -83,9 +83,7 @@ export function encodeSafetensors(
  * Throws DataError that says what is wrong.
  */
 export function decodeSafetensors(bytes: Uint8Array, file: string): TensorFile {
-  const fail = (what: string): never => {
-    throw new DataError(`${file}: ${what}`);
-  };
+  const fail = failure(file);
   const header = parseHeader(bytes, fail);
   const dataStart = prefixBytes + header.bytes;
   const dataBytes = bytes.byteLength - dataStart;
@@ -124,9 +122,16 @@ export function writeSafetensors(
 
 /** Reads a safetensors file. Throws DataError where it is missing, unreadable or not what the format says. */
 export function readSafetensors(path: string): TensorFile {
-  let bytes: Uint8Array;
+  return decodeSafetensors(
+    reading(path, () => readWholeFile(path)),
+    path,
+  );
+}
+
+/** What `read` gives. Throws DataError in words where it cannot read. */
+function reading<T>(path: string, read: () => T): T {
   try {
-    bytes = readWholeFile(path);
+    return read();
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     const reasons: Record<string, string> = {
@@ -136,7 +141,19 @@ export function readSafetensors(path: string): TensorFile {
     };
     throw new DataError(`${path}: ${reasons[code ?? ''] ?? message}`);
   }
-  return decodeSafetensors(bytes, path);
+}
+
+/** What a safetensors file says beside its tensors, which are not read. Throws as `readSafetensors` does. */
+export function readMetadata(path: string): Record<string, string> {
+  const fail = failure(path);
+  const start = reading(path, () => readStart(path, prefixBytes));
+  const declared = start.byteLength < prefixBytes ? 0 : Number(new DataView(start.buffer).getBigUint64(0, true));
+  const headerBytes = Math.min(declared, maxHeaderBytes);
+  const { json } = parseHeader(
+    reading(path, () => readStart(path, prefixBytes + headerBytes)),
+    fail,
+  );
+  return json.__metadata__ === undefined ? {} : checkMetadata(json.__metadata__, fail);
 }
 
 /**
@@ -171,6 +188,12 @@ interface TensorInfo {
 }
 
 type Fail = (what: string) => never;
+
+const failure =
+  (file: string): Fail =>
+  (what) => {
+    throw new DataError(`${file}: ${what}`);
+  };
 
 /** A name from a file, safe in a one-line message. */
 const quote = (name: string): string => JSON.stringify(name.length > 80 ? `${name.slice(0, 80)}…` : name);

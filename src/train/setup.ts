@@ -52,6 +52,7 @@ export function setUp(
       ...{ arch, options, classes: data.classes, normalisation, storedSide, storedChannels },
       augment: config.augment,
       trainedOn: data.origin,
+      startedFrom: pretrained?.origins ?? [],
     },
     trainer: new Trainer(parts, data.classes.length),
     pretrained,

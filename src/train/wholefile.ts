@@ -22,3 +22,14 @@ export function readWholeFile(path: string, readBytes = READ_BYTES): Uint8Array 
     closeSync(file);
   }
 }
+
+/** The first bytes of a file; fewer where it has no more. Throws what the file system throws. */
+export function readStart(path: string, count: number): Uint8Array<ArrayBuffer> {
+  const file = openSync(path, 'r');
+  try {
+    const bytes = new Uint8Array(count);
+    return bytes.slice(0, readSync(file, bytes, 0, count, null));
+  } finally {
+    closeSync(file);
+  }
+}
