@@ -273,6 +273,12 @@ test('the comparison as Markdown', () => {
     '| a | finished | 71.23 % | 4 | 70.00 % | 70.24 % | −0.24 | 5 | 123 | 1 h 2 min | 14,723,136 |',
     '| b | not begun | – | – | – | – | – | – | – | – | – |',
   ]);
+  const rows = comparisonMarkdown(
+    '',
+    [],
+    [run({ imagesPerSecond: 12_324.4, last: 0.70241 }), run({ imagesPerSecond: 51.06 })],
+  );
+  assert.match(rows, /\| 0\.00 \| 5 \| 12,324 \|.*\n.*\| 51\.1 \|/, 'no 1.23e+4, no −0.00');
   assert.match(text, '- a, reference: else\\|where &lt;b>\n- b: later\n');
 });
 
@@ -282,6 +288,10 @@ test('the comparison as a figure: a mark for each accuracy, and nothing for what
   const empty = await comparisonSvg('Faces', [run({ name: 'b', ...nothing })]);
   assert.is(marks(empty), 0);
   assert.match(empty, />b</);
+  assert.match(empty, />not begun</);
+  const full = await comparisonSvg('Full', [run({ best: 1, last: 1, reference: null })]);
+  assert.match(full, />100 %</);
+  assert.not.match(full, />10[1-9]/);
   const svg = await comparisonSvg('A & B', [run()]);
   assert.match(svg, /^<svg/);
   assert.match(svg, /71\.23 %/);

@@ -38,7 +38,7 @@ test('a published matrix gives its published figures', () => {
 
 test('a class never predicted scores 0, and one that is nowhere leaves the mean alone', () => {
   // numpy: precision_recall_fscore_support([0, 0, 1], [0, 0, 0]) gives F1 0.8 and 0, macro 0.4.
-  const { classes, macroF1, accuracy } = scores([
+  const { classes, macroF1, macroClasses, accuracy } = scores([
     [2, 0, 0],
     [1, 0, 0],
     [0, 0, 0],
@@ -46,8 +46,9 @@ test('a class never predicted scores 0, and one that is nowhere leaves the mean 
   assert.equal(classes[1], { precision: 0, recall: 0, f1: 0, support: 1 });
   assert.equal(classes[2], { precision: 0, recall: 0, f1: 0, support: 0 });
   close(macroF1, 0.4);
+  assert.is(macroClasses, 2);
   close(accuracy, 2 / 3);
-  assert.equal(scores([]), { accuracy: 0, macroF1: 0, total: 0, correct: 0, classes: [] });
+  assert.equal(scores([]), { accuracy: 0, macroF1: 0, total: 0, correct: 0, macroClasses: 0, classes: [] });
 });
 
 test('confused pairs come most often first', () => {

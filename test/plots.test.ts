@@ -130,6 +130,10 @@ test('the range test has a log axis and marks the suggestion', async () => {
     assert.ok(texts(svg).includes(text), `${text} in ${texts(svg)}`);
   }
   checkSvg(await lrFinderSvg(points, undefined));
+  const near = [2e-3, 4e-3, 9e-3].map((lr, i) => ({ lr, loss: 2 - i }));
+  const short = await lrFinderSvg(near, undefined);
+  for (const label of ['2e-3', '5e-3', '7e-3']) assert.match(short, `>${label}<`);
+  assert.not.match(short, />[−-]0/, 'a loss is not below 0');
   checkSvg(await lrFinderSvg([], 0.1));
   checkSvg(await lrFinderSvg([{ lr: 0.1, loss: 2 }], 0.1));
   const rising = points.map(({ lr }, k) => ({ lr, loss: 2 + k }));

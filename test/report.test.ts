@@ -2,8 +2,10 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { evaluateOptions } from '../src/cli/options.ts';
+import { ofWhole } from '../src/train/artifacts.ts';
 import { callOf, quoted } from '../src/train/call.ts';
 import type { CamExample } from '../src/train/camrows.ts';
+import { camSection } from '../src/train/camsection.ts';
 import { html, raw } from '../src/train/html.ts';
 import { type ReportParts, type RunSummary, reportHtml } from '../src/train/report.ts';
 import { duration, timeInWords } from '../src/train/reportparts.ts';
@@ -233,6 +235,32 @@ test('a run without epochs, matrix or losses, and with numbers unknown, still gi
   }
   const perfect = await reportHtml(run(), parts({ confusion: [[5, 0], [0, 5]], topLosses: [] })); // biome-ignore format: a matrix
   assert.match(visible(perfect), 'No image was taken for another class.');
+});
+
+test('one is one, and a mean is of the classes that it is of', async () => {
+  const result = { ...run().result, epochs: 1, steps: 1 };
+  const data = { ...run().data, classes: ['a', 'b', 'عربي'] };
+  const confusion = [[1, 0, 0], [0, 0, 0], [0, 0, 0]]; // biome-ignore format: a matrix
+  const page = await reportHtml(run({ result, data }), parts({ confusion }));
+  assert.match(visible(page), /1 epoch, 1 step\b/);
+  assert.match(visible(page), /, 1 image\. *\n?Mean F1 of 1 class: 100\.00 %/);
+  assert.match(page, '<th scope="row"><bdi>عربي</bdi></th><td>');
+  assert.match(page, '<div class="matrix scroll" style="--classes:3">');
+});
+
+test('what the maps are of is said: of which classes, and of which view', () => {
+  const rows = (count: number) => Array.from({ length: count }, (_, n) => ({ name: `${n}`, right: [], wrong: [] }));
+  assert.match(camSection(rows(12), 30).markup, 'Of the 30 classes these are the 12 with the most mistakes.');
+  assert.not.match(camSection(rows(12), 12).markup, /Of the|augmentation/);
+  assert.match(
+    camSection(rows(2), 2, true).markup,
+    /those of test-time augmentation; the maps are of the image as it is/,
+  );
+});
+
+test('the command that trains it again makes the whole run', () => {
+  const args = ['--epochs', '6', '--out', 'a', '--max-minutes', '0.1', '--max-minutes=2', '--resume=b', '--seed', '3'];
+  assert.equal(ofWhole(args), ['--epochs', '6', '--seed', '3']);
 });
 
 test('a run that ended early says so', async () => {

@@ -7,6 +7,7 @@ import type { Gpu } from '../gpu/gpu.ts';
 import { callOf, quoted } from '../train/call.ts';
 import { type PretrainedRecord, pretrainedOrigins } from '../train/pretrained.ts';
 import { createProgress, type Progress } from '../train/progress.ts';
+import { rate } from '../train/reportparts.ts';
 import { Run, type RunOrigin } from '../train/run.ts';
 import { checkOut, createRunFolder, openRunFolder, type RunFolder } from '../train/runfolder.ts';
 import type { RunRecord, RunResult } from '../train/runrecord.ts';
@@ -166,11 +167,16 @@ function epilogue({ dir, report, model }: RunFolder, result: RunResult, options:
   if (result.validAccuracy !== null) {
     lines.push(
       `Best: ${(100 * result.validAccuracy).toFixed(2)} % of the validation images right, in epoch ${result.bestEpoch}.`,
-      `${Math.round(result.seconds)} s in all, trained at ${result.imagesPerSecond.toPrecision(3)} images/s, ${(result.peakGpuBytes / 1e6).toFixed(0)} MB of GPU memory at most.`,
+      `${Math.round(result.seconds)} s in all, trained at ${rate(result.imagesPerSecond)} images/s, ${(result.peakGpuBytes / 1e6).toFixed(0)} MB of GPU memory at most.`,
     );
   }
   if (result.status === 'stopped') lines.push(`Stopped; continue with: ${callOf('train', '--resume', quoted(dir))}`);
-  if (result.status === 'diverged') lines.push(`The last good weights are in ${model}.`);
+  if (result.status === 'diverged')
+    lines.push(
+      result.validAccuracy === null
+        ? `No epoch was complete: ${model} holds the weights as they were before it.`
+        : `The last good weights are in ${model}.`,
+    );
   if (result.validAccuracy !== null) lines.push(`Report: ${report}`);
   if (result.status === 'finished' && options.data === TOYFACES && !ofList()) {
     lines.push(`Now with real faces, FER2013 from Kaggle: ${callOf('train', '--data fer2013.csv')}`);

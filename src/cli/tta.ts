@@ -1,4 +1,5 @@
 import { ConfigError } from '../core/errors.ts';
+import { counted } from '../core/nearest.ts';
 import { AUGMENTATIONS, type AugmentationName } from '../data/augment.ts';
 import type { ModelFile } from '../train/modelfile.ts';
 import { augmentedTta, type Tta, tenCropTta } from '../train/tta.ts';
@@ -31,4 +32,6 @@ export function ttaOf(
 
 /** The same in words. */
 export const ttaInWords = (facts: TtaFacts): string =>
-  facts.kind === 'ten-crop' ? 'ten crops' : `${facts.passes} passes augmented by ${facts.augment} and one as it is`;
+  facts.kind === 'ten-crop'
+    ? 'ten crops'
+    : `${counted(facts.passes, 'pass', 'passes')} augmented by ${facts.augment} and one as it is`;

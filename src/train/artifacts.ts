@@ -39,9 +39,13 @@ function noteOn({ status, stoppedEarly, epochs, bestEpoch }: RunResult): { note?
   return status === 'finished' ? {} : { note: `The run ${status} before its last epoch.` };
 }
 
-/** Arguments of `train` without the folder that they name: it holds the run already. */
-const withoutFolder = (args: readonly string[]): string[] =>
-  args.filter((arg, i) => !/^--(out|resume)(=|$)/.test(arg) && !/^--(out|resume)$/.test(args[i - 1] ?? ''));
+/** Arguments of `train` that make such a run as a whole: without the folder, which holds it already, and where it was to stop. */
+export const ofWhole = (args: readonly string[]): string[] => {
+  const left = '--(out|resume|max-minutes)';
+  return args.filter(
+    (arg, i) => !new RegExp(`^${left}(=|$)`).test(arg) && !new RegExp(`^${left}$`).test(args[i - 1] ?? ''),
+  );
+};
 
 /**
  * Writes what a person looks at: curves, confusion matrix, top losses, where the network looks, and the report that holds all of it.
@@ -58,7 +62,7 @@ export async function writeArtifacts(parts: ArtifactParts): Promise<void> {
     {
       folder: folder.dir,
       date: timeInWords(new Date()),
-      command: callOf('train', ...withoutFolder(record.commandLine.slice(1)).map(quoted)),
+      command: callOf('train', ...ofWhole(record.commandLine.slice(1)).map(quoted)),
       options: record.options as Record<string, Setting>,
       seed: record.seed,
       versions: record.versions,

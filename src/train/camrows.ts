@@ -10,7 +10,7 @@ const EACH = 2;
 /** Images at once: with gradients a network of full width takes more memory for each than it does to evaluate it. */
 const BATCH = 16;
 /** Rows at most: of more classes, those with the most mistakes. */
-const CLASSES = 12;
+export const CLASSES = 12;
 
 /** An image, as much of it as the network is shown, and where it sees what in it. */
 export interface CamExample extends TopLoss {

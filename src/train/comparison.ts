@@ -1,5 +1,5 @@
 import { type PlotOptions, render, type Spec, themes } from './figure.ts';
-import { duration, percent, unknown } from './reportparts.ts';
+import { duration, percent, rate, unknown } from './reportparts.ts';
 
 /** A figure to compare with. */
 export interface Reference {
@@ -37,7 +37,7 @@ const columns: readonly Column[] = [
   ['reference', true, ({ reference }) => percent(reference?.accuracy ?? Number.NaN)],
   ['difference', true, (run) => difference(run)],
   ['epochs', true, ({ epochs }) => whole(epochs)],
-  ['images/s', true, ({ imagesPerSecond }) => (imagesPerSecond === null ? unknown : imagesPerSecond.toPrecision(3))],
+  ['images/s', true, ({ imagesPerSecond }) => rate(imagesPerSecond ?? Number.NaN)],
   ['time', true, ({ seconds }) => duration(seconds ?? Number.NaN)],
   ['parameters', true, ({ parameters }) => whole(parameters)],
 ];
@@ -79,11 +79,11 @@ export function comparisonSvg(title: string, runs: readonly ComparedRun[], optio
       value === null ? [] : [{ name, series: series[k]!, value }],
     ),
   );
-  const ends = runs.flatMap(({ name, status, best, last, reference }) => {
+  const ends = runs.flatMap(({ name, best, last, reference }) => {
     const values = [best, last, reference?.accuracy ?? null].filter((value) => value !== null);
-    const label = best !== null ? percent(best) : status;
-    return values.length === 0 ? [] : [{ name, low: Math.min(...values), high: Math.max(...values), label }];
+    return values.length === 0 ? [] : [{ name, low: Math.min(...values), high: Math.max(...values) }];
   });
+  const labels = runs.map(({ name, status, best }) => ({ name, label: best !== null ? percent(best) : status }));
   const names = runs.map(({ name }) => name);
   const values = points.map(({ value }) => value);
   const drawn = series.filter((name) => points.some((point) => point.series === name));
@@ -96,7 +96,7 @@ export function comparisonSvg(title: string, runs: readonly ComparedRun[], optio
     type: 'quantitative',
     title: null,
     scale: { domain: [Math.max(0, low - 0.05 * room), Math.min(1.02, high + 0.05 * room)], nice: false, zero: false },
-    axis: { labelExpr: "format(100 * datum.value, '~g') + ' %'", tickCount: 6, grid: true },
+    axis: { labelExpr: "datum.value > 1 ? '' : format(100 * datum.value, '~g') + ' %'", tickCount: 6, grid: true },
   };
   const y = {
     field: 'name',
@@ -144,7 +144,7 @@ export function comparisonSvg(title: string, runs: readonly ComparedRun[], optio
       },
     },
     {
-      data: { values: ends },
+      data: { values: labels },
       // A column of its own: behind the last mark it would be taken for that one's number.
       mark: { type: 'text', align: 'left', dx: 10, fontSize: 12, color: theme.ink },
       encoding: { x: { value: WIDTH }, y, text: { field: 'label', type: 'nominal' } },
@@ -161,7 +161,8 @@ const whole = (value: number | null): string => (value === null ? unknown : valu
 function difference({ last, reference }: ComparedRun): string {
   if (last === null || reference === null) return unknown;
   const points = 100 * (last - reference.accuracy);
-  return `${points < 0 ? '−' : '+'}${Math.abs(points).toFixed(2)}`;
+  const shown = Math.abs(points).toFixed(2);
+  return Number(shown) === 0 ? shown : `${points < 0 ? '−' : '+'}${shown}`;
 }
 
 /** Text in which Markdown sees nothing but text; HTML neither. */

@@ -1,3 +1,4 @@
+import { counted } from '../core/nearest.ts';
 import { callOf, quoted } from './call.ts';
 import { camSection } from './camsection.ts';
 import { html } from './html.ts';
@@ -40,14 +41,14 @@ export async function evaluationHtml(
 ${figures([
   ['Accuracy', percent(measured.accuracy), `${count(measured.correct)} of ${count(measured.total)} images`],
   ['Loss', loss(summary.loss), 'mean cross-entropy'],
-  ['Mean F1', percent(measured.macroF1), `of ${classes.length} classes`],
+  ['Mean F1', percent(measured.macroF1), `of ${counted(measured.macroClasses, 'class', 'classes')}`],
   ['Images', count(measured.total), splitName],
 ])}
 </header>
 <main>
 ${await confusionSection(`On ${splitName}`, classes, confusion, measured)}
 ${lossSection('', topLosses)}
-${camSection(cams)}
+${camSection(cams, classes.length, augmented !== null)}
 <section>
 <h2>Use this model</h2>
 ${blocks([['Classify images', callOf('predict', `--model ${quoted(model)} IMAGE_OR_FOLDER`)]])}

@@ -12,10 +12,12 @@ export interface ClassScore {
   support: number;
 }
 
-/** What a confusion matrix says: overall accuracy, the mean F1 of the classes, and each class. */
+/** What a confusion matrix says: overall accuracy, the mean F1 of the classes that occur or are predicted, and each class. */
 export interface Scores {
   accuracy: number;
   macroF1: number;
+  /** How many those are. */
+  macroClasses: number;
   total: number;
   correct: number;
   classes: ClassScore[];
@@ -62,6 +64,7 @@ export function scores(confusion: Confusion): Scores {
   return {
     accuracy: ratio(correct, total),
     macroF1: ratio(sum(seen.map(({ f1 }) => f1)), seen.length),
+    macroClasses: seen.length,
     total,
     correct,
     classes,

@@ -152,7 +152,7 @@ export function lrFinderSvg(
     scale: { type: 'log', nice: false, domain: range[0] === range[1] ? [range[0]! / 10, range[1]! * 10] : range },
     axis: {
       grid: true,
-      values: decades(rates),
+      values: ticks(rates),
       labelExpr: "replace(format(datum.value, '.0e'), '+', '')",
       labelFlush: false,
     },
@@ -161,7 +161,9 @@ export function lrFinderSvg(
     field: 'loss',
     type: 'quantitative',
     title: null,
-    scale: losses.length ? { domain: [lowest - pad, top + pad], nice: true, zero: false } : { domain: [0, 1] },
+    scale: losses.length
+      ? { domain: [Math.max(0, lowest - pad), top + pad], nice: true, zero: false }
+      : { domain: [0, 1] },
   };
   const nearest = (lr: number) =>
     shown.reduce((best, point) =>
@@ -202,11 +204,17 @@ export function lrFinderSvg(
   return render(spec, options);
 }
 
-/** The powers of ten in a range: vega's own ticks on a log axis fill it with lines. */
-function decades(values: readonly number[]): number[] {
-  const first = Math.ceil(Math.log10(Math.min(...values)) - 1e-9);
-  const last = Math.floor(Math.log10(Math.max(...values)) + 1e-9);
-  return values.length ? Array.from({ length: Math.max(0, last - first + 1) }, (_, k) => 10 ** (first + k)) : [];
+/** The powers of ten in a range, and of a short one what lies between: vega's own ticks on a log axis fill it with lines. */
+function ticks(values: readonly number[]): number[] {
+  if (values.length === 0) return [];
+  const [low, high] = [Math.min(...values), Math.max(...values)];
+  const [first, last] = [Math.floor(Math.log10(low)), Math.ceil(Math.log10(high))];
+  const every = (digits: readonly number[]) =>
+    Array.from({ length: last - first + 1 }, (_, k) => digits.map((digit) => Number(`${digit}e${first + k}`)))
+      .flat()
+      .filter((value) => value >= low * (1 - 1e-9) && value <= high * (1 + 1e-9));
+  const decades = every([1]);
+  return decades.length > 1 ? decades : every([1, 2, 3, 5, 7]);
 }
 
 const titles = { loss: 'Loss', accuracy: 'Accuracy', lr: 'Learning rate' };

@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { counted } from '../core/nearest.ts';
 import { callOf, quoted } from './call.ts';
 import type { CamRow } from './camrows.ts';
 import { camSection } from './camsection.ts';
@@ -94,7 +95,7 @@ ${headline(run, measured)}
 ${await curves(rows)}
 ${matrix && measured ? await confusionSection(`The best epoch's weights on ${run.data.validName}`, run.data.classes, matrix, measured) : ''}
 ${topLosses?.length ? lossSection('validation ', topLosses) : ''}
-${cams?.length ? camSection(cams) : ''}
+${cams?.length ? camSection(cams, run.data.classes.length) : ''}
 ${usage(run)}
 ${settings(run)}
 </main>
@@ -109,7 +110,11 @@ function headline({ result, data, model, options }: RunSummary, measured: Scores
   const images = Object.entries(data.counts).map(([split, size]) => `${count(size)} ${split}`);
   const list: [label: string, value: string, remark: string][] = [
     ['Best validation', percent(result.bestValidAccuracy), `${right}epoch ${result.bestEpoch}`],
-    ['Last epoch', percent(result.finalValidAccuracy), `${count(result.epochs)} epochs, ${count(result.steps)} steps`],
+    [
+      'Last epoch',
+      percent(result.finalValidAccuracy),
+      `${counted(result.epochs, 'epoch')}, ${counted(result.steps, 'step')}`,
+    ],
     ['Images per second', rate(result.imagesPerSecond), `training, batch ${options.batch ?? unknown}`],
     ['Time', duration(result.seconds), 'validation included'],
     ['Peak GPU memory', bytes(result.peakGpuBytes), `${parameters(model.parameters)} parameters`],

@@ -1,3 +1,4 @@
+import { counted } from '../core/nearest.ts';
 import type { PlotOptions } from './figure.ts';
 import { type Html, html, raw } from './html.ts';
 import { type Confusion, mostConfused, type Scores } from './metrics.ts';
@@ -47,6 +48,9 @@ export const blocks = (list: readonly (readonly [heading: string, code: string])
   )}
 </div>`;
 
+/** A name by itself, so that one which is written from right to left turns nothing around it. */
+export const named = (name: string): Html => html`<bdi>${name}</bdi>`;
+
 /** The confusion matrix, what it says of each class, and what is confused most; `of` says whose it is and on what. */
 export async function confusionSection(
   of: string,
@@ -54,22 +58,22 @@ export async function confusionSection(
   matrix: Confusion,
   measured: Scores,
 ): Promise<Html> {
-  const name = (k: number) => names[k] ?? `${k}`;
+  const name = (k: number) => named(names[k] ?? `${k}`);
   const figure = await themed((options) => confusionSvg(matrix, names, options), 'confusion');
   const confused = mostConfused(matrix).slice(0, 8);
   const lines = measured.classes.map(({ precision, recall, f1, support }, k) => [
     name(k),
     bar(precision),
-    bar(recall),
+    support > 0 ? bar(recall) : unknown,
     bar(f1),
     count(support),
   ]);
   return html`<section>
 <h2>Classes</h2>
-<p class="muted">${of}, ${count(measured.total)} images. \
-Mean F1 of the classes: ${percent(measured.macroF1)}.</p>
+<p class="muted">${of}, ${counted(measured.total, 'image')}. \
+Mean F1 of ${counted(measured.macroClasses, 'class', 'classes')}: ${percent(measured.macroF1)}.</p>
 <div class="split">
-<div class="matrix scroll">${figure}</div>
+<div class="matrix scroll" style="--classes:${names.length}">${figure}</div>
 <div>
 <h3>Per class</h3>
 <div class="scroll">${table(['Class', 'Precision', 'Recall', 'F1', 'Images'], lines)}</div>
@@ -92,13 +96,13 @@ ${
 export function lossSection(which: string, items: readonly TopLoss[]): Html {
   return html`<section>
 <h2>Top losses</h2>
-<p class="muted">The ${which}images that the network got most wrong: what each is, what it was taken for and how \
+<p class="muted">The ${which}images with the highest losses: what each is, what it was taken for and how \
 surely.</p>
 <div class="losses">${items.map(
     (item) => html`
 <figure><img src="data:image/png;base64,${Buffer.from(picturePng(item)).toString('base64')}" width="${item.side}" \
-height="${item.side}" alt="${item.truth}, taken for ${item.prediction}"><figcaption><b>${item.truth}</b>\
-<span class="${item.truth === item.prediction ? 'right' : 'wrong'}">${item.prediction} \
+height="${item.side}" alt="${item.truth}, taken for ${item.prediction}"><figcaption><b>${named(item.truth)}</b>\
+<span class="${item.truth === item.prediction ? 'right' : 'wrong'}">${named(item.prediction)} \
 ${(100 * item.probability).toFixed(0)} %</span><span class="muted">loss ${item.loss.toFixed(2)}</span></figcaption>\
 </figure>`,
   )}

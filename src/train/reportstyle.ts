@@ -36,7 +36,7 @@ figure svg{display:block;max-width:100%;height:auto}
 .split h3:first-child{margin-top:0}
 @media (max-width:1000px){.split{grid-template-columns:minmax(0,1fr)}}
 .scroll{overflow-x:auto}
-.matrix svg{min-width:min(100%,460px)}
+.matrix svg{min-width:max(min(100%,460px),calc(var(--classes)*26px))}
 table{width:100%;border-collapse:collapse;font-size:.9rem}
 th,td{padding:.3rem .6rem;border-bottom:1px solid var(--line);text-align:right;font-weight:400;white-space:nowrap}
 th:first-child{padding-left:0;text-align:left}

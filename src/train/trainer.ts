@@ -207,7 +207,7 @@ export class Trainer {
     const kind = `${first} ${last}`;
     const before = this.passes.get(kind);
     if (before) return before;
-    const { accumulate, labelSmoothing } = this.config;
+    const { accumulate } = this.config;
     const pass = repeated(
       (indices: Uint32Array, rates: Rates | null) => {
         this.train.choose(indices);
@@ -219,7 +219,7 @@ export class Trainer {
         const logits = ops.cast(this.model.forward(batch.x), 'f32');
         const loss = batchLoss(logits, batch, this.lossOptions);
         // Before the way back, which frees the logits that mixup's loss was made of.
-        this.predictions.write(logits, batch, labelSmoothing);
+        this.predictions.write(logits, batch);
         loss.backward(this.lossScale?.gradient(1 / accumulate) ?? Tensor.full([1], 1 / accumulate));
         if (last) this.optimizer.apply();
       },
