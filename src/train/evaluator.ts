@@ -1,3 +1,4 @@
+import { ShapeError } from '../core/errors.ts';
 import { repeated } from '../core/repeat.ts';
 import { rehearse } from '../core/step.ts';
 import { noGrad } from '../core/tape.ts';
@@ -23,7 +24,9 @@ export class Evaluator {
   private readonly tta: Tta;
   private readonly views: View[];
   private readonly labels: Uint8Array;
+  private readonly largest: number;
   private readonly passes = new WeakMap<Module, Pass[]>();
+  private latest: Promise<unknown> = Promise.resolve();
   private readonly steps = new WeakMap<Module, (indices: Uint32Array) => Promise<void>>();
 
   constructor(set: ImageSet, options: EvaluatorOptions) {
@@ -32,6 +35,7 @@ export class Evaluator {
     this.tta = options.tta ?? once;
     this.views = this.tta.views(set.side, options.size ?? set.side);
     this.labels = set.labels;
+    this.largest = set.labels.reduce((most, label) => Math.max(most, label), 0);
   }
 
   /** Goes through a batch on the host alone, so that `prepareKernels` sees what it computes. Leaves the network in evaluation mode. */
@@ -45,19 +49,31 @@ export class Evaluator {
     );
   }
 
-  /** Loss, prediction and probability of each image. Leaves the network in evaluation mode. */
+  /**
+   * Loss, prediction and probability of each image. Leaves the network in evaluation mode. Throws ShapeError where the network has no
+   * output for a class of the set.
+   */
   async predictions(model: Module, onBatch: (done: number, of: number) => void = () => {}): Promise<Prediction[]> {
     if (this.tta !== once) {
       const all = await this.probabilities(model, onBatch);
       return all.map((shares, i) => predictionOf(shares, this.labels[i]!));
     }
-    model.eval();
-    const evaluate = this.stepFor(model);
-    for (let batch = 0; batch < this.batches.all; batch++) {
-      await evaluate(this.indices(batch));
-      onBatch(batch + 1, this.batches.all);
-    }
-    return this.buffer.take();
+    return this.inTurn(async () => {
+      this.buffer.forget();
+      const evaluate = this.stepFor(model);
+      for (let batch = 0; batch < this.batches.all; batch++) {
+        await evaluate(this.indices(batch));
+        onBatch(batch + 1, this.batches.all);
+      }
+      return this.buffer.take();
+    });
+  }
+
+  /** Calls share a buffer: each waits for the one before. */
+  private inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const own = this.latest.then(work);
+    this.latest = own.catch(() => {});
+    return own;
   }
 
   /** The step that evaluates a batch of images; a recording of it serves all validations of one network. */
@@ -66,13 +82,15 @@ export class Evaluator {
     if (before) return before;
     const evaluate = repeated(
       (indices: Uint32Array) => {
+        // Here, where steps that were begun before are done: one of training would set it back.
+        model.eval();
         this.batches.choose(indices);
         this.buffer.next();
       },
       () =>
         noGrad(() => {
           const { x, labels } = this.batches.gather();
-          this.buffer.write(ops.cast(model.forward(x), 'f32'), { labels });
+          this.buffer.write(this.checked(ops.cast(model.forward(x), 'f32')), { labels });
         }),
     );
     this.steps.set(model, evaluate);
@@ -81,7 +99,6 @@ export class Evaluator {
 
   /** Class probabilities of each image. Leaves the network in evaluation mode. */
   async probabilities(model: Module, onBatch: (done: number, of: number) => void = () => {}): Promise<Float64Array[]> {
-    model.eval();
     const passes = this.passing(model);
     const all: Float64Array[] = [];
     for (let batch = 0; batch < this.batches.all; batch++) {
@@ -107,7 +124,10 @@ export class Evaluator {
     if (before) return before;
     const passes = this.views.map((view) =>
       repeated(
-        (indices: Uint32Array) => this.batches.choose(indices),
+        (indices: Uint32Array) => {
+          model.eval();
+          this.batches.choose(indices);
+        },
         () => noGrad(() => this.logits(model, view)),
       ),
     );
@@ -117,7 +137,15 @@ export class Evaluator {
 
   /** Of the chosen images, seen once. */
   private logits(model: Module, view: View): Tensor {
-    return ops.cast(model.forward(this.batches.gather(view ?? undefined).x), 'f32');
+    return this.checked(ops.cast(model.forward(this.batches.gather(view ?? undefined).x), 'f32'));
+  }
+
+  private checked(logits: Tensor): Tensor {
+    const outputs = logits.shape[1]!;
+    if (this.largest < outputs) return logits;
+    throw new ShapeError(
+      `Evaluator: the set has images of class ${this.largest}, and the network ${outputs} outputs. Give one with an output for each class.`,
+    );
   }
 
   private indices(batch: number): Uint32Array {

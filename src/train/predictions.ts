@@ -72,6 +72,11 @@ export class PredictionBuffer {
     recordPredictions({ MIXED: mixed !== undefined }, operands, params, this.batch);
   }
 
+  /** Leaves out what waits: predictions of a pass that came to no end. */
+  forget(): void {
+    this.taken = this.recorded;
+  }
+
   /** The predictions since the last call, in order. Waits for the GPU. */
   async take(): Promise<Prediction[]> {
     const [from, to] = [this.taken, this.recorded];
