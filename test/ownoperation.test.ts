@@ -78,6 +78,26 @@ gpuTest('a loss that is kept holds nothing of the graph that it came from', asyn
   assert.match(await messageOf(() => loss.backward()), /freed this graph/);
 });
 
+gpuTest('what wanted no gradient in the forward pass gets none, as nothing was saved for it', async () => {
+  const [x, w] = [parameter([1, 2]), parameter([3, 4])];
+  w.requiresGrad = false;
+  await step(() => {
+    const loss = ops.sum(ops.mul(x, w));
+    w.requiresGrad = true;
+    loss.backward();
+  });
+  assert.is(w.grad, null);
+  assert.equal([...(await x.grad!.read())], [3, 4]);
+});
+
+gpuTest('a backward function that returns nothing is told so', async () => {
+  const nothing = (() => {}) as unknown as BackwardFn;
+  assert.match(
+    await messageOf(() => step(() => sumOf([parameter([1])], nothing).backward())),
+    /^backward: the function of an operation .* returned no array; give a gradient, or null, for each input\.$/,
+  );
+});
+
 gpuTest('one gradient for two parameters of an arena goes to both, by copies that WebGPU allows', () =>
   onDevice({ flags: 'checked' }, async (gpu) => {
     const [a, b] = [parameter([1, 2, 3]), parameter([4, 5, 6])];

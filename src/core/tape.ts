@@ -19,6 +19,8 @@ export interface Node {
   readonly output: Tensor;
   /** None once `backward` has run. */
   inputs: readonly (Tensor | null)[];
+  /** Which of them wanted a gradient in the forward pass: what was saved is for those. */
+  readonly needs: readonly boolean[];
   /** Tensors that only the backward function uses. */
   saved: readonly Tensor[];
   /** Tensors whose values the backward function reads, each with the version that the forward pass read or made. */
@@ -78,12 +80,13 @@ export function record(
   saved: readonly Tensor[] = [],
   reads: readonly (Tensor | null)[] = [y, ...inputs],
 ): Tensor {
-  if (recording && inputs.some(tracked)) {
+  const needs = recording ? inputs.map(tracked) : [];
+  if (needs.includes(true)) {
     const versions = new Map<Tensor, number>();
     for (const tensor of reads) if (tensor) versions.set(tensor, tensor.storage.version);
     for (const tensor of versions.keys()) readers.set(tensor, (readers.get(tensor) ?? 0) + 1);
     const kernel = y.storage.gpu.stream.latest?.label ?? 'no kernel';
-    y.node = { order: created++, output: y, inputs, saved, reads: versions, kernel, backward };
+    y.node = { order: created++, output: y, inputs, needs, saved, reads: versions, kernel, backward };
   } else for (const tensor of saved) tensor.free('the operation that made it');
   return y;
 }
@@ -282,7 +285,7 @@ function run(node: Node, dy: Tensor, gradients: Gradients): void {
   for (const [tensor, version] of node.reads) {
     if (tensor.alive && tensor.storage.version !== version) throw changed(node, tensor);
   }
-  const needs = node.inputs.map(tracked);
+  const needs = node.inputs.map((input, i) => node.needs[i]! && tracked(input));
   const before = latestRank();
   const given = noGrad(() => {
     running = { node, gradients, given: [] };
@@ -292,8 +295,13 @@ function run(node: Node, dy: Tensor, gradients: Gradients): void {
       running = null;
     }
   });
+  if (!Array.isArray(given)) {
+    throw new ShapeError(
+      `backward: the function of an operation (its last kernel: ${node.kernel}) returned no array; give a gradient, or null, for each input.`,
+    );
+  }
   // What the function has not made is somebody else's: a view of it can be freed, and is not written over.
-  const results = given.map((gradient) =>
+  const results = (given as readonly (Tensor | null)[]).map((gradient) =>
     gradient && gradient !== dy && gradient.rank <= before && !slotTensors.has(gradient) ? gradient.detach() : gradient,
   );
   if (results.length !== node.inputs.length) {
