@@ -27,7 +27,7 @@ import { type Trace, traced } from './trace.ts';
  *
  * `prepare` runs each time, before the GPU work: all that changes belongs there (`optimizer.prepare`, `batches.choose`,
  * `tensor.write`). `body` records GPU work from tensors that outlive it, and nothing in it may depend on what changes: to follow an
- * `if` in it one needs two repeated steps. Modes of modules, `requiresGrad`, gradients that wait to be added to, parameters that a new
+ * `if` in it one needs two repeated steps. Where another tensor is among what `prepare` is given, `body` runs again. Modes of modules, `requiresGrad`, gradients that wait to be added to, parameters that a new
  * optimizer has taken over, and memory that went to somebody else are noticed: then `body` runs again. Dropout and augmentation draw
  * anew each time.
  *
@@ -40,7 +40,7 @@ export function repeated<A extends readonly unknown[], T>(
   body: () => T,
 ): (...values: A) => Promise<T> {
   const steps = new RepeatedStep(body);
-  return (...values) => steps.run(() => prepare(...values));
+  return (...values) => steps.run(() => prepare(...values), tensorsIn(values));
 }
 
 /** One run of a body, as it can be replayed. */
@@ -49,6 +49,7 @@ interface Take<T> {
   readonly commands: Recording;
   readonly trace: Trace;
   readonly result: T;
+  readonly given: readonly Tensor[];
   /** The result's memory, held so that a replay can write to it again. */
   readonly held: ReadonlyMap<Tensor, Tensor>;
   /** What it wrote to and was done with. */
@@ -73,7 +74,8 @@ class RepeatedStep<T> {
     this.body = body;
   }
 
-  run(prepare: () => void): Promise<T> {
+  /** `given` are tensors that `prepare` is given: the body may read them. */
+  run(prepare: () => void, given: readonly Tensor[]): Promise<T> {
     let freed = () => {};
     return runStep(
       () => {
@@ -82,8 +84,9 @@ class RepeatedStep<T> {
         refuseAsync('repeated: prepare', prepare());
         const { last } = this;
         let result: T;
-        if (this.proven && last && holds(last)) result = replay(last);
-        else [result, freed] = this.take();
+        const same = last?.given.length === given.length && given.every((tensor, i) => tensor === last.given[i]);
+        if (this.proven && last && same && holds(last)) result = replay(last);
+        else [result, freed] = this.take(given);
         this.returned = tensorsIn(result).filter(madeInStep);
         return result;
       },
@@ -92,7 +95,7 @@ class RepeatedStep<T> {
   }
 
   /** Runs the body. Returns its result, and what is to be done once the step has given its memory back. */
-  private take(): [result: T, freed: () => void] {
+  private take(given: readonly Tensor[]): [result: T, freed: () => void] {
     const gpu = currentGpu();
     const { pool, stream } = gpu;
     // A profile is told more of each dispatch than a recording knows.
@@ -123,7 +126,7 @@ class RepeatedStep<T> {
     this.refuseUploads(commands);
     const freed = () => {
       const memory = memoryOf(commands, result, loansBefore);
-      const take: Take<T> = { gpu, commands, trace, result, moves: movesBefore, ...memory };
+      const take: Take<T> = { gpu, commands, trace, result, given, moves: movesBefore, ...memory };
       const proven = before !== null && sameCommands(before.commands, commands);
       if (proven && !this.proven && take.obstacle) debug(1, () => `repeated: never replayed, for ${take.obstacle}`);
       this.proven = proven;
