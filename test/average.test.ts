@@ -143,4 +143,25 @@ gpuTest('a decay that is none is refused', async () => {
   }
 });
 
+gpuTest('it is taken once at a time, of weights that are its optimizer’s, on the GPU in use', async () => {
+  const params = parameters();
+  const optimizer = new optim.SGD(params, { ema: 0.9 });
+  await update(optimizer, params, 0);
+  const { average } = optimizer;
+  const weights = await values(params);
+  const nothing = async () => {};
+  assert.match(
+    await messageOf(() => average!.during(() => average!.during(nothing))),
+    /it runs already; await it before/,
+  );
+  assert.equal(await values(params), weights);
+  await onDevice({}, async () => {
+    assert.match(await messageOf(() => average!.during(nothing)), /on another GPU than the one in use/);
+  });
+  await average!.during(nothing);
+  const later = new optim.SGD(params);
+  assert.match(await messageOf(() => average!.during(nothing)), /a later optimizer has taken over the parameters/);
+  assert.equal([await values(params), later.steps], [weights, 0]);
+});
+
 test.run();

@@ -108,6 +108,22 @@ for (const [make, name] of [
   });
 }
 
+gpuTest('a loop is saved between updates: with none under way, and no gradients that wait', async () => {
+  const parts = partsOf();
+  await train(parts, 1);
+  const saving = saveTraining(path, parts);
+  const going = train(parts, 1);
+  assert.match(await messageOf(() => saving), /^the training went on while its state was read: await that before/);
+  await going;
+  const x = fromValues(inputs);
+  await step(() => ops.crossEntropy((parts.model as Network).forward(x), Tensor.from(labels)).backward());
+  const waiting =
+    /^saveTraining: gradients wait to be added to\. Call it after the update, or `zeroGrad\(\)` before\.$/;
+  assert.match(await messageOf(() => saveTraining(path, parts)), waiting);
+  parts.optimizer.zeroGrad();
+  await saveTraining(path, parts);
+});
+
 gpuTest('one bit that changed on the disk is noticed, be it of a weight or of a counter', async () => {
   const saved = partsOf();
   await train(saved, 1);

@@ -3,6 +3,7 @@ import { rewritten } from '../core/halfcopy.ts';
 import { kernel } from '../core/kernel.ts';
 import { Tensor } from '../core/tensor.ts';
 import { walkOver } from '../core/walk.ts';
+import { currentGpu } from '../gpu/gpu.ts';
 import type { UpdateRange } from './optimizer.ts';
 
 const follow = kernel('average', 'follow');
@@ -36,6 +37,7 @@ export class WeightAverage {
   private readonly parameters: readonly Tensor[];
   private readonly ranges: () => Iterable<UpdateRange>;
   private readonly rest: number;
+  private exchanged = false;
 
   constructor(
     decay: number,
@@ -67,8 +69,12 @@ export class WeightAverage {
     else count({}, { counted: updates }, { n: 1, rest }, [1, 1, 1]);
   }
 
-  /** Runs `fn` with the averages in place of the weights, which are afterwards what they were, to the bit. Not within a step. */
+  /**
+   * Runs `fn` with the averages in place of the weights, which are afterwards what they were, to the bit. Not within a step. Throws
+   * ConfigError while it runs already, and where the weights are another optimizer's by now or on another GPU than the one in use.
+   */
   async during<T>(fn: () => Promise<T>): Promise<T> {
+    this.check();
     this.exchange();
     try {
       return await fn();
@@ -77,7 +83,19 @@ export class WeightAverage {
     }
   }
 
+  private check(): void {
+    if (this.exchanged) throw new ConfigError('average.during: it runs already; await it before it is called again.');
+    const pools = new Set([...this.ranges()].map(({ parameters }) => parameters.pool));
+    if (this.parameters.some(({ storage }) => !pools.has(storage.pool)))
+      throw new ConfigError('average.during: a later optimizer has taken over the parameters; use that one’s average.');
+    if (this.parameters[0]?.storage.gpu !== currentGpu())
+      throw new ConfigError(
+        'average.during: the weights are on another GPU than the one in use. `useGpu` says which that is.',
+      );
+  }
+
   private exchange(): void {
+    this.exchanged = !this.exchanged;
     for (const range of this.ranges()) {
       const { consts, n, threads } = walk(range);
       exchange(consts, { exchanged: range.parameters, average: range.average! }, { n, rest: 0 }, threads);

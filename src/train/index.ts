@@ -53,5 +53,5 @@ export {
   type TrainerHooks,
   type TrainerParts,
 } from './trainer.ts';
-export { loadTraining, saveTraining, type TrainingParts } from './trainingstate.ts';
+export { loadTraining, saveTraining, type TrainingCounters, type TrainingParts } from './trainingstate.ts';
 export { augmentedTta, once, type Tta, tenCropTta, type View } from './tta.ts';

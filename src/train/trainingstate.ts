@@ -110,6 +110,8 @@ export async function readTraining(
   const tensors = await stateTensors(model, steps);
   for (const [name, tensor] of state)
     tensors.set(name, { dtype: 'F32', shape: [...tensor.shape], data: await tensor.read() });
+  if (optimizer.steps !== counters.updates)
+    throw new ConfigError('the training went on while its state was read: await that before the next update.');
   return { tensors, counters };
 }
 
@@ -154,9 +156,14 @@ export function writeTraining(
  *       await train.saveTraining(path, parts, { done: epoch + 1 });
  *     }
  *
- * Throws ConfigError where the optimizer trains what the module does not have.
+ * Throws ConfigError where the optimizer trains what the module does not have, where gradients wait for an update, which the file has no
+ * place for, and where an update comes before it is done.
  */
 export async function saveTraining(path: string, parts: TrainingParts, extra: unknown = null): Promise<void> {
+  if ([...parts.model.parameters().values()].some(({ grad }) => grad))
+    throw new ConfigError(
+      'saveTraining: gradients wait to be added to. Call it after the update, or `zeroGrad()` before.',
+    );
   const { tensors, counters } = await readTraining(parts, parts.optimizer.steps);
   const state: TrainingState<unknown> = { ...counters, seed: stepSeed(), extra };
   writeState(path, 'training', tensors, state);
