@@ -74,4 +74,15 @@ test('says what does not fit', async () => {
   for (const [options, pattern] of cases) await rejectsData(from(options), 'fromArrays: ', pattern);
 });
 
+test('what a canvas gives is not taken for gray', () => {
+  const canvas = Array.from({ length: 20 }, () => new Uint8ClampedArray(8 * 8 * 4));
+  const labels = canvas.map((_, n) => n % 2);
+  const refused =
+    /^fromArrays: images has 256 values an image, clamped ones, as a canvas gives them in RGBA\. Leave out/;
+  assert.throws(() => fromArrays({ images: canvas, labels, classes: ['a', 'b'] }), refused);
+  assert.is(fromArrays({ images: canvas, labels, classes: ['a', 'b'], channels: 1 }).train.side, 16);
+  const odd = canvas.map(() => new Uint8ClampedArray(9 * 9));
+  assert.is(fromArrays({ images: odd, labels, classes: ['a', 'b'] }).train.side, 9);
+});
+
 test.run();

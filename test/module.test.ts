@@ -5,6 +5,7 @@ import { Random } from '../src/core/random.ts';
 import { noGrad } from '../src/core/tape.ts';
 import { Tensor } from '../src/core/tensor.ts';
 import * as nn from '../src/nn/index.ts';
+import * as ops from '../src/ops/index.ts';
 import { gpuTest, messageOf } from './gpu.ts';
 import * as ref from './reference.ts';
 
@@ -289,6 +290,18 @@ gpuTest('a state whose values are not as many as its shape says changes nothing'
   state.set('running_var', { shape: [2], data: Float32Array.of(1, 2, 3) });
   assert.throws(() => nn.writeState(layer, state, 'mine'), /^mine: tensor 'running_var' is \[2\] but has 3 values\.$/);
   assert.equal([...(await layer.weight.read())], [1, 1]);
+});
+
+gpuTest('a layer may answer with a tensor that lasts', async () => {
+  const lasting = Tensor.from([1, 2]);
+  const model = new nn.Sequential([new nn.Lambda('lasting', () => lasting), new nn.Lambda('neg', ops.neg)]);
+  for (let i = 0; i < 2; i++) assert.equal([...(await model.forward(Tensor.zeros([2])).read())], [-1, -2]);
+});
+
+gpuTest('a tensor under two names counts once', () => {
+  const linear = new nn.Linear({ inFeatures: 3, outFeatures: 2 }, new Random(1));
+  const tied = new nn.Sequential([linear, nn.flatten(), linear]);
+  assert.is(tied.parameterCount(), 8);
 });
 
 test.run();

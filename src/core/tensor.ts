@@ -193,14 +193,17 @@ export class Tensor {
     return Tensor.empty(this.shape, this.dtype);
   }
 
-  /** The same memory in another shape; no gradient flows through (see `ops.reshape` for that). */
+  /**
+   * The same memory in another shape; no gradient flows through (see `ops.reshape` for that). An optimizer moves its parameters to memory
+   * of its own when it is made: views from before keep the old values.
+   */
   view(shape: Shape): Tensor {
     if (sizeOf(shape) !== this.size || !isShape(shape))
       throw new ShapeError(`view: ${showShape(this.shape)} cannot become ${showShape(shape)}.`);
     return new Tensor(this.storage.hold(), [...shape], this.dtype);
   }
 
-  /** The same values, cut off from the tape. */
+  /** A `view` in the same shape: the same values, cut off from the tape. */
   detach(): Tensor {
     return this.view(this.shape);
   }

@@ -101,6 +101,11 @@ function imageSetOf(
       `fromArrays: ${what} has ${bytes} values, which ${count} labels do not divide; expected count × side × side × channels.`,
     );
   }
+  if (channels === undefined && Number.isInteger(Math.sqrt(each / 4)) && parts[0] instanceof Uint8ClampedArray) {
+    throw new DataError(
+      `fromArrays: ${what} has ${each} values an image, clamped ones, as a canvas gives them in RGBA. Leave out every fourth; for gray images say channels: 1.`,
+    );
+  }
   const fits = ([1, 3] as const).find(
     (c) => (channels ?? c) === c && Number.isInteger(Math.sqrt(each / c)) && each > 0,
   );

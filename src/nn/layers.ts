@@ -1,6 +1,7 @@
 import { ConfigError } from '../core/errors.ts';
 import type { Random } from '../core/random.ts';
 import { type Pair, pair } from '../core/shape.ts';
+import { latestRank } from '../core/step.ts';
 import { release } from '../core/tape.ts';
 import { Tensor } from '../core/tensor.ts';
 import * as ops from '../ops/index.ts';
@@ -25,11 +26,13 @@ export class Sequential extends Module {
 
   forward(x: Tensor): Tensor {
     let y = x;
+    const made = latestRank();
     for (const layer of this.layers) {
       const before = y;
       y = layer.forward(before);
       // Nobody but the tape needs what lies between two layers.
-      if (before !== x && before !== y) release(before, 'Sequential, which keeps nothing between its layers');
+      if (before !== x && before !== y && before.rank > made)
+        release(before, 'Sequential, which keeps nothing between its layers');
     }
     return y;
   }

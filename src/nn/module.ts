@@ -140,9 +140,9 @@ export abstract class Module {
     }
   }
 
-  /** How many numbers are trained. */
+  /** How many numbers are trained; of a tensor under several names they count once. */
   parameterCount(): number {
-    return [...this.parameters().values()].reduce((sum, tensor) => sum + tensor.size, 0);
+    return [...new Set(this.parameters().values())].reduce((sum, tensor) => sum + tensor.size, 0);
   }
 
   /** Switches this module and those inside to training or evaluation. */

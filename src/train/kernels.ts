@@ -1,5 +1,5 @@
 import { GpuError } from '../core/errors.ts';
-import { inStep, rehearse } from '../core/step.ts';
+import { inStep, refuseAsync, rehearse } from '../core/step.ts';
 import { sparingGradients } from '../core/tape.ts';
 import type { Tensor } from '../core/tensor.ts';
 import { debug } from '../gpu/debug.ts';
@@ -73,6 +73,7 @@ export const rehearseLoss = (loss: () => Tensor): void =>
   rehearse(() =>
     sparingGradients(() => {
       const root = loss();
+      refuseAsync('tune: the function', root);
       if (root.node && !root.node.backward)
         throw new GpuError('tune: the loss has gone back already; return it without calling backward().');
       root.backward();
