@@ -19,6 +19,7 @@ const facts: ModelFacts = {
   augment: 'fastai',
   trainedOn: { images: 'a hash', valid: '20%', seed: 3, limit: 40 },
   startedFrom: [{ images: 'another', seed: 4 }],
+  draws: [7, 1],
 };
 const file = `${scratch.path}/model.safetensors`;
 
@@ -49,11 +50,12 @@ test('what says nothing of stored images is shown them as the network’s input'
       augment: undefined,
       trainedOn: undefined,
       startedFrom: undefined,
+      draws: undefined,
     }),
   ).facts;
   assert.equal(
-    [plain.storedSide, plain.storedChannels, plain.augment, plain.trainedOn, plain.startedFrom],
-    [32, 3, 'none', null, []],
+    [plain.storedSide, plain.storedChannels, plain.augment, plain.trainedOn, plain.startedFrom, plain.draws],
+    [32, 3, 'none', null, [], [1]],
   );
   const one = { mean: [0.5], std: [0.25] };
   assert.equal(readModelFile(withFacts({ normalisation: one })).facts.normalisation, one);
@@ -87,6 +89,7 @@ test('metadata that is missing, damaged or of another program is refused in one 
   }
   await refused(withFacts({ normalisation: { mean: [0, 0], std: [1, 1, 1] } }), /no valid normalisation\.mean/);
   await refused(withFacts({ normalisation: { mean: [0, 0, 0], std: [1, 0, 1] } }), /no valid normalisation\.std/);
+  await refused(withFacts({ draws: ['a'] }), /no valid draws/);
   await refused(withFacts({ storedChannels: 4 }), /no valid storedChannels/);
   await refused(withFacts({ augment: 'affine' }), /no valid augment/);
   for (const wrong of [3, { images: 'a hash' }, { images: 'a hash', seed: 1, valid: 2 }]) {

@@ -72,7 +72,15 @@ test('train starts from torchvisionâ€™s weights: a frozen epoch first, ImageNetâ
   assert.match(lines, /6 steps of 7 images$/m);
   const { pretrained, options, result } = readRecord(at('whole', 'run.json'));
   assert.equal(pretrained, {
-    ...{ name: 'weights.pth', path: weights, tensors: 48, head: 'new', normalisation: IMAGENET, origins: [] },
+    ...{
+      name: 'weights.pth',
+      path: weights,
+      tensors: 48,
+      head: 'new',
+      normalisation: IMAGENET,
+      origins: [],
+      draws: [],
+    },
   });
   assert.equal(
     [options.freezeEpochs, options.lrMult, options.optimizer, options.decay],
@@ -109,6 +117,13 @@ test('the model of a run is where the next one starts, head included', async () 
   );
   assert.match(lines, /^model\.safetensors: \d+ tensors of vgg11_bn, the head among them$/m);
   assert.is(readRecord(at('next', 'run.json')).result?.epochs, 1);
+  // It draws other numbers than the run before, whose seed it has; and so does the one after it.
+  const again = { ...small, pretrained: at('next', 'model.safetensors'), freezeEpochs: 0, epochs: 1, out: at('again') };
+  await printed(() => train(again));
+  const drawsOf = (name: string) => readModelFile(at(name, 'model.safetensors')).facts.draws;
+  const [first, second, third] = [drawsOf('whole'), drawsOf('next'), drawsOf('again')];
+  assert.equal([first, second.slice(1), third.slice(1)], [[1], first, second]);
+  assert.is(new Set(third).size, 3);
 });
 
 test('images to validate that the weights were trained on are told of, and evaluate knows of them', async () => {

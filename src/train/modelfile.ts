@@ -27,6 +27,8 @@ export interface ModelFacts {
   trainedOn?: Origin | null;
   /** Those of the sets that the weights were trained on from which it started, the latest first. Default none. */
   startedFrom?: readonly Origin[];
+  /** Seeds of the order, augmentation and dropout that it was trained with, and the weights it started from, the latest first. Default: its seed. */
+  draws?: readonly number[];
 }
 
 /** A model file before its network is built; reading one needs no GPU. */
@@ -188,8 +190,9 @@ export function parseFacts(text: string | undefined, path: string): Required<Mod
 }
 
 const withDefaults = (facts: ModelFacts): Required<ModelFacts> => {
-  const { size, channels } = facts.options;
-  return { storedSide: size, storedChannels: channels, augment: 'none', trainedOn: null, startedFrom: [], ...facts };
+  const { size, channels, seed } = facts.options;
+  const unseen = { trainedOn: null, startedFrom: [], draws: [seed] };
+  return { storedSide: size, storedChannels: channels, augment: 'none', ...unseen, ...facts };
 };
 
 /** The first of the facts that is none; null where all are. */
@@ -197,6 +200,7 @@ function wrongFact(facts: Partial<ModelFacts>): string | null {
   const { classes, normalisation, options } = facts;
   const { size, channels } = options ?? {};
   const { storedSide = size, storedChannels = channels, augment = 'none', trainedOn = null, startedFrom = [] } = facts;
+  const { draws = [] } = facts;
   const numbers = (values: unknown, check: Check) =>
     Array.isArray(values) && [1, channels].includes(values.length) && values.every(check);
   const checks: readonly [name: string, holds: boolean][] = [
@@ -217,6 +221,7 @@ function wrongFact(facts: Partial<ModelFacts>): string | null {
     ['storedChannels', oneOf(1, 3)(storedChannels)],
     ['augment', oneOf(...Object.keys(AUGMENTATIONS))(augment)],
     ['trainedOn', trainedOn === null || isOrigin(trainedOn)],
+    ['draws', Array.isArray(draws) && draws.every(Number.isInteger)],
     ['startedFrom', Array.isArray(startedFrom) && startedFrom.every((origin) => isOrigin(origin ?? {}))],
   ];
   return checks.find(([, holds]) => !holds)?.[0] ?? null;

@@ -31,6 +31,8 @@ export interface PretrainedRecord {
   normalisation: Normalisation;
   /** The sets that they were trained on, the latest first; not in records of earlier versions. */
   origins?: readonly Origin[];
+  /** `draws` of its model file; none of torchvision's, nor in records of earlier versions. */
+  draws?: readonly number[];
 }
 
 /** Of ImageNet's training images; what torchvision's weights expect. */
@@ -142,6 +144,7 @@ export function loadPretrained(model: Module, file: Pretrained, target: Pretrain
     head: loaded ? 'loaded' : 'new',
     normalisation: pretrainedNormalisation(file, channels),
     origins: facts ? originsOf(facts) : [],
+    draws: facts?.draws ?? [],
   };
 }
 

@@ -1,4 +1,5 @@
 import { ConfigError, DataError } from '../core/errors.ts';
+import { pcg4d } from '../core/random.ts';
 import { setSeed } from '../core/stepbuffer.ts';
 import { augmentationNamed, inputSide } from '../data/augment.ts';
 import { normalisationOf } from '../data/batches.ts';
@@ -11,6 +12,9 @@ import type { ModelFacts } from './modelfile.ts';
 import { loadPretrained, type PretrainedRecord, readPretrained } from './pretrained.ts';
 import type { RunRecord } from './runrecord.ts';
 import { Trainer } from './trainer.ts';
+
+/** The stream that seeds come from. */
+const STREAM = 0x73656564;
 
 /**
  * Builds network, optimizer and batches as the options say, from the seed and the pretrained weights; those of a run that is
@@ -39,24 +43,44 @@ export function setUp(
     throw new DataError('run.json: pretrained is missing. The file is damaged.');
   // Read first: a wrong name is to be said before a large network is drawn.
   const file = config.pretrained === null || resumed ? null : readPretrained(config.pretrained);
-  setSeed(config.seed);
   const model = createModel(arch, options);
   const pretrained = file
     ? loadPretrained(model, file, { arch, channels, classes: data.classes })
     : (resumed?.pretrained ?? null);
   const normalisation = pretrained?.normalisation ?? normalisationOf(data.train, channels);
   const { side: storedSide, channels: storedChannels } = data.train;
-  const parts = { model, config, train: data.train, valid: data.valid, normalisation, classNames: data.classes };
+  const earlier = pretrained?.draws ?? [];
+  const seed = unusedSeed(config.seed, earlier);
+  setSeed(seed);
+  const parts = {
+    model,
+    config: { ...config, seed },
+    train: data.train,
+    valid: data.valid,
+    normalisation,
+    classNames: data.classes,
+  };
   return {
     facts: {
       ...{ arch, options, classes: data.classes, normalisation, storedSide, storedChannels },
       augment: config.augment,
       trainedOn: data.origin,
       startedFrom: pretrained?.origins ?? [],
+      draws: [seed, ...earlier],
     },
     trainer: new Trainer(parts, data.classes.length),
     pretrained,
   };
+}
+
+/**
+ * The seed of a training's order, augmentation and dropout: its own, but where the weights that it starts from were trained with that, one
+ * that follows from it. In the same order and under the same masks they would be trained again on what they know.
+ */
+function unusedSeed(seed: number, used: readonly number[]): number {
+  let unused = seed;
+  for (let again = 1; used.includes(unused); again++) [unused] = pcg4d(seed, again, STREAM, 0);
+  return unused;
 }
 
 /** Refuses, before anything is made, a batch too small for the network's batch norms or too large for the adapter. */
