@@ -27,9 +27,9 @@ import { type Trace, traced } from './trace.ts';
  *
  * `prepare` runs each time, before the GPU work: all that changes belongs there (`optimizer.prepare`, `batches.choose`,
  * `tensor.write`). `body` records GPU work from tensors that outlive it, and nothing in it may depend on what changes: to follow an
- * `if` in it one needs two repeated steps. Where another tensor is among what `prepare` is given, `body` runs again. Modes of modules, `requiresGrad`, gradients that wait to be added to, parameters that a new
- * optimizer has taken over, and memory that went to somebody else are noticed: then `body` runs again. Dropout and augmentation draw
- * anew each time.
+ * `if` in it one needs two repeated steps. What is noticed, so that `body` runs again: modes of modules, `requiresGrad`, gradients that
+ * wait to be added to, parameters that a new optimizer has taken over, memory that went to somebody else, and another tensor among what
+ * `prepare` is given. Dropout and augmentation draw anew each time.
  *
  * Tensors that `body` makes and returns live until the next call, which frees them: read them before. A body that keeps a tensor in
  * another way works, but is never replayed. Throws GpuError when a half is async, and when `body` reads a tensor, uploads data or

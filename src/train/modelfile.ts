@@ -27,7 +27,10 @@ export interface ModelFacts {
   trainedOn?: Origin | null;
   /** Those of the sets that the weights were trained on from which it started, the latest first. Default none. */
   startedFrom?: readonly Origin[];
-  /** Seeds of the order, augmentation and dropout that it was trained with, and the weights it started from, the latest first. Default: its seed. */
+  /**
+   * Seeds of the order, augmentation and dropout in its training and those of the weights that it started from, the latest first.
+   * Default: its seed.
+   */
   draws?: readonly number[];
 }
 
