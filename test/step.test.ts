@@ -279,4 +279,24 @@ gpuTest('a repeated step takes the tensors that it is given, when others come as
   assert.ok(bodies < 9, 'one that comes again is replayed');
 });
 
+gpuTest('a repeated step may return the gradient of a leaf, which stays its own', async () => {
+  for (const forgets of [true, false]) {
+    const x = Tensor.from([1, 2], [2], { requiresGrad: true });
+    const run = repeated(
+      () => {
+        if (forgets) x.grad = null;
+      },
+      () => {
+        ops.sum(ops.square(x)).backward();
+        return x.grad!;
+      },
+    );
+    for (let i = 1; i <= 5; i++) {
+      const times = forgets ? 1 : i;
+      assert.equal([...(await (await run()).read())], [2 * times, 4 * times]);
+      assert.equal([...(await x.grad!.read())], [2 * times, 4 * times]);
+    }
+  }
+});
+
 test.run();

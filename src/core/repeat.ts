@@ -5,6 +5,7 @@ import type { PoolBuffer } from '../gpu/pool.ts';
 import type { BufferRange, Command, Recording } from '../gpu/stream.ts';
 import { GpuError } from './errors.ts';
 import { madeInStep, moves, refuseAsync, runStep, tensorsIn } from './step.ts';
+import { isGradient } from './tape.ts';
 import type { Tensor } from './tensor.ts';
 import { type Trace, traced } from './trace.ts';
 
@@ -87,7 +88,8 @@ class RepeatedStep<T> {
         const same = last?.given.length === given.length && given.every((tensor, i) => tensor === last.given[i]);
         if (this.proven && last && same && holds(last)) result = replay(last);
         else [result, freed] = this.take(given);
-        this.returned = tensorsIn(result).filter(madeInStep);
+        // A gradient is its tensor's as well.
+        this.returned = tensorsIn(result).filter((tensor) => madeInStep(tensor) && !isGradient(tensor));
         return result;
       },
       () => freed(),
@@ -179,7 +181,7 @@ function memoryOf(
   const results = new Set([...held.values()].map(({ storage }) => storage.pool));
   const temporary: PoolBuffer[] = [];
   const lasting = new Map<PoolBuffer, number>();
-  let obstacle: string | null = null;
+  let obstacle = tensorsIn(result).some(isGradient) ? 'it returns a gradient, which is another each time' : null;
   for (const buffer of buffersOf(commands)) {
     const { state, loan } = buffer;
     const older = loan <= loansBefore;

@@ -153,10 +153,19 @@ export function asGradient(tensor: Tensor, gradient: Tensor | null): Tensor | nu
       `grad: the tensor is ${tensor.dtype} ${showShape(tensor.shape)} but the gradient ${gradient.dtype} ${showShape(gradient.shape)}.`,
     );
   }
-  if (!slot) return madeInStep(gradient) ? keep(gradient) : gradient;
+  if (!slot) {
+    ofLeaves.add(gradient);
+    return madeInStep(gradient) ? keep(gradient) : gradient;
+  }
   copyValues(gradient, slot.tensor);
   return slot.tensor;
 }
+
+/** Gradients that tensors without a slot have, or had. */
+const ofLeaves = new WeakSet<Tensor>();
+
+/** True for a tensor that was made another one's `grad`, and is no slot. */
+export const isGradient = (tensor: Tensor): boolean => ofLeaves.has(tensor);
 
 /** True until another slot is set. */
 export const hasGradientSlot = (parameter: Tensor, slot: GradientSlot): boolean => slots.get(parameter) === slot;

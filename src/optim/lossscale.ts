@@ -33,7 +33,7 @@ export interface LossScaleState {
 /**
  * The dynamic loss scale of f16 training. Give it to an optimizer, start the backward pass from its `gradient`, and the rest
  * happens on the GPU: an update with an infinite or NaN gradient is left out and halves the scale, a long row of good ones
- * doubles it. A scale is one optimizer's.
+ * doubles it. A scale is one optimizer's: what another one has of the same backward pass is scaled, and stays so.
  *
  *     const lossScale = new optim.LossScale();
  *     const optimizer = new optim.SGD(net.parameters().values(), { lossScale });
