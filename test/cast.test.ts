@@ -86,7 +86,11 @@ halfTest('what writes past a parameter reaches the copy that an optimizer keeps 
   assert.is(await product(), 8);
   // A step that is only rehearsed copies nothing.
   w.detach().fill(3);
-  rehearse(() => void ops.linear(x, w, null));
+  rehearse(() => {
+    ops.linear(x, w, null);
+    optimizer.step({ lr: 1, momentum: 0 });
+  });
+  optimizer.steps = 0;
   assert.is(await product(), 12);
   const run = repeated(
     () => {},
@@ -96,6 +100,16 @@ halfTest('what writes past a parameter reaches the copy that an optimizer keeps 
   for (let i = 0; i < 4; i++) assert.is(await repeatedly(), 12);
   w.detach().fill(5);
   for (let i = 0; i < 4; i++) assert.is(await repeatedly(), 20);
+  // Used twice in a step that finds it stale each time.
+  const twice = repeated(
+    () => void w.detach().fill(0.5),
+    () => {
+      const loss = ops.sum(ops.cast(ops.add(ops.linear(x, w, null), ops.linear(x, w, null)), 'f32'));
+      loss.backward();
+      return loss;
+    },
+  );
+  for (let i = 0; i < 4; i++) assert.is(await (await twice()).item(), 4);
   assert.is(optimizer.steps, 0);
 });
 

@@ -71,6 +71,14 @@ test('what the weights saw from which a network started counts, too; it trains o
   assert.equal([validOf(back), back.seen!.valid.validated], [validOf(first), 4]);
 });
 
+test('images that are loaded at another side are divided as they were, by the default, too', async () => {
+  const data = photos();
+  const trained = await loadDataset({ data });
+  const known = await evaluated(data, trained);
+  const other = await evaluated(data, trained, { store: 24, division: known.origin! });
+  assert.equal([other.seen, other.valid.side, validOf(other)], [null, 24, validOf(trained)]);
+});
+
 test('of images that are new all are evaluated, but where something says what they are for', async () => {
   const trained = await loadDataset({ data: photos() });
   const fresh = await evaluated(photos('fresh', 100), trained);

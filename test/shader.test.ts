@@ -168,6 +168,7 @@ ${bound} /* @group(0) @binding(3) var<uniform> settings: Params; // */
 test('a struct of another name, and sizes that are computed', () => {
   const text = `struct Settings { n: u32, rate: f32 }
 @group(0) @binding(0) var<uniform> settings: Settings;
+fn inner() -> u32 { if (true) { const WIDE = 9u; } const TALL = 5u; return TALL; }
 const WIDE = 4u; const TALL: u32 = 2 * WIDE;
 @compute @workgroup_size(TALL * 3 / 2, WIDE) fn main() {}`;
   const shader = loadShader('other', {}, () => text);

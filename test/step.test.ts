@@ -265,7 +265,7 @@ gpuTest('a repeated step takes the tensors that it is given, when others come as
   let current = a;
   let bodies = 0;
   const total = repeated(
-    (x: Tensor) => {
+    ({ x }: { x: Tensor }) => {
       current = x;
     },
     () => {
@@ -274,7 +274,7 @@ gpuTest('a repeated step takes the tensors that it is given, when others come as
     },
   );
   const sums: number[] = [];
-  for (const x of [a, a, a, b, b, a, a, a, a]) sums.push(await (await total(x)).item());
+  for (const x of [a, a, a, b, b, a, a, a, a]) sums.push(await (await total({ x })).item());
   assert.equal(sums, [-3, -3, -3, -70, -70, -3, -3, -3, -3]);
   assert.ok(bodies < 9, 'one that comes again is replayed');
 });

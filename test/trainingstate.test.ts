@@ -122,6 +122,12 @@ gpuTest('a loop is saved between updates: with none under way, and no gradients 
   assert.match(await messageOf(() => saveTraining(path, parts)), waiting);
   parts.optimizer.zeroGrad();
   await saveTraining(path, parts);
+  // Those of a body that the optimizer does not train wait for nothing.
+  const head = [...parts.model.parameters().values()].slice(-2);
+  const { model } = parts;
+  const few = { model, optimizer: new optim.AdamW(head) };
+  await train(few, 1);
+  await saveTraining(path, few);
 });
 
 gpuTest('one bit that changed on the disk is noticed, be it of a weight or of a counter', async () => {

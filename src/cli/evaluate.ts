@@ -1,7 +1,8 @@
 import { DataError } from '../core/errors.ts';
 import { setSeed } from '../core/stepbuffer.ts';
 import { writeFileAtomic } from '../data/atomic.ts';
-import { type DataOptions, type Dataset, loadDataset, type Seen, type SplitName } from '../data/dataset.ts';
+import { type Dataset, loadDataset, type Seen, type SplitName } from '../data/dataset.ts';
+import type { Division } from '../data/split.ts';
 import { inputOf } from '../train/classify.ts';
 import { evaluationHtml } from '../train/evaluationpage.ts';
 import { Evaluator } from '../train/evaluator.ts';
@@ -59,17 +60,23 @@ export async function evaluate(options: EvaluateOptions): Promise<void> {
   const { split, valid, seed, limit, batch, out } = options;
   const { tta, facts: ttaFacts } = ttaOf(options.tta, facts);
   if (out !== null) checkOutputs('--out', out, outputsIn(out));
-  const load = (store: number, division: Pick<DataOptions, 'valid' | 'seed'>): Promise<Dataset> =>
+  const load = (store: number, division?: Division): Promise<Dataset> =>
     loadDataset({
-      ...{ data: options.data, ...division, limit: limit ?? undefined },
+      ...{
+        data: options.data,
+        valid: valid ?? undefined,
+        seed: seed ?? undefined,
+        limit: limit ?? undefined,
+        division,
+      },
       ...{ store, channels: facts.storedChannels },
       ...{ classes: facts.classes, use: 'evaluate', trainedOn: originsOf(facts) },
     });
   // As they were stored for the training they are known again; and divided as they were then, whatever side they are stored at now.
-  const known = await load(facts.storedSide, { valid: valid ?? undefined, seed: seed ?? undefined });
+  const known = await load(facts.storedSide);
   const { store = null } = options;
   const same = store === null || store === facts.storedSide;
-  const data = same ? known : await load(store, { valid: known.origin?.valid, seed: known.origin?.seed });
+  const data = same ? known : await load(store, known.origin ?? undefined);
   checkStored(store, data.train.side);
   if (data.classes.join('\n') !== facts.classes.join('\n')) {
     throw new DataError(

@@ -146,12 +146,14 @@ export async function loadFor(options: TrainOptions, trainedOn: readonly Origin[
 /** Says so where images are to validate that the weights which the run starts from were trained on. */
 function warnOfSeen({ valid, seen, origin }: Dataset, trainedOn: readonly Origin[]): void {
   const { trained = 0 } = seen?.valid ?? {};
-  const before = trainedOn.find(({ images }) => images === origin?.images);
+  const [before, ...others] = trainedOn.filter(({ images }) => images === origin?.images);
   if (trained === 0 || !before) return;
   const { valid: share, seed, limit } = before;
-  const division = [share && `--valid ${quoted(share)}`, `--seed ${seed}`, limit && `--limit ${limit}`].filter(Boolean);
+  const flags = [share && `--valid ${quoted(share)}`, `--seed ${seed}`, limit && `--limit ${limit}`].filter(Boolean);
+  // Where they were divided in several ways none keeps all of them apart.
+  const mend = others.length === 0 ? ` ${flags.join(' ')} divides them as then.` : '';
   console.error(
-    `Note: the weights of --pretrained were trained on ${trained} of the ${valid.count} images to validate: how it does on new ones is not seen here. ${division.join(' ')} divides them as then.`,
+    `Note: the weights of --pretrained were trained on ${trained} of the ${valid.count} images to validate: how it does on new ones is not seen here.${mend}`,
   );
 }
 

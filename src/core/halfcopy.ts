@@ -1,6 +1,6 @@
 import { convert } from './convert.ts';
 import type { Tensor } from './tensor.ts';
-import { assume } from './trace.ts';
+import { assume, effect, isTracing } from './trace.ts';
 
 interface HalfCopy {
   half: Tensor;
@@ -28,14 +28,22 @@ export function halfCopyOf(tensor: Tensor): Tensor | undefined {
   assume(copy, () => isCurrent() === current);
   if (!current) {
     convert(tensor, copy.half);
-    // What is only recorded may never run.
-    if (!tensor.storage.gpu.stream.capturing) copy.version = tensor.storage.version;
+    if (!isRehearsed(tensor)) setCurrent(tensor, copy);
   }
   return copy.half;
 }
 
+/** True where what is recorded now never runs. */
+const isRehearsed = ({ storage }: Tensor): boolean => storage.gpu.stream.capturing && !isTracing();
+
+const setCurrent = (tensor: Tensor, copy: HalfCopy): void =>
+  effect(() => {
+    copy.version = tensor.storage.version;
+  });
+
 /** Counts that the content of `tensor` and its copy is another, for who wrote them past the tensors. */
 export function updated(tensor: Tensor): void {
+  if (isRehearsed(tensor)) return;
   tensor.storage.version++;
   const copy = copies.get(tensor);
   if (!copy) return;
@@ -45,6 +53,7 @@ export function updated(tensor: Tensor): void {
 
 /** Counts that the content of `tensor` is another, and copies again. */
 export function rewritten(tensor: Tensor): void {
+  if (isRehearsed(tensor)) return;
   tensor.storage.version++;
   const copy = copies.get(tensor);
   if (!copy) return;

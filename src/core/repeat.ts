@@ -41,8 +41,11 @@ export function repeated<A extends readonly unknown[], T>(
   body: () => T,
 ): (...values: A) => Promise<T> {
   const steps = new RepeatedStep(body);
-  return (...values) => steps.run(() => prepare(...values), tensorsIn(values));
+  return (...values) => steps.run(() => prepare(...values), values.flatMap(tensorsOf));
 }
+
+/** The tensors among what `prepare` is given, or in one of its arrays and objects. */
+const tensorsOf = (value: unknown): Tensor[] => (ArrayBuffer.isView(value) ? [] : tensorsIn(value));
 
 /** One run of a body, as it can be replayed. */
 interface Take<T> {

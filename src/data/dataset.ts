@@ -66,6 +66,8 @@ export interface DataOptions {
   valid?: string | undefined;
   /** Draws the share that validates, and what `limit` takes. Default to evaluate: as for the training; else 1. */
   seed?: number | undefined;
+  /** In place of `valid` and `seed`: as the same images were divided when they were loaded otherwise. */
+  division?: Division | undefined;
   /** Images of each split: drawn stratified and seeded, in the set's order. */
   limit?: number | undefined;
   /** Side that images of a folder are stored at. Default 48. */
@@ -183,7 +185,8 @@ function fromRows(name: string, rows: Rows, options: DataOptions): Dataset {
 
 /** How rows are divided that a model of `trainedOn` was trained on, or, if that is null, others; to train, it is as the options say. */
 function divisionOf(rows: Rows, options: DataOptions, trainedOn: Division | null): Division {
-  const { limit, use = 'train' } = options;
+  const { limit, division, use = 'train' } = options;
+  if (division) return { valid: division.valid, seed: division.seed, limit };
   if (use === 'train') return { valid: options.valid, seed: options.seed ?? 1, limit };
   const seed = options.seed ?? trainedOn?.seed ?? 1;
   const unmarked = rows.usage.every((usage) => usage === TRAINING);

@@ -165,9 +165,15 @@ export function workgroupSize({ name, code }: Shader, entry: string): [number, n
     ?.split(',')
     .map((word) => word.trim())
     .filter((word) => word !== '')
-    .map((word) => resolve(name, bare, word));
+    .map((word) => resolve(name, outsideOfBraces(bare), word));
   if (!sizes) throw new GpuError(`${name}.wgsl has no compute entry point '${entry}' with a @workgroup_size.`);
   return [sizes[0] ?? 1, sizes[1] ?? 1, sizes[2] ?? 1];
+}
+
+/** A text without its blocks: what is declared in functions is not seen outside of them. */
+function outsideOfBraces(bare: string): string {
+  const outer = bare.replace(/\{[^{}]*\}/g, '');
+  return outer === bare ? bare : outsideOfBraces(outer);
 }
 
 /** The value of numbers and constants, multiplied and divided. */

@@ -80,7 +80,8 @@ export abstract class Optimizer {
   protected readonly clip: GradientClip | null;
   protected readonly hyper: StepSlot;
   protected readonly groupTable: Tensor;
-  private readonly parameters: Tensor[];
+  /** What it trains. */
+  readonly parameters: readonly Tensor[];
   private readonly slots: GradientSlot[] = [];
   private readonly gradients: Tensor[] = [];
   private readonly arenas: {

@@ -160,7 +160,7 @@ export function writeTraining(
  * place for, and where an update comes before it is done.
  */
 export async function saveTraining(path: string, parts: TrainingParts, extra: unknown = null): Promise<void> {
-  if ([...parts.model.parameters().values()].some(({ grad }) => grad))
+  if (parts.optimizer.parameters.some(({ grad }) => grad))
     throw new ConfigError(
       'saveTraining: gradients wait to be added to. Call it after the update, or `zeroGrad()` before.',
     );
