@@ -1,12 +1,12 @@
 // Keeps what a report needs of each image of a batch, without stopping the GPU: rows[at + n] = (loss, predicted class, probability of
-// the prediction, label), read back many steps later. The loss is the training loss of the row, label smoothing included.
+// the prediction, label), read back many steps later. The loss is the cross-entropy, without label smoothing or class weights.
 // With mixup that is the loss against both labels, while the prediction is held against the image's own.
 // An image that is not one (label beyond C) leaves a label of −1.
 //#include "lib/grid.wgsl"
 
 const MIXED: bool = false;
 
-struct Params { n: u32, c: u32, at: u32, smoothing: f32 }
+struct Params { n: u32, c: u32, at: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 // step[at] is the first row.
 @group(0) @binding(1) var<storage, read> step: array<u32>;
@@ -33,14 +33,9 @@ fn record(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) loc
   }
   let m = logits[first + best];
   var s = 0.0;
-  var d = 0.0;
-  for (var c = 0u; c < params.c; c++) {
-    s += exp(logits[first + c] - m);
-    d += m - logits[first + c];
-  }
+  for (var c = 0u; c < params.c; c++) { s += exp(logits[first + c] - m); }
   let logS = log(s);
   var nll = logS + (m - logits[first + label]);
   if (MIXED) { nll = mix(logS + (m - logits[first + others[n]]), nll, share[n]); }
-  let even = logS + d / f32(params.c);
-  rows[step[params.at] + n] = vec4f(mix(nll, even, params.smoothing), f32(best), 1.0 / s, f32(label));
+  rows[step[params.at] + n] = vec4f(nll, f32(best), 1.0 / s, f32(label));
 }

@@ -38,6 +38,13 @@ gpuTest('a call that failed, or that a callback ended, leaves nothing behind', a
   assert.equal(await evaluator.predictions(model), right);
 });
 
+gpuTest('the accuracy is the share of the predictions that are right', async () => {
+  const [evaluator, model] = [new Evaluator(set, options), network()];
+  const right = (await evaluator.predictions(model)).filter(({ predicted, label }) => predicted === label).length;
+  assert.ok(right > 0 && right < COUNT);
+  assert.is(await evaluator.accuracy(model), right / COUNT);
+});
+
 gpuTest('calls on one evaluator wait for each other', async () => {
   const [evaluator, model, other] = [new Evaluator(set, options), network(), network(CLASSES + 1)];
   const [alone, others] = [await evaluator.predictions(model), await evaluator.predictions(other)];

@@ -165,6 +165,8 @@ test('lr-find sweeps with a frozen body, or with all layers', async () => {
   };
   assert.is.not(await losses(undefined), await losses(0));
   await refusedSweep({ ...sweep, freezeEpochs: 1 }, /^--freeze-epochs 1 needs --pretrained FILE/);
+  // Before any data are read.
+  await refusedSweep({ ...sweep, data: at('no.csv'), pretrained: at('none.pth') }, /none\.pth: no such file/);
 
   async function refusedSweep(given: Parameters<typeof lrFind>[0], pattern: RegExp): Promise<void> {
     let failure: unknown = null;

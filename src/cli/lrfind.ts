@@ -14,7 +14,7 @@ import { prepareRemembered } from './kernels.ts';
 import { argumentsOf, withDefaults } from './option.ts';
 import { type LrFindOptions, lrFindOptions, TOYFACES, type TrainOptions, trainOptions } from './options.ts';
 import { checkOutputs } from './outputs.ts';
-import { loadFor } from './train.ts';
+import { loadFor, originsOfPretrained } from './train.ts';
 
 /** Lines that tell how far the sweep is, at most. */
 const LINES = 20;
@@ -36,8 +36,8 @@ export async function lrFind(given: Partial<LrFindOptions>): Promise<void> {
     const situation = { software: gpu.adapter.software, data: given.data ?? TOYFACES };
     // The sweep is the schedule: momentum stays where it is.
     const options = resolveDefaults({ ...shared, schedule: 'constant' } as Partial<TrainOptions>, situation);
-    const data = await loadFor(options);
-    const { trainer } = setUp(gpu, options, data);
+    const data = await loadFor(options, originsOfPretrained(options));
+    const { trainer, seed } = setUp(gpu, options, data);
     await prepareRemembered(gpu, () => trainer.rehearse());
     // As fast.ai's: pretrained weights are frozen until they are fine-tuned.
     if (options.pretrained !== null && freezeEpochs !== 0) freeze(trainer.model, trainer.optimizer);
@@ -48,7 +48,7 @@ export async function lrFind(given: Partial<LrFindOptions>): Promise<void> {
       { model: trainer.model, optimizer: trainer.optimizer, batches: trainer.train },
       {
         ...{ startLr, endLr, steps, momentum: options.momentum },
-        ...{ labelSmoothing: options.labelSmoothing, seed: options.seed },
+        ...{ labelSmoothing: options.labelSmoothing, seed },
         onStep: ({ lr, loss }, done) => {
           if (done % every !== 0 && done !== 1) return;
           console.error(

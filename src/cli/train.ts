@@ -62,8 +62,8 @@ function recordedOptions({ folder, record }: Resumed): TrainOptions {
 }
 
 async function trainOn(gpu: Gpu, options: TrainOptions, resumed: Resumed | null): Promise<RunResult> {
-  // What its weights were trained on; of a run that is continued nobody need be told again.
-  const trainedOn = options.pretrained === null || resumed ? [] : pretrainedOrigins(options.pretrained);
+  // Of a run that is continued nobody need be told again.
+  const trainedOn = resumed ? [] : originsOfPretrained(options);
   const data = await loadFor(options, trainedOn);
   if (data.seen) warnOfSeen(data, trainedOn);
   if (resumed) checkSame(gpu, data.fingerprint, resumed.record);
@@ -122,6 +122,10 @@ async function trainOn(gpu: Gpu, options: TrainOptions, resumed: Resumed | null)
 /** One process of a machine at a time trains in a folder. Throws ConfigError where another one does. */
 const lockRun = (flag: string, dir: string): Promise<WorkLock> =>
   lockFolder(`${flag} ${dir}`, dir, (line) => console.error(line));
+
+/** What the weights that the options start from were trained on. Throws DataError, before any data are read, where there is no such file. */
+export const originsOfPretrained = ({ pretrained }: TrainOptions): Origin[] =>
+  pretrained === null ? [] : pretrainedOrigins(pretrained);
 
 /** Loads the data that the options name, and says what it is. */
 export async function loadFor(options: TrainOptions, trainedOn: readonly Origin[] = []): Promise<Dataset> {

@@ -7,7 +7,7 @@ import { Batches, type BatchOptions } from '../data/batches.ts';
 import type { ImageSet } from '../data/dataset.ts';
 import type { Module } from '../nn/index.ts';
 import * as ops from '../ops/index.ts';
-import { type Prediction, PredictionBuffer } from './predictions.ts';
+import { addPredictions, noSums, type Prediction, PredictionBuffer } from './predictions.ts';
 import { once, type Tta, type View } from './tta.ts';
 
 export interface EvaluatorOptions extends Omit<BatchOptions, 'augmentation' | 'mixup'> {
@@ -67,6 +67,12 @@ export class Evaluator {
       }
       return this.buffer.take();
     });
+  }
+
+  /** The share of the images whose class the network gives the highest output. Leaves the network in evaluation mode. */
+  async accuracy(model: Module): Promise<number> {
+    const { correct, count } = addPredictions(noSums(), await this.predictions(model));
+    return correct / count;
   }
 
   /** Calls share a buffer: each waits for the one before. */

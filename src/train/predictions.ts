@@ -65,8 +65,8 @@ export class PredictionBuffer {
   }
 
   /** Records the predictions on a batch; call it within a step, once, after `next`. */
-  write(logits: Tensor, { labels, mixed }: Pick<Batch, 'labels' | 'mixed'>, labelSmoothing = 0): void {
-    const params = { n: this.batch, c: logits.shape[1]!, at: this.first.at, smoothing: labelSmoothing };
+  write(logits: Tensor, { labels, mixed }: Pick<Batch, 'labels' | 'mixed'>): void {
+    const params = { n: this.batch, c: logits.shape[1]!, at: this.first.at };
     const { labels: others = labels, share = logits } = mixed ?? {};
     const operands = { step: stepStorage(), logits, labels, others, share, rows: this.rows };
     recordPredictions({ MIXED: mixed !== undefined }, operands, params, this.batch);

@@ -19,14 +19,15 @@ const STREAM = 0x73656564;
 /**
  * Builds network, optimizer and batches as the options say, from the seed and the pretrained weights; those of a run that is
  * continued are in its checkpoint, so that `resumed`, its record, replaces their file. Throws ConfigError for what does not fit
- * together or the adapter, DataError for weights that do not fit the network.
+ * together or the adapter, DataError for weights that do not fit the network. Of what it returns, `seed` is that of order,
+ * augmentation and dropout.
  */
 export function setUp(
   gpu: Gpu,
   config: TrainConfig,
   data: Dataset,
   resumed: Pick<RunRecord, 'pretrained'> | null = null,
-): { facts: ModelFacts; trainer: Trainer; pretrained: PretrainedRecord | null } {
+): { facts: ModelFacts; trainer: Trainer; pretrained: PretrainedRecord | null; seed: number } {
   const { arch, channels } = config;
   const options: ModelOptions = {
     classes: data.classes.length,
@@ -69,7 +70,7 @@ export function setUp(
       draws: [seed, ...earlier],
     },
     trainer: new Trainer(parts, data.classes.length),
-    pretrained,
+    ...{ pretrained, seed },
   };
 }
 
