@@ -91,8 +91,8 @@ async function bench({ adapter, json, compare, ...given }: Partial<Values<typeof
     console.log(gpu.adapter.why);
     if (given.precision) checkPrecision({ precision: given.precision });
     const result = await measure(gpu, opened, withDefaults(options, given));
-    if (before) print('', ...comparisonLines(before, result, compare!));
     if (json) writeJson(json, toJson(result));
+    if (before) print('', ...comparisonLines(before, result, compare!));
     const wrong = result.cases.filter((entry) => 'wrong' in entry).map(({ name }) => name);
     if (result.step?.wrong) wrong.push(STEP);
     if (wrong.length > 0) {

@@ -6,7 +6,7 @@ import type { Gpu } from '../src/gpu/gpu.ts';
 import type { Recording } from '../src/gpu/stream.ts';
 import { planOf } from '../src/ops/matrix/plan.ts';
 import { type Kernels, prepareKernels } from '../src/train/kernels.ts';
-import { type Ceilings, leastMs } from './ceilings.ts';
+import { type Ceilings, copyMs, leastMs } from './ceilings.ts';
 import { type Check, type Expected, firstWrong } from './expected.ts';
 import { noise, type Pace, timeRecording } from './harness.ts';
 import type { CaseResult, WrongCase } from './result.ts';
@@ -31,7 +31,9 @@ export interface Case extends Facts {
 /** Work that is ready to run, any number of times. */
 export interface Prepared {
   recording: Recording;
-  /** What holds after the first run. */
+  /** How often it runs before it is checked. Default: once. */
+  runs?: number;
+  /** What holds after that. */
   checks: readonly Check[];
   /** All that was made for it. */
   tensors: readonly Tensor[];
@@ -133,7 +135,7 @@ export async function measureCase(
   for (const line of lines) console.log(line);
   const prepared = await entry.prepare(gpu);
   try {
-    gpu.stream.replay(prepared.recording);
+    for (let i = 0; i < (prepared.runs ?? 1); i++) gpu.stream.replay(prepared.recording);
     const wrong = await firstWrong(prepared.checks);
     if (wrong) return { name, shape, wrong };
     const { ms, spread, repeats } = await timeRecording(gpu, prepared.recording, pace);
@@ -141,7 +143,7 @@ export async function measureCase(
     const variant = planOf(gpu)
       .used()
       .get(problems.at(-1) ?? '');
-    const byArithmetic = flops / ceilings.gflops > bytes / ceilings.gbps;
+    const byArithmetic = flops / ceilings.gflops / 1e6 > copyMs(ceilings, bytes);
     const rate = byArithmetic ? { gflops: flops / ms / 1e6 } : { gbps: bytes / ms / 1e6 };
     return {
       name,

@@ -90,11 +90,13 @@ function convolutions(scale: Scale): Case[] {
     const { layer, quick } = entry;
     const extents = convolutionOf(entry, scale);
     const { N, side, C, K, kernel, stride, padding, out } = extents;
-    const facts = (pass: string): Facts => ({
+    // A kernel smaller than its stride leaves out rows and columns of x.
+    const read = Math.min(side, out * kernel);
+    const facts = (pass: string, ofX = read): Facts => ({
       name: `${layer} ${pass}`,
       shape: `${N}×${side}×${side}×${C} → ${K}`,
       flops: 2 * N * out * out * C * K * kernel * kernel,
-      bytes: 4 * (N * side * side * C + N * out * out * K + kernel * kernel * C * K),
+      bytes: 4 * (N * ofX * ofX * C + N * out * out * K + kernel * kernel * C * K),
       quick,
     });
     const operation = {
@@ -104,7 +106,7 @@ function convolutions(scale: Scale): Case[] {
     const forward = forwardCase(facts('forward'), operation, CONVOLUTION, ({ x, w }, i) =>
       convForward(extents, x, w, i),
     );
-    const dgrad = backwardCase(facts('dgrad'), operation, CONVOLUTION, {
+    const dgrad = backwardCase(facts('dgrad', side), operation, CONVOLUTION, {
       x: ({ dy, w }, i) => convDgrad(extents, dy, w, i),
     });
     const wgrad = backwardCase(facts('wgrad'), operation, CONVOLUTION, {
@@ -252,8 +254,13 @@ function crossEntropies({ batch: N }: Scale): Case[] {
 
 const RATES = { lr: 1e-4, momentum: 0.9 };
 const DECAY = 0.01;
+/** AdamW's own. */
+const BETA2 = 0.999;
 
-/** An update of all parameters at once. `moved` gives a parameter after the first one, from its value and gradient. */
+/**
+ * An update of all parameters at once. `moved` gives a parameter after two of them, both of the first step's, from its value and
+ * gradient: what the first one kept shows in the second.
+ */
 function update(
   name: string,
   size: number,
@@ -278,7 +285,8 @@ function update(
         recording = gpu.stream.capture(() => optimizer.step(RATES));
       });
       const expected = (i: number) => ({ value: moved(p[i]!, g[i]!), size: 1 });
-      return { recording, checks: [{ name: 'p', tensor: parameter, expected, ulps: 4 }], tensors: [gradient] };
+      const checks = [{ name: 'p', tensor: parameter, expected, ulps: 4 }];
+      return { recording, runs: 2, checks, tensors: [gradient] };
     },
   };
 }
@@ -367,14 +375,23 @@ export function kernelCases(scale: Scale, weights: number): Case[] {
       weights,
       5,
       (p) => new SGD(p, { weightDecay: DECAY }),
-      (p, g) => p - RATES.lr * (g + DECAY * p),
+      (p, g) => {
+        const first = g + DECAY * p;
+        const moved = p - RATES.lr * first;
+        return moved - RATES.lr * (RATES.momentum * first + g + DECAY * moved);
+      },
     ),
     update(
       'adamw',
       weights,
       7,
       (p) => new AdamW(p, { weightDecay: DECAY }),
-      (p, g) => p * (1 - RATES.lr * DECAY) - RATES.lr * Math.sign(g),
+      // m = (1 − β₁²)·g and v = (1 − β₂²)·g² after the second one, each corrected as after the first.
+      (p, g) => {
+        const kept = 1 - RATES.lr * DECAY;
+        const second = (1 + RATES.momentum) / Math.sqrt(1 + BETA2);
+        return p * kept ** 2 - RATES.lr * Math.sign(g) * (kept + second);
+      },
     ),
     ...gathers(scale),
   ];

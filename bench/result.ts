@@ -89,20 +89,28 @@ export function readResult(path: string): BenchResult {
   }
   try {
     const result = JSON.parse(text) as BenchResult;
-    if (Array.isArray(result.cases) && typeof result.adapter.fingerprint === 'string') return result;
+    if (isComparable(result)) return result;
   } catch {
     // Said below.
   }
   throw new DataError(`${path}: is no result of this benchmark. Write one with --json FILE.`);
 }
 
-/** Everything in a run that has a time, by name. */
+/** True for what has all that a comparison takes from it. Throws where it is not even an object. */
+function isComparable(result: BenchResult): boolean {
+  const { adapter, date, cases } = result;
+  if (typeof adapter.fingerprint !== 'string' || typeof date !== 'string' || !Array.isArray(cases)) return false;
+  return [...timesOf(result)].every(
+    ([name, { shape, ms }]) => [name, shape].every((word) => typeof word === 'string') && Number.isFinite(ms),
+  );
+}
+
+/** Everything in a run that has a time that can be compared, by name: not the first step's, which has tuned or not. */
 export function timesOf({ step, cases, host }: BenchResult): Map<string, { shape: string; ms: number }> {
   const times = new Map<string, { shape: string; ms: number }>();
   if (step) {
     times.set('training step', { shape: step.name, ms: step.ms });
     times.set('evaluation step', { shape: step.name, ms: step.evaluationMsPerImage * step.batch });
-    times.set('first step', { shape: step.name, ms: step.firstMs });
   }
   for (const entry of cases) if ('ms' in entry) times.set(entry.name, entry);
   if (host) {

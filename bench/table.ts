@@ -50,7 +50,7 @@ export function stepLines(step: StepResult): string[] {
       'evaluation',
       `${digits(step.evaluationMsPerImage)} ms an image, ${digits(step.evaluationShare)} of training`,
     ),
-    field('first step', `${digits(step.firstMs)} ms, compilation included`),
+    field('first step', `${digits(step.firstMs)} ms, with compilation and tuning`),
     field('GPU memory', `${digits(step.peakGpuBytes / 1e6)} MB at most`),
     field('a step', `${digits(step.ms)} ms, ${step.dispatches} dispatches in ${counted(step.submits, 'submit')}`),
     ...parts.map((line, i) => field(i === 0 ? 'kernels' : '', line)),
@@ -58,8 +58,11 @@ export function stepLines(step: StepResult): string[] {
   ];
 }
 
-const row = (name: string, shape: string, ms: string, rate: string, share: string): string =>
-  `${name.padEnd(23)}${shape.padEnd(19)}${ms.padStart(8)}${rate.padStart(14)}${share.padStart(7)}`;
+function row(name: string, shape: string, ms: string, rate: string, share: string): string {
+  const what = `${name.padEnd(23)}${shape.padEnd(19)}`;
+  // A long shape takes of the space before the time.
+  return `${what}${ms.padStart(50 - what.length)}${rate.padStart(14)}${share.padStart(7)}`;
+}
 
 export const caseHead = (): string => row('Kernel', 'shape', 'ms', 'rate', 'share');
 
@@ -101,7 +104,7 @@ export function hostLines(host: HostResult): string[] {
   return [
     'Host, on the null backend',
     field('a step', line(host.msPerStep, host.usPerDispatch)),
-    field('repeated', `${line(host.msPerRepeatedStep, host.usPerRepeatedDispatch)}: recorded before, as in training`),
+    field('repeated', `${line(host.msPerRepeatedStep, host.usPerRepeatedDispatch)}, as in training`),
   ];
 }
 
@@ -110,12 +113,16 @@ export function comparisonLines(before: BenchResult, now: BenchResult, path: str
   const lines = [`Against ${path} of ${before.date.slice(0, 10)}: times in ms, and how many times faster`];
   if (before.adapter.fingerprint !== now.adapter.fingerprint) lines.push(`  that was on ${before.adapter.fingerprint}`);
   const old = timesOf(before);
+  let compared = 0;
   for (const [name, { shape, ms }] of timesOf(now)) {
     const was = old.get(name);
     if (!was) continue;
-    const ratio = was.shape === shape ? `${digits(was.ms / ms)}×` : `was ${was.shape}`;
-    lines.push(`${name.padEnd(23)}${digits(was.ms).padStart(10)} → ${digits(ms).padStart(8)}   ${ratio}`);
+    const times = `${name.padEnd(23)}${digits(was.ms).padStart(10)} → ${digits(ms).padStart(8)}   `;
+    if (was.shape === shape) lines.push(`${times}${digits(was.ms / ms)}×`);
+    else lines.push(`${times}not the same:`, `  ${was.shape}`);
+    compared++;
   }
+  if (compared === 0) lines.push('  nothing was measured by both');
   return lines;
 }
 

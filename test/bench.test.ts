@@ -48,6 +48,17 @@ function bench(args: readonly string[], first = '') {
   return { status: run.status, stdout: run.stdout, stderr: run.stderr };
 }
 
+/** JavaScript after which a shader reads otherwise. */
+const breaking = (shader: string, from: string, to: string): string => `
+    import fs from 'node:fs';
+    import { syncBuiltinESMExports } from 'node:module';
+    const read = fs.readFileSync;
+    fs.readFileSync = (path, ...rest) => {
+      const text = read(path, ...rest);
+      return String(path).endsWith('${shader}') ? text.replace('${from}', '${to}') : text;
+    };
+    syncBuiltinESMExports();`;
+
 const ceilings = {
   ...{ gflops: 100, gflopsBy: '', gbps: 10, gbpsBy: '' },
   copies: [
@@ -259,16 +270,15 @@ test('the host is measured without the adapter', () => {
   assert.equal(cases, []);
 });
 
+test('an optimizer that keeps nothing is wrong', () => {
+  const forget = breaking('optimizer.wgsl', 'let mean = momentum * m[i] + g;', 'let mean = g;');
+  const run = bench(['--filter', 'update'], forget);
+  assert.is(run.status, 1, run.stdout);
+  assert.match(run.stderr, /^bench: 1 wrong: sgd update\.$/m);
+});
+
 test('one wrong kernel among others is told, not timed, and ends the program with 1', () => {
-  const breakRelu = `
-    import fs from 'node:fs';
-    import { syncBuiltinESMExports } from 'node:module';
-    const read = fs.readFileSync;
-    fs.readFileSync = (path, ...rest) => {
-      const text = read(path, ...rest);
-      return String(path).endsWith('unary.wgsl') ? text.replace('select(v, Vec(), v < Vec())', 'select(v, Vec(0.5), v < Vec())') : text;
-    };
-    syncBuiltinESMExports();`;
+  const breakRelu = breaking('unary.wgsl', 'select(v, Vec(), v < Vec())', 'select(v, Vec(0.5), v < Vec())');
   const json = join(folder, 'wrong.json');
   const run = bench(['--filter', 'relu', '--json', json], breakRelu);
   assert.is(run.status, 1, run.stdout);
@@ -286,11 +296,16 @@ test('one wrong kernel among others is told, not timed, and ends the program wit
 
 test('what cannot be done is said in a line, with 2', () => {
   writeFileSync(join(folder, 'other.json'), '{"a": 1}');
+  writeFileSync(
+    join(folder, 'damaged.json'),
+    '{"adapter": {"fingerprint": ""}, "date": "", "cases": [{"name": "a", "shape": "b", "ms": "1"}]}',
+  );
   for (const [args, message] of [
     [['--filter', 'conv9'], /--filter conv9: nothing is called that\. There are training step, matmul 512, conv2_2/],
     [['--filter', 'CONV5_2 W'], /--filter CONV5_2 W: conv5_2 wgrad is measured without --quick only\./],
     [['--compare', 'missing.json'], /missing\.json: cannot be read \(ENOENT\)/],
     [['--compare', 'other.json'], /other\.json: is no result of this benchmark/],
+    [['--compare', 'damaged.json'], /damaged\.json: is no result of this benchmark/],
     [['--json', 'no/such/folder.json'], /there is no folder no\/such/],
     [['--json', '.'], /--json \.: is no regular file\. Name a new one\./],
   ] as const) {

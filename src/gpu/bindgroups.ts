@@ -1,4 +1,4 @@
-import { GpuError } from '../core/errors.ts';
+import { ShapeError } from '../core/errors.ts';
 import type { Pipeline } from './pipeline.ts';
 import { mebibytes, type PoolBuffer } from './pool.ts';
 import type { UniformCache, UniformSlot } from './uniforms.ts';
@@ -55,7 +55,7 @@ export class BindGroupCache {
     return this.last?.pipeline ?? null;
   }
 
-  /** Neither array is kept: `params` may be changed after the call. Throws GpuError for a range that is too large to bind. */
+  /** Neither array is kept: `params` may be changed after the call. Throws ShapeError for a range that is too large to bind. */
   get(pipeline: Pipeline, bindings: readonly Binding[], params: Uint32Array): Bound {
     const expected = this.last?.next;
     if (expected && matches(expected, pipeline, bindings, params)) {
@@ -118,7 +118,7 @@ export class BindGroupCache {
     for (const { binding, range } of bindings) {
       if (range.sizeBytes <= limit) continue;
       const [variable] = [...shader.bindings].find(([, declared]) => declared.binding === binding)!;
-      throw new GpuError(
+      throw new ShapeError(
         `${name}.${entry}: '${variable}' takes ${mebibytes(range.sizeBytes)} and the adapter binds at most ${mebibytes(limit)}. Use a smaller batch, size or width.`,
       );
     }
