@@ -110,6 +110,15 @@ unix('what is killed goes on, what is done is skipped, what diverges or fails st
   assert.is(bits('runs', 'two', 'a'), bits('elsewhere'), 'the bits of a run in a go');
 });
 
+unix('a comparison says which run had which data, and what the command line changed', async () => {
+  list('sets', [{ name: 'few' }, { name: 'more', options: { limit: 21 } }], { ...tiny, epochs: 3 });
+  await said('sets.json', { epochs: 1, without: 'lr' });
+  const table = readFileSync(at('runs', 'sets', 'results.md'), 'utf8');
+  assert.match(table, /^few: toyfaces: 14 training images, .*\)\.\n\nmore: toyfaces: 21 training images, .*\)\.$/m);
+  assert.match(table, /^On .*, with dawngrad \d+\.\d+\.\d+\.$/m);
+  assert.match(table, /^With --epochs 1 --without lr on the command line, in place of what the file says\.$/m);
+});
+
 unix('a run that has begun needs the weights no more that it started from', async () => {
   copyFileSync(at('runs', 'two', 'a', 'model.safetensors'), at('weights.safetensors'));
   list('tuned', [{ name: 'a', options: { pretrained: 'weights.safetensors', epochs: 1 } }]);

@@ -3,15 +3,16 @@ import { existsSync } from 'node:fs';
 import { basename, extname, join, normalize } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { ConfigError, isUserError } from '../core/errors.ts';
+import { counted } from '../core/nearest.ts';
 import { removeLeftovers, writeFileAtomic } from '../data/atomic.ts';
 import { quoted } from '../train/call.ts';
 import { comparisonMarkdown, comparisonSvg } from '../train/comparison.ts';
 import { checkOut, makeFolder } from '../train/runfolder.ts';
+import type { RunRecord } from '../train/runrecord.ts';
 import { type Changes, type Experiment, type ExperimentList, readExperiments } from './experimentfile.ts';
 import { clearRemains, compared, type State, stateOf } from './experimentstate.ts';
 import { argumentsOf, flagOf, longNameOf, type Table } from './option.ts';
 import { type ExperimentsOptions, TOYFACES, type TrainOptions, trainOptions } from './options.ts';
-import { dawngradVersion } from './version.ts';
 import { lockFolder, type WorkLock } from './worklock.ts';
 
 /** An experiment, and what is known of it before it is run, or has become of it. */
@@ -53,7 +54,7 @@ export async function experiments(options: ExperimentsOptions): Promise<void> {
       one.status = statusOf(one.state);
     }
     removeLeftovers(out);
-    await new Series(list, planned, out, lock).run();
+    await new Series(list, planned, out, lock, changesInWords(options)).run();
   } finally {
     lock.release();
   }
@@ -64,6 +65,15 @@ function changesOf({ data, limit, epochs, precision, adapter }: ExperimentsOptio
   const changes = { data, limit, epochs, precision, adapter };
   return Object.fromEntries(Object.entries(changes).filter(([, value]) => value !== null)) as Partial<TrainOptions>;
 }
+
+/** The same as a shell reads it, with what is left out; empty where the file is taken as it is. */
+const changesInWords = (options: ExperimentsOptions): string =>
+  [
+    ...argumentsOf(trainOptions, changesOf(options)),
+    ...(options.without === null ? [] : ['--without', namesIn(options.without).join(',')]),
+  ]
+    .map(quoted)
+    .join(' ');
 
 const namesIn = (names: string | null): string[] => (names === null ? [] : names.split(',').map((name) => name.trim()));
 
@@ -110,20 +120,34 @@ function checkFiles(planned: readonly Planned[], file: string): void {
   }
 }
 
+/** What holds for the runs that there are: one sentence for all, or several, each with the names of those that it is about. */
+function factsOf(planned: readonly Planned[], fact: (record: RunRecord) => string): string[] {
+  const namesBy = new Map<string, string[]>();
+  for (const { experiment, state } of planned) {
+    if (state.kind === 'new') continue;
+    const sentence = fact(state.record);
+    namesBy.set(sentence, [...(namesBy.get(sentence) ?? []), experiment.name]);
+  }
+  const alone = namesBy.size === 1;
+  return [...namesBy].map(([sentence, names]) => (alone ? `${sentence}.` : `${names.join(', ')}: ${sentence}.`));
+}
+
 /** The runs of a list, one after another. */
 class Series {
   private readonly list: ExperimentList;
   private readonly planned: readonly Planned[];
   private readonly out: string;
   private readonly lock: WorkLock;
+  private readonly changes: string;
   private child: ChildProcess | null = null;
   private interrupted = false;
 
-  constructor(list: ExperimentList, planned: readonly Planned[], out: string, lock: WorkLock) {
+  constructor(list: ExperimentList, planned: readonly Planned[], out: string, lock: WorkLock, changes: string) {
     this.list = list;
     this.planned = planned;
     this.out = out;
     this.lock = lock;
+    this.changes = changes;
   }
 
   async run(): Promise<void> {
@@ -230,17 +254,15 @@ class Series {
   private async compare(): Promise<void> {
     const { list, planned, out } = this;
     const runs = planned.map(({ experiment, status }) => compared(experiment, out, status));
-    const records = planned.flatMap(({ state }) => (state.kind === 'new' ? [] : [state.record]));
-    const adapters = [...new Set(records.map(({ adapter }) => adapter.name))];
-    const sets = [
-      ...new Set(
-        records.map(
-          ({ data }) =>
-            `${data.name}: ${data.counts.train} training images, ${data.counts.valid} to validate (${data.validName})`,
-        ),
+    const facts = [
+      ...factsOf(
+        planned,
+        ({ data }) =>
+          `${data.name}: ${counted(data.counts.train, 'training image')}, ${data.counts.valid} to validate (${data.validName})`,
       ),
+      ...factsOf(planned, ({ adapter, versions }) => `On ${adapter.name}, with dawngrad ${versions.dawngrad}`),
+      ...(this.changes ? [`With ${this.changes} on the command line, in place of what the file says.`] : []),
     ];
-    const facts = [...sets, ...adapters.map((name) => `On ${name}, with dawngrad ${dawngradVersion}.`)];
     writeFileAtomic(join(out, 'results.md'), comparisonMarkdown(list.title, facts, runs));
     writeFileAtomic(join(out, 'results.svg'), await comparisonSvg(list.title, runs));
   }

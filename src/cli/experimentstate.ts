@@ -129,7 +129,7 @@ export function compared({ name, reference, note }: Experiment, out: string, sta
     bestEpoch: rows.find(({ validAccuracy }) => validAccuracy === best)?.epoch ?? null,
     last: rows.at(-1)?.validAccuracy ?? null,
     epochs: rows.length,
-    imagesPerSecond: result?.imagesPerSecond ?? null,
+    imagesPerSecond: result?.imagesPerSecond || null, // 0 before there was an epoch
     seconds: result?.seconds ?? null,
     parameters: model.parameters,
   };

@@ -107,7 +107,7 @@ export function comparisonSvg(title: string, runs: readonly ComparedRun[], optio
     // Vega takes every character to be 0.8 em wide, which would leave half of the figure empty.
     axis: {
       labelFontSize: 13,
-      labelLimit: 300,
+      labelLimit: 0,
       domain: false,
       ticks: false,
       minExtent: 8 + 7.2 * Math.max(0, ...names.map((name) => name.length)),
@@ -128,7 +128,7 @@ export function comparisonSvg(title: string, runs: readonly ComparedRun[], optio
         x: { field: 'value', ...x },
         y,
         // One above the other: they are often less than their width apart.
-        yOffset: { field: 'series', type: 'nominal', scale: { domain: series, paddingOuter: 0.6 } },
+        yOffset: { field: 'series', type: 'nominal', scale: { domain: drawn, paddingOuter: 0.6 } },
         color: {
           field: 'series',
           type: 'nominal',
