@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { ConfigError } from '../core/errors.ts';
+import { counted } from '../core/nearest.ts';
 import { writeFileAtomic } from '../data/atomic.ts';
 import { AUGMENTATIONS, inputSide } from '../data/augment.ts';
 import { loadDataset } from '../data/dataset.ts';
@@ -35,7 +36,7 @@ export async function contactSheet(options: ContactSheetOptions): Promise<void> 
     const note = `${data.name}, seed ${seed}`;
     makeFolder(`--out ${out}`, dirname(out));
     writeFileAtomic(out, contactSheetPng(rows, { title, note, classes: data.classes }));
-    console.error(`${shown} images, each drawn ${variants} times: ${out}`);
+    console.error(`${counted(shown, 'image')}, each drawn ${counted(variants, 'time')}: ${out}`);
   } finally {
     gpu.close();
   }
