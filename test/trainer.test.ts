@@ -55,8 +55,9 @@ const values = async (tensors: Iterable<Tensor>) => {
 };
 
 /** Momentum, which after one step is the gradient, and weights after `steps` steps. */
-async function trained(change: Partial<TrainConfig>, steps: number, model = network()) {
-  const { train, valid } = drawToyfaces(64);
+async function trained(change: Partial<TrainConfig>, steps: number, model = network(), images?: Uint32Array) {
+  const { train: all, valid } = drawToyfaces(64);
+  const train = images ? selectImages(all, images) : all;
   const parts = { model, config: { ...config, ...change }, train, valid, normalisation: { mean: [0.5], std: [0.25] } };
   const trainer = new Trainer(parts, 7);
   await trainer.run({
@@ -100,6 +101,22 @@ gpuTest('--accumulate 2 with batch 8 has the gradients of batch 16, and --accumu
     apart(half.momentum, whole.momentum) > 1e-2 * largest(whole.momentum),
     'half the batch is another gradient',
   );
+});
+
+gpuTest('so it has with class weights, whose mean divides by what all images of an update weigh', async () => {
+  const { labels } = drawToyfaces(64).train;
+  // Of each class one more than of the one before.
+  const many = Array.from(labels.keys()).filter(
+    (i) => labels.slice(0, i).filter((c) => c === labels[i]).length <= labels[i]!,
+  );
+  const unequal = Uint32Array.from(many).slice(0, 16);
+  const weighted = { classWeights: 'balanced', schedule: 'constant' } as const;
+  for (const precision of gpu.adapter.features.has('shader-f16') ? (['f32', 'f16'] as const) : (['f32'] as const)) {
+    const whole = await trained({ ...weighted, precision }, 1, network(), unequal);
+    const parts = await trained({ ...weighted, precision, batch: 4, accumulate: 4 }, 1, network(), unequal);
+    const bound = precision === 'f32' ? 1e-6 : 1e-2;
+    assert.ok(apart(parts.momentum, whole.momentum) <= bound * largest(whole.momentum), precision);
+  }
 });
 
 /** Counts the calls of `forward` between two steps. */

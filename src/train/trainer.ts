@@ -99,8 +99,15 @@ export class Trainer {
   private readonly plateau = new Plateau();
   private readonly predictions: PredictionBuffer;
   private readonly classes: number;
+  private readonly trainLabels: Uint8Array;
   /** With `--class-weights`. */
+  private readonly classWeights: Float32Array | null;
   private readonly weight: Tensor | null;
+  /**
+   * What the images of a batch weigh, over the mean of the batches of its update: a weighted mean divides by what its own batch weighs,
+   * and that of the whole update is wanted. Null where all batches weigh the same.
+   */
+  private readonly share: Tensor | null;
   private readonly passes = new Map<string, Pass>();
   private looking: Promise<void> | null = null;
   private lookedAtMs = 0;
@@ -112,6 +119,7 @@ export class Trainer {
     this.model = model;
     this.config = config;
     this.classes = classes;
+    this.trainLabels = train.labels;
     const augmentation = augmentationNamed(config.augment);
     const { batch, channels, mixup, precision: dtype } = config;
     const shared = { batch, size: config.size ?? inputSide(augmentation, train.side), channels, normalisation, dtype };
@@ -126,8 +134,10 @@ export class Trainer {
     this.phases = phasesOf(config, model, this.stepsPerEpoch);
     this.lossScale = config.precision === 'f16' ? new LossScale() : null;
     this.optimizer = optimizerOf(config, model, this.lossScale);
-    this.weight =
-      config.classWeights === 'balanced' ? Tensor.from(balancedWeights(train.labels, classes, classNames)) : null;
+    this.classWeights = config.classWeights === 'balanced' ? balancedWeights(train.labels, classes, classNames) : null;
+    this.weight = this.classWeights && Tensor.from(this.classWeights);
+    // The mean of mixup divides by the number of images.
+    this.share = this.weight && config.accumulate > 1 && mixup === 0 ? Tensor.full([1], 1) : null;
     this.predictions = new PredictionBuffer(config.batch, BUFFERED_BATCHES);
   }
 
@@ -191,12 +201,20 @@ export class Trainer {
     const { accumulate, batch } = this.config;
     this.model.train();
     const rates = this.rates();
+    const all = order.subarray(this.position.step * accumulate * batch, (this.position.step + 1) * accumulate * batch);
+    const whole = this.weightOf(all);
     for (let part = 0; part < accumulate; part++) {
-      const first = (this.position.step * accumulate + part) * batch;
+      const indices = all.subarray(part * batch, (part + 1) * batch);
       const last = part === accumulate - 1;
-      await this.pass(part === 0, last)(order.subarray(first, first + batch), last ? rates : null);
+      this.share?.write(Float32Array.of((accumulate * this.weightOf(indices)) / whole));
+      await this.pass(part === 0, last)(indices, last ? rates : null);
       if (this.predictions.full) await this.settle();
     }
+  }
+
+  /** Class weights of some training images, summed. */
+  private weightOf(indices: Uint32Array): number {
+    return indices.reduce((sum, i) => sum + (this.classWeights?.[this.trainLabels[i]!] ?? 1), 0);
   }
 
   /**
@@ -220,7 +238,8 @@ export class Trainer {
         const loss = batchLoss(logits, batch, this.lossOptions);
         // Before the way back, which frees the logits that mixup's loss was made of.
         this.predictions.write(logits, batch);
-        loss.backward(this.lossScale?.gradient(1 / accumulate) ?? Tensor.full([1], 1 / accumulate));
+        const start = this.lossScale?.gradient(1 / accumulate) ?? Tensor.full([1], 1 / accumulate);
+        loss.backward(this.share ? ops.mul(start, this.share) : start);
         if (last) this.optimizer.apply();
       },
     );
