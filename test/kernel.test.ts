@@ -121,7 +121,7 @@ gpuTest('an operand larger than the adapter can bind is refused, a part of it is
     const x = Tensor.zeros([2 ** 18 + 2 ** 16]);
     assert.is(
       await messageOf(() => ops.neg(x)),
-      "unary.forward: 'x' takes 1.3 MiB and the adapter binds at most 1.0 MiB. Use a smaller batch, size or width.",
+      "unary.forward: 'x' takes 1.3 MiB and the adapter binds at most 1 MiB. Use a smaller batch, size or width.",
     );
     assert.is(await ops.sum(ops.neg(fits)).item(), 0);
   }),

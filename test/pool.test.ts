@@ -63,7 +63,7 @@ test('the largest buffer of the adapter is the limit, to the last four numbers, 
   assert.is(pool.acquire(2 ** 27 - 20).sizeBytes, 2 ** 27 - 16);
   assert.throws(
     () => pool.acquire(2 ** 27 - 15),
-    /^a tensor of 128\.0 MiB does not fit this adapter, whose largest buffer is 128\.0 MiB\. Use a smaller batch/,
+    /^a tensor of 128 MiB does not fit this adapter, whose largest buffer is 128 MiB\. Use a smaller batch/,
   );
 });
 
@@ -95,7 +95,7 @@ test('after memory has run out, the next step has what lies idle', () =>
     assert.match(await messageOf(() => use(12, 2 ** 23)), /its memory ran out/);
     await use(12, 2 ** 23);
     assert.ok(gpu.pool.stats.allocatedBytes < 12.1 * 2 ** 25);
-    const said = /Or run the step again: 384\.0 MiB that lie idle are given back before\.$/;
+    const said = /Or run the step again: 384 MiB that lie idle are given back before\.$/;
     assert.match(await messageOf(() => use(6, 2 ** 24)), said);
     await use(6, 2 ** 24);
     assert.ok(gpu.pool.stats.allocatedBytes < 6.1 * 2 ** 26);

@@ -1,5 +1,6 @@
 import { cacheFolder } from '../gpu/cachedir.ts';
 import { type AdapterSummary, type LimitName, listAdapters, type OpenedDevice, openDevice } from '../gpu/dawn.ts';
+import { byteSize } from '../gpu/pool.ts';
 
 /** Limits that are sizes in bytes; the others are counts. */
 const byteLimits: ReadonlySet<string> = new Set<LimitName>([
@@ -77,7 +78,7 @@ function report(
       (c) => `${c.M}x${c.N}x${c.K} ${c.componentType} to ${c.resultComponentType}`,
     );
     const limits = Object.entries(chosen.limits).map(
-      ([name, value]) => `  ${name.padEnd(36)}${byteLimits.has(name) ? bytes(value) : value.toLocaleString('en')}`,
+      ([name, value]) => `  ${name.padEnd(36)}${byteLimits.has(name) ? byteSize(value) : value.toLocaleString('en')}`,
     );
     lines.push(
       '',
@@ -105,11 +106,4 @@ function entry(label: string, text: string, indent = label ? 14 : 2): string[] {
     else lines[lines.length - 1] = line ? `${line} ${word}` : word;
   }
   return lines.map((line, i) => `${(i === 0 && label ? `  ${label}` : '').padEnd(indent)}${line}`);
-}
-
-/** A size in the largest unit that keeps it at 1 or more: `128 MiB`. */
-function bytes(sizeBytes: number): string {
-  const units = ['B', 'KiB', 'MiB', 'GiB'];
-  const unit = Math.min(units.length - 1, Math.floor(Math.log2(Math.max(1, sizeBytes)) / 10));
-  return `${Number((sizeBytes / 1024 ** unit).toFixed(2))} ${units[unit]}`;
 }

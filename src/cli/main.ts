@@ -47,6 +47,7 @@ function messageOf(error: unknown): string {
 }
 
 /** What the library calls `batch 15` is `--batch 15` here: parameters that a message may begin with. */
-const withFlags = (message: string): string => message.replace(/^(batch|head|limit|size|store|valid) /, '--$1 ');
+const withFlags = (message: string): string =>
+  message.replace(/^(adapter:|(?:batch|head|limit|size|store|valid) )/, '--$1');
 
 const debugging = (): boolean => !['', '0', undefined].includes(process.env.DEBUG);

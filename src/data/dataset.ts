@@ -222,7 +222,7 @@ function checkTrainable({ classes, train, valid }: Pick<Dataset, 'classes' | 'tr
     throw new DataError(`${path}: too few images to hold some back for validation (${train.count} in all). Add more.`);
   if (train.labels.some((label) => label !== train.labels[0])) return;
   throw new DataError(
-    `${path}: all ${train.count} training images are '${classes[train.labels[0]!]}'; there is nothing to tell apart. Expected two classes or more.`,
+    `${path}: ${train.count === 1 ? 'its one training image is' : `all ${train.count} training images are`} '${classes[train.labels[0]!]}'; there is nothing to tell apart. Expected two classes or more.`,
   );
 }
 

@@ -149,21 +149,26 @@ export function explain(chosen: Candidate, wish: string, notes: readonly string[
 }
 
 /**
- * The error for `wish` when nothing could be opened for it.
+ * The error for `wish` when nothing could be opened for it; `asked` is what the wish was given by.
  *
  * `here` are the names of the adapters that could be: with some, it is a ConfigError that lists them; with none, a
  * GpuError that says what to install.
  */
-export function refusal(wish: string, here: readonly string[], notes: readonly string[]): ConfigError | GpuError {
+export function refusal(
+  wish: string,
+  here: readonly string[],
+  notes: readonly string[],
+  asked = 'adapter',
+): ConfigError | GpuError {
   const why = notes.length > 0 ? ` (${notes.join('; ')})` : '';
   const there = here.length > 0 ? here.join(', ') : 'none';
   if (!adapterWords.includes(wish)) {
     const [meant] = nearest(wish, [...computing, ...here]);
     const hint = meant ? ` Did you mean "${meant}"?` : '';
-    return new ConfigError(`adapter: none is called "${wish}".${hint} Valid: ${validWishes}; here: ${there}.`);
+    return new ConfigError(`${asked}: none is called "${wish}".${hint} Valid: ${validWishes}; here: ${there}.`);
   }
   if (here.length > 0 && wish !== 'auto') {
-    return new ConfigError(`adapter: there is no ${wish} adapter here${why}. Here: ${there}.`);
+    return new ConfigError(`${asked}: there is no ${wish} adapter here${why}. Here: ${there}.`);
   }
   return new GpuError(`No adapter: nothing that Dawn can use was found${why}. ${mend(notes)}`);
 }

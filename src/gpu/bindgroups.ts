@@ -1,6 +1,6 @@
 import { ShapeError } from '../core/errors.ts';
 import type { Pipeline } from './pipeline.ts';
-import { mebibytes, type PoolBuffer } from './pool.ts';
+import { byteSize, type PoolBuffer } from './pool.ts';
 import type { UniformCache, UniformSlot } from './uniforms.ts';
 
 /** A range of a storage buffer. Offset and size are multiples of 4; the offset of a bound range is a multiple of 256. */
@@ -119,7 +119,7 @@ export class BindGroupCache {
       if (range.sizeBytes <= limit) continue;
       const [variable] = [...shader.bindings].find(([, declared]) => declared.binding === binding)!;
       throw new ShapeError(
-        `${name}.${entry}: '${variable}' takes ${mebibytes(range.sizeBytes)} and the adapter binds at most ${mebibytes(limit)}. Use a smaller batch, size or width.`,
+        `${name}.${entry}: '${variable}' takes ${byteSize(range.sizeBytes)} and the adapter binds at most ${byteSize(limit)}. Use a smaller batch, size or width.`,
       );
     }
   }

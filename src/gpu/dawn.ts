@@ -167,7 +167,10 @@ export async function openDevice(options: OpenOptions = {}): Promise<OpenedDevic
     wish === 'auto'
       ? []
       : (await listAdapters([], onPrint)).filter(({ kind }) => kind !== 'null').map(({ name }) => name);
-  throw refusal(wish, here, notes);
+  const { DAWNGRAD_ADAPTER } = process.env;
+  // The commands hand on what the environment says as if it had been given.
+  const byEnvironment = !options.adapter || options.adapter === DAWNGRAD_ADAPTER;
+  throw refusal(wish, here, notes, byEnvironment ? 'DAWNGRAD_ADAPTER' : 'adapter');
 }
 
 /**

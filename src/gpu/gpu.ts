@@ -3,7 +3,7 @@ import type { AdapterKind } from './adapters.ts';
 import type { DawnFlags, SubgroupMatrixConfig } from './dawn.ts';
 import { debug } from './debug.ts';
 import { PipelineCache } from './pipeline.ts';
-import { BufferPool, type Checked, mebibytes } from './pool.ts';
+import { BufferPool, byteSize, type Checked } from './pool.ts';
 import type { ShaderSource } from './shader.ts';
 import { CommandStream } from './stream.ts';
 
@@ -109,7 +109,7 @@ export class Gpu {
   private memory(): string {
     const { liveBytes, allocatedBytes, peakBytes, created } = this.pool.stats;
     const { dispatches, submits } = this.stream.stats;
-    const held = `${mebibytes(liveBytes)} in use, ${mebibytes(allocatedBytes)} allocated, ${mebibytes(peakBytes)} at most`;
+    const held = `${byteSize(liveBytes)} in use, ${byteSize(allocatedBytes)} allocated, ${byteSize(peakBytes)} at most`;
     return `memory: ${held}; ${created} buffers and ${this.pipelines.size} pipelines made, ${dispatches} dispatches in ${submits} submits`;
   }
 

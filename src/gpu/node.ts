@@ -4,7 +4,7 @@ import { GpuError } from '../core/errors.ts';
 import { type AdapterFacts, type OpenOptions, openDevice } from './dawn.ts';
 import { debug } from './debug.ts';
 import { Gpu, useGpu } from './gpu.ts';
-import { mebibytes } from './pool.ts';
+import { byteSize } from './pool.ts';
 
 /** `shaders/` lies beside `src/`, and beside `dist/` in the package. */
 const shaderFolder = fileURLToPath(new URL('../../shaders/', import.meta.url));
@@ -34,8 +34,8 @@ export async function openGpu(options: OpenOptions = {}): Promise<Gpu> {
 /** A line of what a device has, as far as it decides how kernels run. */
 function granted({ driver, features, limits, subgroupSizes: { min, max } }: AdapterFacts): string {
   const sizes = [
-    `${mebibytes(limits.maxStorageBufferBindingSize)} a binding`,
-    `${mebibytes(limits.maxBufferSize)} a buffer`,
+    `${byteSize(limits.maxStorageBufferBindingSize)} a binding`,
+    `${byteSize(limits.maxBufferSize)} a buffer`,
     `${limits.maxComputeWorkgroupStorageSize / 1024} KiB and ${limits.maxComputeInvocationsPerWorkgroup} invocations a workgroup`,
   ];
   return `device: ${driver}; ${sizes.join(', ')}; subgroups of ${min} to ${max}; ${[...features].join(', ') || 'no features'}`;

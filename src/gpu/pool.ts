@@ -1,4 +1,4 @@
-import { GpuError, MemoryError } from '../core/errors.ts';
+import { MemoryError, ShapeError } from '../core/errors.ts';
 import { USAGE } from './usage.ts';
 
 /** A storage buffer that the pool lends out. `id` is its rank of creation. */
@@ -60,8 +60,8 @@ export class BufferPool {
   }
 
   /**
-   * Lends a buffer of at least `sizeBytes`; its content is whatever was there. Throws GpuError above the adapter's limit, and where there
-   * is no memory for it.
+   * Lends a buffer of at least `sizeBytes`; its content is whatever was there. Throws ShapeError above the adapter's limit,
+   * MemoryError where there is no memory for it.
    */
   acquire(sizeBytes: number): PoolBuffer {
     const rounded = sizeClass(sizeBytes);
@@ -128,15 +128,15 @@ export class BufferPool {
       const idle = allocatedBytes - liveBytes;
       if (idle < sizeBytes) throw error;
       throw new MemoryError(
-        `${error.message} Or run the step again: ${mebibytes(idle)} that lie idle are given back before.`,
+        `${error.message} Or run the step again: ${byteSize(idle)} that lie idle are given back before.`,
       );
     }
   }
 
   private create(sizeBytes: number): PoolBuffer {
     if (sizeBytes > this.maxBytes) {
-      throw new GpuError(
-        `a tensor of ${mebibytes(sizeBytes)} does not fit this adapter, whose largest buffer is ${mebibytes(this.maxBytes)}. Use a smaller batch, width or size.`,
+      throw new ShapeError(
+        `a tensor of ${byteSize(sizeBytes)} does not fit this adapter, whose largest buffer is ${byteSize(this.maxBytes)}. Use a smaller batch, width or size.`,
       );
     }
     const id = this.nextId++;
@@ -150,4 +150,9 @@ export class BufferPool {
   }
 }
 
-export const mebibytes = (sizeBytes: number): string => `${(sizeBytes / 2 ** 20).toFixed(1)} MiB`;
+/** A size in the largest unit that keeps it at 1 or more: `128 MiB`, `1.3 GiB`. */
+export function byteSize(sizeBytes: number): string {
+  const units = ['B', 'KiB', 'MiB', 'GiB'];
+  const unit = Math.min(units.length - 1, Math.floor(Math.log2(Math.max(1, sizeBytes)) / 10));
+  return `${Number((sizeBytes / 1024 ** unit).toFixed(1))} ${units[unit]}`;
+}

@@ -209,7 +209,9 @@ function parseHeader(bytes: Uint8Array, fail: Fail): { json: Record<string, unkn
     fail("is a zip archive, as PyTorch's .pth files are, not a safetensors file.");
   }
   if (bytes.byteLength < prefixBytes) {
-    fail(`has ${bytes.byteLength} bytes; a safetensors file begins with 8 bytes of header length. It is cut short.`);
+    fail(
+      `has ${bytes.byteLength} bytes; a safetensors file begins with 8 bytes of header length. It is cut short, or something else.`,
+    );
   }
   const declared = new DataView(bytes.buffer, bytes.byteOffset, prefixBytes).getBigUint64(0, true);
   if (declared > BigInt(maxHeaderBytes)) {

@@ -5,7 +5,7 @@ import { augmentationNamed, inputSide } from '../data/augment.ts';
 import { normalisationOf } from '../data/batches.ts';
 import type { Dataset } from '../data/dataset.ts';
 import type { Gpu } from '../gpu/gpu.ts';
-import { mebibytes } from '../gpu/pool.ts';
+import { byteSize } from '../gpu/pool.ts';
 import { activationBytes, createModel, type ModelOptions, smallestBatch } from '../models/index.ts';
 import type { TrainConfig } from './config.ts';
 import type { ModelFacts } from './modelfile.ts';
@@ -101,6 +101,6 @@ function checkFits(gpu: Gpu, config: TrainConfig, options: ModelOptions): void {
       ? `Use --batch ${fits} or less${fits > 1 ? ', with --accumulate for the same effect' : ''}.`
       : 'Use a smaller --size or --width.';
   throw new ConfigError(
-    `--batch ${config.batch}: its largest tensor takes ${mebibytes(perImage * config.batch)}, and ${gpu.adapter.name} binds at most ${mebibytes(limit)}. ${mend}`,
+    `--batch ${config.batch}: its largest tensor takes ${byteSize(perImage * config.batch)}, and ${gpu.adapter.name} binds at most ${byteSize(limit)}. ${mend}`,
   );
 }
