@@ -13,6 +13,7 @@ import { checkOut, createRunFolder, openRunFolder, type RunFolder } from '../tra
 import type { RunRecord, RunResult } from '../train/runrecord.ts';
 import { openAdapter } from './adapter.ts';
 import { checkStored, resolveDefaults, resumeOptions } from './defaults.ts';
+import { ofList, onInterrupt } from './interrupt.ts';
 import { readOptions } from './option.ts';
 import { TOYFACES, type TrainOptions, trainOptions } from './options.ts';
 import { dawngradVersion, versions } from './version.ts';
@@ -87,7 +88,7 @@ async function trainOn(gpu: Gpu, options: TrainOptions, resumed: Resumed | null)
     },
   };
   let progress: Progress | null = null;
-  const interrupt = onInterrupt(() => progress);
+  const interrupt = onInterrupt('with a checkpoint', () => progress);
   let lock: WorkLock | null = null;
   try {
     const run = new Run({
@@ -216,49 +217,4 @@ function checkSame(gpu: Gpu, fingerprint: string, record: RunRecord): void {
       `Note: the run was started on ${record.adapter.name}; on another adapter it continues, but not to the same bits.`,
     );
   }
-}
-
-/** Whether this is a run of a list of experiments: `experiments` keeps a channel to it. */
-const ofList = (): boolean => process.send !== undefined;
-
-/**
- * Ctrl-C stops after the step, with a checkpoint; a second one at once. A run of a list of experiments is stopped by a message,
- * too, and by the end of the process that started it: nobody would wait for it any more.
- */
-function onInterrupt(shown: () => Progress | null): { requested(): boolean; release(): void } {
-  // Apart, since Ctrl-C of a list comes both ways, in any order, and is no second one.
-  let signalled = false;
-  let told = false;
-  const handler = () => {
-    const progress = shown();
-    if (signalled) {
-      progress?.stop();
-      process.exit(130);
-    }
-    signalled = true;
-    // A step or a validation may take seconds on a software adapter. On a terminal this goes over its ^C.
-    const text = 'Stopping before the next step, with a checkpoint. Once more stops at once.';
-    const line = `${process.stderr.isTTY ? '\r' : ''}${text}`;
-    if (progress) progress.message(line);
-    else console.error(line);
-  };
-  const stop = () => {
-    told = true;
-  };
-  process.on('SIGINT', handler);
-  process.on('SIGTERM', handler);
-  if (ofList()) {
-    process.on('message', stop);
-    process.on('disconnect', stop);
-    if (!process.connected) stop();
-  }
-  return {
-    requested: () => signalled || told,
-    release: () => {
-      process.off('message', stop);
-      process.off('disconnect', stop);
-      process.off('SIGINT', handler);
-      process.off('SIGTERM', handler);
-    },
-  };
 }

@@ -4,6 +4,7 @@ export { type ClassifyOptions, classify } from './classify.ts';
 export { balancedWeights } from './classweights.ts';
 export type { TrainConfig } from './config.ts';
 export { type ContactOptions, type ContactRow, contactRows, contactSheetPng } from './contactsheet.ts';
+export { DivergenceError } from './divergence.ts';
 export { Evaluator, type EvaluatorOptions } from './evaluator.ts';
 export {
   type FineTuneOptions,
@@ -46,7 +47,6 @@ export * from './safetensors.ts';
 export { type Picture, picturePng } from './sheet.ts';
 export { type Suggestions, suggest } from './suggest.ts';
 export {
-  DivergenceError,
   type EpochResult,
   type Position,
   Trainer,

@@ -9,6 +9,7 @@ import { planOf } from '../ops/matrix/plan.ts';
 import { writeArtifacts } from './artifacts.ts';
 import { type CheckpointFacts, loadCheckpoint, saveCheckpoint } from './checkpoint.ts';
 import type { TrainConfig } from './config.ts';
+import { DivergenceError } from './divergence.ts';
 import { prepareKernels, racesMs } from './kernels.ts';
 import { type EpochRow, metricsCsv, parseMetricsCsv, recorded } from './metrics.ts';
 import { loadTensors, type ModelFacts, saveModel } from './modelfile.ts';
@@ -19,7 +20,7 @@ import type { RunFolder } from './runfolder.ts';
 import { type RunRecord, type RunResult, writeRecord } from './runrecord.ts';
 import { readSafetensors } from './safetensors.ts';
 import { setUp } from './setup.ts';
-import { DivergenceError, type EpochResult, type Trainer } from './trainer.ts';
+import type { EpochResult, Trainer } from './trainer.ts';
 
 /** The part of a run's facts that is known before the network is built. */
 export type RunOrigin = Pick<

@@ -5,9 +5,9 @@ import { augmentationNamed, inputSide } from '../data/augment.ts';
 import { normalisationOf } from '../data/batches.ts';
 import type { Dataset } from '../data/dataset.ts';
 import type { Gpu } from '../gpu/gpu.ts';
-import { byteSize } from '../gpu/pool.ts';
 import { activationBytes, createModel, type ModelOptions, smallestBatch } from '../models/index.ts';
 import type { TrainConfig } from './config.ts';
+import { checkTensorFits } from './fits.ts';
 import type { ModelFacts } from './modelfile.ts';
 import { loadPretrained, type PretrainedRecord, readPretrained } from './pretrained.ts';
 import type { RunRecord } from './runrecord.ts';
@@ -92,15 +92,11 @@ function checkFits(gpu: Gpu, config: TrainConfig, options: ModelOptions): void {
       `--batch ${config.batch}: a batch norm of ${config.arch} with --head ${config.head} has one value per channel and image, whose variance is 0. Use --batch ${least} or more.`,
     );
   }
-  const limit = Math.min(gpu.limits.maxStorageBufferBindingSize, gpu.limits.maxBufferSize);
   const perImage = activationBytes(config.arch, options) / (config.precision === 'f16' ? 2 : 1);
-  if (perImage * config.batch <= limit) return;
-  const fits = Math.floor(limit / perImage);
-  const mend =
-    fits >= 1
+  checkTensorFits(gpu, `--batch ${config.batch}`, { perImage, batch: config.batch }, (images) => {
+    const fits = Math.floor(images);
+    return fits >= 1
       ? `Use --batch ${fits} or less${fits > 1 ? ', with --accumulate for the same effect' : ''}.`
       : 'Use a smaller --size or --width.';
-  throw new ConfigError(
-    `--batch ${config.batch}: its largest tensor takes ${byteSize(perImage * config.batch)}, and ${gpu.adapter.name} binds at most ${byteSize(limit)}. ${mend}`,
-  );
+  });
 }

@@ -9,6 +9,7 @@ import * as ops from '../ops/index.ts';
 import { LossScale, type Optimizer, Plateau, type Rates } from '../optim/index.ts';
 import { balancedWeights } from './classweights.ts';
 import type { TrainConfig } from './config.ts';
+import { DivergenceError } from './divergence.ts';
 import { Evaluator } from './evaluator.ts';
 import { type Phase, phaseAt, setFrozen } from './finetune.ts';
 import { rehearseLoss } from './kernels.ts';
@@ -20,11 +21,6 @@ import { checkPrecision, optimizerOf, phasesOf } from './recipe.ts';
 const BUFFERED_BATCHES = 64;
 /** How often the host looks at losses, at most: each look costs the GPU a moment. */
 const LOOK_MS = 400;
-
-/** Thrown when the loss is no number any more, or absurd. */
-export class DivergenceError extends Error {
-  override name = 'DivergenceError';
-}
 
 /** Where a run stands between two steps; with the tensors, all that a continuation needs. */
 export interface Position {
@@ -330,10 +326,8 @@ export class Trainer {
   }
 
   private divergence(loss: number): DivergenceError {
-    const shown = Number.isNaN(loss) ? 'not a number' : loss.toPrecision(3);
-    return new DivergenceError(
-      `training diverged in epoch ${this.position.epoch + 1}, near step ${this.steps}: the loss is ${shown}. Lower --lr (it was ${this.config.lr}).`,
-    );
+    const place = `epoch ${this.position.epoch + 1}, near step ${this.steps}`;
+    return new DivergenceError(place, loss, this.config.lr);
   }
 
   private report(hooks: TrainerHooks): void {
