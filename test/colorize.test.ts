@@ -20,8 +20,8 @@ import {
   trainColorizer,
 } from '../src/train/colorize.ts';
 import { writeSafetensors } from '../src/train/safetensors.ts';
-import { ends } from './child.ts';
-import { grayPng, makePng, scratchFolder } from './files.ts';
+import { ends, starts, until } from './child.ts';
+import { grayPng, makePng, rejectsData, scratchFolder } from './files.ts';
 import { gpuTest, messageOf } from './gpu.ts';
 
 test('CIELAB of known colours', () => {
@@ -128,7 +128,8 @@ gpuTest(
         prepared++;
       },
     };
-    const model = await trainColorizer(images, training);
+    const { model, ...went } = await trainColorizer(images, training);
+    assert.equal(went, { steps: 80, perEpoch: 2, finished: true });
     assert.is(prepared, 1);
     assert.ok(losses.at(-1)! < 0.3 * losses[0]!, `losses ${losses}`);
     const scratch = scratchFolder();
@@ -192,6 +193,40 @@ gpuTest('too few images, and files that are no colouriser, are refused', async (
     );
   } finally {
     scratch.remove();
+  }
+});
+
+gpuTest('a file with a weight that is no number is refused', async () => {
+  const scratch = scratchFolder();
+  try {
+    const file = join(scratch.path, 'x.safetensors');
+    const model = new Colorizer(options);
+    const [, weight] = [...model.parameters()][2]!;
+    weight.write(new Float32Array(weight.size).fill(Number.NaN));
+    await saveColorizer(file, model, options);
+    await rejectsData(() => loadColorizer(file), `${file}: value 1 of tensor '`, /is NaN\. .* a run that diverged\.$/);
+  } finally {
+    scratch.remove();
+  }
+});
+
+gpuTest('training stops before the step that is interrupted, within an epoch and at the end of one', async () => {
+  const images = Array.from({ length: 6 }, (_, i) => disc(i));
+  for (const [stopAt, shown] of [
+    [0, []],
+    [2, []],
+    [3, [1]],
+    [5, [1]],
+    [6, [1, 2]],
+  ] as const) {
+    const epochs: number[] = [];
+    let asked = 0;
+    const { steps, perEpoch, finished } = await trainColorizer(images, {
+      ...{ ...options, epochs: 2, batch: 2, lr: 1e-2 },
+      onEpoch: (epoch) => epochs.push(epoch),
+      interrupted: () => asked++ === stopAt,
+    });
+    assert.equal([steps, perEpoch, finished, epochs], [stopAt, 3, stopAt === 6, shown]);
   }
 });
 
@@ -264,6 +299,63 @@ test('the command trains on a folder of PNGs and colours another', async () => {
     );
   } finally {
     scratch.remove();
+  }
+});
+
+const unix = process.platform === 'win32' ? test.skip : test;
+
+/** Photographs in a scratch folder, and a small training on them. */
+function photos(count = 6) {
+  const scratch = scratchFolder();
+  for (let i = 0; i < count; i++) scratch.write(`photos/${i}.png`, makePng(SIZE, SIZE, 2, 8, disc(i)));
+  const small = ['--train', 'photos', '--model', 'new.safetensors', '--size', '16', '--width', '0.25'];
+  return { ...scratch, file: join(scratch.path, 'new.safetensors'), train: ['colorize', ...small] };
+}
+
+test('a training that diverges says so in a line, ends with 1 and writes no file', () => {
+  const { path, file, train, remove } = photos();
+  try {
+    // One step, whose loss is that of before it, and three.
+    for (const batch of ['6', '2']) {
+      const { stderr } = ends(1, path, [...train, '--batch', batch, '--epochs', '1', '--lr', '1e30']);
+      assert.match(
+        stderr,
+        /\ntraining diverged in epoch 1: the loss is not a number\. Lower --lr \(it was 1e\+30\)\.\n$/,
+      );
+      assert.not.ok(existsSync(file));
+    }
+  } finally {
+    remove();
+  }
+});
+
+unix('Ctrl-C saves what was learnt so far', async () => {
+  const { path, file, train, remove } = photos();
+  try {
+    const { child, shown, ended } = starts(path, [...train, '--batch', '2', '--epochs', '2000']);
+    await until('two epochs', () => /^epoch 2\//m.test(shown()));
+    assert.not.ok(existsSync(file));
+    child.kill('SIGINT');
+    assert.is(await ended, 0);
+    assert.match(
+      shown(),
+      /^Stopping before the next step, and saving what was learnt so far\. Once more stops at once\.\n(epoch .*\n)?Stopped after \d+ of 6000 steps \(3 an epoch\)\.\nSaved: new\.safetensors\n$/m,
+    );
+    assert.is(loadColorizer(file).size, 16);
+  } finally {
+    remove();
+  }
+});
+
+test('Ctrl-C before the first step saves nothing', () => {
+  const { path, file, train, remove } = photos();
+  try {
+    const interrupted = ['--import', new URL('fixtures/interrupted.mjs', import.meta.url).href];
+    const { stderr } = ends(0, path, train, interrupted);
+    assert.match(stderr, /\nStopped before the first step: nothing was learnt, and nothing is saved\.\n$/);
+    assert.not.ok(existsSync(file));
+  } finally {
+    remove();
   }
 });
 

@@ -14,9 +14,11 @@ import {
   seenAs,
   trainColorizer,
 } from '../train/colorize.ts';
+import { DivergenceError } from '../train/divergence.ts';
 import { makeFolder } from '../train/runfolder.ts';
 import { openAdapter } from './adapter.ts';
 import { imagesIn, readImage } from './images.ts';
+import { onInterrupt } from './interrupt.ts';
 import { prepareRemembered } from './kernels.ts';
 import type { ColorizeOptions } from './options.ts';
 import { checkFile, checkOutputs, outputOf } from './outputs.ts';
@@ -28,7 +30,7 @@ export function colorize(options: ColorizeOptions): Promise<void> {
 }
 
 async function train(options: ColorizeOptions, folder: string): Promise<void> {
-  const { model: path, size, width, epochs, batch, lr, seed, limit, adapter } = options;
+  const { model: path, size, width, epochs, lr, seed, limit, adapter } = options;
   if (existsSync(path)) throw new ConfigError(`--model ${path}: there is such a file already. Name a new one.`);
   checkFile(`--model ${path}`, path);
   const images: Uint8Array[] = [];
@@ -41,26 +43,33 @@ async function train(options: ColorizeOptions, folder: string): Promise<void> {
   }
   if (images.length === 0)
     throw new DataError(`--train ${folder}: all of its ${seen} images are gray. Give colour ones.`);
+  const batch = Math.min(options.batch, images.length);
   const gpu = await openAdapter(adapter);
+  const interrupt = onInterrupt('and saving what was learnt so far');
   try {
     makeFolder(`--model ${path}`, dirname(path));
     console.error(
       `${folder}: ${images.length} colour images${seen > images.length ? `, ${seen - images.length} gray ones left out` : ''}`,
     );
     const onEpoch = (epoch: number, loss: number) => console.error(`epoch ${epoch}/${epochs}  loss ${loss.toFixed(5)}`);
-    const model = await trainColorizer(images, {
-      size,
-      width,
-      epochs,
-      batch: Math.min(batch, images.length),
-      lr,
-      seed,
-      onEpoch,
+    const { model, steps, perEpoch, finished } = await trainColorizer(images, {
+      ...{ size, width, epochs, batch, lr, seed, onEpoch },
+      interrupted: interrupt.requested,
       prepare: (body) => prepareRemembered(gpu, body),
     });
+    if (steps === 0) {
+      console.error('Stopped before the first step: nothing was learnt, and nothing is saved.');
+      return;
+    }
+    if (!finished) console.error(`Stopped after ${steps} of ${epochs * perEpoch} steps (${perEpoch} an epoch).`);
     await saveColorizer(path, model, { size, width, seed });
     console.error(`Saved: ${path}`);
+  } catch (error) {
+    if (!(error instanceof DivergenceError)) throw error;
+    console.error(error.message);
+    process.exitCode = 1;
   } finally {
+    interrupt.release();
     gpu.close();
   }
 }

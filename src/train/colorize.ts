@@ -10,8 +10,9 @@ import { labToRgb, rgbToLab } from '../data/lab.ts';
 import { Colorizer, type ColorizerOptions } from '../models/colorizer.ts';
 import * as ops from '../ops/index.ts';
 import { AdamW, oneCycle } from '../optim/index.ts';
+import { DivergenceError } from './divergence.ts';
 import { rehearseLoss } from './kernels.ts';
-import { loadTensors, stateTensors } from './modelfile.ts';
+import { checkFinite, loadTensors, stateTensors } from './modelfile.ts';
 import { readSafetensors, writeSafetensors } from './safetensors.ts';
 
 /** (a, b) of CIELAB that the network's 1 stands for. */
@@ -25,16 +26,32 @@ export interface ColorizerTraining extends ColorizerOptions {
   lr: number;
   /** Called after each epoch with the mean loss. */
   onEpoch?: (epoch: number, loss: number) => void;
+  /** Asked before each step: true ends the training there. */
+  interrupted?: () => boolean;
   /** Called before the first step with what goes through one on the host alone, for `prepareKernels`. */
   prepare?: (body: () => void) => Promise<void>;
 }
 
+/** A colouriser in evaluation mode, and how far its training went. */
+export interface TrainedColorizer {
+  model: Colorizer;
+  /** Steps that it was trained for, of `perEpoch` in each epoch. */
+  steps: number;
+  perEpoch: number;
+  /** False where `interrupted` ended the training. */
+  finished: boolean;
+}
+
 /**
  * Trains a colouriser on colour images of `size`×`size`: AdamW, one cycle, mirrored at random; the loss is the mean of
- * (ab − âb)²/110². Images are [size, size, 3] bytes each. Throws DataError for fewer images than a batch.
+ * (ab − âb)²/110². Images are [size, size, 3] bytes each. Throws DataError for fewer images than a batch, and DivergenceError where the
+ * loss is no number.
  */
-export async function trainColorizer(images: readonly Uint8Array[], options: ColorizerTraining): Promise<Colorizer> {
-  const { size, epochs, batch, lr, seed, onEpoch, prepare } = options;
+export async function trainColorizer(
+  images: readonly Uint8Array[],
+  options: ColorizerTraining,
+): Promise<TrainedColorizer> {
+  const { size, epochs, batch, lr, seed, onEpoch, interrupted, prepare } = options;
   const perEpoch = Math.floor(images.length / batch);
   if (perEpoch === 0)
     throw new DataError(
@@ -46,40 +63,64 @@ export async function trainColorizer(images: readonly Uint8Array[], options: Col
   const schedule = oneCycle(lr);
   const mirrored = new Random(seed, 3);
   model.train();
-  const lossOf = (lightness: Float32Array, colour: Float32Array): Tensor => {
+  const lossOf = ({ lightness, colour }: LabBatch): Tensor => {
     const x = Tensor.from(lightness, [batch, size, size, 1]);
     const target = Tensor.from(colour, [batch, size, size, 2]);
     return ops.mean(ops.square(ops.sub(model.forward(x), target)));
   };
+  const checkLoss = (epoch: number, loss: number): void => {
+    if (!Number.isFinite(loss)) throw new DivergenceError(`epoch ${epoch}`, loss, lr);
+  };
   const area = batch * size * size;
-  await prepare?.(() => rehearseLoss(() => lossOf(new Float32Array(area), new Float32Array(2 * area))));
-  for (let epoch = 0; epoch < epochs; epoch++) {
+  let latest: LabBatch = { lightness: new Float32Array(area), colour: new Float32Array(2 * area) };
+  await prepare?.(() => rehearseLoss(() => lossOf(latest)));
+  const total = epochs * perEpoch;
+  let stopped = false;
+  for (let epoch = 0; epoch < epochs && !stopped; epoch++) {
     const order = new Random(seed, 1000 + epoch).permutation(images.length);
     const losses: Tensor[] = [];
     for (let n = 0; n < perEpoch; n++) {
+      stopped = interrupted?.() ?? false;
+      if (stopped) break;
       const chosen = [...order.subarray(n * batch, (n + 1) * batch)].map((index) => images[index]!);
-      const { lightness, colour } = labBatch(chosen, size, () => mirrored.uniform() < 0.5);
+      const seen = labBatch(chosen, size, () => mirrored.uniform() < 0.5);
       losses.push(
         await step(() => {
-          const loss = lossOf(lightness, colour);
+          const loss = lossOf(seen);
           loss.backward();
-          optimizer.step(schedule(optimizer.steps, epochs * perEpoch));
+          optimizer.step(schedule(optimizer.steps, total));
           return loss;
         }),
       );
+      latest = seen;
     }
+    if (losses.length === 0) break;
     let sum = 0;
     for (const loss of losses) sum += await loss.item();
-    onEpoch?.(epoch + 1, sum / perEpoch);
+    checkLoss(epoch + 1, sum / losses.length);
+    if (!stopped) onEpoch?.(epoch + 1, sum / perEpoch);
   }
-  return model.eval();
+  const { steps } = optimizer;
+  model.eval();
+  if (steps > 0) {
+    // The last update is in no loss yet; only this shows what it did to the weights.
+    const loss = await step(() => noGrad(() => lossOf(latest)));
+    checkLoss(Math.ceil(steps / perEpoch), await loss.item());
+  }
+  return { model, steps, perEpoch, finished: steps === total };
 }
 
 /** What the network sees of a pixel is the L* of this, in training as in use: of a photograph without colours there is nothing else. */
 const grayLab = (image: Image): Float32Array => rgbToLab(toRgb(toGray(image)).pixels);
 
-/** The network's input and what it is to answer, for RGB images of one size. */
-function labBatch(images: readonly Uint8Array[], size: number, mirror: () => boolean) {
+/** The network's input and what it is to answer. */
+interface LabBatch {
+  lightness: Float32Array;
+  colour: Float32Array;
+}
+
+/** Of RGB images of one size. */
+function labBatch(images: readonly Uint8Array[], size: number, mirror: () => boolean): LabBatch {
   const area = size * size;
   const lightness = new Float32Array(images.length * area);
   const colour = new Float32Array(images.length * area * 2);
@@ -182,6 +223,7 @@ export function loadColorizer(path: string): { model: Colorizer; size: number } 
     Number.isInteger(value) && (value as number) >= 4 && (value as number) <= most;
   if (!whole(size, 4096) || size! % 4 !== 0 || !(typeof width === 'number' && width > 0 && width <= 16)) throw wrong;
   const model = new Colorizer({ size: size!, width, seed: Number(seed) || 0 });
+  checkFinite(tensors, path);
   loadTensors(model, tensors, path);
   return { model: model.eval(), size: size! };
 }
