@@ -8,10 +8,12 @@ import { Tensor } from '../src/core/tensor.ts';
 import { type Dataset, loadDataset } from '../src/data/dataset.ts';
 import { decodeImage, type Image } from '../src/data/image.ts';
 import { labToRgb, rgbToLab } from '../src/data/lab.ts';
+import type { Gpu } from '../src/gpu/gpu.ts';
 import { Colorizer } from '../src/models/colorizer.ts';
 import * as ops from '../src/ops/index.ts';
 import { watchProblems } from '../src/ops/matrix/variant.ts';
 import {
+  checkColorizerFits,
   colorizeImage,
   loadColorizer,
   rehearseColours,
@@ -22,7 +24,7 @@ import {
 import { writeSafetensors } from '../src/train/safetensors.ts';
 import { ends, starts, until } from './child.ts';
 import { grayPng, makePng, rejectsData, scratchFolder } from './files.ts';
-import { gpuTest, messageOf } from './gpu.ts';
+import { gpu, gpuTest, messageOf } from './gpu.ts';
 
 test('CIELAB of known colours', () => {
   const known: [rgb: number[], lab: number[]][] = [
@@ -230,6 +232,26 @@ gpuTest('training stops before the step that is interrupted, within an epoch and
   }
 });
 
+gpuTest('batches that the adapter has no tensor for are refused, with what fits', async () => {
+  const limit = 128 * 2 ** 20;
+  const adapter = { ...gpu, limits: { maxStorageBufferBindingSize: limit, maxBufferSize: 2 * limit } } as Gpu;
+  const refusal = (size: number, batch: number, width = 1) =>
+    messageOf(() => checkColorizerFits(adapter, { size, width, batch, seed: 1 }));
+  assert.match(
+    await refusal(512, 2),
+    /^--size 512 in batches of 2: its largest tensor takes 192\.0 MiB, and .* binds at most 128\.0 MiB\. Use --size 416 or less\.$/,
+  );
+  assert.match(await refusal(256, 16), / Use --size 144 or less, or --batch 5 or less\.$/);
+  assert.match(await refusal(16, 65_536), / Use --batch 1365 or less\.$/);
+  assert.match(await refusal(512, 65_536, 4), / Use a smaller --size and --batch\.$/);
+  for (const [size, batch] of [
+    [416, 2],
+    [144, 16],
+    [256, 5],
+  ] as const)
+    checkColorizerFits(adapter, { size, width: 1, batch, seed: 1 });
+});
+
 test('colorize either trains or colours', async () => {
   const refusal = (given: object) => messageOf(() => checkColorize(given));
   assert.match(await refusal({ model: 'm' }), /expected --model FILE IN OUT, or/);
@@ -311,6 +333,20 @@ function photos(count = 6) {
   const small = ['--train', 'photos', '--model', 'new.safetensors', '--size', '16', '--width', '0.25'];
   return { ...scratch, file: join(scratch.path, 'new.safetensors'), train: ['colorize', ...small] };
 }
+
+test('the command refuses what no adapter has a tensor for before it trains', () => {
+  const { path, file, train, remove } = photos(16);
+  try {
+    const { stderr } = ends(2, path, [...train, '--size', '512', '--width', '4']);
+    assert.match(
+      stderr,
+      /\ndawngrad: --size 512 in batches of 16: its largest tensor takes 6144\.0 MiB, [^\n]* Use [^\n]*\n$/,
+    );
+    assert.not.ok(existsSync(file));
+  } finally {
+    remove();
+  }
+});
 
 test('a training that diverges says so in a line, ends with 1 and writes no file', () => {
   const { path, file, train, remove } = photos();

@@ -6,6 +6,7 @@ import { writeFileAtomic } from '../data/atomic.ts';
 import { encodePng } from '../data/encode.ts';
 import type { Image } from '../data/image.ts';
 import {
+  checkColorizerFits,
   colorizeImage,
   colourBytes,
   loadColorizer,
@@ -47,6 +48,7 @@ async function train(options: ColorizeOptions, folder: string): Promise<void> {
   const gpu = await openAdapter(adapter);
   const interrupt = onInterrupt('and saving what was learnt so far');
   try {
+    checkColorizerFits(gpu, { size, width, seed, batch });
     makeFolder(`--model ${path}`, dirname(path));
     console.error(
       `${folder}: ${images.length} colour images${seen > images.length ? `, ${seen - images.length} gray ones left out` : ''}`,

@@ -15,6 +15,12 @@ export interface ColorizerOptions {
   seed: number;
 }
 
+const CHANNELS = [32, 64, 128] as const;
+
+/** Bytes of the largest tensor that one image makes: what the last block sees, the widened maps beside those handed across. */
+export const colorizerActivationBytes = ({ size, width }: ColorizerOptions): number =>
+  4 * size * size * (scaled(CHANNELS[0], width) + scaled(CHANNELS[1], width));
+
 const block = (inChannels: number, outChannels: number, stride: number, random: Random): nn.Sequential =>
   new nn.Sequential([
     new nn.Conv2d({ inChannels, outChannels, kernel: 3, stride, padding: 1, bias: false }, random),
@@ -35,7 +41,7 @@ export class Colorizer extends nn.Module {
     if (size % 4 !== 0)
       throw new ShapeError(`Colorizer: size is ${size}; it is halved twice and must be a multiple of 4.`);
     const random = new Random(seed, 2);
-    const [a, b, c] = [32, 64, 128].map((channels) => scaled(channels, width)) as [number, number, number];
+    const [a, b, c] = CHANNELS.map((channels) => scaled(channels, width)) as [number, number, number];
     this.named = {
       enter: block(1, a, 1, random),
       down1: block(a, b, 2, random),

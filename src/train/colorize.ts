@@ -7,10 +7,12 @@ import { Tensor } from '../core/tensor.ts';
 import { fitSquare } from '../data/folder.ts';
 import { type Image, resizeImage, toGray, toRgb } from '../data/image.ts';
 import { labToRgb, rgbToLab } from '../data/lab.ts';
-import { Colorizer, type ColorizerOptions } from '../models/colorizer.ts';
+import type { Gpu } from '../gpu/gpu.ts';
+import { Colorizer, type ColorizerOptions, colorizerActivationBytes } from '../models/colorizer.ts';
 import * as ops from '../ops/index.ts';
 import { AdamW, oneCycle } from '../optim/index.ts';
 import { DivergenceError } from './divergence.ts';
+import { checkTensorFits } from './fits.ts';
 import { rehearseLoss } from './kernels.ts';
 import { checkFinite, loadTensors, stateTensors } from './modelfile.ts';
 import { readSafetensors, writeSafetensors } from './safetensors.ts';
@@ -199,6 +201,23 @@ function withColour(image: Image, ab: { values: Float32Array; width: number; hei
 /** Bytes of an image as the colouriser is trained on them; null where it is gray, which teaches nothing. */
 export const colourBytes = (image: Image, size: number): Uint8Array | null =>
   image.channels === 3 ? fitSquare(image, size, 3).pixels : null;
+
+/** The least of `--size`, and of `--batch`. */
+const LEAST = { size: 16, batch: 2 };
+
+/** Throws ConfigError for batches that the adapter has no tensor for; says which side or batch fits. */
+export function checkColorizerFits(gpu: Gpu, options: ColorizerOptions & { batch: number }): void {
+  const { size, batch } = options;
+  const perImage = colorizerActivationBytes(options);
+  checkTensorFits(gpu, `--size ${size} in batches of ${batch}`, { perImage, batch }, (images) => {
+    const side = 4 * Math.floor((size * Math.sqrt(images / batch)) / 4);
+    const fits = [
+      side >= LEAST.size && `--size ${side} or less`,
+      images >= LEAST.batch && `--batch ${Math.floor(images)} or less`,
+    ];
+    return `Use ${fits.filter(Boolean).join(', or ') || 'a smaller --size and --batch'}.`;
+  });
+}
 
 const METADATA = 'dawngrad-colorizer';
 
