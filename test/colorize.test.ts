@@ -239,7 +239,7 @@ gpuTest('batches that the adapter has no tensor for are refused, with what fits'
     messageOf(() => checkColorizerFits(adapter, { size, width, batch, seed: 1 }));
   assert.match(
     await refusal(512, 2),
-    /^--size 512 in batches of 2: its largest tensor takes 192\.0 MiB, and .* binds at most 128\.0 MiB\. Use --size 416 or less\.$/,
+    /^--size 512 in batches of 2: its largest tensor takes 192 MiB, and .* binds at most 128 MiB\. Use --size 416 or less\.$/,
   );
   assert.match(await refusal(256, 16), / Use --size 144 or less, or --batch 5 or less\.$/);
   assert.match(await refusal(16, 65_536), / Use --batch 1365 or less\.$/);
@@ -340,7 +340,7 @@ test('the command refuses what no adapter has a tensor for before it trains', ()
     const { stderr } = ends(2, path, [...train, '--size', '512', '--width', '4']);
     assert.match(
       stderr,
-      /\ndawngrad: --size 512 in batches of 16: its largest tensor takes 6144\.0 MiB, [^\n]* Use [^\n]*\n$/,
+      /\ndawngrad: --size 512 in batches of 16: its largest tensor takes 6 GiB, [^\n]* Use [^\n]*\n$/,
     );
     assert.not.ok(existsSync(file));
   } finally {
