@@ -5,6 +5,7 @@
  */
 import { cpus, loadavg } from 'node:os';
 import { command } from '../src/cli/command.ts';
+import { onInterrupt } from '../src/cli/interrupt.ts';
 import { main } from '../src/cli/main.ts';
 import { option, type Values, withDefaults } from '../src/cli/option.ts';
 import { infoOptions, trainOptions as trained } from '../src/cli/options.ts';
@@ -87,10 +88,12 @@ async function bench({ adapter, json, compare, ...given }: Partial<Values<typeof
   const before = compare ? readResult(compare) : null;
   if (json) checkJson(json);
   const { gpu, opened } = await openForBench(adapter ?? undefined);
+  // Without a file there is nothing to save.
+  const interrupt = json ? onInterrupt('Stopping after this measurement, and writing those so far.') : null;
   try {
     console.log(gpu.adapter.why);
     if (given.precision) checkPrecision({ precision: given.precision });
-    const result = await measure(gpu, opened, withDefaults(options, given));
+    const result = await measure(gpu, opened, withDefaults(options, given), () => interrupt?.requested() ?? false);
     if (json) writeJson(json, toJson(result));
     if (before) print('', ...comparisonLines(before, result, compare!));
     const wrong = result.cases.filter((entry) => 'wrong' in entry).map(({ name }) => name);
@@ -100,11 +103,17 @@ async function bench({ adapter, json, compare, ...given }: Partial<Values<typeof
       process.exitCode = 1;
     }
   } finally {
+    interrupt?.release();
     gpu.close();
   }
 }
 
-async function measure(gpu: Gpu, opened: OpenedDevice, wants: Values<typeof options>): Promise<BenchResult> {
+async function measure(
+  gpu: Gpu,
+  opened: OpenedDevice,
+  wants: Values<typeof options>,
+  interrupted: () => boolean,
+): Promise<BenchResult> {
   const { filter, quick, tune, size, augment, precision } = wants;
   const kernels: Kernels = tune ? 'fastest' : 'usual';
   const work = workFor(gpu.adapter.kind, quick);
@@ -141,18 +150,19 @@ async function measure(gpu: Gpu, opened: OpenedDevice, wants: Values<typeof opti
     result.step = await measureStep(gpu, shape, work.steps, kernels);
     print('', ...stepLines(result.step));
   }
-  if (cases.length > 0) {
+  if (cases.length > 0 && !interrupted()) {
     const ceilings = await measureCeilings(gpu, work.ceilings);
     result.ceilings = ceilings;
     print('', ...ceilingLines(ceilings), '', caseHead());
     for (const entry of cases) {
+      if (interrupted()) break;
       const measured = await measureCase(gpu, entry, ceilings, work.kernels, kernels);
       result.cases.push(measured);
       print(caseLine(measured));
     }
     print(caseFoot(), ...variantLines(result.cases));
   }
-  if (withHost) {
+  if (withHost && !interrupted()) {
     result.host = await measureHost({ batchMs: 50, caseMs: quick ? 300 : 1500 });
     print('', ...hostLines(result.host));
   }

@@ -1,5 +1,5 @@
 // npm run bench: what it checks, how it times, what it prints. Whether kernels are fast is no test's business.
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -21,7 +21,7 @@ import type { BenchResult } from '../bench/result.ts';
 import { ceilingLines, comparisonLines, digits, variantLines } from '../bench/table.ts';
 import { Tensor } from '../src/core/tensor.ts';
 import * as ops from '../src/ops/index.ts';
-import { gpu, gpuTest } from './gpu.ts';
+import { gpu, gpuTest, within } from './gpu.ts';
 import { type Values, values } from './reference/values.ts';
 import * as reference from './reference.ts';
 
@@ -69,6 +69,8 @@ const ceilings = {
   dispatch: { ms: 0.02, bestMs: 0.01 },
 };
 const pace = { batchMs: 1, caseMs: 5 };
+// Signals are the tests' way to stop; Windows has none.
+const unix = process.platform === 'win32' ? test.skip : test;
 
 test('quantiles are interpolated', () => {
   assert.is(quantile([4, 1, 3, 2], 0.5), 2.5);
@@ -292,6 +294,26 @@ test('one wrong kernel among others is told, not timed, and ends the program wit
       [false, true],
     ],
   );
+});
+
+unix('what was measured before Ctrl-C is written', async () => {
+  const json = join(folder, 'stopped.json');
+  const argv = ['--import', import.meta.resolve('tsx'), program, '--quick', '--no-tune', '--adapter', gpu.adapter.name];
+  const child = spawn(process.execPath, [...argv, '--filter', 'ward', '--json', json], {
+    stdio: ['ignore', 'pipe', 'ignore'],
+  });
+  let shown = '';
+  child.stdout.on('data', (text) => {
+    if (!/^relu backward/m.test(shown) && /^relu backward/m.test(`${shown}${text}`)) child.kill('SIGINT');
+    shown += text;
+  });
+  assert.is(
+    await within(60_000, new Promise((resolve) => child.on('exit', (code, signal) => resolve(code ?? signal)))),
+    0,
+  );
+  const { cases } = JSON.parse(readFileSync(json, 'utf8')) as BenchResult;
+  const names = cases.map(({ name }) => name);
+  assert.ok(names.includes('relu backward') && !names.includes('cross-entropy backward'), names.join(', '));
 });
 
 test('what cannot be done is said in a line, with 2', () => {

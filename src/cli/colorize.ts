@@ -46,7 +46,7 @@ async function train(options: ColorizeOptions, folder: string): Promise<void> {
     throw new DataError(`--train ${folder}: all of its ${seen} images are gray. Give colour ones.`);
   const batch = Math.min(options.batch, images.length);
   const gpu = await openAdapter(adapter);
-  const interrupt = onInterrupt('and saving what was learnt so far');
+  const interrupt = onInterrupt('Stopping before the next step, and saving what was learnt so far.');
   try {
     checkColorizerFits(gpu, { size, width, seed, batch });
     makeFolder(`--model ${path}`, dirname(path));

@@ -4,12 +4,12 @@ import type { Progress } from '../train/progress.ts';
 export const ofList = (): boolean => process.send !== undefined;
 
 /**
- * Ctrl-C stops after the step; a second one at once. `saved` says what becomes of the training, and `shown` is the display for
- * messages, where there is one. A run of a list of experiments is stopped by a message, too, and by the end of the process that
+ * Ctrl-C stops where `requested` is asked for next; a second one at once. `stopping` says where that is and what becomes of the work,
+ * and `shown` is the display for messages, where there is one. A run of a list of experiments is stopped by a message, too, and by the end of the process that
  * started it: nobody would wait for it any more.
  */
 export function onInterrupt(
-  saved: string,
+  stopping: string,
   shown: () => Progress | null = () => null,
 ): { requested(): boolean; release(): void } {
   // Apart, since Ctrl-C of a list comes both ways, in any order, and is no second one.
@@ -23,7 +23,7 @@ export function onInterrupt(
     }
     signalled = true;
     // A step or a validation may take seconds on a software adapter. On a terminal this goes over its ^C.
-    const text = `Stopping before the next step, ${saved}. Once more stops at once.`;
+    const text = `${stopping} Once more stops at once.`;
     const line = `${process.stderr.isTTY ? '\r' : ''}${text}`;
     if (progress) progress.message(line);
     else console.error(line);

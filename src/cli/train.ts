@@ -88,7 +88,7 @@ async function trainOn(gpu: Gpu, options: TrainOptions, resumed: Resumed | null)
     },
   };
   let progress: Progress | null = null;
-  const interrupt = onInterrupt('with a checkpoint', () => progress);
+  const interrupt = onInterrupt('Stopping before the next step, with a checkpoint.', () => progress);
   let lock: WorkLock | null = null;
   try {
     const run = new Run({
