@@ -1,5 +1,5 @@
 export type { DType } from './core/dtype.ts';
-export { ConfigError, DataError, GpuError, ShapeError } from './core/errors.ts';
+export { ConfigError, DataError, GpuError, ShapeError, UsageError } from './core/errors.ts';
 export { type Kernel, kernel } from './core/kernel.ts';
 export { Random } from './core/random.ts';
 export { repeated } from './core/repeat.ts';

@@ -13,6 +13,11 @@ export class ConfigError extends Error {
   override name = 'ConfigError';
 }
 
+/** Something was called where or when it cannot be: a read within a step, a second backward pass. The message says what to do instead. */
+export class UsageError extends Error {
+  override name = 'UsageError';
+}
+
 /** The GPU, its driver or a shader failed. The message names the adapter and, for shaders, the WGSL lines. */
 export class GpuError extends Error {
   override name = 'GpuError';

@@ -5,7 +5,7 @@ import type { Work } from '../gpu/profile.ts';
 import type { Consts } from '../gpu/shader.ts';
 import type { Binding, BufferRange, Grid } from '../gpu/stream.ts';
 import { holds } from './dtype.ts';
-import { GpuError } from './errors.ts';
+import { GpuError, UsageError } from './errors.ts';
 import { showShape } from './shape.ts';
 import type { Storage } from './storage.ts';
 import type { Tensor } from './tensor.ts';
@@ -137,16 +137,16 @@ const countWrite = (storage: Storage): void =>
 const overlap = (a: BufferRange, b: BufferRange): boolean =>
   a.offsetBytes < b.offsetBytes + b.sizeBytes && b.offsetBytes < a.offsetBytes + a.sizeBytes;
 
-const sharing = (label: string, name: string, other: string, written: boolean): GpuError => {
+const sharing = (label: string, name: string, other: string, written: boolean): UsageError => {
   const how = written ? 'overlaps' : 'shares a buffer with';
   const why = written ? 'both are written' : 'one is read and one written';
-  return new GpuError(`${label}: '${name}' ${how} '${other}', and ${why}. Write to a new tensor.`);
+  return new UsageError(`${label}: '${name}' ${how} '${other}', and ${why}. Write to a new tensor.`);
 };
 
 function storageOn(gpu: Gpu, { storage }: Tensor, label: string, name: string): BufferRange {
   if (storage.gpu === gpu) return storage;
   const [its, used] = [storage.gpu.adapter.name, gpu.adapter.name];
-  throw new GpuError(
+  throw new UsageError(
     `${label}: '${name}' is on another GPU, ${its}, than the one in use, ${used}. \`useGpu\` says which that is.`,
   );
 }

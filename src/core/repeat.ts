@@ -3,7 +3,7 @@ import { debug } from '../gpu/debug.ts';
 import { currentGpu, type Gpu } from '../gpu/gpu.ts';
 import type { PoolBuffer } from '../gpu/pool.ts';
 import type { BufferRange, Command, Recording } from '../gpu/stream.ts';
-import { GpuError } from './errors.ts';
+import { UsageError } from './errors.ts';
 import { madeInStep, moves, refuseAsync, runStep, tensorsIn } from './step.ts';
 import { isGradient } from './tape.ts';
 import type { Tensor } from './tensor.ts';
@@ -33,7 +33,7 @@ import { type Trace, traced } from './trace.ts';
  * `prepare` is given. Dropout and augmentation draw anew each time.
  *
  * Tensors that `body` makes and returns live until the next call, which frees them: read them before. A body that keeps a tensor in
- * another way works, but is never replayed. Throws GpuError when a half is async, and when `body` reads a tensor, uploads data or
+ * another way works, but is never replayed. Throws UsageError when a half is async, and when `body` reads a tensor, uploads data or
  * sets numbers that only `prepare` can.
  */
 export function repeated<A extends readonly unknown[], T>(
@@ -144,7 +144,7 @@ class RepeatedStep<T> {
   private refuseUploads(commands: Recording): void {
     const uploads = commands.some(({ kind }) => kind === 'write');
     if (uploads && this.uploaded) {
-      throw new GpuError(
+      throw new UsageError(
         'repeated: the body uploads data (Tensor.from, write), which a replay could not change. Make the tensor before the first call and write to it in `prepare`.',
       );
     }

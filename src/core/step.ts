@@ -1,7 +1,7 @@
 import { debugLevel } from '../gpu/debug.ts';
 import { currentGpu } from '../gpu/gpu.ts';
 import { Profile } from '../gpu/profile.ts';
-import { GpuError } from './errors.ts';
+import { UsageError } from './errors.ts';
 import { beginStep, setStepCounter, stepCounter } from './stepbuffer.ts';
 import type { Storage } from './storage.ts';
 import type { Tensor } from './tensor.ts';
@@ -54,7 +54,7 @@ const kept = new WeakSet<Tensor>();
 
 /**
  * Lets a tensor outlive its step and any `backward` through it: from now on it is freed when it is collected; but the result of a
- * `repeated` step by its next call. Throws GpuError when it was freed before.
+ * `repeated` step by its next call. Throws UsageError when it was freed before.
  */
 export function keep<T extends Tensor>(tensor: T): T {
   const { storage } = tensor;
@@ -87,7 +87,7 @@ let latest: Promise<unknown> | null = null;
 
 /** A step that calls `freed` as soon as its memory is given back, before it is submitted. */
 export async function runStep<T>(fn: () => T, freed: () => void): Promise<T> {
-  if (members) throw new GpuError('step: steps do not nest; call it after the running one has ended.');
+  if (members) throw new UsageError('step: steps do not nest; call it after the running one has ended.');
   const own = stepAfter(latest, fn, freed);
   latest = own;
   try {
@@ -128,11 +128,11 @@ async function stepAfter<T>(before: Promise<unknown> | null, fn: () => T, freed:
   return result;
 }
 
-/** Throws GpuError for the result of an async function, what becomes of which then is nobody's concern. */
+/** Throws UsageError for the result of an async function, what becomes of which then is nobody's concern. */
 export function refuseAsync(what: string, result: unknown): void {
   if (!(result instanceof Promise)) return;
   result.catch(() => {});
-  throw new GpuError(`${what} must not be async; read values after the step.`);
+  throw new UsageError(`${what} must not be async; read values after the step.`);
 }
 
 /**
@@ -140,7 +140,7 @@ export function refuseAsync(what: string, result: unknown): void {
  * steps stays where it was. What `fn` changes on the host, such as gradients, is for the caller to undo.
  */
 export function rehearse(fn: () => void): void {
-  if (members) throw new GpuError('rehearse: steps do not nest; call it after the running one has ended.');
+  if (members) throw new UsageError('rehearse: steps do not nest; call it after the running one has ended.');
   const counter = stepCounter();
   let endStep = () => {};
   try {

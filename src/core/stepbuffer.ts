@@ -1,5 +1,5 @@
 import { currentGpu, type Gpu } from '../gpu/gpu.ts';
-import { GpuError } from './errors.ts';
+import { UsageError } from './errors.ts';
 import { Storage } from './storage.ts';
 import { isTracing } from './trace.ts';
 
@@ -62,7 +62,7 @@ class StepBuffer {
 
   /** Moves to memory for `length` words or more. Recorded steps see that the old memory is gone and record anew. */
   private grow(length: number): void {
-    if (this.running) throw new GpuError('a step cannot reserve so much. Make batches and optimizers before it.');
+    if (this.running) throw new UsageError('a step cannot reserve so much. Make batches and optimizers before it.');
     const words = new Uint32Array(2 ** Math.ceil(Math.log2(length)));
     const storage = Storage.acquire(words.byteLength, this.gpu);
     words.set(this.words);
@@ -153,7 +153,7 @@ export function reserveStepWords(length: number): StepSlot {
   const { at } = range;
   let readIn = 0;
   const change = (set: () => void) => {
-    if (isTracing()) throw new GpuError(SET_IN_BODY);
+    if (isTracing()) throw new UsageError(SET_IN_BODY);
     buffer.change(range, set, readIn === buffer.begun);
   };
   const slot: StepSlot = {

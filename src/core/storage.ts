@@ -1,7 +1,7 @@
 import { currentGpu, type Gpu } from '../gpu/gpu.ts';
 import type { PoolBuffer } from '../gpu/pool.ts';
 import type { BufferRange } from '../gpu/stream.ts';
-import { GpuError } from './errors.ts';
+import { UsageError } from './errors.ts';
 
 /**
  * The memory of one or more tensors (views share it): a buffer of the pool, which gets it back when the last holder lets go, or a
@@ -46,7 +46,7 @@ export class Storage implements BufferRange {
   }
 
   hold(): this {
-    if (!this.alive) throw new GpuError('this memory was given back already.');
+    if (!this.alive) throw new UsageError('this memory was given back already.');
     this.holders++;
     return this;
   }

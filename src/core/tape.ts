@@ -1,6 +1,6 @@
 import { addInto, sumOf } from './accumulate.ts';
 import { elementBytes } from './dtype.ts';
-import { GpuError, ShapeError } from './errors.ts';
+import { ShapeError, UsageError } from './errors.ts';
 import { sameShape, showShape } from './shape.ts';
 import { isKept, keep, latestRank, madeInStep } from './step.ts';
 import type { Tensor } from './tensor.ts';
@@ -252,7 +252,7 @@ export function mayOverwrite(dy: Tensor): boolean {
 export function backward(root: Tensor, dy: Tensor): void {
   if (!root.node) {
     if (!root.requiresGrad) {
-      throw new GpuError(
+      throw new UsageError(
         `backward: nothing was recorded for this tensor ${showShape(root.shape)}: no input has requiresGrad, or it was computed in noGrad.`,
       );
     }
@@ -361,12 +361,12 @@ function copyValues({ storage, size, dtype }: Tensor, to: Tensor): void {
 }
 
 const alreadyFreed = () =>
-  new GpuError(
+  new UsageError(
     'backward: an earlier backward() has freed this graph. Run the forward pass again, or add the losses before one backward().',
   );
 
 const changed = ({ kernel }: Node, { shape }: Tensor) =>
-  new GpuError(
+  new UsageError(
     `backward: it reads a tensor ${showShape(shape)} that was changed since the forward pass (${kernel}) by fill, write, a kernel or an optimizer's step. Call backward() before that, or run the forward pass again.`,
   );
 

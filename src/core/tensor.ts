@@ -9,7 +9,7 @@ import {
   type Numbers,
   wgslType,
 } from './dtype.ts';
-import { GpuError, ShapeError } from './errors.ts';
+import { ShapeError, UsageError } from './errors.ts';
 import { rewritten } from './halfcopy.ts';
 import { INSPECT } from './inspect.ts';
 import { kernel } from './kernel.ts';
@@ -138,14 +138,14 @@ export class Tensor {
     return sizeOf(this.shape);
   }
 
-  /** Where the data is. Throws GpuError when it was freed, or its GPU closed. */
+  /** Where the data is. Throws UsageError when it was freed, or its GPU closed. */
   get storage(): Storage {
     if (this.freedBy) {
       // One that was kept was overwritten by a repeated step, which keeping does not change.
       const mend = isKept(this) ? 'Use it before' : 'Use it before, or keep it with `keep(tensor)`';
-      throw new GpuError(`a tensor ${showShape(this.shape)} was freed by ${this.freedBy}. ${mend}.`);
+      throw new UsageError(`a tensor ${showShape(this.shape)} was freed by ${this.freedBy}. ${mend}.`);
     }
-    if (this.memory.gpu.closed) throw new GpuError(`a tensor ${showShape(this.shape)} was on a GPU that is closed.`);
+    if (this.memory.gpu.closed) throw new UsageError(`a tensor ${showShape(this.shape)} was on a GPU that is closed.`);
     return this.memory;
   }
 
@@ -270,7 +270,7 @@ export class Tensor {
     const { gpu, sizeBytes, offsetBytes, pool } = this.storage;
     // What is recorded would be submitted now, and with it numbers that the rest of the step is about to set. A capture refuses by itself.
     if (inStep() && !gpu.stream.capturing)
-      throw new GpuError('read: a step reads nothing; return the tensor from it, and read it then.');
+      throw new UsageError('read: a step reads nothing; return the tensor from it, and read it then.');
     const wanted = Math.min(sizeBytes, Math.ceil((elementBytes(this.dtype) * this.size) / 4) * 4);
     const bytes = await gpu.stream.read({ pool, offsetBytes, sizeBytes: wanted });
     gpu.check();

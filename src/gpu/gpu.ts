@@ -1,4 +1,4 @@
-import { GpuError, LossError, MemoryError } from '../core/errors.ts';
+import { type GpuError, LossError, MemoryError, UsageError } from '../core/errors.ts';
 import type { AdapterKind } from './adapters.ts';
 import type { DawnFlags, SubgroupMatrixConfig } from './dawn.ts';
 import { debug } from './debug.ts';
@@ -126,13 +126,14 @@ let current: Gpu | null = null;
 
 /** Makes `gpu` the one that tensors are created on. Operations take tensors of this one alone. */
 export function useGpu(gpu: Gpu): Gpu {
-  if (gpu.closed) throw new GpuError(`useGpu: ${gpu.adapter.name} was closed; open it anew with \`await openGpu()\`.`);
+  if (gpu.closed)
+    throw new UsageError(`useGpu: ${gpu.adapter.name} was closed; open it anew with \`await openGpu()\`.`);
   current = gpu;
   return gpu;
 }
 
-/** The GPU that tensors are created on. Throws GpuError before `openGpu`. */
+/** The GPU that tensors are created on. Throws UsageError before `openGpu`. */
 export function currentGpu(): Gpu {
-  if (!current) throw new GpuError('no GPU is open: call `await openGpu()` first.');
+  if (!current) throw new UsageError('no GPU is open: call `await openGpu()` first.');
   return current;
 }

@@ -1,4 +1,4 @@
-import { GpuError } from '../core/errors.ts';
+import { GpuError, UsageError } from '../core/errors.ts';
 import { BindGroupCache, type Binding, type Bound, type BufferRange } from './bindgroups.ts';
 import { PassClock } from './passclock.ts';
 import type { Pipeline } from './pipeline.ts';
@@ -52,7 +52,7 @@ export class CommandStream {
   /** `capture`s that are running. */
   private captures = 0;
   /** What the running `capture` will throw: nobody need look at the promise of a read. */
-  private refused: GpuError | null = null;
+  private refused: UsageError | null = null;
   private readonly groups: BindGroupCache;
   private readonly staging: GPUBuffer[] = [];
   private readonly inFlight: Promise<unknown>[] = [];
@@ -124,7 +124,7 @@ export class CommandStream {
   }
 
   /**
-   * Takes what `fn` records out of the stream. Throws GpuError when it reads a tensor. The buffers that it names must not be given to anybody else, nor destroyed by
+   * Takes what `fn` records out of the stream. Throws UsageError when it reads a tensor. The buffers that it names must not be given to anybody else, nor destroyed by
    * `trim`, until the last `replay` has run.
    */
   capture(fn: () => void): Recording {
@@ -168,7 +168,7 @@ export class CommandStream {
   /** The bytes of a range, after all that was recorded before has run. */
   async read(from: BufferRange): Promise<ArrayBuffer> {
     if (this.captures > 0) {
-      this.refused = new GpuError(
+      this.refused = new UsageError(
         'a tensor cannot be read while its work is only recorded. Return it and read it then.',
       );
       throw this.refused;

@@ -1,4 +1,4 @@
-import { ConfigError, GpuError } from '../core/errors.ts';
+import { ConfigError, UsageError } from '../core/errors.ts';
 import { kernel } from '../core/kernel.ts';
 import { nextDraw, stepCounter, stepSeed, stepStorage } from '../core/stepbuffer.ts';
 import { record } from '../core/tape.ts';
@@ -11,7 +11,7 @@ const apply = kernel('dropout', 'apply');
 /**
  * Zeroes each element with probability `p` and multiplies the others by 1/(1 − p); the identity when not `training`. The mask
  * depends on the seed, the step, the rank of this call in the step, and the index; backward draws it again, and so has to come in
- * the same step (throws GpuError). Saves nothing.
+ * the same step (throws UsageError). Saves nothing.
  * Source: Srivastava et al. 2014, in the inverted form of PyTorch.
  */
 export function dropout(input: Tensor, p: number, { training }: { training: boolean }): Tensor {
@@ -28,7 +28,7 @@ export function dropout(input: Tensor, p: number, { training }: { training: bool
   apply(consts, { step, x, out: y }, params, threads);
   const backward = (dy: Tensor) => {
     if (stepCounter() !== at || stepSeed() !== seed)
-      throw new GpuError(
+      throw new UsageError(
         'dropout: backward() would draw another mask in another step; call it in that of the forward pass.',
       );
     const dx = x.emptyLike();

@@ -1,6 +1,6 @@
 import { addInto } from '../core/accumulate.ts';
 import { elementBytes } from '../core/dtype.ts';
-import { GpuError, ShapeError } from '../core/errors.ts';
+import { ShapeError } from '../core/errors.ts';
 import { showShape } from '../core/shape.ts';
 import { gradientFor, readFor, record } from '../core/tape.ts';
 import { Tensor } from '../core/tensor.ts';
@@ -97,7 +97,7 @@ function slicesOf(w: Tensor, limitBytes: number): Slice[] {
   const rows = ALIGNMENT / elementBytes(w.dtype);
   const most = Math.floor(limitBytes / (4 * I * rows)) * rows;
   if (most === 0) {
-    throw new GpuError(
+    throw new ShapeError(
       `linear: ${rows} rows of w ${showShape(w.shape)} are more than the adapter can bind. Use fewer input features.`,
     );
   }

@@ -1,4 +1,4 @@
-import { GpuError } from '../core/errors.ts';
+import { UsageError } from '../core/errors.ts';
 import { inStep, refuseAsync, rehearse } from '../core/step.ts';
 import { sparingGradients } from '../core/tape.ts';
 import type { Tensor } from '../core/tensor.ts';
@@ -62,7 +62,7 @@ export const racesMs = ({ adapter }: Gpu): number => (adapter.software ? SOFTWAR
  */
 export async function tune(loss: () => Tensor): Promise<string[]> {
   if (inStep())
-    throw new GpuError('tune: it goes through a step of its own; call it before the first one, not within.');
+    throw new UsageError('tune: it goes through a step of its own; call it before the first one, not within.');
   const gpu = currentGpu();
   const { lines } = await prepareKernels(gpu, () => rehearseLoss(loss), 'fastest', { totalMs: racesMs(gpu) });
   return lines;
@@ -75,7 +75,7 @@ export const rehearseLoss = (loss: () => Tensor): void =>
       const root = loss();
       refuseAsync('tune: the function', root);
       if (root.node && !root.node.backward)
-        throw new GpuError('tune: the loss has gone back already; return it without calling backward().');
+        throw new UsageError('tune: the loss has gone back already; return it without calling backward().');
       root.backward();
     }),
   );

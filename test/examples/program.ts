@@ -16,7 +16,6 @@ for (let epoch = 0; epoch < epochs; epoch++) {
       optimizer.step(schedule(optimizer.steps, epochs * batches.full));
     });
   }
-  const right = (await evaluator.predictions(model)).filter(({ label, predicted }) => label === predicted).length;
-  console.log(`epoch ${epoch + 1}: ${right} of ${set.valid.count} right`);
+  console.log(`epoch ${epoch + 1}: ${(100 * (await evaluator.accuracy(model))).toFixed(1)} % right`);
 }
 gpu.close();
