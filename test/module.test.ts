@@ -73,7 +73,8 @@ class Holder extends nn.Module {
 
 gpuTest('tensors and layers that a module holds and does not name are refused, in collections too', async () => {
   const layer = network();
-  for (const held of [layer, [layer], new Map([['a', layer]]), new Set([layer])])
+  const collections = [[layer], new Map([['a', layer]]), new Set([layer]), [[layer]], { a: { b: [layer] } }];
+  for (const held of [layer, ...collections])
     assert.match(
       await messageOf(() => new Holder(held).state()),
       /^Holder: children\(\) does not name the layer 'held'/,
@@ -126,10 +127,30 @@ gpuTest('a layer that is forgotten in children() is refused, one that is inside 
       ]),
     ],
   ] as const) {
-    const message = `Pair: children() does not name the layer '${left}', which would be neither trained nor saved. Name it there; one that is only looked at belongs into a #private field.`;
+    const message = `Pair: children() does not name the layer '${left}', which would be neither trained nor saved. Name it there, or keep what is only referenced in a #private field.`;
     assert.is(await messageOf(() => pair.parameters()), message);
     assert.is(await messageOf(() => new nn.Sequential([pair]).state()), message);
   }
+});
+
+gpuTest('a layer without parameters need not be named to be switched, wherever it is held', async () => {
+  const dropout = new nn.Dropout(0.5);
+  for (const held of [dropout, [[dropout]], { drop: dropout }]) {
+    dropout.train();
+    new nn.Sequential([new Holder(held)]).eval();
+    assert.not(dropout.training);
+  }
+  // What a module is inside of is not switched by it.
+  const part = new Holder(null);
+  const whole = new nn.Sequential([part]);
+  Object.assign(part, { held: whole });
+  part.eval();
+  assert.equal([part.training, whole.training], [false, true]);
+  const [one, other] = [new Holder(null), new Holder(null)];
+  Object.assign(one, { held: other });
+  Object.assign(other, { held: one });
+  one.eval();
+  assert.equal([one.training, other.training], [false, false]);
 });
 
 gpuTest('train and eval reach all modules', async () => {

@@ -79,11 +79,6 @@ export class FerVgg extends Network {
     return [this.named.slice(0, head), this.named.slice(head)];
   }
 
-  override train(training = true): this {
-    this.layers.train(training);
-    return super.train(training);
-  }
-
   parts(): readonly (readonly nn.Module[])[] {
     return cut(this.layers.layers, this.pools);
   }

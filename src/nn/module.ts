@@ -21,13 +21,21 @@ export interface StateEntry {
 /** A module with the name that files know it by. */
 export type NamedModule = readonly [name: string, module: Module];
 
-/** What a field holds: itself, or what is in a collection. */
-const partsOf = (value: unknown): Iterable<unknown> =>
-  Array.isArray(value) || value instanceof Set || value instanceof Map ? value.values() : [value];
+/** The modules and tensors that a field holds: itself, or what is in a collection or a plain object, however deep. */
+function* partsOf(value: unknown, seen = new Set<unknown>()): Iterable<Module | Tensor> {
+  if (value instanceof Module || value instanceof Tensor) yield value;
+  if (typeof value !== 'object' || value === null || seen.has(value)) return;
+  seen.add(value);
+  if (Array.isArray(value) || value instanceof Set || value instanceof Map)
+    for (const part of value.values()) yield* partsOf(part, seen);
+  else if (Object.getPrototypeOf(value) === Object.prototype)
+    for (const part of Object.values(value)) yield* partsOf(part, seen);
+}
 
 /** A layer or network: a function of one tensor with parameters, and modules inside. */
 export abstract class Module {
   private mode = true;
+  #switching = false;
 
   /** Batch norm and dropout behave differently while training. */
   get training(): boolean {
@@ -45,7 +53,7 @@ export abstract class Module {
 
   abstract forward(x: Tensor): Tensor;
 
-  /** Modules inside, by the names that files know them by, in order. What it leaves out is not trained, saved or switched. */
+  /** Modules inside, by the names that files know them by, in order. What it leaves out is not trained or saved. */
   children(): readonly (readonly [string, Module])[] {
     return [];
   }
@@ -101,8 +109,8 @@ export abstract class Module {
   }
 
   /**
-   * What `children` and `own` leave out learns nothing, which nobody would see: layers, and tensors that want a gradient, of which
-   * `tensors` has none. What this one is inside of is no such.
+   * Refuses layers and trained tensors in fields that `children()` and `own()` do not name, so that they are not among `tensors`: they
+   * would silently stay untrained. A field may refer to the module that this one is inside of.
    */
   private checkFields(tensors: ReadonlySet<Tensor>): void {
     const inside = new Set(this.inside());
@@ -118,7 +126,7 @@ export abstract class Module {
         const [method, what] = part instanceof Module ? ['children()', 'layer'] : ['own()', 'tensor'];
         throw new ConfigError(
           `${this.constructor.name}: ${method} does not name the ${what} '${field}', which would be neither trained nor saved. ` +
-            'Name it there; one that is only looked at belongs into a #private field.',
+            'Name it there, or keep what is only referenced in a #private field.',
         );
       }
     }
@@ -145,11 +153,29 @@ export abstract class Module {
     return [...new Set(this.parameters().values())].reduce((sum, tensor) => sum + tensor.size, 0);
   }
 
-  /** Switches this module and those inside to training or evaluation. */
+  /** Switches this module and those inside to training or evaluation, those too that have nothing to train and no name. */
   train(training = true): this {
-    this.training = training;
-    for (const [, child] of this.children()) child.train(training);
+    // Two fields may refer to each other.
+    if (this.#switching) return this;
+    this.#switching = true;
+    try {
+      this.training = training;
+      for (const module of this.#held()) module.train(training);
+    } finally {
+      this.#switching = false;
+    }
     return this;
+  }
+
+  /** The children, and what else is in a field, but for what this one is inside of. */
+  #held(): Set<Module> {
+    const held = new Set(this.children().map(([, child]) => child));
+    for (const value of Object.values(this)) {
+      for (const part of partsOf(value)) {
+        if (part instanceof Module && ![...part.inside()].includes(this)) held.add(part);
+      }
+    }
+    return held;
   }
 
   eval(): this {
