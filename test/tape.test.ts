@@ -105,6 +105,9 @@ gpuTest('noGrad records nothing, also inside, and ends with an error', async () 
     }),
   );
   assert.ok(ops.neg(x).node);
+  // What an async function does after its first wait would be recorded.
+  assert.throws(() => noGrad(async () => ops.neg(x)), /^noGrad: the function must not be async; call noGrad inside/);
+  assert.ok(ops.neg(x).node);
 });
 
 gpuTest('detach cuts the tape', async () => {

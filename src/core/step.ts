@@ -128,11 +128,11 @@ async function stepAfter<T>(before: Promise<unknown> | null, fn: () => T, freed:
   return result;
 }
 
-/** Throws UsageError for the result of an async function, what becomes of which then is nobody's concern. */
-export function refuseAsync(what: string, result: unknown): void {
+/** Throws UsageError if `result` is a promise, and silences its later rejection. */
+export function refuseAsync(what: string, result: unknown, mend = 'read values after the step'): void {
   if (!(result instanceof Promise)) return;
   result.catch(() => {});
-  throw new UsageError(`${what} must not be async; read values after the step.`);
+  throw new UsageError(`${what} must not be async; ${mend}.`);
 }
 
 /**

@@ -2,7 +2,7 @@ import { addInto, sumOf } from './accumulate.ts';
 import { elementBytes } from './dtype.ts';
 import { ShapeError, UsageError } from './errors.ts';
 import { sameShape, showShape } from './shape.ts';
-import { isKept, keep, latestRank, madeInStep } from './step.ts';
+import { isKept, keep, latestRank, madeInStep, refuseAsync } from './step.ts';
 import type { Tensor } from './tensor.ts';
 import { assume, overwrites } from './trace.ts';
 
@@ -44,17 +44,20 @@ const slots = new WeakMap<Tensor, GradientSlot>();
 const slotTensors = new WeakSet<Tensor>();
 
 /**
- * Runs `fn` without recording: what it computes has no gradient. It belongs inside of a `step`, which may begin later than it is
- * called.
+ * Runs `fn` without recording: what it computes has no gradient. Use it inside the function of a `step`, not around `step`, which may
+ * run that function later. Throws UsageError for an async `fn`.
  */
 export function noGrad<T>(fn: () => T): T {
   const before = recording;
   recording = false;
+  let result: T;
   try {
-    return fn();
+    result = fn();
   } finally {
     recording = before;
   }
+  refuseAsync('noGrad: the function', result, 'call noGrad inside the step');
+  return result;
 }
 
 /** True when the tape tracks `tensor`: a parameter, or computed from one. */
