@@ -92,6 +92,8 @@ gpuTest('operands and parameters that the shader does not have, or lacks, are re
       /^unary\.forward: the shader has no binding 'y'; it has x, dy, out/,
     ],
     [() => forward({}, { x, out }, {}, 4), /^unary\.forward: parameter 'n' is missing/],
+    [() => forward({}, { x, out }, { n: 2.5 }, 4), /^unary\.forward: parameter 'n' is 2\.5 but the shader takes u32/],
+    [() => forward({}, { x, out }, { n: -1 }, 4), /^unary\.forward: parameter 'n' is -1 but the shader takes u32/],
     [() => forward({}, { x, out }, { n: 4, m: 4 }, 4), /parameters are n, not n, m/],
     [() => forward({ OPP: 'TANH' }, { x, out }, { n: 4 }, 4), /unary\.wgsl has no constant OPP/],
     [() => forward({}, { x: Tensor.zeros([4], 'u32'), out }, { n: 4 }, 4), /'x' is u32 but the shader takes vec4f/],

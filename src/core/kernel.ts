@@ -174,6 +174,8 @@ function pack(pipeline: Pipeline, params: Readonly<Record<string, number>>): Uin
     const value = params[name];
     if (value === undefined) throw new GpuError(`${pipeline.label}: parameter '${name}' is missing.`);
     packed[type][i] = value;
+    if (type !== 'f32' && packed[type][i] !== value)
+      throw new GpuError(`${pipeline.label}: parameter '${name}' is ${value} but the shader takes ${type}.`);
   }
   if (given !== fields.length) {
     const has = fields.length > 0 ? fields.map((f) => f.name).join(', ') : 'none: the shader has no uniform';
