@@ -16,7 +16,7 @@ const LOG: bool = false;
 const WEIGHTED: bool = false;
 const CLASSES: u32 = 64u;
 
-struct Params { n: u32, c: u32, smoothing: f32, scale: f32, block: u32 }
+struct Params { n: u32, c: u32, smoothing: f32, block: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read> y: array<f32>;
@@ -125,17 +125,20 @@ fn crossEntropies(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation
   if (row < params.n) { out[row] = term(row).a; }
 }
 
-// out = the sum of the losses times outFactor, which is `scale`, divided by the sum of the labels' weights when MEAN_WEIGHTED.
-const MEAN_WEIGHTED: bool = false;
+// out = the sum of the losses times outFactor: 1, or for the mean one over the rows that count, each by its label's weight.
+const MEAN: bool = false;
 @compute @workgroup_size(GROUP)
 fn crossEntropy(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
   let own = place(group, local, groups, 1u, 1u);
   let all = total(own, local.x, params.n, params.block);
   if (own.inside && own.lane == 0u) {
-    var scale = params.scale;
-    if (MEAN_WEIGHTED) { scale /= all.b; }
-    out[0] = all.a * scale;
-    outFactor[0] = scale;
+    var factor = 1.0;
+    if (MEAN) {
+      let count = select(all.n, all.b, WEIGHTED);
+      factor = select(1.0 / count, 0.0, count == 0.0);
+    }
+    out[0] = all.a * factor;
+    outFactor[0] = factor;
   }
 }
 

@@ -69,16 +69,22 @@ gpuTest('a NaN or an infinity among the logits shows in the loss', async () => {
   }
 });
 
-gpuTest('a label beyond the classes marks a row that counts nothing', async () => {
+gpuTest('a label beyond the classes marks a row that does not count, with weights and without', async () => {
   const x = Tensor.from([1, 2, 3, 0, 0, 0], [2, 3], { requiresGrad: true });
   const loss = ops.crossEntropy(x, Tensor.from(Uint32Array.of(3, 0)), { reduction: 'none' });
   const [skipped, counted] = await loss.read();
   assert.is(skipped, 0);
   assert.ok(Math.abs(counted! - Math.log(3)) < 1e-6);
-  const mean = ops.crossEntropy(x, Tensor.from(Uint32Array.of(3, 0)));
-  assert.ok(Math.abs((await mean.item()) - Math.log(3) / 2) < 1e-6);
-  mean.backward();
-  assert.equal([...(await x.grad!.read())].slice(0, 3), [0, 0, 0]);
+  for (const options of [{}, { weight: Tensor.full([3], 0.7) }]) {
+    const x = Tensor.from([1, 2, 3, 0, 0, 0], [2, 3], { requiresGrad: true });
+    const mean = ops.crossEntropy(x, Tensor.from(Uint32Array.of(3, 0)), options);
+    assert.ok(Math.abs((await mean.item()) - Math.log(3)) < 1e-6);
+    mean.backward();
+    const gradient = [...(await x.grad!.read())];
+    assert.equal(gradient.slice(0, 3), [0, 0, 0]);
+    assert.ok(Math.abs(gradient[3]! + 2 / 3) < 1e-6, `${gradient}`);
+    assert.is(await ops.crossEntropy(x, Tensor.from(Uint32Array.of(3, 9)), options).item(), 0, 'of no rows');
+  }
 });
 
 gpuTest('shapes that do not fit are refused', async () => {

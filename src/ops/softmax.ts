@@ -15,7 +15,7 @@ const lossBackward = kernel('softmax', 'crossEntropyBackward');
 const rowsOf = (op: string, x: Tensor) => {
   const c = x.shape.at(-1);
   if (c === undefined) throw new ShapeError(`${op}: a tensor [] has no dimension to go over.`);
-  return { n: x.size / c, c, smoothing: 0, scale: 1, block: 1 };
+  return { n: x.size / c, c, smoothing: 0, block: 1 };
 };
 
 /** Within it all is f32, what it saves too. */
@@ -42,7 +42,7 @@ export const logSoftmax = softmaxOf(true);
 export interface CrossEntropyOptions {
   /** ε: the target is (1 − ε) on the label and ε spread evenly over all classes. */
   labelSmoothing?: number;
-  /** A weight per class [C]; `mean` then divides by the sum of the labels' weights. */
+  /** A weight for each class [C]; `mean` then divides by the sum of the labels' weights. */
   weight?: Tensor;
   reduction?: 'mean' | 'sum' | 'none';
 }
@@ -52,8 +52,8 @@ export interface CrossEntropyOptions {
  *
  *   loss_n = (1 − ε)·w_t·(−log p_t) + ε/C·Σ_c w_c·(−log p_c),  p = softmax(x_n), t = labels[n]
  *
- * x [N,C], labels u32 [N] → [1] (mean, sum) or [N] (none). Saves x. A label of C or more marks a row that counts nothing; the
- * unweighted mean still divides by N. All of it is f32, f16 logits are cast first. Throws ShapeError when the shapes differ. Source: PyTorch's `cross_entropy`.
+ * x [N,C], labels u32 [N] → [1] (mean, sum) or [N] (none). Saves x. A label of C or more marks a row that does not
+ * count, in the mean neither (PyTorch's `ignore_index`); a mean of no rows is 0. All of it is f32, f16 logits are cast first. Throws ShapeError when the shapes differ. Source: PyTorch's `cross_entropy`.
  */
 export function crossEntropy(
   logits: Tensor,
@@ -74,8 +74,8 @@ export function crossEntropy(
     throw new ShapeError(`crossEntropy: ${c} classes but ${weight.size} weights.`);
   }
   const { consts, block, threads } = columnOf(x.storage, n);
-  const mean = reduction === 'mean';
-  const params = { n, c, smoothing: labelSmoothing, scale: mean && !weight ? 1 / n : 1, block };
+  const MEAN = reduction === 'mean';
+  const params = { n, c, smoothing: labelSmoothing, block };
   const WEIGHTED = weight !== undefined;
   const operands = { x, labels, weight: weight ?? x };
   const reads = Object.values(operands);
@@ -92,7 +92,7 @@ export function crossEntropy(
   const loss = Tensor.empty([1]);
   const factor = Tensor.empty([1]);
   const out = { out: loss, outFactor: factor };
-  lossForward({ ...consts, WEIGHTED, MEAN_WEIGHTED: WEIGHTED && mean }, { ...operands, ...out }, params, threads);
+  lossForward({ ...consts, WEIGHTED, MEAN }, { ...operands, ...out }, params, threads);
   const backward = (dy: Tensor) => {
     const dx = x.emptyLike();
     lossBackward({ WEIGHTED }, { ...operands, dy, factor, out: dx }, params, n);
