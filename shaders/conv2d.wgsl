@@ -16,7 +16,7 @@
 // DGRAD is the same sum with the roles of the channels exchanged: dx[N,H,W,C] = Σ over taps and k of dy · w, where the tap
 // runs backwards through w and w's rows (now input channels c) are contiguous. So w is used as it lies, nothing is transposed.
 // A stride makes phases of it (lib/phases.wgsl): a tile has pixels of one phase, `stride` apart; along the grid's x and z they alternate.
-// There the stride is a constant, for a division by a number takes as long as a hundred multiply-adds.
+// There the stride is a constant, for a division by a value that is none takes as long as a hundred multiply-adds.
 //
 // host, forward: bindings params, x, w, bias, y. Without a bias any read-only tensor stands in (hasBias 0).
 //       params    batch N, inH H, inW W, inC C, outH P, outW Q, outC K, r R, s S, stride, padH, padW.

@@ -1,4 +1,4 @@
-// reduce: y[i] = Σ over splits of part[split, i] (+ bias[i mod period]), in the order of the splits: the second stage of every
+// splits: y[i] = Σ over splits of part[split, i] (+ bias[i mod period]), in the order of the splits: the second stage of every
 // kernel that splits its reduction, so that the sum is the same at every run.
 //
 // host: bindings params, part [splits, size], bias (or, with hasBias 0, part again), y [size]; size in elements.

@@ -234,7 +234,7 @@ gpuTest('training stops before the step that is interrupted, within an epoch and
 
 gpuTest('batches that the adapter has no tensor for are refused, with what fits', async () => {
   const limit = 128 * 2 ** 20;
-  const adapter = { ...gpu, limits: { maxStorageBufferBindingSize: limit, maxBufferSize: 2 * limit } } as Gpu;
+  const adapter = { adapter: gpu.adapter, maxTensorBytes: limit } as Gpu;
   const refusal = (size: number, batch: number, width = 1) =>
     messageOf(() => checkColorizerFits(adapter, { size, width, batch, seed: 1 }));
   assert.match(

@@ -128,6 +128,15 @@ gpuTest('the fastest variant wins; its name is remembered, and nothing is timed 
     assert.is((await chosen(other, faster, { winners })).timed, 1, 'another candidate, another race');
   });
   await onDevice({}, async (other) => {
+    const gone = new Map([[nameOf(family), { variant: 'gone', of: ['slow', 'fast'] }]]);
+    assert.is(
+      (await chosen(other, family, { winners: gone })).timed,
+      1,
+      'a winner that there is no more, another race',
+    );
+    assert.is(gone.get(nameOf(family))!.variant, 'fast');
+  });
+  await onDevice({}, async (other) => {
     const late = { winners: new Map<string, Winner>(), totalMs: 0 };
     assert.equal(await chosen(other, family, late), { variant: 'slow', timed: 0, warnings: [] });
     assert.is(late.winners.size, 0, 'what was not timed is not remembered');

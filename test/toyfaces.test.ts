@@ -48,7 +48,7 @@ test('as a data set: disjoint splits, balanced classes, limit and sources', asyn
 });
 
 test('a limit that leaves one class is refused for training, as with other data', async () => {
-  await rejectsData(() => loadDataset({ data: 'toyfaces', limit: 1 }), 'toyfaces: all 1 training images are ');
+  await rejectsData(() => loadDataset({ data: 'toyfaces', limit: 1 }), 'toyfaces: its one training image is ');
   assert.is((await loadDataset({ data: 'toyfaces', limit: 1, use: 'evaluate' })).valid.count, 1);
 });
 

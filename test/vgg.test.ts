@@ -115,6 +115,15 @@ gpuTest('names and sizes that cannot be are refused', async () => {
     /^unknown architecture 'vgg17_bn'; there are vgg11_bn/,
   );
   assert.match(await messageOf(() => createModel('vgg16_bn', { ...options, size: 31 })), /needs at least 32/);
+  for (const [what, value] of [
+    ['pool', 1.5],
+    ['pool', 0],
+    ['classes', Number.NaN],
+  ] as const)
+    assert.match(
+      await messageOf(() => createModel('vgg16_bn', { ...options, [what]: value })),
+      new RegExp(`^${what} ${value}: it is a whole number from 1 on\\.$`),
+    );
 });
 
 test.run();

@@ -1,4 +1,4 @@
-// The interface of conv2d.wgsl and conv2d_small.wgsl: y[N,P,Q,K] = x[N,H,W,C] ⋆ w[K,R,S,C] (+ bias[K]). What the elements are, they say.
+// The interface of conv2d.wgsl and conv2d_small.wgsl: y[N,P,Q,K] = x[N,H,W,C] ⋆ w[K,R,S,C] (+ bias[K]). They define the types of the elements.
 struct Params {
   batch: u32,
   inH: u32,

@@ -24,7 +24,7 @@ export async function contactSheet(options: ContactSheetOptions): Promise<void> 
   const gpu = await openAdapter(options.adapter);
   try {
     const shown = Math.min(images, set.count);
-    const limit = Math.min(gpu.limits.maxStorageBufferBindingSize, gpu.limits.maxBufferSize);
+    const limit = gpu.maxTensorBytes;
     const perImage = 4 * size * size * set.channels;
     if (shown * perImage > limit)
       throw new ConfigError(

@@ -6,14 +6,14 @@ import { choice, form, number, text, toggle, whole } from './value.ts';
 export const TOYFACES = 'toyfaces';
 
 export const headNames = ['vgg', 'linear', 'fastai'] as const;
-export const optimizerNames = ['sgd', 'adam', 'adamw', 'fastai-adam'] as const;
-export const decayNames = ['all', 'weights'] as const;
-export const scheduleNames = ['one-cycle', 'cosine', 'step', 'plateau', 'constant'] as const;
+const optimizerNames = ['sgd', 'adam', 'adamw', 'fastai-adam'] as const;
+const decayNames = ['all', 'weights'] as const;
+const scheduleNames = ['one-cycle', 'cosine', 'step', 'plateau', 'constant'] as const;
 /** `crop` mirrors and shifts; `fer` is Khaireddin and Chen's, `fastai` is aug_transforms. */
 export const augmentNames = ['none', 'flip', 'crop', 'fer', 'fastai'] as const;
-export const classWeightNames = ['none', 'balanced'] as const;
-export const precisionNames = ['f32', 'f16'] as const;
-export const splitNames = ['train', 'valid', 'test'] as const;
+const classWeightNames = ['none', 'balanced'] as const;
+const precisionNames = ['f32', 'f16'] as const;
+const splitNames = ['train', 'valid', 'test'] as const;
 
 const share = /^\d+(\.\d+)? ?%$/;
 const shareInWords = "a share such as '10%'";

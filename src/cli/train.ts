@@ -52,8 +52,8 @@ interface Resumed {
 }
 
 /**
- * The options that a run was started with. Its data is where it was, from whatever folder the run is continued; where that is gone, but
- * the name as it was given leads to something from here, it is that: run and data have moved together.
+ * The options that a run was started with. `data` becomes the recorded absolute path, so that a run can be resumed from any folder. If
+ * nothing is there, but the path as it was given leads to something from here, that is taken: run and data were moved together.
  */
 function recordedOptions({ folder, record }: Resumed): TrainOptions {
   const options = readOptions(trainOptions, record.options, folder.record);
@@ -63,7 +63,7 @@ function recordedOptions({ folder, record }: Resumed): TrainOptions {
 }
 
 async function trainOn(gpu: Gpu, options: TrainOptions, resumed: Resumed | null): Promise<RunResult> {
-  // Of a run that is continued nobody need be told again.
+  // A resumed run has been told already.
   const trainedOn = resumed ? [] : originsOfPretrained(options);
   const data = await loadFor(options, trainedOn);
   if (data.seen) warnOfSeen(data, trainedOn);
@@ -77,7 +77,7 @@ async function trainOn(gpu: Gpu, options: TrainOptions, resumed: Resumed | null)
       versions: versions(),
       adapter: adapterFacts(gpu),
     }),
-    // Of a run that is continued the same, but for its place.
+    // For a resumed run this is unchanged, except for the path.
     data: {
       name: options.data === TOYFACES ? TOYFACES : basename(options.data),
       path: options.data === TOYFACES ? null : resolve(options.data),

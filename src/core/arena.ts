@@ -20,7 +20,7 @@ export type ArenaLayout = readonly (readonly ArenaChunk['slots'][number][])[];
 
 /** Chunks for slots of `sizesBytes` that the adapter can bind, each slot padded to a multiple of `alignBytes`. */
 export function arenaLayout(gpu: Gpu, sizesBytes: readonly number[], alignBytes = BLOCK_BYTES): ArenaLayout {
-  const limit = Math.min(gpu.limits.maxStorageBufferBindingSize, gpu.limits.maxBufferSize);
+  const limit = gpu.maxTensorBytes;
   const chunks: ArenaChunk['slots'][number][][] = [];
   let used = Number.POSITIVE_INFINITY;
   for (const [index, sizeBytes] of sizesBytes.entries()) {

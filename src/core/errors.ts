@@ -1,4 +1,4 @@
-/** An operation was given tensors whose shapes do not fit. The message names the operation, the shapes and the mend. */
+/** An operation was given tensors whose shapes do not fit. The message names the operation, the shapes and the fix. */
 export class ShapeError extends Error {
   override name = 'ShapeError';
 }

@@ -13,16 +13,16 @@ const keptMembers = new Set<Tensor>();
 
 const collected = new FinalizationRegistry<Storage>((memory) => memory.release());
 
-let rank = 0;
+let serial = 0;
 
-/** The `rank` of the tensor that was made last. */
-export const latestRank = (): number => rank;
+/** The `serial` of the tensor that was made last. */
+export const latestSerial = (): number => serial;
 
-/** Called for each new tensor: it belongs to the running step, or to the garbage collector. Returns its rank. */
+/** Called for each new tensor: it belongs to the running step, or to the garbage collector. Returns its serial number. */
 export function registerTensor(tensor: Tensor, memory: Storage): number {
   if (members) members.add(tensor);
   else collected.register(tensor, memory, tensor);
-  return ++rank;
+  return ++serial;
 }
 
 /** True inside a step, at whose end the tensors made now are freed. */
@@ -39,7 +39,7 @@ export function unregisterTensor(tensor: Tensor): void {
 
 let moved = 0;
 
-/** How often a tensor has moved so far: what was recorded before the latest may use memory, copies and gradients that nobody reads now. */
+/** How many times tensors have moved. What was recorded before the latest move may refer to memory, copies and gradients no longer in use. */
 export const moves = (): number => moved;
 
 /** Called when a tensor has moved to other memory. */
@@ -98,8 +98,8 @@ export async function runStep<T>(fn: () => T, freed: () => void): Promise<T> {
 }
 
 /**
- * A step once the one before is done, or has failed, what was recorded outside of steps is submitted, and memory that is idle is given
- * back after some has run out; else `fn` runs at once.
+ * Runs a step after the previous one has finished or failed. What was recorded outside of steps is submitted first, and idle memory is
+ * given back if some ran out. With nothing to wait for, `fn` runs at once.
  */
 async function stepAfter<T>(before: Promise<unknown> | null, fn: () => T, freed: () => void): Promise<T> {
   if (before) await before.catch(() => {});
@@ -156,7 +156,7 @@ export function rehearse(fn: () => void): void {
   }
 }
 
-/** Runs `fn` and frees the tensors that it made, but for those that it kept. `end` is for the message of who uses them all the same. */
+/** Runs `fn` and frees the tensors that it made, but for those that it kept. `end` completes the error message of a later use. */
 function freeingMembers<T>(end: string, fn: () => T): T {
   members = new Set();
   try {

@@ -12,7 +12,7 @@ export class Storage implements BufferRange {
   readonly pool: PoolBuffer;
   readonly offsetBytes: number;
   readonly sizeBytes: number;
-  /** Counts the writes: two equal counts are the same content. Of a replayed step those of kernels that bind it count. */
+  /** Counts the writes: two equal counts are the same content. In a replayed step, only those of kernels that bind it. */
   version = 0;
   private holders = 1;
   private readonly whole: Storage | null;

@@ -2,7 +2,7 @@ import { addInto, sumOf } from './accumulate.ts';
 import { elementBytes } from './dtype.ts';
 import { ShapeError, UsageError } from './errors.ts';
 import { sameShape, showShape } from './shape.ts';
-import { isKept, keep, latestRank, madeInStep, refuseAsync } from './step.ts';
+import { isKept, keep, latestSerial, madeInStep, refuseAsync } from './step.ts';
 import type { Tensor } from './tensor.ts';
 import { assume, overwrites } from './trace.ts';
 
@@ -104,7 +104,7 @@ const released = new WeakSet<Tensor>();
 
 /**
  * Says that no operation will be recorded on `tensor` any more: it is freed as soon as no backward function reads it, which may
- * be now. `by` is for the message of who uses it all the same.
+ * be now. `by` completes the error message of a later use.
  */
 export function release(tensor: Tensor, by: string): void {
   if (tensor.requiresGrad || isKept(tensor)) return;
@@ -298,7 +298,7 @@ function run(node: Node, dy: Tensor, gradients: Gradients): void {
     if (tensor.alive && tensor.storage.version !== version) throw changed(node, tensor);
   }
   const needs = node.inputs.map((input, i) => node.needs[i]! && tracked(input));
-  const before = latestRank();
+  const before = latestSerial();
   const given = noGrad(() => {
     running = { node, gradients, given: [] };
     try {
@@ -314,7 +314,9 @@ function run(node: Node, dy: Tensor, gradients: Gradients): void {
   }
   // What the function has not made is somebody else's: a view of it can be freed, and is not written over.
   const results = (given as readonly (Tensor | null)[]).map((gradient) =>
-    gradient && gradient !== dy && gradient.rank <= before && !slotTensors.has(gradient) ? gradient.detach() : gradient,
+    gradient && gradient !== dy && gradient.serial <= before && !slotTensors.has(gradient)
+      ? gradient.detach()
+      : gradient,
   );
   if (results.length !== node.inputs.length) {
     throw new ShapeError(

@@ -40,7 +40,7 @@ export class Tensor {
   /** Set for parameters, and for whatever else a `grad` is wanted of, computed tensors too. */
   requiresGrad: boolean;
   /** How many tensors were made up to this one. */
-  readonly rank: number;
+  readonly serial: number;
   /** The operation that made this tensor, while a tape records. */
   node: Node | null = null;
   private memory: Storage;
@@ -52,7 +52,7 @@ export class Tensor {
     this.shape = shape;
     this.dtype = dtype;
     this.requiresGrad = requiresGrad;
-    this.rank = registerTensor(this, memory);
+    this.serial = registerTensor(this, memory);
   }
 
   /** A tensor whose content is garbage until a kernel writes all of it. */

@@ -31,8 +31,8 @@ export function effect(change: () => void): void {
 }
 
 /**
- * Says that the running body depends on state of `owner`, which has to be at its start as `holds` has it. The first word about an
- * owner counts: false for a later one, which may be about what the body itself has changed.
+ * Says that the running body depends on state of `owner`, for which `holds` has to be true at its start. Only the first assumption about
+ * an owner is kept; a later one may describe a change by the body itself, is ignored, and returns false.
  */
 export function assume(owner: object, holds: () => boolean): boolean {
   if (!running) return true;

@@ -48,7 +48,7 @@ export interface BatchOptions {
   size?: number;
   /** Channels of the input; gray is replicated. Default: those of the images. */
   channels?: 1 | 3;
-  /** Default: of the set itself. What is validated takes that of the training images. */
+  /** Default: computed from this set. For validation, pass that of the training images. */
   normalisation?: Normalisation;
   augmentation?: Augmentation;
   /** What is seen of an image where nothing is drawn. Default: what the augmentation starts from. */
@@ -59,7 +59,7 @@ export interface BatchOptions {
   dtype?: 'f32' | 'f16';
 }
 
-/** Marks a place of a last batch that no image fills; the kernels count it nothing. */
+/** Marks an empty place in an incomplete last batch; kernels ignore it. */
 export const NO_IMAGE = 0xffffffff;
 
 export interface Batch {
@@ -99,7 +99,6 @@ export class Batches {
     }
     if (!Number.isInteger(options.batch) || options.batch < 1)
       throw new ConfigError(`batch is ${options.batch}; it is a whole number from 1 on.`);
-    const { limits } = currentGpu();
     this.set = set;
     this.count = set.count;
     this.batch = options.batch;
@@ -117,7 +116,7 @@ export class Batches {
     this.mixup = mixup === 0 ? null : new Mixup(mixup, options.batch);
     this.dtype = options.dtype ?? 'f32';
     this.indices = reserveStepWords(options.batch);
-    this.streamed = set.pixels.length > Math.min(limits.maxStorageBufferBindingSize, limits.maxBufferSize);
+    this.streamed = set.pixels.length > currentGpu().maxTensorBytes;
     this.images = this.streamed
       ? Tensor.empty([words(options.batch * imageBytes(set))], 'u32')
       : Tensor.from(packed(set.pixels));
@@ -134,14 +133,14 @@ export class Batches {
     return Math.ceil(this.count / this.batch);
   }
 
-  /** The image indices of an epoch in random order, the same for the same seed and epoch. */
-  order(seed: number, epoch: number): Uint32Array {
+  /** The image indices of an epoch in random order, the same for the same epoch and seed. */
+  order(epoch: number, seed = 1): Uint32Array {
     return new Random(seed, 1000 + epoch).permutation(this.count);
   }
 
   /** The whole batches of an epoch, as `take` takes them: images in random order, those that fill no batch left out. */
   *shuffled(epoch: number, seed = 1): Generator<Uint32Array> {
-    const order = this.order(seed, epoch);
+    const order = this.order(epoch, seed);
     for (let n = 0; n < this.full; n++) yield order.subarray(n * this.batch, (n + 1) * this.batch);
   }
 

@@ -5,7 +5,7 @@ import { Pcg } from './pcg.ts';
 import { emotions } from './rows.ts';
 
 /** Side of a toyface in pixels: FER2013's. */
-export const toyfaceSide = 48;
+const toyfaceSide = 48;
 
 /** Which numbers the splits' images have. They never change, so that `toyfaces #12` is the same face in every run. */
 const numbers = { train: [0, 2100], valid: [2100, 2800], test: [2800, 3500] } as const;

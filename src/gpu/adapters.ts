@@ -30,7 +30,7 @@ const preference: readonly AdapterKind[] = ['hardware', 'lavapipe', 'software', 
 /** The words that choose an adapter that computes. */
 const computing: readonly string[] = ['auto', 'hardware', 'software', 'lavapipe', 'swiftshader'];
 /** The words that choose an adapter; everything else is part of a name. */
-export const adapterWords: readonly string[] = [...computing, 'null'];
+const adapterWords: readonly string[] = [...computing, 'null'];
 /** What one may ask for where something is to be computed. */
 export const validWishes = `${computing.join(', ')} or part of the name of one`;
 

@@ -62,6 +62,12 @@ export class Gpu {
     return this.device.limits;
   }
 
+  /** Bytes of the largest tensor that a kernel can be given. */
+  get maxTensorBytes(): number {
+    const { maxStorageBufferBindingSize, maxBufferSize } = this.limits;
+    return Math.min(maxStorageBufferBindingSize, maxBufferSize);
+  }
+
   /** Frees the memory of tensors that are gone; none where there is always more to be done. */
   async trim(): Promise<void> {
     // A step that began meanwhile may compile still, and has given back what it will use.

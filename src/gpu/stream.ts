@@ -253,7 +253,7 @@ export class CommandStream {
     if (this.cutsLongWork && encoded > 0) this.chooseCut(encoded, elapsedMs);
   }
 
-  /** Other work comes, of which what was timed says nothing: it goes in small submits until it is timed itself. */
+  /** Call before different work: it is submitted in small pieces until it has been timed itself. */
   forgetPace(): void {
     if (this.cutsLongWork) this.dispatchesPerSubmit = FIRST_DISPATCHES;
     this.cutFor = 0;
@@ -261,9 +261,9 @@ export class CommandStream {
   }
 
   /**
-   * Cuts submits so that none takes much longer than a display driver puts up with. Work that was short shows that as many dispatches
-   * are, and that twice as many may be tried; but not that those of longer work are: validation is a part of a training step's
-   * dispatches, and the lighter one.
+   * Cuts submits so that none takes much longer than a display driver puts up with. Short work shows that a submit of
+   * as many dispatches is fine, and that twice as many may be tried. It shows nothing for work that had to be cut: a validation step has
+   * fewer and lighter dispatches than a training step.
    */
   private chooseCut(dispatches: number, elapsedMs: number): void {
     if (elapsedMs > LONG_MS) {

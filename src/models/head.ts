@@ -9,17 +9,18 @@ export function vggHead(
   random: Random,
 ): nn.Sequential {
   const hidden = scaled(4096, width);
+  const std = 0.01;
   return new nn.Sequential([
     new nn.Linear(
-      { inFeatures: channels * pool * pool, outFeatures: hidden, flattened: [pool, pool, channels] },
+      { inFeatures: channels * pool * pool, outFeatures: hidden, std, flattened: [pool, pool, channels] },
       random,
     ),
     nn.relu(),
     new nn.Dropout(dropout),
-    new nn.Linear({ inFeatures: hidden, outFeatures: hidden }, random),
+    new nn.Linear({ inFeatures: hidden, outFeatures: hidden, std }, random),
     nn.relu(),
     new nn.Dropout(dropout),
-    new nn.Linear({ inFeatures: hidden, outFeatures: classes }, random),
+    new nn.Linear({ inFeatures: hidden, outFeatures: classes, std }, random),
   ]);
 }
 

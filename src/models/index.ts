@@ -65,12 +65,17 @@ function architecture(name: string): Architecture {
 
 /**
  * Builds a network by name with fresh weights; what `settings` leave out is 3 channels, width 1, the architecture's own head, pool 1
- * and seed 1. Throws ConfigError for an unknown name, a head of another architecture or sizes that do not fit.
+ * and seed 1. Throws ConfigError for an unknown name, a head of another architecture, or sizes that do not fit or are no whole numbers.
  */
 export function createModel(name: string, settings: ModelSettings): Network {
   const { build } = architecture(name);
   const heads = headsOf(name);
   const options = completed(name, settings);
+  for (const what of ['classes', 'size', 'pool'] as const) {
+    const value = options[what];
+    if (!(Number.isInteger(value) && value >= 1))
+      throw new ConfigError(`${what} ${value}: it is a whole number from 1 on.`);
+  }
   if (!heads.includes(options.head))
     throw new ConfigError(`head ${options.head} is no head of ${name}; there are ${heads.join(', ')}.`);
   return build(options);

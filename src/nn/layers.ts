@@ -1,7 +1,7 @@
 import { ConfigError } from '../core/errors.ts';
 import type { Random } from '../core/random.ts';
 import { type Pair, pair } from '../core/shape.ts';
-import { latestRank } from '../core/step.ts';
+import { latestSerial } from '../core/step.ts';
 import { release } from '../core/tape.ts';
 import { Tensor } from '../core/tensor.ts';
 import * as ops from '../ops/index.ts';
@@ -26,12 +26,12 @@ export class Sequential extends Module {
 
   forward(x: Tensor): Tensor {
     let y = x;
-    const made = latestRank();
+    const made = latestSerial();
     for (const layer of this.layers) {
       const before = y;
       y = layer.forward(before);
       // Nobody but the tape needs what lies between two layers.
-      if (before !== x && before !== y && before.rank > made)
+      if (before !== x && before !== y && before.serial > made)
         release(before, 'Sequential, which keeps nothing between its layers');
     }
     return y;
@@ -88,9 +88,9 @@ export interface LinearOptions {
   inFeatures: number;
   outFeatures: number;
   bias?: boolean;
-  /** Standard deviation of the weights; torchvision's VGG has 0.01. */
+  /** Draws weights from N(0, std²) and has biases of 0 instead; torchvision's VGG takes 0.01. */
   std?: number;
-  /** Draws weights and biases evenly from [−bound, bound] instead; PyTorch's own default is 1/√inFeatures. */
+  /** Draws weights and biases evenly from [−bound, bound]. Default: 1/√inFeatures, as PyTorch. */
   bound?: number;
   /** Set when the input is a flattened [H, W, C] image: files order the columns (c, h, w). */
   flattened?: readonly [height: number, width: number, channels: number] | undefined;
@@ -102,11 +102,12 @@ export class Linear extends Module {
   readonly bias: Tensor | null;
   private readonly flattened: LinearOptions['flattened'];
 
-  constructor({ inFeatures, outFeatures, bias = true, std = 0.01, bound, flattened }: LinearOptions, random: Random) {
+  constructor(options: LinearOptions, random: Random) {
     super();
+    const { inFeatures, outFeatures, bias = true, std, bound = 1 / Math.sqrt(inFeatures), flattened } = options;
     const shape = [outFeatures, inFeatures];
-    this.weight = bound === undefined ? normal(shape, std, random) : uniform(shape, bound, random);
-    this.bias = bias ? biases(outFeatures, bound, random) : null;
+    this.weight = std === undefined ? uniform(shape, bound, random) : normal(shape, std, random);
+    this.bias = bias ? biases(outFeatures, std === undefined ? bound : undefined, random) : null;
     this.flattened = flattened;
   }
 

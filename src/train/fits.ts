@@ -12,7 +12,7 @@ export function checkTensorFits(
   { perImage, batch }: { perImage: number; batch: number },
   mend: (images: number) => string,
 ): void {
-  const limit = Math.min(gpu.limits.maxStorageBufferBindingSize, gpu.limits.maxBufferSize);
+  const limit = gpu.maxTensorBytes;
   if (perImage * batch <= limit) return;
   throw new ConfigError(
     `${what}: its largest tensor takes ${byteSize(perImage * batch)}, and ${gpu.adapter.name} binds at most ${byteSize(limit)}. ${mend(limit / perImage)}`,

@@ -13,7 +13,7 @@ import { evaluatedImage, type TopLoss, topLossesPng } from './toplosses.ts';
 const TOP_LOSSES = 25;
 
 /** The images with the highest losses, with what they are and were taken for. */
-export function topLossesOf(
+function topLossesOf(
   predictions: readonly Prediction[],
   data: Dataset,
   split: SplitName,

@@ -100,8 +100,8 @@ export class Trainer {
   private readonly classWeights: Float32Array | null;
   private readonly weight: Tensor | null;
   /**
-   * What the images of a batch weigh, over the mean of the batches of its update: a weighted mean divides by what its own batch weighs,
-   * and that of the whole update is wanted. Null where all batches weigh the same.
+   * With class weights and --accumulate: this batch's total class weight over the mean of its update's batches. The loss divides by its
+   * own batch's weight; times this it is the weighted mean over the whole update. Null where all batches weigh the same.
    */
   private readonly share: Tensor | null;
   private readonly passes = new Map<string, Pass>();
@@ -171,7 +171,7 @@ export class Trainer {
     while (this.position.epoch < this.epochs && !hooks.enough?.()) {
       if (hooks.interrupted?.()) return false;
       this.enterPhase();
-      const order = this.train.order(this.config.seed, this.position.epoch);
+      const order = this.train.order(this.position.epoch, this.config.seed);
       while (this.position.step < this.stepsPerEpoch) {
         await this.trainStep(order);
         this.position.step++;
@@ -257,7 +257,7 @@ export class Trainer {
     this.evaluator.rehearse(this.model);
   }
 
-  /** A weighted mean has weights; what is shown of it, the losses of the predictions, has none, to compare with validation. */
+  /** Class weights apply to the loss that is minimised; the one that is shown has none, so that it compares with validation's. */
   private get lossOptions(): ops.CrossEntropyOptions {
     const { labelSmoothing } = this.config;
     return { labelSmoothing, ...(this.weight && { weight: this.weight }) };

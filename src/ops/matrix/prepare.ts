@@ -78,11 +78,12 @@ export async function prepare(gpu: Gpu, body: () => unknown, options: PrepareOpt
   const over = () => performance.now() - started > totalMs || interrupted();
   const warnings: string[] = [];
   const plan = planOf(gpu);
-  const met = await problemsOf(gpu, body, ({ name, family, candidates, unverified }) => {
+  const met = await problemsOf(gpu, body, (met) => {
+    const { name, family, candidates, unverified } = met;
     for (const variant of verified.get(name) ?? [])
       if (candidates.includes(variant)) plan.trust(family, variant, unverified.includes(variant), true);
-    const remembered = winners?.get(name);
-    if (remembered && sameNames(remembered.of, candidates)) plan.follow([[name, remembered.variant]]);
+    const remembered = stillWins(winners?.get(name), met);
+    if (remembered) plan.follow([[name, remembered.variant]]);
   });
   const checks = new FirstUses(gpu, verified);
   const needed = met.flatMap((problem) => checks.compile(problem));
@@ -96,8 +97,7 @@ export async function prepare(gpu: Gpu, body: () => unknown, options: PrepareOpt
   }
   let timed = 0;
   const undecided = met.flatMap((problem) => {
-    const remembered = winners?.get(problem.name);
-    if (!winners || (remembered && sameNames(remembered.of, problem.candidates))) return [];
+    if (!winners || stillWins(winners.get(problem.name), problem)) return [];
     const names = problem.candidates.filter((name) =>
       plan.trusts(problem.family, name, problem.unverified.includes(name)),
     );
@@ -143,8 +143,12 @@ async function compiled(pipelines: readonly Pipeline[], over: () => boolean): Pr
   }
 }
 
-const sameNames = (a: readonly string[], b: readonly string[]): boolean =>
-  [...a].sort().join() === [...b].sort().join();
+/** The remembered winner, where the race would be between the same variants now, and what won is one that there is. */
+function stillWins(winner: Winner | undefined, { candidates, references }: Tunable): Winner | undefined {
+  const among = (names: readonly string[]) => [...names].sort().join();
+  const same = winner && among(winner.of) === among(candidates);
+  return same && [...candidates, ...references].includes(winner.variant) ? winner : undefined;
+}
 
 /** Each problem that comes up in `body`, once; `first` is called with it before its variant is chosen. */
 async function problemsOf(gpu: Gpu, body: () => unknown, first: (met: Tunable) => void): Promise<Tunable[]> {
