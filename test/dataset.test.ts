@@ -120,8 +120,7 @@ test('a set that changes while it is read is refused, and read once it has settl
 
 test('an image that the disk does not give back is named', async () => {
   const data = photos();
-  // The first file that is read is the cache.
-  await onFailingDisk({ readFileSync: 3 }, () =>
+  await onFailingDisk({ readFileSync: 2 }, () =>
     rejectsData(() => loadDataset({ data }), `${data}/cat/1.png: cannot be read (EIO: injected, readFileSync). Check`),
   );
 });

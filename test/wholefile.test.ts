@@ -2,8 +2,8 @@ import { execFileSync, spawn } from 'node:child_process';
 import { truncateSync } from 'node:fs';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { readWholeFile } from '../src/data/wholefile.ts';
 import { readSafetensors } from '../src/train/safetensors.ts';
-import { readWholeFile } from '../src/train/wholefile.ts';
 import { pixel, scratchFolder } from './files.ts';
 
 const scratch = scratchFolder();

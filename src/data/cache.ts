@@ -1,9 +1,11 @@
 import { createHash } from 'node:crypto';
-import { closeSync, mkdirSync, openSync, readFileSync, readSync, realpathSync, statSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, readSync, realpathSync, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { ABANDONED_MS, cacheFolder } from '../gpu/cachedir.ts';
 import { removeLeftovers, writeFileAtomic } from './atomic.ts';
+import { sha256 } from './chunks.ts';
 import type { Rows } from './rows.ts';
+import { readWholeFile } from './wholefile.ts';
 
 /** Raise it when what is cached, or how it is parsed, changes: older files are then rebuilt. */
 const formatVersion = 4;
@@ -77,7 +79,6 @@ type Header = Pick<Rows, 'classes' | 'side' | 'channels' | 'count' | 'partNames'
 function writeCache(file: string, signature: string, rows: Rows): void {
   const { classes, side, channels, count, partNames, files, lines } = rows;
   const body = [rows.labels, rows.usage, ...(lines ? [bytesOf(lines)] : []), rows.pixels];
-  const sha256 = digest(body);
   const header: Header = {
     version: formatVersion,
     signature,
@@ -88,7 +89,7 @@ function writeCache(file: string, signature: string, rows: Rows): void {
     partNames,
     files,
     hasLines: lines !== null,
-    sha256,
+    sha256: sha256(body),
   };
   const json = Buffer.from(JSON.stringify(header));
   const sizeField = Buffer.alloc(4);
@@ -102,15 +103,16 @@ function writeCache(file: string, signature: string, rows: Rows): void {
 
 function readCache(file: string, signature: string): Rows | null {
   try {
-    const bytes = readFileSync(file);
-    if (bytes.toString('latin1', 0, magic.length) !== magic) return null;
-    const bodyAt = magic.length + 4 + bytes.readUInt32LE(magic.length);
-    const header: Header = JSON.parse(bytes.toString('utf8', magic.length + 4, bodyAt));
+    const bytes = readWholeFile(file);
+    const head = Buffer.from(bytes.buffer, bytes.byteOffset, magic.length + 4);
+    if (head.toString('latin1', 0, magic.length) !== magic) return null;
+    const bodyAt = head.length + head.readUInt32LE(magic.length);
+    const header: Header = JSON.parse(new TextDecoder().decode(bytes.subarray(head.length, bodyAt)));
     if (header.version !== formatVersion || header.signature !== signature) return null;
-    const { classes, side, channels, count, partNames, files, hasLines, sha256 } = header;
-    const body = new Uint8Array(bytes.buffer, bytes.byteOffset + bodyAt, bytes.length - bodyAt);
+    const { classes, side, channels, count, partNames, files, hasLines } = header;
+    const body = bytes.subarray(bodyAt);
     if (body.length !== count * (2 + (hasLines ? 4 : 0) + side * side * channels)) return null;
-    if (digest([body]) !== sha256) return null;
+    if (sha256([body]) !== header.sha256) return null;
     let at = 0;
     const take = (size: number) => {
       at += size;
@@ -135,12 +137,6 @@ function readCache(file: string, signature: string): Rows | null {
     // Absent, unreadable or damaged all mean the same: parse again.
     return null;
   }
-}
-
-function digest(parts: Uint8Array[]): string {
-  const hash = createHash('sha256');
-  for (const part of parts) hash.update(part);
-  return hash.digest('hex');
 }
 
 const bytesOf = (array: Uint32Array): Uint8Array => new Uint8Array(array.buffer, array.byteOffset, array.byteLength);

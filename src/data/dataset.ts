@@ -1,7 +1,7 @@
-import { createHash } from 'node:crypto';
 import { statSync } from 'node:fs';
 import { ConfigError, DataError } from '../core/errors.ts';
 import { cached, fileSignature } from './cache.ts';
+import { sha256 } from './chunks.ts';
 import { readFer2013, sourceOfLine } from './fer2013.ts';
 import { specialKind } from './find.ts';
 import { listFolder, readFolder } from './folder.ts';
@@ -195,8 +195,7 @@ function divisionOf(rows: Rows, options: DataOptions, trainedOn: Division | null
 }
 
 function hashOf({ classes, side, channels, labels, usage, pixels }: Rows): string {
-  const head = JSON.stringify([classes, side, channels]);
-  return createHash('sha256').update(head).update(labels).update(usage).update(pixels).digest('hex');
+  return sha256([JSON.stringify([classes, side, channels]), labels, usage, pixels]);
 }
 
 /** What a network that was trained on some splits of some rows has seen of another one. */
@@ -237,14 +236,14 @@ function checkEachTrains({ classes, labels }: Rows, train: Uint32Array, path: st
 
 /** Completes a data set with its fingerprint; one that comes divided has no origin. */
 export function assemble(set: Omit<Dataset, 'fingerprint' | 'origin' | 'seen'> & Partial<Dataset>): Dataset {
-  const hash = createHash('sha256').update(JSON.stringify(set.classes));
+  const parts: (string | Uint8Array)[] = [JSON.stringify(set.classes)];
   for (const part of ['train', 'valid', 'test'] as const) {
     const images = set[part];
     if (images === null) continue;
     const { count, side, channels } = images;
-    hash.update(`\n${part} ${count} ${side} ${channels}\n`).update(images.labels).update(images.pixels);
+    parts.push(`\n${part} ${count} ${side} ${channels}\n`, images.labels, images.pixels);
   }
-  return { origin: null, seen: null, ...set, fingerprint: hash.digest('hex') };
+  return { origin: null, seen: null, ...set, fingerprint: sha256(parts) };
 }
 
 /** The bytes of one image: a view. */

@@ -2,12 +2,12 @@ import { basename, resolve } from 'node:path';
 import { ConfigError, DataError } from '../core/errors.ts';
 import type { Normalisation } from '../data/batches.ts';
 import type { Origin } from '../data/dataset.ts';
+import { readStart } from '../data/wholefile.ts';
 import { fastaiBody } from '../models/index.ts';
 import { headNames, type Module, type StateEntry, toMemoryLayout } from '../nn/index.ts';
 import { checkFinite, type ModelFacts, originsOf, parseFacts } from './modelfile.ts';
 import { readPth } from './pth.ts';
 import { type FileTensor, readMetadata, readSafetensors, toF32 } from './safetensors.ts';
-import { readStart } from './wholefile.ts';
 
 /** Weights to start from, before they are in a network. */
 export interface Pretrained {

@@ -1,8 +1,8 @@
 import { unzipSync } from 'fflate';
 import { DataError } from '../core/errors.ts';
+import { readWholeFile } from '../data/wholefile.ts';
 import { PickleError, PickleGlobal, type PickleHost, type PickleValue, readPickle } from './pickle.ts';
 import type { FileDtype, FileTensor } from './safetensors.ts';
-import { readWholeFile } from './wholefile.ts';
 
 /** Values of a storage, as they lie in the file. */
 interface StorageType {

@@ -1,7 +1,7 @@
 import { DataError, ShapeError } from '../core/errors.ts';
 import { writeFileAtomic } from '../data/atomic.ts';
 import { formatOf } from '../data/image.ts';
-import { readStart, readWholeFile } from './wholefile.ts';
+import { readStart, readWholeFile } from '../data/wholefile.ts';
 
 /** What a tensor of a file may hold. F16 and BF16 are kept as their 16 bits; `toF32` widens them. */
 export type FileDtype = 'F32' | 'F16' | 'BF16' | 'I64' | 'I32' | 'U32' | 'U8';

@@ -1,7 +1,7 @@
-import { createHash } from 'node:crypto';
 import { ConfigError, DataError } from '../core/errors.ts';
 import { setSeed, setStepCounter, stepCounter, stepSeed } from '../core/stepbuffer.ts';
 import type { Tensor } from '../core/tensor.ts';
+import { sha256 } from '../data/chunks.ts';
 import type { Module } from '../nn/index.ts';
 import type { LossScaleState, Optimizer } from '../optim/index.ts';
 import { loadTensors, stateTensors } from './modelfile.ts';
@@ -45,8 +45,8 @@ export function readState<Facts extends TrainingCounters>(
   key: string,
 ): { tensors: Map<string, FileTensor>; facts: Facts | null } {
   const { tensors, metadata } = readSafetensors(path);
-  const { [key]: text = '', sha256 } = metadata;
-  if (sha256 !== undefined && sha256 !== digest(tensors, text))
+  const { [key]: text = '', sha256: written } = metadata;
+  if (written !== undefined && written !== digest(tensors, text))
     throw new DataError(
       `${path}: is damaged: it does not hold what was written. Restore it, or start again elsewhere.`,
     );
@@ -59,13 +59,13 @@ export function readState<Facts extends TrainingCounters>(
 }
 
 function digest(tensors: ReadonlyMap<string, FileTensor>, facts: string): string {
-  const hash = createHash('sha256').update(facts);
+  const parts: (string | Uint8Array)[] = [facts];
   // A file's order is that of its types.
   for (const name of [...tensors.keys()].sort()) {
     const { dtype, shape, data } = tensors.get(name)!;
-    hash.update(`${name} ${dtype} ${shape}\n`).update(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+    parts.push(`${name} ${dtype} ${shape}\n`, new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
   }
-  return hash.digest('hex');
+  return sha256(parts);
 }
 
 /** What `saveTraining` writes. */

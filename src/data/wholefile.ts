@@ -1,10 +1,11 @@
 import { closeSync, fstatSync, openSync, readFileSync, readSync } from 'node:fs';
+import { CHUNK_BYTES } from './chunks.ts';
 
-/** Bytes of one read, at most: no system gives 2 GiB or more at once, and Node's readFileSync refuses files of that size. */
-const READ_BYTES = 2 ** 30;
-
-/** Reads a whole file of any size that the memory holds, `readBytes` at a time. Throws what the file system throws. */
-export function readWholeFile(path: string, readBytes = READ_BYTES): Uint8Array {
+/**
+ * Reads a whole file of any size that the memory holds, `readBytes` at a time; Node's readFileSync refuses 2 GiB or more.
+ * Throws what the file system throws.
+ */
+export function readWholeFile(path: string, readBytes = CHUNK_BYTES): Uint8Array {
   const file = openSync(path, 'r');
   try {
     const stats = fstatSync(file);
