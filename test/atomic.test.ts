@@ -25,6 +25,25 @@ test('text, bytes and chunks are written, and replace what was there', () => {
   assert.equal(readdirSync(folder), ['file']);
 });
 
+test('a chunk of any size is written in parts that one call takes', () => {
+  const path = join(folder, 'file');
+  const { writeSync } = fs;
+  const sizes: number[] = [];
+  fs.writeSync = ((file: number, chunk: Uint8Array, at: number, size: number) => {
+    sizes.push(size);
+    return writeSync(file, chunk, at, size);
+  }) as typeof fs.writeSync;
+  syncBuiltinESMExports();
+  try {
+    writeFileAtomic(path, [new Uint8Array([1, 2, 3, 4, 5, 6, 7]), new Uint8Array([8, 9, 10])], 3);
+  } finally {
+    Object.assign(fs, { writeSync });
+    syncBuiltinESMExports();
+  }
+  assert.equal([...readFileSync(path)], [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+  assert.equal(sizes, [3, 3, 1, 3]);
+});
+
 test('a failure leaves neither a temporary file nor a changed one', () => {
   const target = join(folder, 'folder');
   mkdirSync(join(target, 'child'), { recursive: true });

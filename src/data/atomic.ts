@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { closeSync, fsyncSync, openSync, readdirSync, renameSync, rmSync, statSync, writeSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { CHUNK_BYTES } from './chunks.ts';
 
 /** What Windows says of a file that another process has open. */
 const HELD: readonly unknown[] = ['EPERM', 'EACCES', 'EBUSY'];
@@ -12,10 +13,14 @@ const PAUSE_MS = 100;
  * Writes a file whole or not at all: a temporary file beside it, flushed to the disk, then renamed over the old one.
  *
  * A reader, a crash or a full disk sees the old content or the new one and never a part. The chunks are written one
- * after the other, so that a model of a gigabyte needs no second copy in memory. Throws what the file system throws,
- * with `path` in its message, and leaves no temporary file behind.
+ * after the other, so that a model of a gigabyte needs no second copy in memory, and `writeBytes` at a time. Throws what
+ * the file system throws, with `path` in its message, and leaves no temporary file behind.
  */
-export function writeFileAtomic(path: string, content: string | Uint8Array | readonly Uint8Array[]): void {
+export function writeFileAtomic(
+  path: string,
+  content: string | Uint8Array | readonly Uint8Array[],
+  writeBytes = CHUNK_BYTES,
+): void {
   const chunks =
     typeof content === 'string'
       ? [new TextEncoder().encode(content)]
@@ -29,8 +34,9 @@ export function writeFileAtomic(path: string, content: string | Uint8Array | rea
     file = openSync(temporary, 'wx');
     made = true;
     for (const chunk of chunks) {
-      // One call may write less than it was given, and never more than 2 GiB.
-      for (let at = 0; at < chunk.byteLength; ) at += writeSync(file, chunk, at, chunk.byteLength - at);
+      // One call may write less than it was given.
+      for (let at = 0; at < chunk.byteLength; )
+        at += writeSync(file, chunk, at, Math.min(writeBytes, chunk.byteLength - at));
     }
     fsyncSync(file);
     // A close that fails, as where a file server is full, has given the descriptor back all the same.
