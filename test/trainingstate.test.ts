@@ -152,18 +152,19 @@ gpuTest('one bit that changed on the disk is noticed, be it of a weight or of a 
   assert.is(loadTraining(damaged, partsOf()), null);
 });
 
+async function refusedBy(parts: TrainingParts, pattern: RegExp, file = path): Promise<void> {
+  const states = () => Promise.all([...parts.model.state().values()].map(({ tensor }) => tensor.readInts()));
+  const before = await states();
+  const message = await messageOf(() => loadTraining(file, parts));
+  assert.match(message, pattern);
+  assert.not.match(message, /\n/);
+  assert.equal([await states(), parts.optimizer.steps], [before, 0]);
+}
+
 gpuTest('what was saved for another network or optimizer is refused, and nothing is changed', async () => {
   const saved = partsOf();
   await train(saved, 1);
   await saveTraining(path, saved);
-  const refusedBy = async (parts: TrainingParts, pattern: RegExp, file = path) => {
-    const states = () => Promise.all([...parts.model.state().values()].map(({ tensor }) => tensor.readInts()));
-    const before = await states();
-    const message = await messageOf(() => loadTraining(file, parts));
-    assert.match(message, pattern);
-    assert.not.match(message, /\n/);
-    assert.equal([await states(), parts.optimizer.steps], [before, 0]);
-  };
   const sgd = new Network();
   const withoutMoments = { model: sgd, optimizer: new optim.SGD(sgd.parameters().values(), { ema: 0.9 }) };
   await refusedBy(
@@ -192,6 +193,22 @@ gpuTest('what was saved for another network or optimizer is refused, and nothing
     await messageOf(() => saveTraining(path, elsewhere)),
     /^the optimizer trains a parameter of shape 8×5 that the module does not have/,
   );
+});
+
+halfTest('a loss scale is missing neither from the file nor from the optimizer', async () => {
+  const scaled = () => partsOf({ lossScale: new optim.LossScale() });
+  for (const [saved, other, pattern] of [
+    [partsOf(), scaled(), /training\.safetensors: has no loss scale, so it was not trained in f16\.$/],
+    [
+      scaled(),
+      partsOf(),
+      /training\.safetensors: has a loss scale, so it was trained in f16; this optimizer has none\.$/,
+    ],
+  ] as const) {
+    await train(saved, 1);
+    await saveTraining(path, saved);
+    await refusedBy(other, pattern);
+  }
 });
 
 test.run();

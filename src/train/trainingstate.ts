@@ -136,6 +136,9 @@ export function writeTraining(
   }
   if (optimizer.lossScale && !lossScale)
     throw new DataError(`${source}: has no loss scale, so it was not trained in f16.`);
+  // The updates that the scale left out do not count, and an optimizer without one would count them.
+  if (lossScale && !optimizer.lossScale)
+    throw new DataError(`${source}: has a loss scale, so it was trained in f16; this optimizer has none.`);
   loadTensors(model, weights, source);
   for (const [name, tensor] of state) tensor.write(toF32(tensors.get(name)!));
   if (lossScale) optimizer.lossScale?.restore(lossScale);
