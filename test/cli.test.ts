@@ -393,10 +393,7 @@ test('bad input is one line that names it, 2, and nothing written', () => {
 
 test('what computes nothing is no adapter for a command', () => {
   const { stderr } = ends(2, scratch.path, train('--adapter', 'null', '--out', 'nothing'));
-  assert.match(
-    stderr,
-    /^dawngrad: --adapter: "null" compiles kernels but computes nothing: .* Valid: auto, hardware, /,
-  );
+  assert.match(stderr, /^dawngrad: --adapter: "null" compiles kernels but computes nothing: .* Valid: auto, /);
   assert.not(existsSync(at('nothing')));
 });
 
