@@ -49,7 +49,7 @@ export class Contestant {
     this.child.stdin!.write(`${steps}\n`);
     const message = await this.message(limitMs);
     if (!('ms' in message)) return;
-    if (!Number.isFinite(message.loss)) throw new Error(`its loss is ${message.loss}`);
+    if (!Number.isFinite(message.loss)) throw new Error(`its loss is ${message.loss ?? 'not a number'}`);
     this.times.push(...message.ms);
   }
 
