@@ -97,7 +97,8 @@ buildTest('the archive holds the build, the shaders and two texts, and nothing e
 function shortened(text: string): string {
   const short = text
     .replace("data: 'toyfaces'", "data: 'toyfaces', limit: 64")
-    .replace('[epochs, schedule] = [6,', '[epochs, schedule] = [2,');
+    .replace('epochs(6)', 'epochs(2)')
+    .replace('6 * batches', '2 * batches');
   assert.is(short.length, text.length + ', limit: 64'.length);
   return short;
 }
@@ -171,8 +172,7 @@ buildTest('strict TypeScript programs type-check against the package', () => {
 });
 
 buildTest('they run: shaders are found, and a network trains', () => {
-  const epochs = run(process.execPath, join(user, 'out/program.js'));
-  assert.match(epochs, /^epoch 1: \d+\.\d % right\nepoch 2: \d+\.\d % right\n$/);
+  assert.match(run(process.execPath, join(user, 'out/program.js')), /^\d+\.\d % right\n$/);
   const [loss, size, gradients, hasLimits] = JSON.parse(run(process.execPath, join(user, 'out/own.js')));
   assert.ok(Number.isFinite(loss));
   assert.equal([size, gradients, hasLimits], [4 * 16 * 16, 4 * 9, true]);

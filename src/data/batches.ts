@@ -144,6 +144,11 @@ export class Batches {
     for (let n = 0; n < this.full; n++) yield order.subarray(n * this.batch, (n + 1) * this.batch);
   }
 
+  /** The same of `count` epochs, one after another. */
+  *epochs(count: number, seed = 1): Generator<Uint32Array> {
+    for (let epoch = 0; epoch < count; epoch++) yield* this.shuffled(epoch, seed);
+  }
+
   /** Makes a batch of the images that `indices` name; call it within a step. Fewer than a batch are filled up with none. */
   take(indices: ArrayLike<number>): Batch {
     this.choose(indices);

@@ -51,7 +51,7 @@ export async function rangeTest({ model, optimizer, batches }: RangeTestParts, o
     model.train();
     let average = 0;
     let best = Number.POSITIVE_INFINITY;
-    for (const indices of endless(batches, seed)) {
+    for (const indices of batches.epochs(Number.POSITIVE_INFINITY, seed)) {
       const i = points.length;
       const lr = startLr * (endLr / startLr) ** (i / steps);
       const loss = await step(() => {
@@ -73,9 +73,4 @@ export async function rangeTest({ model, optimizer, batches }: RangeTestParts, o
     snapshot.restore();
   }
   return points;
-}
-
-/** Whole batches, epoch after epoch. */
-function* endless(batches: Batches, seed: number): Generator<Uint32Array> {
-  for (let epoch = 0; ; epoch++) yield* batches.shuffled(epoch, seed);
 }
