@@ -5,8 +5,8 @@ export const ofList = (): boolean => process.send !== undefined;
 
 /**
  * Ctrl-C stops where `requested` is asked for next; a second one at once. `stopping` says where that is and what becomes of the work,
- * and `shown` is the display for messages, where there is one. A run of a list of experiments is stopped by a message, too, and by the end of the process that
- * started it: nobody would wait for it any more.
+ * and `shown` is the display for messages, where there is one. A run of a list of experiments is stopped by a message, too, and by the
+ * end of the process that started it: nobody would wait for it any more.
  */
 export function onInterrupt(
   stopping: string,

@@ -95,15 +95,14 @@ export class Trainer {
   private readonly plateau = new Plateau();
   private readonly predictions: PredictionBuffer;
   private readonly classes: number;
-  private readonly trainLabels: Uint8Array;
   /** With `--class-weights`. */
-  private readonly classWeights: Float32Array | null;
   private readonly weight: Tensor | null;
   /**
-   * With class weights and --accumulate: this batch's total class weight over the mean of its update's batches. The loss divides by its
-   * own batch's weight; times this it is the weighted mean over the whole update. Null where all batches weigh the same.
+   * With class weights and --accumulate: the class weight of each training image, and this batch's total over the mean of its update's
+   * batches. The loss divides by its own batch's; times that ratio it is the weighted mean over the whole update. Null where all batches
+   * weigh the same.
    */
-  private readonly share: Tensor | null;
+  private readonly shares: { imageWeights: Float32Array; ratio: Tensor } | null;
   private readonly passes = new Map<string, Pass>();
   private looking: Promise<void> | null = null;
   private lookedAtMs = 0;
@@ -115,7 +114,6 @@ export class Trainer {
     this.model = model;
     this.config = config;
     this.classes = classes;
-    this.trainLabels = train.labels;
     const augmentation = augmentationNamed(config.augment);
     const { batch, channels, mixup, precision: dtype } = config;
     const shared = { batch, size: config.size ?? inputSide(augmentation, train.side), channels, normalisation, dtype };
@@ -130,10 +128,13 @@ export class Trainer {
     this.phases = phasesOf(config, model, this.stepsPerEpoch);
     this.lossScale = config.precision === 'f16' ? new LossScale() : null;
     this.optimizer = optimizerOf(config, model, this.lossScale);
-    this.classWeights = config.classWeights === 'balanced' ? balancedWeights(train.labels, classes, classNames) : null;
-    this.weight = this.classWeights && Tensor.from(this.classWeights);
+    const weights = config.classWeights === 'balanced' ? balancedWeights(train.labels, classes, classNames) : null;
+    this.weight = weights && Tensor.from(weights);
     // The mean of mixup divides by the number of images.
-    this.share = this.weight && config.accumulate > 1 && mixup === 0 ? Tensor.full([1], 1) : null;
+    this.shares =
+      weights && config.accumulate > 1 && mixup === 0
+        ? { imageWeights: Float32Array.from(train.labels, (label) => weights[label]!), ratio: Tensor.full([1], 1) }
+        : null;
     this.predictions = new PredictionBuffer(config.batch, BUFFERED_BATCHES);
   }
 
@@ -198,19 +199,21 @@ export class Trainer {
     this.model.train();
     const rates = this.rates();
     const all = order.subarray(this.position.step * accumulate * batch, (this.position.step + 1) * accumulate * batch);
-    const whole = this.weightOf(all);
     for (let part = 0; part < accumulate; part++) {
       const indices = all.subarray(part * batch, (part + 1) * batch);
       const last = part === accumulate - 1;
-      this.share?.write(Float32Array.of((accumulate * this.weightOf(indices)) / whole));
+      this.writeShare(indices, all);
       await this.pass(part === 0, last)(indices, last ? rates : null);
       if (this.predictions.full) await this.settle();
     }
   }
 
-  /** Class weights of some training images, summed. */
-  private weightOf(indices: Uint32Array): number {
-    return indices.reduce((sum, i) => sum + (this.classWeights?.[this.trainLabels[i]!] ?? 1), 0);
+  /** Says what the images of a batch weigh among all of its update. */
+  private writeShare(batch: Uint32Array, all: Uint32Array): void {
+    if (!this.shares) return;
+    const { imageWeights, ratio } = this.shares;
+    const weightOf = (indices: Uint32Array) => indices.reduce((sum, i) => sum + imageWeights[i]!, 0);
+    ratio.write(Float32Array.of((this.config.accumulate * weightOf(batch)) / weightOf(all)));
   }
 
   /**
@@ -235,7 +238,7 @@ export class Trainer {
         // Before the way back, which frees the logits that mixup's loss was made of.
         this.predictions.write(logits, batch);
         const start = this.lossScale?.gradient(1 / accumulate) ?? Tensor.full([1], 1 / accumulate);
-        loss.backward(this.share ? ops.mul(start, this.share) : start);
+        loss.backward(this.shares ? ops.mul(start, this.shares.ratio) : start);
         if (last) this.optimizer.apply();
       },
     );
