@@ -165,7 +165,10 @@ else
 test('Python for the report names torchvision’s network where it is that', () => {
   const text = pythonFor('vgg16_bn', { ...options, width: 1, pool: 7 });
   assert.match(text, 'network = vgg16_bn(num_classes=7)\nnetwork.load_state_dict(load_file("model.safetensors"))');
-  assert.match(pythonFor('vgg16_bn', { ...options, channels: 1 }), 'features[0] = nn.Conv2d(1, 8, 3, padding=1)');
+  assert.match(
+    pythonFor('vgg16_bn', { ...options, channels: 1 }),
+    'network.features[0] = nn.Conv2d(1, 8, 3, padding=1)',
+  );
 });
 
 function toChannelsFirst(values: Float32Array, { size, channels }: ModelOptions): Float32Array {

@@ -10,16 +10,15 @@ export function vggPython(name: VggName, options: ModelOptions): string {
     return `from torchvision.models import ${name}\n\nnetwork = ${name}(num_classes=${classes})`;
   }
   const layers = CONFIGURATIONS[name].map((entry) => (entry === 'M' ? '"M"' : scaled(entry, width)));
-  const stem = `features[0] = nn.Conv2d(1, ${layers[0]}, 3, padding=1)\n`;
+  const stem = `network.features[0] = nn.Conv2d(1, ${layers[0]}, 3, padding=1)\n`;
   const { imports, define, pooled, classifier } = (head === 'fastai' ? fastaiHead : vggHead)(options);
-  return `${imports}from collections import OrderedDict
-from torch import nn
-from torchvision.models.vgg import make_layers
+  return `${imports}from torch import nn
+from torchvision.models.vgg import VGG, make_layers
 ${define}
-features = make_layers([${layers.join(', ')}], batch_norm=True)
-${channels === 1 ? stem : ''}classifier = nn.Sequential(
-${classifier.map((line) => `    ${line},\n`).join('')})
-network = nn.Sequential(OrderedDict(features=features, pool=${pooled}, flatten=nn.Flatten(), classifier=classifier))`;
+network = VGG(make_layers([${layers.join(', ')}], batch_norm=True))
+${channels === 1 ? stem : ''}network.avgpool = ${pooled}
+network.classifier = nn.Sequential(
+${classifier.map((line) => `    ${line},\n`).join('')})`;
 }
 
 /** torchvision's own network at width 1, else the same layers under the same names. */
@@ -97,9 +96,7 @@ function vggHead({ classes, width, pool, dropout = 0.5 }: ModelOptions): PythonH
     define: '',
     pooled: `nn.AdaptiveAvgPool2d(${pool})`,
     classifier: [
-      `nn.Linear(${scaled(512, width) * pool * pool}, ${hidden}), ${between}`,
-      `nn.Linear(${hidden}, ${hidden}), ${between}`,
-      `nn.Linear(${hidden}, ${classes})`,
+      `nn.Linear(${scaled(512, width) * pool * pool}, ${hidden}), ${between}, nn.Linear(${hidden}, ${hidden}), ${between}, nn.Linear(${hidden}, ${classes})`,
     ],
   };
 }
