@@ -4,7 +4,7 @@
 // Two dispatches over the same chunks of rows: partial sums, then dx, with the partial sums combined on the way. Where ReLU cut is
 // computed again from x as the forward pass did, so y is not read; only with a residual it is, and then the first dispatch writes
 // g, which the second takes for dy. Where a chunk is the whole column and there is no such residual (`whole` 1), the second makes
-// the sums, too, and is alone.
+// the sums, too, and is alone. Where nobody wants dx, the second is `gradientParameters`, over the invocations of one chunk.
 //
 // `sums` holds Vecs [1 + chunks, 2, C]: (μ, r) from the forward pass, then each chunk's (Σ g, Σ g·x̂).
 //#include "lib/columns.wgsl"
@@ -160,6 +160,19 @@ fn partOf(chunk: u32, column: u32) -> Sum {
   return Sum(0.0, sums[at], sums[at + params.c]);
 }
 
+fn writeParameters(all: Sum, own: Place) {
+  if (own.inside && own.chunk == 0u && own.lane == 0u) {
+    dbeta[own.column] = all.a;
+    dgamma[own.column] = all.b;
+  }
+}
+
+@compute @workgroup_size(GROUP)
+fn gradientParameters(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
+  let own = place(group, local, groups, params.c, params.chunks);
+  writeParameters(together(partsOf(own, params.chunks), local.x), own);
+}
+
 // dx from g as it comes, with the sums of the whole column in `even` and `slope`.
 struct Slopes { scale: Vec, shift: Vec, even: Vec, slope: Vec }
 
@@ -185,10 +198,7 @@ fn gradientInput(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_
     all = partsOf(own, params.chunks);
   }
   all = together(all, local.x);
-  if (own.inside && own.chunk == 0u && own.lane == 0u) {
-    dbeta[own.column] = all.a;
-    dgamma[own.column] = all.b;
-  }
+  writeParameters(all, own);
   // dx = scale·g − even − slope·(x − μ)
   let by = Slopes(scale, shift, scale * all.a / f32(params.m), scale * r * all.b / f32(params.m));
   let first = own.chunk * params.rows + own.lane;

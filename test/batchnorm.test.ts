@@ -116,6 +116,36 @@ gpuTest('a gradient that somebody else reads too is not written over', async () 
   assert.equal(await d.grad!.read(), await alone.grad!.read());
 });
 
+for (const [shape, relu, withResidual] of [
+  [[9, 11, 13, 4], true, false],
+  [[9, 11, 13, 4], true, true],
+  [[3, 5, 136], true, false],
+  [[5, 3], false, true],
+] as const) {
+  const what = `[${shape}]${relu ? ', ReLU' : ''}${withResidual ? ', residual' : ''}`;
+  gpuTest(`the gradient of an input that wants none is not computed, ${what}`, async () => {
+    const [x, gamma, beta] = batchNormInputs(shape, 79);
+    const c = [shape.at(-1)!];
+    const gradients = async (wanted: boolean): Promise<Float32Array[]> => {
+      const [input, g, b] = [x, gamma, beta].map((value) => fromValues(value)) as [Tensor, Tensor, Tensor];
+      input.requiresGrad = wanted;
+      g.requiresGrad = b.requiresGrad = true;
+      const residual = withResidual ? fromValues(uniform(shape, 80)) : undefined;
+      if (residual) residual.requiresGrad = true;
+      const y = ops.batchNorm(input, g, b, Tensor.zeros(c), Tensor.full(c, 1), {
+        ...{ training: true, relu },
+        ...(residual && { residual }),
+      });
+      y.backward(fromValues(uniform(shape, 81)));
+      const last = y.storage.gpu.stream.latest!.label;
+      assert.match(last, wanted ? 'gradientInput' : 'gradientParameters');
+      const read = [g, b, ...(residual ? [residual] : [])].map((tensor) => tensor.grad!.read());
+      return (await Promise.all(read)) as Float32Array[];
+    };
+    assert.equal(await gradients(false), await gradients(true));
+  });
+}
+
 gpuTest('one value a channel, or another number of channels, is refused', async () => {
   const one = (size: number) => Tensor.full([size], 1);
   const norm = (shape: number[], c: number, training = true) =>

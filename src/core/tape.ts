@@ -189,11 +189,10 @@ const balanced = new WeakSet<Tensor>();
 
 /**
  * Says that a gradient sums to zero over all but its last dimension, as that of a batch norm's input does, whose mean is taken
- * off: the bias of a layer before it gets the gradient 0, and nobody need add up rounding errors to find that. Returns it.
+ * off: the bias of a layer before it gets the gradient 0, and nobody need add up rounding errors to find that.
  */
-export function sumsToZero(gradient: Tensor): Tensor {
+export function sumsToZero(gradient: Tensor): void {
   balanced.add(gradient);
-  return gradient;
 }
 
 /** True for a gradient that `sumsToZero` was called with. */

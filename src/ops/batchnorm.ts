@@ -12,6 +12,7 @@ const apply = kernel('batchnorm', 'apply');
 const gradientSums = kernel('batchnorm_gradient', 'gradientSums');
 const residualSums = kernel('batchnorm_gradient', 'residualSums');
 const gradientInput = kernel('batchnorm_gradient', 'gradientInput');
+const gradientParameters = kernel('batchnorm_gradient', 'gradientParameters');
 
 export interface BatchNormOptions {
   /** Normalise with the batch's statistics and update the running ones; else use the running ones. */
@@ -88,7 +89,7 @@ export function batchNorm(
       const free = mayOverwrite(dy);
       const masked = relu && residual !== undefined;
       let g = dy;
-      const alone = whole && !masked;
+      const alone = whole && !masked && needs[0]!;
       const walk = { ...params, whole: Number(alone) };
       if (masked) {
         if (!free) g = x.emptyLike();
@@ -96,14 +97,18 @@ export function batchNorm(
       }
       const dresidual = needs[3] ? g : null;
       const IN_PLACE = !dresidual && (free || g !== dy);
-      const dx = IN_PLACE ? g : x.emptyLike();
+      // Where nobody wants dx, the sums still bind something in its place.
+      const dx = IN_PLACE ? g : needs[0] ? x.emptyLike() : Tensor.empty([1], x.dtype);
       const dgamma = needs[1] ? gradientFor(gamma) : gamma.emptyLike();
       const dbeta = needs[2] ? gradientFor(beta) : beta.emptyLike();
       const operands = { x, dy: IN_PLACE ? x : g, gamma, beta, out: dx, sums };
       const form = { ...shared, RELU: relu && !masked, IN_PLACE };
       if (!masked && !alone) gradientSums(form, operands, walk, threads);
-      gradientInput({ ...form, TRAINING: training }, { ...operands, dgamma, dbeta }, walk, threads);
-      return [training ? sumsToZero(dx) : dx, dgamma, dbeta, dresidual];
+      if (needs[0]) {
+        gradientInput({ ...form, TRAINING: training }, { ...operands, dgamma, dbeta }, walk, threads);
+        if (training) sumsToZero(dx);
+      } else gradientParameters(shared, { sums, dgamma, dbeta }, walk, threads / params.chunks);
+      return [dx, dgamma, dbeta, dresidual];
     },
     [sums],
     // With a residual, where ReLU cut cannot be told from x alone.
