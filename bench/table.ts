@@ -1,4 +1,4 @@
-import { counted } from '../src/core/nearest.ts';
+import { counted, inPercent } from '../src/core/words.ts';
 import type { Ceilings } from './ceilings.ts';
 import type { HostResult } from './host.ts';
 import { type BenchResult, type CaseResult, timesOf, type WrongCase } from './result.ts';
@@ -12,7 +12,6 @@ export function digits(value: number): string {
   return value >= 10 ? value.toFixed(1) : value >= 1 ? value.toFixed(2) : value.toFixed(3);
 }
 
-const percent = (share: number): string => `${(100 * share).toFixed(0)} %`;
 const sizeOf = (bytes: number): string => (bytes >= 2 ** 20 ? `${bytes / 2 ** 20} MiB` : `${bytes / 2 ** 10} KiB`);
 const field = (label: string, text: string): string => `  ${label.padEnd(14)}${text}`;
 
@@ -37,7 +36,7 @@ export function ceilingLines({ gflops, gflopsBy, gbps, gbpsBy, copies, dispatch 
 export function stepLines(step: StepResult): string[] {
   const total = step.kernels.reduce((sum, { ms }) => sum + ms, 0);
   const parts = step.kernels.slice(0, 8).map(({ name, calls, ms }) => {
-    const time = `${digits(ms).padStart(7)} ms ${percent(ms / total).padStart(5)} ${`${calls}×`.padStart(4)}`;
+    const time = `${digits(ms).padStart(7)} ms ${inPercent(ms / total, 0).padStart(5)} ${`${calls}×`.padStart(4)}`;
     return `${time}  ${name}`;
   });
   return [
@@ -71,7 +70,7 @@ export function caseLine(result: CaseResult | WrongCase): string {
   if ('wrong' in result) return `${name.padEnd(23)}${shape}\n  WRONG, not timed: ${result.wrong}`;
   const { ms, gflops, gbps, share, spread } = result;
   const rate = gflops === undefined ? `${digits(gbps ?? 0)} GB/s   ` : `${digits(gflops)} GFLOP/s`;
-  return row(name, shape, digits(ms), rate, percent(share)) + noise(spread);
+  return row(name, shape, digits(ms), rate, inPercent(share, 0)) + noise(spread);
 }
 
 /** Which variant of the matrix kernels took which cases, where not all took the same. */
@@ -127,4 +126,4 @@ export function comparisonLines(before: BenchResult, now: BenchResult, path: str
 }
 
 /** Said where repetitions differ so much that small differences mean nothing. */
-const noise = (spread: number): string => (spread >= 0.1 ? ` ±${percent(spread)}` : '');
+const noise = (spread: number): string => (spread >= 0.1 ? ` ±${inPercent(spread, 0)}` : '');

@@ -7,7 +7,8 @@ import { flagOf, readOptions, type Table, withDefaults } from '../src/cli/option
 import { augmentNames, evaluateOptions, type TrainOptions, trainOptions } from '../src/cli/options.ts';
 import { readCommandLine } from '../src/cli/usage.ts';
 import { ConfigError, DataError } from '../src/core/errors.ts';
-import { listOf, nearest } from '../src/core/nearest.ts';
+import { nearest } from '../src/core/nearest.ts';
+import { listOf } from '../src/core/words.ts';
 import { AUGMENTATIONS } from '../src/data/augment.ts';
 import { activationBytes, MODEL_NAMES } from '../src/models/index.ts';
 

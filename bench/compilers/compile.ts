@@ -29,7 +29,7 @@ import { main } from '../../src/cli/main.ts';
 import { operands, option, type Values } from '../../src/cli/option.ts';
 import { text } from '../../src/cli/value.ts';
 import { ConfigError, GpuError } from '../../src/core/errors.ts';
-import { counted } from '../../src/core/nearest.ts';
+import { counted } from '../../src/core/words.ts';
 import { checkJson, toJson, writeJson } from '../result.ts';
 import { type Compiled, Reader } from './reader.ts';
 

@@ -16,6 +16,7 @@ import { infoOptions } from '../../src/cli/options.ts';
 import { number, text, whole } from '../../src/cli/value.ts';
 import { versions } from '../../src/cli/version.ts';
 import { ConfigError } from '../../src/core/errors.ts';
+import { inPercent } from '../../src/core/words.ts';
 import { openDevice } from '../../src/gpu/dawn.ts';
 import { median, quantile } from '../harness.ts';
 import { checkJson, toJson, writeJson } from '../result.ts';
@@ -176,7 +177,7 @@ const lineOf = ({ name, version, msPerImage, spread, ratio }: Result): string =>
   [
     `${name} ${version}`.padEnd(28),
     `${digits(msPerImage!)} ms an image`.padStart(20),
-    ` ±${(100 * spread!).toFixed(0)} %`.padStart(7),
+    ` ±${inPercent(spread!, 0)}`.padStart(7),
     ratio === undefined ? '' : `${digits(ratio)}× ours`.padStart(14),
   ].join('');
 

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { ConfigError, DataError, isUserError } from '../core/errors.ts';
-import { counted } from '../core/nearest.ts';
+import { counted } from '../core/words.ts';
 import { writeFileAtomic } from '../data/atomic.ts';
 import { encodePng } from '../data/encode.ts';
 import type { Image } from '../data/image.ts';

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { ConfigError } from '../core/errors.ts';
-import { counted } from '../core/nearest.ts';
+import { counted } from '../core/words.ts';
 import { writeFileAtomic } from '../data/atomic.ts';
 import { AUGMENTATIONS, inputSide } from '../data/augment.ts';
 import { loadDataset } from '../data/dataset.ts';

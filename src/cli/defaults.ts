@@ -1,5 +1,5 @@
 import { ConfigError } from '../core/errors.ts';
-import { counted, listOf } from '../core/nearest.ts';
+import { counted, listOf } from '../core/words.ts';
 import { hasPool, headsOf } from '../models/names.ts';
 import type { ModelOptions } from '../models/options.ts';
 import { flagOf, type Table, withDefaults } from './option.ts';

@@ -1,5 +1,6 @@
 import { DataError } from '../core/errors.ts';
 import { setSeed } from '../core/stepbuffer.ts';
+import { inPercent } from '../core/words.ts';
 import { writeFileAtomic } from '../data/atomic.ts';
 import { type Dataset, loadDataset, type Seen, type SplitName } from '../data/dataset.ts';
 import type { Division } from '../data/split.ts';
@@ -174,7 +175,6 @@ const COLUMNS = 80;
 const LONGEST_NAME = 24;
 const PAIRS = 5;
 
-const percent = (share: number): string => `${(100 * share).toFixed(1)} %`;
 const cell = (name: string, width: number): string => padEnd(cut(name, width), width);
 
 /** An evaluation for people, within 80 columns. */
@@ -191,11 +191,11 @@ export function tables(evaluation: Evaluation): string[] {
   return [
     `${arch} on ${data}, ${split === splitName ? split : `${split} (${splitName})`}`,
     ...(tta ? [`Test-time augmentation: ${ttaInWords(tta)}`] : []),
-    `${correct} of ${images} images right: ${percent(accuracy)}; loss ${loss.toFixed(4)}, mean F1 ${percent(macroF1)}`,
+    `${correct} of ${images} images right: ${inPercent(accuracy)}; loss ${loss.toFixed(4)}, mean F1 ${inPercent(macroF1)}`,
     '',
     `${''.padEnd(width)}  precision     recall         F1   images`,
     ...classes.map(({ name, precision, recall, f1, images: support }) => {
-      const shares = [precision, recall, f1].map((share) => percent(share).padStart(11)).join('');
+      const shares = [precision, recall, f1].map((share) => inPercent(share).padStart(11)).join('');
       return `${cell(name, width)}${shares}${String(support).padStart(9)}`;
     }),
     '',

@@ -1,7 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { basename, extname, join } from 'node:path';
 import { ConfigError, DataError } from '../core/errors.ts';
-import { didYouMean, listOf } from '../core/nearest.ts';
+import { didYouMean } from '../core/nearest.ts';
+import { listOf } from '../core/words.ts';
 import type { Reference } from '../train/comparison.ts';
 import { checkGiven } from './defaults.ts';
 import { longNameOf, readOptions, type Table } from './option.ts';

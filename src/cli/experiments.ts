@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { basename, extname, join, normalize } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { ConfigError, isUserError } from '../core/errors.ts';
-import { counted } from '../core/nearest.ts';
+import { counted } from '../core/words.ts';
 import { removeLeftovers, writeFileAtomic } from '../data/atomic.ts';
 import { quoted } from '../train/call.ts';
 import { comparisonMarkdown, comparisonSvg } from '../train/comparison.ts';

@@ -1,6 +1,7 @@
 import { mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { isUserError } from '../core/errors.ts';
+import { inPercent } from '../core/words.ts';
 import { writeFileAtomic } from '../data/atomic.ts';
 import type { ImageSet } from '../data/dataset.ts';
 import { fitSquare } from '../data/folder.ts';
@@ -206,17 +207,15 @@ function named({ image, output }: Decoded, ranked: Ranked): Prediction {
   return { image, prediction, probability, probabilities, ...(output && { cam: output }) };
 }
 
-const percent = (share: number): string => `${(100 * share).toFixed(1)} %`;
-
 function table(image: string, ranked: Ranked): string[] {
   const width = Math.max(...ranked.map(([name]) => columns(name)));
   const rows = ranked.map(([name, share]) =>
-    `  ${padEnd(name, width)}  ${percent(share).padStart(7)}  ${'█'.repeat(Math.round(40 * share))}`.trimEnd(),
+    `  ${padEnd(name, width)}  ${inPercent(share).padStart(7)}  ${'█'.repeat(Math.round(40 * share))}`.trimEnd(),
   );
   return [image, ...rows];
 }
 
 const line = (image: string, ranked: Ranked): string[] => {
-  const shown = ranked.slice(0, SHOWN).map(([name, share]) => `${name} ${percent(share)}`);
+  const shown = ranked.slice(0, SHOWN).map(([name, share]) => `${name} ${inPercent(share)}`);
   return [`${image}: ${shown.join(', ')}`];
 };

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { basename, resolve } from 'node:path';
 import { ConfigError } from '../core/errors.ts';
-import { counted } from '../core/nearest.ts';
+import { counted, inPercent } from '../core/words.ts';
 import { type Dataset, loadDataset, type Origin } from '../data/dataset.ts';
 import type { Gpu } from '../gpu/gpu.ts';
 import { callOf, quoted } from '../train/call.ts';
@@ -109,7 +109,7 @@ async function trainOn(gpu: Gpu, options: TrainOptions, resumed: Resumed | null)
     if (run.pretrained && !resumed) console.error(startOf(run.pretrained, options));
     const { arch, width, head } = options;
     console.error(
-      `${arch}, width ${width}, ${head} head: ${run.trainer.model.parameterCount().toLocaleString('en')} parameters; ${counted(run.trainer.totalSteps, 'step')} of ${counted(options.batch * options.accumulate, 'image')}`,
+      `${arch}, width ${width}, ${head} head: ${counted(run.trainer.model.parameterCount(), 'parameter')}; ${counted(run.trainer.totalSteps, 'step')} of ${counted(options.batch * options.accumulate, 'image')}`,
     );
     const result = await run.train();
     for (const line of epilogue(run.folder, result, options)) console.error(line);
@@ -173,7 +173,7 @@ function epilogue({ dir, report, model }: RunFolder, result: RunResult, options:
   const lines: string[] = [];
   if (result.validAccuracy !== null) {
     lines.push(
-      `Best: ${(100 * result.validAccuracy).toFixed(2)} % of the validation images right, in epoch ${result.bestEpoch}.`,
+      `Best: ${inPercent(result.validAccuracy, 2)} of the validation images right, in epoch ${result.bestEpoch}.`,
       `${Math.round(result.seconds)} s in all, trained at ${rate(result.imagesPerSecond)} images/s, ${(result.peakGpuBytes / 1e6).toFixed(0)} MB of GPU memory at most.`,
     );
   }

@@ -1,5 +1,5 @@
 import { ConfigError } from '../core/errors.ts';
-import { counted } from '../core/nearest.ts';
+import { counted } from '../core/words.ts';
 import { AUGMENTATIONS, type AugmentationName } from '../data/augment.ts';
 import type { ModelFile } from '../train/modelfile.ts';
 import { augmentedTta, type Tta, tenCropTta } from '../train/tta.ts';

@@ -1,6 +1,7 @@
 import { type Command as Built, CommanderError, Option as Flag, Command as Program } from 'commander';
 import { ConfigError } from '../core/errors.ts';
-import { didYouMean, listOf } from '../core/nearest.ts';
+import { didYouMean } from '../core/nearest.ts';
+import { listOf } from '../core/words.ts';
 import { calledByNpm, callOf } from '../train/call.ts';
 import type { Command } from './command.ts';
 import { flagOf, type Option } from './option.ts';

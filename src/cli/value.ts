@@ -1,5 +1,6 @@
 import { ConfigError } from '../core/errors.ts';
-import { didYouMean, listOf } from '../core/nearest.ts';
+import { didYouMean } from '../core/nearest.ts';
+import { listOf } from '../core/words.ts';
 
 /** A kind of option value: how it is written on a command line, and which values there are. */
 export interface Kind<T> {

@@ -1,3 +1,5 @@
+import { listOf } from './words.ts';
+
 /**
  * The valid name that `name` was probably meant to be; up to three where several are equally near, none where none is.
  *
@@ -21,14 +23,6 @@ export function didYouMean(name: string, valid: readonly string[]): string {
   const found = nearest(name, valid);
   return found.length > 0 ? ` Did you mean ${listOf(found)}?` : '';
 }
-
-/** `a`, `a or b`, `a, b or c`. */
-export const listOf = (names: readonly string[], last = 'or'): string =>
-  names.length < 2 ? names.join('') : `${names.slice(0, -1).join(', ')} ${last} ${names.at(-1)}`;
-
-/** `1 image`, `2,100 images`. */
-export const counted = (n: number, noun: string, nouns = `${noun}s`): string =>
-  `${n.toLocaleString('en')} ${n === 1 ? noun : nouns}`;
 
 function distanceTo(wanted: string, candidate: string): number {
   if (wanted === candidate) return 0;

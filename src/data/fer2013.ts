@@ -2,7 +2,7 @@ import { closeSync, createReadStream, openSync, readSync, statSync } from 'node:
 import { basename } from 'node:path';
 import Papa from 'papaparse';
 import { DataError } from '../core/errors.ts';
-import { counted } from '../core/nearest.ts';
+import { counted } from '../core/words.ts';
 import { emotions, RowBuffer, type Rows, usageNames } from './rows.ts';
 
 /** Read and parsed at a time: small enough that V8 frees the text in step, large enough that calls do not count. */

@@ -3,6 +3,7 @@ import { INSPECT } from '../core/inspect.ts';
 import { type Shape, showShape } from '../core/shape.ts';
 import { Tensor } from '../core/tensor.ts';
 import { assume, effect, overwrites } from '../core/trace.ts';
+import { counted } from '../core/words.ts';
 
 /** A tensor of a module's state under its file name, torchvision's. */
 export interface StateEntry {
@@ -136,7 +137,7 @@ export abstract class Module {
   toString(): string {
     const trained = [...this.tensorsByName('')].filter(([, { kind }]) => kind === 'parameter');
     const count = trained.reduce((sum, [, { tensor }]) => sum + tensor.size, 0);
-    return [`${lineOf(this)}: ${count.toLocaleString('en')} parameters`, ...outlineOf(this, '  ')].join('\n');
+    return [`${lineOf(this)}: ${counted(count, 'parameter')}`, ...outlineOf(this, '  ')].join('\n');
   }
 
   /** What is being made, or is wrong, is printed all the same. */

@@ -1,3 +1,4 @@
+import { inPercent } from '../core/words.ts';
 import { encodePng } from '../data/encode.ts';
 import { type CamExample, type CamRow, CLASSES } from './camrows.ts';
 import { type HeatMap, heatColour, mostlyAt, stretched } from './heat.ts';
@@ -37,7 +38,7 @@ function figure(example: CamExample): Html {
   const image = `data:image/png;base64,${Buffer.from(picturePng(example)).toString('base64')}`;
   const under = (map: HeatMap, name: string, kind: 'right' | 'wrong') => html`
 <div><span class="look"><img src="${image}" alt=""><img src="${heatPng(map)}" alt="What speaks for ${name}: ${mostlyAt(map)}"></span>\
-<span class="${kind}">${named(name)}</span>${map === seen ? html`<span class="muted">${(100 * probability).toFixed(0)} %</span>` : ''}</div>`;
+<span class="${kind}">${named(name)}</span>${map === seen ? html`<span class="muted">${inPercent(probability, 0)}</span>` : ''}</div>`;
   return html`
 <figure><div class="looked">
 <div><span class="look"><img src="${image}" alt="${truth}, taken for ${missed ? prediction : 'what it is'}"></span>\

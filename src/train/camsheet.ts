@@ -1,3 +1,4 @@
+import { inPercent } from '../core/words.ts';
 import type { CamExample, CamRow } from './camrows.ts';
 import { type HeatMap, heatColour, overlay } from './heat.ts';
 import { checkPicture, inks, lineStep, Sheet, textWidth } from './sheet.ts';
@@ -61,7 +62,7 @@ function draw(sheet: Sheet, example: CamExample, left: number, top: number): voi
     else if (map === missed) sheet.text(truth, at, below, tile, inks.right);
     else {
       sheet.text(prediction, at, below, tile, missed ? inks.wrong : inks.right);
-      sheet.text(`${(100 * probability).toFixed(0)} %`, at, below + lineStep, tile, inks.muted);
+      sheet.text(inPercent(probability, 0), at, below + lineStep, tile, inks.muted);
     }
   }
 }

@@ -1,4 +1,4 @@
-import { counted } from '../core/nearest.ts';
+import { counted } from '../core/words.ts';
 import { callOf, quoted } from './call.ts';
 import { camSection } from './camsection.ts';
 import { html } from './html.ts';

@@ -1,3 +1,4 @@
+import { inPercent } from '../core/words.ts';
 import { toGray } from '../data/image.ts';
 import { type Picture, type Rgb, resized } from './sheet.ts';
 
@@ -95,5 +96,5 @@ export function mostlyAt(map: HeatMap): string {
   const all = ninths.reduce((a, b) => a + b, 0);
   if (!(all > 0)) return 'nowhere';
   const most = ninths.indexOf(Math.max(...ninths));
-  return `mostly ${thirds[Math.floor(most / 3)]![most % 3]} (${((100 * ninths[most]!) / all).toFixed(0)} %)`;
+  return `mostly ${thirds[Math.floor(most / 3)]![most % 3]} (${inPercent(ninths[most]! / all, 0)})`;
 }

@@ -1,3 +1,4 @@
+import { inPercent } from '../core/words.ts';
 import { haloed, type PlotOptions, readableOn, render, type Spec, shareColour, type Theme, themes } from './figure.ts';
 import { type Confusion, type EpochRow, scores } from './metrics.ts';
 
@@ -51,7 +52,7 @@ export function confusionSvg(
         share,
         count: `${count}`,
         label: `${names[actual]} taken for ${names[predicted]}: ${count}`,
-        percent: `${(100 * share).toFixed(0)} %`,
+        percent: inPercent(share, 0),
         ink: count === 0 ? theme.muted : readableOn(shareColour(share, theme.shares)),
       };
     }),
@@ -279,7 +280,7 @@ function panel(name: CurvePanel, rows: readonly EpochRow[], theme: Theme): Spec 
   const best = name === 'accuracy' ? bestOf(rows) : undefined;
   if (best) {
     const late = rows.length > 1 && best.epoch - first > (last - first) / 2;
-    const label = `${(100 * best.validAccuracy).toFixed(1)} % in epoch ${best.epoch}`;
+    const label = `${inPercent(best.validAccuracy)} in epoch ${best.epoch}`;
     const data = { values: [{ epoch: best.epoch, value: best.validAccuracy, label }] };
     layer.push({
       data,

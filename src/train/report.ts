@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { counted } from '../core/nearest.ts';
+import { counted } from '../core/words.ts';
 import { callOf, quoted } from './call.ts';
 import type { CamRow } from './camrows.ts';
 import { camSection } from './camsection.ts';

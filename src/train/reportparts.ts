@@ -1,4 +1,4 @@
-import { counted } from '../core/nearest.ts';
+import { counted, inPercent } from '../core/words.ts';
 import type { PlotOptions } from './figure.ts';
 import { type Html, html, raw } from './html.ts';
 import { type Confusion, mostConfused, type Scores } from './metrics.ts';
@@ -103,7 +103,7 @@ surely.</p>
 <figure><img src="data:image/png;base64,${Buffer.from(picturePng(item)).toString('base64')}" width="${item.side}" \
 height="${item.side}" alt="${item.truth}, taken for ${item.prediction}"><figcaption><b>${named(item.truth)}</b>\
 <span class="${item.truth === item.prediction ? 'right' : 'wrong'}">${named(item.prediction)} \
-${(100 * item.probability).toFixed(0)} %</span><span class="muted">loss ${item.loss.toFixed(2)}</span></figcaption>\
+${inPercent(item.probability, 0)}</span><span class="muted">loss ${item.loss.toFixed(2)}</span></figcaption>\
 </figure>`,
   )}
 </div>
@@ -144,13 +144,13 @@ export function pairs(values: Readonly<Record<string, Setting>>): Html {
 
 /** A share as text over a bar of that length. */
 const bar = (share: number): Html =>
-  html`<span class="bar" style="--share:${(100 * share).toFixed(1)}%">${(100 * share).toFixed(1)} %</span>`;
+  html`<span class="bar" style="--share:${(100 * share).toFixed(1)}%">${inPercent(share)}</span>`;
 
 /** Stands for what is not known. */
 export const unknown = '–';
 const orUnknown = (value: number, text: string) => (Number.isFinite(value) ? text : unknown);
 export const count = (value: number) => orUnknown(value, Math.round(value).toLocaleString('en-US'));
-export const percent = (share: number) => orUnknown(share, `${(100 * share).toFixed(2)} %`);
+export const percent = (share: number) => orUnknown(share, inPercent(share, 2));
 export const loss = (value: number) => orUnknown(value, value.toFixed(4));
 export const shortNumber = (value: number) => orUnknown(value, String(Number(value.toPrecision(3))));
 export const rate = (value: number) => (value < 100 ? orUnknown(value, value.toFixed(1)) : count(value));

@@ -1,3 +1,4 @@
+import { inPercent } from '../core/words.ts';
 import { type Dataset, pixelsOf, type SplitName } from '../data/dataset.ts';
 import type { Prediction } from './predictions.ts';
 import { checkPicture, inks, lineStep, type Picture, Sheet, textWidth } from './sheet.ts';
@@ -55,7 +56,7 @@ export function topLossesPng(items: readonly TopLoss[]): Uint8Array {
     sheet.picture(item, left, top, imageSide);
     const below = top + imageSide + 8;
     sheet.text(item.truth, left, below, imageSide);
-    const percent = ` ${(100 * item.probability).toFixed(0)} %`;
+    const percent = ` ${inPercent(item.probability, 0)}`;
     const colour = item.prediction === item.truth ? inks.right : inks.wrong;
     const room = imageSide - textWidth(percent) - 2;
     const width = sheet.text(item.prediction, left, below + lineStep, room, colour);
