@@ -63,6 +63,7 @@ test('whatever is not valid is refused in a line with file and experiment', () =
   const one = (experiment: object, rest: object = {}) => ({ experiments: [{ name: 'first' }, experiment], ...rest });
   const cases: [json: unknown, pattern: RegExp][] = [
     ['{ "experiments": [', /: is no JSON \(/],
+    ['{\n  "title": "a"\n  "experiments": []\n}', /: is no JSON \([^\n]* in line 3, column 3\)\.$/],
     ['\x89PNG\r\n\0', /: is no JSON but binary data\./],
     ['[]', /: expected an object with title, defaults and experiments\.$/],
     ['null', /: expected an object/],
@@ -112,6 +113,10 @@ test('whatever is not valid is refused in a line with file and experiment', () =
     [one({ name: 'b', options: { resume: 'x' } }), /option 'resume' is for experiments/],
     [one({ name: 'b', options: { epochs: '3' } }), /: experiment 'b': epochs: expected a whole number .*, got "3"\.$/],
     [one({ name: 'b', options: { epochs: 0 } }), /: experiment 'b': epochs: expected .*, got 0/],
+    [
+      '{ "experiments": [{ "name": "b", "options": { "lr": 1e400 } }] }',
+      /: experiment 'b': lr: expected a number .*, got Infinity\.$/,
+    ],
     [one({ name: 'b', options: { epochs: null } }), /: experiment 'b': epochs: expected .*, got null/],
     [one({ name: 'b', options: { arch: 'vgg16' } }), /: experiment 'b': arch: expected vgg11_bn/],
     [one({ name: 'b', options: { head: 'fastai', pool: 7 } }), /: experiment 'b': --pool is for --head vgg/],

@@ -164,7 +164,7 @@ const contradictions: readonly ((options: Partial<TrainOptions>) => string | fal
   ({ freezeEpochs = 0, schedule }) =>
     freezeEpochs > 0 &&
     schedule !== undefined &&
-    schedule !== 'one-cycle' &&
+    schedule !== ONE_CYCLE &&
     `--freeze-epochs ${freezeEpochs} is for --schedule one-cycle, of which both its phases are. Leave out one of the two.`,
   ({ freezeEpochs = 0, pretrained }) =>
     freezeEpochs > 0 &&
@@ -173,7 +173,7 @@ const contradictions: readonly ((options: Partial<TrainOptions>) => string | fal
   ({ warmup, schedule }) =>
     warmup !== undefined &&
     warmup > 0 &&
-    schedule === 'one-cycle' &&
+    schedule === ONE_CYCLE &&
     '--warmup is for other schedules; one-cycle has its own. Leave it out or choose another --schedule.',
   ({ warmup, epochs }) =>
     warmup !== undefined &&

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { basename, extname, join } from 'node:path';
 import { ConfigError, DataError } from '../core/errors.ts';
+import { isRecord, parseJson, showJson } from '../core/json.ts';
 import { didYouMean } from '../core/nearest.ts';
 import { listOf } from '../core/words.ts';
 import type { Reference } from '../train/comparison.ts';
@@ -104,21 +105,20 @@ function parse(path: string): unknown {
   }
   if (text.includes('\0')) throw new DataError(`${path}: is no JSON but binary data. Give a list of experiments.`);
   try {
-    return JSON.parse(text.replace(/^\uFEFF/, ''));
+    return parseJson(text.replace(/^\uFEFF/, ''));
   } catch (error) {
-    throw new DataError(`${path}: is no JSON (${(error as Error).message.replace(/\s+/g, ' ')}).`);
+    throw new DataError(`${path}: is no JSON (${(error as Error).message}).`);
   }
 }
 
 /** An object of JSON with none but these fields. */
 function fieldsOf(json: unknown, known: readonly string[], where: string): Record<string, unknown> {
-  if (typeof json !== 'object' || json === null || Array.isArray(json))
-    throw new DataError(`${where}: expected an object with ${listOf(known, 'and')}.`);
+  if (!isRecord(json)) throw new DataError(`${where}: expected an object with ${listOf(known, 'and')}.`);
   const unknown = Object.keys(json).find((key) => !known.includes(key));
   if (unknown !== undefined) {
     throw new DataError(`${where}: unknown '${unknown}'. Expected ${listOf(known)}.${didYouMean(unknown, known)}`);
   }
-  return json as Record<string, unknown>;
+  return json;
 }
 
 function nameOf(json: unknown, where: string): string {
@@ -134,7 +134,7 @@ function nameOf(json: unknown, where: string): string {
 
 /** Options by long names, each with a value that `train` takes. */
 function optionsOf(json: unknown, where: string): Record<string, unknown> {
-  if (typeof json !== 'object' || json === null || Array.isArray(json))
+  if (!isRecord(json))
     throw new DataError(`${where}: expected options of train by their long names, as in { "epochs": 20 }.`);
   const dashed = Object.keys(json).find((key) => key.startsWith('--'));
   if (dashed) throw new DataError(`${where}: option '${dashed}' is written without the dashes here.`);
@@ -165,7 +165,7 @@ function referenceOf(json: unknown, where: string): Reference | null {
   if (json === undefined || json === null) return null;
   const { accuracy, note = null } = fieldsOf(json, ['accuracy', 'note'], `${where}: reference`);
   if (typeof accuracy !== 'number' || !(accuracy >= 0 && accuracy <= 1))
-    throw new DataError(`${where}: reference: accuracy: expected a number (0 to 1), got ${JSON.stringify(accuracy)}.`);
+    throw new DataError(`${where}: reference: accuracy: expected a number (0 to 1), got ${showJson(accuracy)}.`);
   if (note !== null && typeof note !== 'string') throw new DataError(`${where}: reference: note: expected text.`);
   return { accuracy, note };
 }

@@ -1,4 +1,5 @@
 import { DataError } from '../core/errors.ts';
+import { showJson } from '../core/json.ts';
 import { didYouMean } from '../core/nearest.ts';
 import type { Kind } from './value.ts';
 
@@ -88,7 +89,7 @@ export function readOptions<T extends Table>(table: T, json: object, where: stri
     const entry = Object.hasOwn(table, key) ? table[key]! : undefined;
     if (!entry) throw new DataError(`${where}: unknown option '${key}'.${didYouMean(key, Object.keys(table))}`);
     if (value === null ? entry.initial !== null : !entry.kind.has(value)) {
-      throw new DataError(`${where}: ${key}: expected ${entry.kind.expected}, got ${JSON.stringify(value)}.`);
+      throw new DataError(`${where}: ${key}: expected ${entry.kind.expected}, got ${showJson(value)}.`);
     }
   }
   return withDefaults(table, json as Partial<Values<T>>);

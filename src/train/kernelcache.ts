@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { isRecord } from '../core/json.ts';
 import { removeLeftovers, writeFileAtomic } from '../data/atomic.ts';
 import { ABANDONED_MS, cacheFolder } from '../gpu/cachedir.ts';
 import type { Winner } from '../ops/matrix/prepare.ts';
@@ -23,7 +24,7 @@ export function kernelFile(fingerprint: string): string {
 export function readKernels(fingerprint: string): KnownKernels {
   try {
     const kept: unknown = JSON.parse(readFileSync(kernelFile(fingerprint), 'utf8'));
-    if (isObject(kept) && kept.kernels === kernelsHash() && kept.fingerprint === fingerprint) {
+    if (isRecord(kept) && kept.kernels === kernelsHash() && kept.fingerprint === fingerprint) {
       return { winners: entriesOf(kept.winners, isWinner), verified: entriesOf(kept.verified, isNames) };
     }
   } catch {
@@ -71,17 +72,14 @@ function kernelsHash(): string {
   return hash;
 }
 
-const isObject = (value: unknown): value is Record<string, unknown> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
-
 const isNames = (value: unknown): value is string[] =>
   Array.isArray(value) && value.every((name) => typeof name === 'string');
 
 const isWinner = (value: unknown): value is Winner =>
-  isObject(value) && typeof value.variant === 'string' && isNames(value.of);
+  isRecord(value) && typeof value.variant === 'string' && isNames(value.of);
 
 /** The entries of what should be an object, less those that are not what they should be. */
 function entriesOf<T>(kept: unknown, is: (value: unknown) => value is T): Map<string, T> {
-  const entries = isObject(kept) ? Object.entries(kept) : [];
+  const entries = isRecord(kept) ? Object.entries(kept) : [];
   return new Map(entries.filter((entry): entry is [string, T] => is(entry[1])));
 }

@@ -1,5 +1,6 @@
 import { unzipSync } from 'fflate';
 import { DataError } from '../core/errors.ts';
+import { isCount } from '../core/json.ts';
 import { readWholeFile } from '../data/wholefile.ts';
 import { PickleError, PickleGlobal, type PickleHost, type PickleValue, readPickle } from './pickle.ts';
 import type { FileDtype, FileTensor } from './safetensors.ts';
@@ -48,7 +49,6 @@ class PthTensor {
   }
 }
 
-const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
 const areCounts = (value: unknown): value is number[] => Array.isArray(value) && value.every(isCount);
 
 /** The handful of types that a state_dict needs. */

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { DataError } from '../core/errors.ts';
+import { isRecord, parseJson } from '../core/json.ts';
 import { writeFileAtomic } from '../data/atomic.ts';
 import type { Adapter } from '../gpu/gpu.ts';
 import type { PretrainedRecord } from './pretrained.ts';
@@ -92,15 +93,15 @@ const expected: Readonly<Record<keyof RunRecord, (value: unknown) => boolean>> =
   version: (value) => value === VERSION,
   commandLine: Array.isArray,
   startedAt: (value) => typeof value === 'string',
-  options: isObject,
+  options: isRecord,
   seed: Number.isInteger,
-  versions: isObject,
-  adapter: isObject,
-  kernelPlan: isObject,
-  data: isObject,
-  model: isObject,
-  pretrained: (value) => value === undefined || value === null || isObject(value),
-  result: (value) => value === null || isObject(value),
+  versions: isRecord,
+  adapter: isRecord,
+  kernelPlan: isRecord,
+  data: isRecord,
+  model: isRecord,
+  pretrained: (value) => value === undefined || value === null || isRecord(value),
+  result: (value) => value === null || isRecord(value),
 };
 
 /** The mend of a damaged record. */
@@ -110,14 +111,14 @@ const ANEW = 'Restore the file, or start the run again in another folder.';
 export function readRecord(path: string): RunRecord {
   let json: unknown;
   try {
-    json = JSON.parse(readFileSync(path, 'utf8'));
+    json = parseJson(readFileSync(path, 'utf8'));
   } catch (error) {
     const { message } = error as Error;
     if (error instanceof SyntaxError)
       throw new DataError(`${path}: is no JSON, so it is truncated or damaged (${message}). ${ANEW}`);
     throw new DataError(`${path}: cannot be read (${message}). Check that it is there and may be read.`);
   }
-  if (!isObject(json) || !('version' in json)) {
+  if (!isRecord(json) || !('version' in json)) {
     throw new DataError(`${path}: was not written by dawngrad. Choose the folder of a run.`);
   }
   if (typeof json.version === 'number' && json.version > VERSION) {
@@ -130,8 +131,4 @@ export function readRecord(path: string): RunRecord {
     throw new DataError(`${path}: ${key} is ${key in record ? 'not what it should be' : 'missing'}. ${ANEW}`);
   }
   return json as unknown as RunRecord;
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

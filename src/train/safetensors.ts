@@ -1,4 +1,6 @@
+import { Float16Array } from '@petamoriken/float16';
 import { DataError, ShapeError } from '../core/errors.ts';
+import { isCount, isRecord } from '../core/json.ts';
 import { writeFileAtomic } from '../data/atomic.ts';
 import { formatOf } from '../data/image.ts';
 import { readStart, readWholeFile } from '../data/wholefile.ts';
@@ -162,22 +164,12 @@ export function readMetadata(path: string): Record<string, string> {
 export function toF32({ dtype, data }: FileTensor): Float32Array {
   if (data instanceof Float32Array) return data;
   if (data instanceof BigInt64Array) return Float32Array.from(data, Number);
-  if (dtype === 'F16') return Float32Array.from(data, f16ToNumber);
+  if (dtype === 'F16') return Float32Array.from(new Float16Array(data.buffer, data.byteOffset, data.length));
   if (dtype === 'BF16') {
     // A bfloat16 is the upper half of an f32.
     return new Float32Array(Uint32Array.from(data, (bits) => bits << 16).buffer);
   }
   return Float32Array.from(data);
-}
-
-/** Sign, 5 bits of exponent (bias 15), 10 bits of fraction: IEEE 754 binary16. */
-function f16ToNumber(bits: number): number {
-  const sign = bits & 0x8000 ? -1 : 1;
-  const exponent = (bits >> 10) & 0x1f;
-  const fraction = bits & 0x3ff;
-  if (exponent === 0x1f) return fraction ? Number.NaN : sign * Number.POSITIVE_INFINITY;
-  if (exponent === 0) return sign * fraction * 2 ** -24;
-  return sign * (1024 + fraction) * 2 ** (exponent - 25);
 }
 
 interface TensorInfo {
@@ -197,11 +189,6 @@ const failure =
 
 /** A name from a file, safe in a one-line message. */
 const quote = (name: string): string => JSON.stringify(name.length > 80 ? `${name.slice(0, 80)}…` : name);
-
-const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
-
-const isRecord = (value: unknown): value is Record<string, unknown> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
 
 function parseHeader(bytes: Uint8Array, fail: Fail): { json: Record<string, unknown>; bytes: number } {
   if (bytes.byteLength === 0) fail('is empty, not a safetensors file.');
