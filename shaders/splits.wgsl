@@ -6,6 +6,8 @@
 //       invocations: size / 4 for `main`, size for `ragged`.
 // Four parts are loaded at once, for a GPU would wait for each, and added one by one.
 // Parts are f32; y may be f16.
+//#include "lib/grid.wgsl"
+
 alias YElem = vec4f;
 alias YScalar = f32;
 
@@ -19,9 +21,9 @@ struct Params { size: u32, splits: u32, period: u32, hasBias: u32 }
 @group(0) @binding(2) var<storage, read> biasScalar: array<f32>;
 @group(0) @binding(3) var<storage, read_write> yScalar: array<YScalar>;
 
-@compute @workgroup_size(64)
-fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) grid: vec3u) {
-  let i = id.x + id.y * grid.x * 64u;
+@compute @workgroup_size(GROUP)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
+  let i = flatIndex(group, local, groups);
   let size = params.size >> 2u;
   if (i >= size) {
     return;
@@ -43,9 +45,9 @@ fn main(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) grid:
   y[i] = YElem(sum);
 }
 
-@compute @workgroup_size(64)
-fn ragged(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) grid: vec3u) {
-  let i = id.x + id.y * grid.x * 64u;
+@compute @workgroup_size(GROUP)
+fn ragged(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
+  let i = flatIndex(group, local, groups);
   if (i >= params.size) {
     return;
   }
