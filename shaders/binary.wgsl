@@ -85,7 +85,7 @@ fn offsets(i: u32) -> vec2u {
 
 @compute @workgroup_size(GROUP)
 fn forward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let i = rank(group, local, groups);
+  let i = flatIndex(group, local, groups);
   if (i >= params.n) { return; }
   let at = offsets(i);
   out[i] = OutElem(f(f32(a[at.x]), f32(b[at.y])));
@@ -93,7 +93,7 @@ fn forward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) lo
 
 @compute @workgroup_size(GROUP)
 fn backward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let i = rank(group, local, groups);
+  let i = flatIndex(group, local, groups);
   if (i >= params.n) { return; }
   let at = offsets(i);
   out[i] = OutElem(f32(dy[i]) * df(f32(a[at.x]), f32(b[at.y])));

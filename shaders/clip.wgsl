@@ -1,8 +1,8 @@
 // Clips gradients by their global norm: the factor min(1, most/(‖g‖ + 1e-6)) of all gradients of an update, which the optimizer's
 // kernels multiply them by. It stays on the GPU, in the step buffer. Blocks of FROZEN do not count. Source: PyTorch's clip_grad_norm_.
 //
-// Each invocation leaves the sum of its squares in sums[first + rank]; one invocation, or one workgroup, adds those up. Both orders
-// are fixed.
+// Each invocation leaves the sum of its squares in `sums`, at its flat index from `first` on; one invocation, or one workgroup, adds
+// those up. Both orders are fixed.
 //#include "lib/blocks.wgsl"
 //#include "lib/total.wgsl"
 
@@ -28,7 +28,7 @@ fn squares(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) lo
     let g = gradient[base * BLOCK + local.x];
     all += g * g;
   }
-  sums[params.first + rank(group, local, groups)] = (all.x + all.y) + (all.z + all.w);
+  sums[params.first + flatIndex(group, local, groups)] = (all.x + all.y) + (all.z + all.w);
 }
 
 @compute @workgroup_size(GROUP)
@@ -42,7 +42,7 @@ fn squaresScaled(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_
     let g = gradient[base * BLOCK + local.x] / by; // exact: the scale is a power of two
     all += g * g;
   }
-  sums[params.first + rank(group, local, groups)] = (all.x + all.y) + (all.z + all.w);
+  sums[params.first + flatIndex(group, local, groups)] = (all.x + all.y) + (all.z + all.w);
 }
 
 fn combine(p: Sum, q: Sum) -> Sum { return Sum(p.n + q.n, p.a + q.a, p.b + q.b); }

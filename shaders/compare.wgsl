@@ -23,7 +23,7 @@ fn finite(word: u32, index: u32) -> bool {
 
 @compute @workgroup_size(GROUP)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let first = rank(group, local, groups);
+  let first = flatIndex(group, local, groups);
   if (first >= params.stride) { return; }
   var worst = 0.0;
   var squares = 0.0;

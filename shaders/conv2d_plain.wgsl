@@ -29,7 +29,7 @@ struct Params { N: u32, H: u32, W: u32, C: u32, K: u32, P: u32, Q: u32 }
 
 @compute @workgroup_size(GROUP)
 fn forward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let i = rank(group, local, groups);
+  let i = flatIndex(group, local, groups);
   if (i >= params.N * params.P * params.Q * params.K) { return; }
   let k = i % params.K;
   let q = (i / params.K) % params.Q;
@@ -53,7 +53,7 @@ fn forward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) lo
 
 @compute @workgroup_size(GROUP)
 fn dgrad(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let i = rank(group, local, groups);
+  let i = flatIndex(group, local, groups);
   if (i >= params.N * params.H * params.W * params.C) { return; }
   let c = i % params.C;
   let column = (i / params.C) % params.W;
@@ -79,7 +79,7 @@ fn dgrad(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) loca
 
 @compute @workgroup_size(GROUP)
 fn wgrad(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let i = rank(group, local, groups);
+  let i = flatIndex(group, local, groups);
   if (i >= params.K * R * S * params.C) { return; }
   let c = i % params.C;
   let s = (i / params.C) % S;

@@ -11,6 +11,6 @@ struct Params { n: u32 }
 
 @compute @workgroup_size(GROUP)
 fn convert(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let i = rank(group, local, groups);
+  let i = flatIndex(group, local, groups);
   if (i < params.n) { y[i] = YElem(x[i]); }
 }

@@ -17,7 +17,7 @@ struct Params {
 
 @compute @workgroup_size(GROUP)
 fn box(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let i = rank(group, local, groups);
+  let i = flatIndex(group, local, groups);
   if (i >= params.n) { return; }
   var rest = i;
   let i5 = rest % params.d5; rest /= params.d5;

@@ -130,7 +130,7 @@ fn seen(view: View, image: u32, row: u32, column: u32) -> vec3f {
 // `strips` invocations share a row of `size` pixels, `span` for each.
 @compute @workgroup_size(GROUP)
 fn gather(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let i = rank(group, local, groups);
+  let i = flatIndex(group, local, groups);
   if (i >= params.n * params.size * params.strips) { return; }
   let strip = i % params.strips;
   let row = (i / params.strips) % params.size;

@@ -20,7 +20,7 @@ struct Params { M: u32, N: u32, K: u32 }
 
 @compute @workgroup_size(GROUP)
 fn multiply(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let i = rank(group, local, groups);
+  let i = flatIndex(group, local, groups);
   if (i >= params.M * params.N) { return; }
   let n = i % params.N;
   let m = i / params.N;

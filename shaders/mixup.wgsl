@@ -11,7 +11,7 @@ struct Params { n: u32, at: u32 }
 
 @compute @workgroup_size(GROUP)
 fn partners(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let n = rank(group, local, groups);
+  let n = flatIndex(group, local, groups);
   if (n >= params.n) { return; }
   others[n] = labels[step[params.at + n]];
   share[n] = bitcast<f32>(step[params.at + params.n + n]);

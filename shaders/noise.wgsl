@@ -10,7 +10,7 @@ struct Params { words: u32, seed: u32 }
 
 @compute @workgroup_size(GROUP)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let i = rank(group, local, groups);
+  let i = flatIndex(group, local, groups);
   if (i >= params.words) { return; }
   let bits = pcg4d(vec4u(params.seed, 0u, 0u, i)).x;
   // Sign and mantissa as they come; exponents 2⁻³ and 2⁻².

@@ -73,7 +73,7 @@ fn larger(best: Best, element: u32, at: Index) -> Best {
 
 @compute @workgroup_size(GROUP)
 fn maxForward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let i = rank(group, local, groups);
+  let i = flatIndex(group, local, groups);
   if (i >= params.n * params.p * params.q * params.c) { return; }
   let channel = i % params.c;
   let q = (i / params.c) % params.q;
@@ -111,7 +111,7 @@ fn stripOf(i: u32) -> Strip {
 // Windows that do not hang over the edge.
 @compute @workgroup_size(GROUP)
 fn maxInside(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let i = rank(group, local, groups);
+  let i = flatIndex(group, local, groups);
   if (i >= params.n * params.p * params.strips * params.c) { return; }
   let strip = stripOf(i);
   var window = strip.window;
@@ -140,7 +140,7 @@ fn maxInside(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) 
 // Windows that lie side by side and leave nothing over.
 @compute @workgroup_size(GROUP)
 fn maxTilesBackward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let i = rank(group, local, groups);
+  let i = flatIndex(group, local, groups);
   if (i >= params.n * params.p * params.strips * params.c) { return; }
   let strip = stripOf(i);
   var window = strip.window;
@@ -167,7 +167,7 @@ fn maxTilesBackward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocati
 
 @compute @workgroup_size(GROUP)
 fn maxBackward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let i = rank(group, local, groups);
+  let i = flatIndex(group, local, groups);
   if (i >= params.n * params.h * params.w * params.c) { return; }
   let channel = i % params.c;
   let w = (i / params.c) % params.w;
@@ -188,7 +188,7 @@ fn maxBackward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id
 // Row sums first, then their sum: two levels keep the rounding of a large window small.
 @compute @workgroup_size(GROUP)
 fn averageForward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let i = rank(group, local, groups);
+  let i = flatIndex(group, local, groups);
   if (i >= params.n * params.p * params.q * params.c) { return; }
   let channel = i % params.c;
   let q = (i / params.c) % params.q;
@@ -209,7 +209,7 @@ fn averageForward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation
 
 @compute @workgroup_size(GROUP)
 fn averageBackward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let i = rank(group, local, groups);
+  let i = flatIndex(group, local, groups);
   if (i >= params.n * params.h * params.w * params.c) { return; }
   let channel = i % params.c;
   let w = (i / params.c) % params.w;

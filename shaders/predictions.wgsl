@@ -19,7 +19,7 @@ struct Params { n: u32, c: u32, at: u32 }
 
 @compute @workgroup_size(GROUP)
 fn record(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let n = rank(group, local, groups);
+  let n = flatIndex(group, local, groups);
   if (n >= params.n) { return; }
   let first = n * params.c;
   let label = labels[n];

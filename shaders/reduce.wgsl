@@ -33,7 +33,7 @@ fn folded(result: Vec, v: Vec) -> Vec {
 // out[outer, part, inner]. Four are loaded at once, for a GPU would wait for each, and folded one by one.
 @compute @workgroup_size(GROUP)
 fn fold(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let i = rank(group, local, groups);
+  let i = flatIndex(group, local, groups);
   if (i >= params.n) { return; }
   let inner = i % params.inner;
   let part = (i / params.inner) % params.parts;

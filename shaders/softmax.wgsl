@@ -64,7 +64,7 @@ fn weightSum() -> f32 {
 
 @compute @workgroup_size(GROUP)
 fn forward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let row = rank(group, local, groups);
+  let row = flatIndex(group, local, groups);
   if (row >= params.n) { return; }
   let first = row * params.c;
   let m = maximum(first);
@@ -79,7 +79,7 @@ fn forward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) lo
 // dx = y·(dy − Σ dy·y), or dy − softmax·Σ dy for log-softmax; y is the forward's result.
 @compute @workgroup_size(GROUP)
 fn backward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let row = rank(group, local, groups);
+  let row = flatIndex(group, local, groups);
   if (row >= params.n) { return; }
   let first = row * params.c;
   var s = 0.0;
@@ -121,7 +121,7 @@ fn term(row: u32) -> Sum {
 // out[row] = the row's loss.
 @compute @workgroup_size(GROUP)
 fn crossEntropies(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let row = rank(group, local, groups);
+  let row = flatIndex(group, local, groups);
   if (row < params.n) { out[row] = term(row).a; }
 }
 
@@ -146,7 +146,7 @@ fn crossEntropy(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_i
 const ROW_GRADIENT: bool = false;
 @compute @workgroup_size(GROUP)
 fn crossEntropyBackward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let row = rank(group, local, groups);
+  let row = flatIndex(group, local, groups);
   if (row >= params.n) { return; }
   let label = labels[row];
   let first = row * params.c;

@@ -19,7 +19,7 @@ struct Params { n: u32, h: u32, w: u32, c: u32 }
 
 @compute @workgroup_size(GROUP)
 fn forward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let i = rank(group, local, groups);
+  let i = flatIndex(group, local, groups);
   let width = params.w * FACTOR_W;
   let height = params.h * FACTOR_H;
   if (i >= params.n * height * width * params.c) { return; }
@@ -34,7 +34,7 @@ fn forward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) lo
 // `x` is the gradient of y, `out` that of x.
 @compute @workgroup_size(GROUP)
 fn backward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let i = rank(group, local, groups);
+  let i = flatIndex(group, local, groups);
   if (i >= params.n * params.h * params.w * params.c) { return; }
   let channel = i % params.c;
   let column = i / params.c % params.w;

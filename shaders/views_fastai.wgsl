@@ -16,7 +16,7 @@ fn logit(p: f32) -> f32 { return log(p / (1.0 - p)); }
 
 @compute @workgroup_size(GROUP)
 fn draw(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let n = rank(group, local, groups);
+  let n = flatIndex(group, local, groups);
   if (n >= params.n) { return; }
   let a = drawn(n, 0u);
   let b = drawn(n, 1u);

@@ -6,7 +6,7 @@ struct Params { n: u32, draw: u32, side: f32, scale: f32, offset: f32, shift: f3
 
 @compute @workgroup_size(GROUP)
 fn draw(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let n = rank(group, local, groups);
+  let n = flatIndex(group, local, groups);
   if (n >= params.n) { return; }
   let u = drawn(n, 0u);
   var view = View(vec3f(params.scale, 0.0, params.offset), vec3f(0.0, params.scale, params.offset), vec3f(0.0, 0.0, 1.0),

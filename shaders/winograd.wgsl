@@ -54,7 +54,7 @@ struct Task { exists: bool, y: u32, x: u32, image: u32, tile: u32, channel: u32,
 
 fn taskOf(group: vec3u, local: vec3u, groups: vec3u) -> Task {
   let channels = params.channels;
-  let i = rank(group, local, groups);
+  let i = flatIndex(group, local, groups);
   let tile = i / channels;
   let line = tile / params.across;
   let image = line / params.down;

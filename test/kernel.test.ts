@@ -23,13 +23,13 @@ struct Params { n: u32, shift: f32 }
 
 @compute @workgroup_size(GROUP)
 fn forward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let i = rank(group, local, groups);
+  let i = flatIndex(group, local, groups);
   if (i < params.n) { out[i] = x[i] * x[i] * x[i] + params.shift; }
 }
 
 @compute @workgroup_size(GROUP)
 fn backward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let i = rank(group, local, groups);
+  let i = flatIndex(group, local, groups);
   if (i < params.n) { out[i] = dy[i] * 3.0 * x[i] * x[i]; }
 }
 `;

@@ -24,7 +24,7 @@ fn total(v: Four) -> f32 { return dot(v.a + v.b + v.c + v.d, vec4f(1.0)); }
 
 @compute @workgroup_size(GROUP)
 fn chains4(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let i = rank(group, local, groups);
+  let i = flatIndex(group, local, groups);
   if (i >= params.n) { return; }
   var v = start(i, 0.0);
   for (var round = 0u; round < params.rounds; round++) {
@@ -36,7 +36,7 @@ fn chains4(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) lo
 
 @compute @workgroup_size(GROUP)
 fn chains8(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let i = rank(group, local, groups);
+  let i = flatIndex(group, local, groups);
   if (i >= params.n) { return; }
   var v = start(i, 0.0);
   var w = start(i, 16.0);
@@ -51,7 +51,7 @@ fn chains8(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) lo
 
 @compute @workgroup_size(GROUP)
 fn chains16(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let i = rank(group, local, groups);
+  let i = flatIndex(group, local, groups);
   if (i >= params.n) { return; }
   var v = start(i, 0.0);
   var w = start(i, 16.0);

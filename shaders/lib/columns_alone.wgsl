@@ -3,7 +3,7 @@
 const LANES: u32 = 1u;
 
 fn place(group: vec3u, local: vec3u, groups: vec3u, columns: u32, chunks: u32) -> Place {
-  let i = rank(group, local, groups);
+  let i = flatIndex(group, local, groups);
   return Place(i % columns, i / columns, 0u, i < columns * chunks);
 }
 

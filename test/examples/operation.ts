@@ -12,13 +12,13 @@ fn gate(v: f32) -> f32 { return tanh(min(max(v, 0.0) + log(1.0 + exp(-abs(v))), 
 
 @compute @workgroup_size(GROUP)
 fn forward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let i = rank(group, local, groups);
+  let i = flatIndex(group, local, groups);
   if (i < params.n) { out[i] = x[i] * gate(x[i]); }
 }
 
 @compute @workgroup_size(GROUP)
 fn backward(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(num_workgroups) groups: vec3u) {
-  let i = rank(group, local, groups);
+  let i = flatIndex(group, local, groups);
   if (i < params.n) {
     let g = gate(x[i]);
     out[i] = dy[i] * (g + x[i] * (1.0 - g * g) / (1.0 + exp(-x[i])));
