@@ -103,7 +103,7 @@ fn fetch(cursor: ptr<function, Cursor>, duty: Duty, step: u32, local: u32) -> Bl
   let w = *cursor;
   let decoded = step % STEPS_DECODED;
   if (decoded == 0u) {
-    workgroupBarrier();
+    // What was read of them before is behind a barrier of `tileOver`.
     pixels[local] = pixelOf(w.first + step * BK + local);
     workgroupBarrier();
   }
