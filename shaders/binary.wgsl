@@ -1,6 +1,7 @@
 // out = f(a, b) with NumPy's broadcasting, and the factors of its gradient: out = dy·∂f/∂a or dy·∂f/∂b (SIDE), still in the
 // broadcast shape. Up to six dimensions, right-aligned; a stride of 0 repeats an operand.
 //#include "lib/grid.wgsl"
+//#include "lib/nan.wgsl"
 
 const OP: u32 = ADD;
 const ADD: u32 = 0u;
@@ -19,6 +20,8 @@ alias AElem = f32;
 alias BElem = f32;
 alias DyElem = f32;
 alias OutElem = f32;
+alias Vec = f32;
+alias Bits = u32;
 
 struct Params {
   n: u32,
@@ -32,8 +35,7 @@ struct Params {
 @group(0) @binding(3) var<storage, read> dy: array<DyElem>;
 @group(0) @binding(4) var<storage, read_write> out: array<OutElem>;
 
-// By its bits, since a shader compiler may take v != v for an ordered comparison, or fold it away.
-fn nan(v: f32) -> bool { return (bitcast<u32>(v) & 0x7fffffffu) > 0x7f800000u; }
+fn nan(v: f32) -> bool { return magnitude(v) > INFINITE; }
 
 // WGSL's max and min may drop a NaN; as in PyTorch, one in either operand is the result.
 fn orNan(extreme: f32, u: f32, v: f32) -> f32 { return select(select(extreme, v, nan(v)), u, nan(u)); }

@@ -8,11 +8,13 @@
 // Elem is what four neighbouring channels are stored in where their number allows it (`c` then counts fours), else one; Vec is
 // what they are computed with, Index the same in u32, and Winners what the ranks of their maxima are stored in.
 //#include "lib/grid.wgsl"
+//#include "lib/nan.wgsl"
 //#include WINNERS "lib/winners_bytes.wgsl"
 
 alias Elem = vec4f;
 alias Vec = vec4f;
 alias Index = vec4u;
+alias Bits = Index;
 alias Winners = u32;
 
 const ADAPTIVE: bool = false;
@@ -66,8 +68,8 @@ struct Best { value: Vec, at: Index }
 
 fn larger(best: Best, element: u32, at: Index) -> Best {
   let v = Vec(x[element]);
-  // Nothing is greater than a NaN, so it stays. It is known by its bits: a compiler may take v != v for an ordered comparison.
-  let wins = (v > best.value) | ((bitcast<Index>(v) & Index(0x7fffffffu)) > Index(0x7f800000u));
+  // Nothing is greater than a NaN, so it stays.
+  let wins = (v > best.value) | (magnitude(v) > INFINITE);
   return Best(select(best.value, v, wins), select(best.at, at, wins));
 }
 

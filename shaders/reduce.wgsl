@@ -5,6 +5,7 @@
 // Vec is four neighbours of `inner` where its extent allows it (`inner` then counts fours), else one; Elem and OutElem are what
 // those are stored as. Folding is done in f32.
 //#include "lib/grid.wgsl"
+//#include "lib/nan.wgsl"
 
 alias Elem = vec4f;
 alias OutElem = vec4f;
@@ -24,8 +25,7 @@ struct Params { n: u32, parts: u32, length: u32, inner: u32, scale: f32 }
 
 fn folded(result: Vec, v: Vec) -> Vec {
   if (OP == SUM) { return result + v; }
-  // By its bits, since a shader compiler may take v != v for an ordered comparison, or fold it away.
-  let nan = (bitcast<Bits>(v) & Bits(0x7fffffffu)) > Bits(0x7f800000u);
+  let nan = magnitude(v) > INFINITE;
   if (OP == MAX) { return select(result, v, (v > result) | nan); }
   return select(result, v, (v < result) | nan);
 }

@@ -1,5 +1,6 @@
 // y = f(x) and dx = dy·f′(x), element by element. OP names the case; a new function is one case in each switch.
 //#include "lib/walk.wgsl"
+//#include "lib/nan.wgsl"
 
 // What values are stored in, what is computed with, and that in u32: four where their number allows it, else one.
 alias Elem = vec4f;
@@ -26,9 +27,8 @@ struct Params { n: u32 }
 @group(0) @binding(2) var<storage, read> dy: array<Elem>;
 @group(0) @binding(3) var<storage, read_write> out: array<Elem>;
 
-// y, or a NaN where v is one: several drivers' exp, log, tanh, max and sign make numbers of it. It is known by its bits, since a
-// shader compiler may take v != v for an ordered comparison, or fold it away.
-fn orNan(y: Vec, v: Vec) -> Vec { return select(y, v, (bitcast<Bits>(v) & Bits(0x7fffffffu)) > Bits(0x7f800000u)); }
+// y, or a NaN where v is one: several drivers' exp, log, tanh, max and sign make numbers of it.
+fn orNan(y: Vec, v: Vec) -> Vec { return select(y, v, magnitude(v) > INFINITE); }
 
 fn exponential(v: Vec) -> Vec { return orNan(exp(v), v); }
 
