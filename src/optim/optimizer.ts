@@ -7,7 +7,7 @@ import { reserveStepWords, type StepSlot } from '../core/stepbuffer.ts';
 import { type GradientSlot, hasGradientSlot, isFilled, setGradientSlot, tracked } from '../core/tape.ts';
 import { Tensor } from '../core/tensor.ts';
 import { assume, beforehand, effect } from '../core/trace.ts';
-import { threadsOf } from '../core/walk.ts';
+import { type Grouping, threadsOf } from '../core/walk.ts';
 import { currentGpu } from '../gpu/gpu.ts';
 import type { BufferRange } from '../gpu/stream.ts';
 import { checkDecay, WeightAverage } from './average.ts';
@@ -35,7 +35,7 @@ const WORDS_PER_GROUP = 8;
 const FROZEN = 0xffffffff;
 
 /** Vec4s of a block, or of four, side by side; blocks that an invocation walks over. */
-const SHARES = { hardware: { GROUP: 64, EACH: 1 }, software: { GROUP: 16, EACH: 32 } };
+const UPDATE_GROUPINGS = { hardware: { GROUP: 64, EACH: 1 }, software: { GROUP: 16, EACH: 32 } };
 
 /** A range of the arenas that one dispatch updates. */
 export interface UpdateRange {
@@ -49,8 +49,8 @@ export interface UpdateRange {
   firstBlock: number;
   /** Values in fours. */
   count: number;
-  /** `GROUP` and `EACH`, and invocations in all. */
-  consts: { GROUP: number; EACH: number };
+  consts: Grouping;
+  /** Invocations in all. */
   threads: number;
 }
 
@@ -276,7 +276,7 @@ export abstract class Optimizer {
   /** The chunks, cut where a parameter alone is larger than the adapter can bind. */
   private *ranges(): Generator<UpdateRange> {
     const { gpu } = this.parameters[0]!.storage;
-    const share = SHARES[gpu.adapter.software ? 'software' : 'hardware'];
+    const grouping = UPDATE_GROUPINGS[gpu.adapter.software ? 'software' : 'hardware'];
     const { half, average } = this.arenas;
     const scale = this.lossScale?.words;
     const most = Math.floor(gpu.limits.maxStorageBufferBindingSize / (2 * BLOCK_BYTES)) * 2 * BLOCK_BYTES;
@@ -292,8 +292,8 @@ export abstract class Optimizer {
           average: average && range(average),
           firstBlock: this.firstBlocks[c]! + offsetBytes / BLOCK_BYTES,
           count: sizeBytes / 16,
-          consts: share,
-          threads: threadsOf(sizeBytes / 16, share),
+          consts: grouping,
+          threads: threadsOf(sizeBytes / 16, grouping),
         };
       }
     }
