@@ -4,7 +4,7 @@ import { broadcastShapes, type Shape, sameShape, sizeOf } from '../core/shape.ts
 import { readFor, record } from '../core/tape.ts';
 import { Tensor } from '../core/tensor.ts';
 import { broadcastStrides, padExtents } from './box.ts';
-import { reduceTo } from './fold.ts';
+import { reduceTo } from './reduceaxes.ts';
 
 const forward = kernel('binary', 'forward');
 const backward = kernel('binary', 'backward');

@@ -3,9 +3,9 @@ import { expectPositive, type Pair, pair, showShape, windowOutput } from '../cor
 import { doneWith, gradientFor, readFor, record } from '../core/tape.ts';
 import { Tensor } from '../core/tensor.ts';
 import { cast, floating, floats, weightAs } from './cast.ts';
-import { biasGradient } from './fold.ts';
 import { convDgrad, convForward, convWgrad } from './matrix/convolve.ts';
 import type { ConvShape } from './matrix/problem.ts';
+import { biasGradient } from './reduceaxes.ts';
 
 export interface Conv2dOptions {
   stride?: Pair;

@@ -6,8 +6,8 @@ import { gradientFor, readFor, record } from '../core/tape.ts';
 import { Tensor } from '../core/tensor.ts';
 import { copyBox, corner, whole } from './box.ts';
 import { cast, floating, floats, weightAs } from './cast.ts';
-import { biasGradient } from './fold.ts';
 import { multiply } from './matrix/multiply.ts';
+import { biasGradient } from './reduceaxes.ts';
 
 /**
  * y = x·wᵀ + b.

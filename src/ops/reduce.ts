@@ -3,7 +3,7 @@ import { record } from '../core/tape.ts';
 import type { Tensor } from '../core/tensor.ts';
 import { div, equal, mul } from './binary.ts';
 import { cast, floating, floats } from './cast.ts';
-import { fold } from './fold.ts';
+import { reduceAxes } from './reduceaxes.ts';
 import { expand } from './reshape.ts';
 
 const dropAxes = (shape: Shape, axes: readonly number[]): Shape => shape.filter((_, axis) => !axes.includes(axis));
@@ -29,7 +29,7 @@ function summing(op: string, factor: (count: number) => number) {
     const x = floats(input);
     const over = resolveAxes(op, x.shape, axes);
     const scale = factor(sizeOf(x.shape.filter((_, axis) => over.includes(axis))));
-    const y = finish(fold('SUM', x, over, scale), over, keepDims);
+    const y = finish(reduceAxes('SUM', x, over, scale), over, keepDims);
     const backward = (dy: Tensor) => {
       const kept = dy.view(withAxes(x.shape, over));
       return [expand(scale === 1 ? kept : mul(kept, scale), x.shape)];
@@ -42,11 +42,11 @@ function extreme(OP: 'MAX' | 'MIN', op: string) {
   return (input: Tensor, axes?: readonly number[] | number, { keepDims = false }: ReduceOptions = {}): Tensor => {
     const x = floats(input);
     const over = resolveAxes(op, x.shape, axes);
-    const y = finish(fold(OP, x, over), over, keepDims);
+    const y = finish(reduceAxes(OP, x, over), over, keepDims);
     return record(y, [x], (dy) => {
       const kept = withAxes(x.shape, over);
       const mask = equal(x, y.view(kept));
-      const count = fold('SUM', mask, over, 1, undefined, 'f32').view(kept);
+      const count = reduceAxes('SUM', mask, over, 1, undefined, 'f32').view(kept);
       return [cast(mul(mask, div(dy.view(kept), count)), floating(x.dtype))];
     });
   };

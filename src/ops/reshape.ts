@@ -3,7 +3,7 @@ import { isShape, resolveAxes, type Shape, showShape, sizeOf, stridesOf } from '
 import { record } from '../core/tape.ts';
 import { Tensor } from '../core/tensor.ts';
 import { broadcastStrides, copyBox, corner, whole } from './box.ts';
-import { reduceTo } from './fold.ts';
+import { reduceTo } from './reduceaxes.ts';
 
 /** The same elements in another shape; one extent may be −1 and is computed. Shares x's memory. Throws ShapeError if they do not fit. */
 export function reshape(x: Tensor, shape: Shape): Tensor {

@@ -7,17 +7,17 @@ import { Tensor } from '../core/tensor.ts';
 
 const stage = kernel('reduce', 'fold');
 
-/** Elements that one invocation folds: 64 keeps a sum's tree shallow and its rounding small. */
+/** Elements that one invocation reduces to one: 64 keeps a sum's tree shallow and its rounding small. */
 const CHUNK = 64;
 
-export type FoldOp = 'SUM' | 'MAX' | 'MIN';
+export type ReduceOp = 'SUM' | 'MAX' | 'MIN';
 
 /**
- * Folds `axes` of x to extent 1, run by run of neighbouring axes. No tape. `scale` multiplies a sum; the result goes to `into`
+ * Reduces `axes` of x to extent 1, run by run of neighbouring axes. No tape. `scale` multiplies a sum; the result goes to `into`
  * where there is one, and keeps its shape. It is of x's type if not given; what is stored on the way is f32.
  */
-export function fold(
-  OP: FoldOp,
+export function reduceAxes(
+  OP: ReduceOp,
   x: Tensor,
   axes: readonly number[],
   scale = 1,
@@ -53,7 +53,7 @@ export function fold(
     last = first;
   }
   if (result !== x) return result;
-  // No axis to fold: a copy.
+  // No axis to reduce: a copy.
   const y = into ?? Tensor.empty(shape, dtype);
   convert(x, y);
   return y;
@@ -67,7 +67,7 @@ export function reduceTo(x: Tensor, shape: Shape, dtype: DType): Tensor {
   if (sameShape(x.shape, shape) && x.dtype === dtype) return x;
   const lead = x.shape.length - shape.length;
   const axes = x.shape.map((_, i) => i).filter((i) => i < lead || (shape[i - lead] === 1 && x.shape[i] !== 1));
-  const reduced = fold('SUM', x, axes, 1, undefined, dtype);
+  const reduced = reduceAxes('SUM', x, axes, 1, undefined, dtype);
   const result = reduced.view(shape);
   reduced.free('the reduction');
   return result;
@@ -78,5 +78,5 @@ export function biasGradient(b: Tensor, dy: Tensor): Tensor {
   const db = gradientFor(b);
   if (knownToSumToZero(dy)) return db.fill(0);
   const axes = dy.shape.slice(1).map((_, axis) => axis);
-  return fold('SUM', dy, axes, 1, db);
+  return reduceAxes('SUM', dy, axes, 1, db);
 }
