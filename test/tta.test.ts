@@ -222,6 +222,8 @@ gpuTest(
     assert.equal(drawn.tta, { kind: 'augmented', augment: 'fastai', passes: 2, beta: 0.25 });
     assert.is.not(drawn.loss, cornered.loss);
     assert.match(tables(drawn).join('\n'), /^Test-time augmentation: 2 passes augmented by fastai and one as it is$/m);
+    const trained = tables({ ...drawn, split: 'train', seen: { trained: 4, validated: 0 }, images: 6 });
+    assert.is(trained[1], '4 of the 6 images were trained on.');
   },
 );
 

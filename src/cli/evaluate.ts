@@ -152,16 +152,20 @@ export async function evaluate(options: EvaluateOptions): Promise<void> {
   }
 }
 
+/** `All 40 images`, `36 of the 40 images`. */
+const shareOf = (some: number, count: number): string => `${some === count ? 'All' : `${some} of the`} ${count} images`;
+
 /** Says so where a figure is not what it seems to be: that of images which the network has not met. */
 function warnOfSeen(split: SplitName, count: number, { trained, validated }: Seen): void {
-  const of = (some: number): string => (some === count ? `All ${count}` : `${some} of the ${count}`);
   if (split !== 'train' && trained > 0) {
     console.error(
-      `Note: ${of(trained)} images were trained on: how it does on new ones is not seen here. Without --valid and --seed those are taken that validated.`,
+      `Note: ${shareOf(trained, count)} were trained on: how it does on new ones is not seen here. Without --valid and --seed those are taken that validated.`,
     );
   }
   if (split === 'test' && validated > 0) {
-    console.error(`Note: ${of(validated)} images validated the training and chose its best epoch: they are no test.`);
+    console.error(
+      `Note: ${shareOf(validated, count)} validated the training and chose its best epoch: they are no test.`,
+    );
   }
 }
 
@@ -179,7 +183,7 @@ const cell = (name: string, width: number): string => padEnd(cut(name, width), w
 
 /** An evaluation for people, within 80 columns. */
 export function tables(evaluation: Evaluation): string[] {
-  const { arch, data, split, splitName, tta, images, correct, accuracy, loss, macroF1, classes } = evaluation;
+  const { arch, data, split, splitName, seen, tta, images, correct, accuracy, loss, macroF1, classes } = evaluation;
   const width = Math.max(8, ...classes.map(({ name }) => Math.min(columns(name), LONGEST_NAME)));
   const mixed = evaluation.mostConfused.slice(0, PAIRS);
   const digits = Math.max(0, ...mixed.map(({ count }) => String(count).length));
@@ -190,6 +194,7 @@ export function tables(evaluation: Evaluation): string[] {
   });
   return [
     `${arch} on ${data}, ${split === splitName ? split : `${split} (${splitName})`}`,
+    ...(split === 'train' && seen ? [`${shareOf(seen.trained, images)} were trained on.`] : []),
     ...(tta ? [`Test-time augmentation: ${ttaInWords(tta)}`] : []),
     `${correct} of ${images} images right: ${inPercent(accuracy)}; loss ${loss.toFixed(4)}, mean F1 ${inPercent(macroF1)}`,
     '',
