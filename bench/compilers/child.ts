@@ -1,6 +1,6 @@
 /**
  * Compiles everything that there is to compile, one kernel after the other, on the one adapter that compile.ts leaves in
- * the environment. The driver prints what it made of a kernel on standard error; lines that begin with MARK tell
+ * the environment; or opens it and no more (its argument, `How`). The driver prints what it made of a kernel on standard error; lines that begin with MARK tell
  * compile.ts there which kernel it is. Nothing else may write there.
  */
 import { writeSync } from 'node:fs';
@@ -12,7 +12,7 @@ import * as ops from '../../src/ops/index.ts';
 import { type Family, watchProblems } from '../../src/ops/matrix/variant.ts';
 import { convolutionOf, LAYERS, takesImage } from '../kernels.ts';
 import { Network, type StepShape } from '../network.ts';
-import { MARK, type Message, type Use } from './messages.ts';
+import { type How, MARK, type Message, type Use } from './messages.ts';
 
 type Precision = 'f32' | 'f16';
 
@@ -116,10 +116,12 @@ async function compileAll(precision: Precision): Promise<void> {
 const gpu = await openGpu({ adapter: 'hardware' });
 const { name, driver, features } = gpu.adapter;
 say({ adapter: name, driver });
-mark(gpu.device);
-recordEveryVariant(gpu);
-await compileAll('f32');
-if (features.has('shader-f16')) await compileAll('f16');
+if (process.argv[2] === ('compile' satisfies How)) {
+  mark(gpu.device);
+  recordEveryVariant(gpu);
+  await compileAll('f32');
+  if (features.has('shader-f16')) await compileAll('f16');
+}
 say({ done: true });
 // Not closed: there is no device to tear down.
 process.exit(0);

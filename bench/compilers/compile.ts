@@ -31,6 +31,7 @@ import { text } from '../../src/cli/value.ts';
 import { ConfigError, GpuError } from '../../src/core/errors.ts';
 import { counted } from '../../src/core/words.ts';
 import { checkJson, toJson, writeJson } from '../result.ts';
+import type { How } from './messages.ts';
 import { type Compiled, Reader } from './reader.ts';
 
 const FAMILIES = ['vega20', 'navi21', 'navi31'];
@@ -69,11 +70,15 @@ async function compile({ families, json }: Partial<Values<typeof options>>): Pro
   for (const signal of SIGNALS) process.once(signal, stop);
   try {
     buildLayer(folder);
-    for (const family of families ?? FAMILIES) {
-      const result = await compileFor(family, folder, {
+    const start = (family: string, how: How) =>
+      startChild(family, how, folder, {
         ...{ VK_DRIVER_FILES: drivers, VK_ADD_LAYER_PATH: folder, VK_INSTANCE_LAYERS: LAYER },
         ...{ RADV_FORCE_FAMILY: family, RADV_DEBUG: 'shaderstats,cs,asm', MESA_SHADER_CACHE_DISABLE: 'true' },
       });
+    // A name that RADV does not know would end it minutes from now.
+    for (const family of families ?? FAMILIES) await start(family, 'open');
+    for (const family of families ?? FAMILIES) {
+      const result = await start(family, 'compile');
       results.push(result);
       for (const line of linesOf(result)) console.log(line);
     }
@@ -118,11 +123,13 @@ function buildLayer(folder: string): void {
 }
 
 /**
- * Compiles everything in a process of its own: the loader and the driver read their environment once. What they print goes through a
- * file in `folder`: a pipe that is full would lose some of it.
+ * Opens the device of a family in a process of its own, and compiles everything there: the loader and the driver read their environment
+ * once. What they print goes through a file in `folder`: a pipe that is full would lose some of it. Throws ConfigError for a family
+ * that RADV does not know, GpuError where it opens no device.
  */
-async function compileFor(
+async function startChild(
   family: string,
+  how: How,
   folder: string,
   env: Readonly<Record<string, string>>,
 ): Promise<FamilyResult> {
@@ -130,7 +137,7 @@ async function compileFor(
   const program = fileURLToPath(new URL('child.ts', import.meta.url));
   const printed = join(folder, `${basename(family)}.txt`);
   const file = openSync(printed, 'w');
-  const child = spawn(process.execPath, ['--import', import.meta.resolve('tsx'), program], {
+  const child = spawn(process.execPath, ['--import', import.meta.resolve('tsx'), program, how], {
     env: { ...inherited, ...env },
     stdio: ['ignore', 'ignore', file],
   });
@@ -147,10 +154,10 @@ async function compileFor(
   }
   if (unknown)
     throw new ConfigError(`FAMILY: RADV knows no ${family}. Known are navi10, navi21, navi31, vega20 and more.`);
-  const how = signal ?? `exit code ${code}`;
+  const ended = signal ?? `exit code ${code}`;
   const { adapter, driver, kernels, failures, done, compiling, lastLine } = reader;
-  if (adapter === null) throw new GpuError(`${family}: RADV opens no device: ${lastLine || how}`);
-  if (!done) failures.push(`${compiling?.label ?? lastLine}: this ended the compiler's process (${how})`);
+  if (adapter === null) throw new GpuError(`${family}: RADV opens no device: ${lastLine || ended}`);
+  if (!done) failures.push(`${compiling?.label ?? lastLine}: this ended the compiler's process (${ended})`);
   return { family, adapter, driver, kernels, failures };
 }
 

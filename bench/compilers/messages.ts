@@ -1,6 +1,9 @@
 /** Begins a line that is the child's own, among those of the driver. */
 export const MARK = '@dawngrad ';
 
+/** What the child does with its device. */
+export type How = 'open' | 'compile';
+
 /** Where a kernel is needed. */
 export interface Use {
   /** Of the matrix kernels: which computes the problem. */
