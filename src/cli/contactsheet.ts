@@ -9,6 +9,7 @@ import { contactRows, contactSheetPng } from '../train/contactsheet.ts';
 import { makeFolder } from '../train/runfolder.ts';
 import { openAdapter } from './adapter.ts';
 import { checkStored } from './defaults.ts';
+import { howFar } from './howfar.ts';
 import type { ContactSheetOptions } from './options.ts';
 import { checkFile } from './outputs.ts';
 
@@ -30,7 +31,11 @@ export async function contactSheet(options: ContactSheetOptions): Promise<void> 
       throw new ConfigError(
         `--images ${images}: at --size ${size} ${gpu.adapter.name} holds ${Math.floor(limit / perImage)} at once. Take fewer.`,
       );
-    const rows = await contactRows(set, { augmentation, mixup, size, images: shown, variants, seed });
+    const rows = await contactRows(
+      set,
+      { augmentation, mixup, size, images: shown, variants, seed },
+      howFar('variants'),
+    );
     const resize = size === set.side ? `${size} px` : `${set.side} to ${size} px`;
     const title = `--augment ${augment}${mixup > 0 ? ` --mixup ${mixup}` : ''}, ${resize}`;
     const note = `${data.name}, seed ${seed}`;

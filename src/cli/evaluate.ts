@@ -16,6 +16,7 @@ import { makeFolder, runFolder } from '../train/runfolder.ts';
 import { openAdapter } from './adapter.ts';
 import { columns, cut, padEnd, padStart } from './columns.ts';
 import { checkStored } from './defaults.ts';
+import { howFar } from './howfar.ts';
 import { prepareRemembered } from './kernels.ts';
 import type { EvaluateOptions } from './options.ts';
 import { checkOutputs } from './outputs.ts';
@@ -50,9 +51,6 @@ export interface Evaluation {
   mostConfused: { actual: string; predicted: string; count: number }[];
   seconds: number;
 }
-
-/** Seconds between two lines that say how far it is. */
-const REPORT_SECONDS = 15;
 
 /** `dawngrad evaluate`: how well a trained network does on labelled images. */
 export async function evaluate(options: EvaluateOptions): Promise<void> {
@@ -102,12 +100,7 @@ export async function evaluate(options: EvaluateOptions): Promise<void> {
     const model = buildModel(file);
     if (out !== null) makeFolder(`--out ${out}`, out);
     await prepareRemembered(gpu, () => evaluator.rehearse(model));
-    let reported = started;
-    const predictions = await evaluator.predictions(model, (done, of) => {
-      if (done === of || performance.now() - reported < 1000 * REPORT_SECONDS) return;
-      reported = performance.now();
-      console.error(`${done} of ${of} batches`);
-    });
+    const predictions = await evaluator.predictions(model, howFar('batches'));
     const confusion = confusionOf(predictions, facts.classes.length);
     const { accuracy, correct, macroF1, classes } = scores(confusion);
     const nameOf = (label: number): string => facts.classes[label]!;

@@ -43,7 +43,11 @@ export function chooseImages({ labels, count: all }: ImageSet, count: number, se
 }
 
 /** Sees images of a set as validation does, and as training draws them in the first steps of a run. */
-export async function contactRows(set: ImageSet, options: ContactOptions): Promise<ContactRow[]> {
+export async function contactRows(
+  set: ImageSet,
+  options: ContactOptions,
+  onVariant: (done: number, of: number) => void = () => {},
+): Promise<ContactRow[]> {
   const { augmentation, mixup, size, variants, seed } = options;
   const chosen = chooseImages(set, options.images, seed);
   const shared = { batch: chosen.length, size, normalisation: { mean: [0], std: [1] } };
@@ -53,7 +57,8 @@ export async function contactRows(set: ImageSet, options: ContactOptions): Promi
     const values = await x.read();
     const bytes = size * size * set.channels;
     return chosen.map((_, n) => {
-      const pixels = Uint8Array.from(values.subarray(n * bytes, (n + 1) * bytes), (v) => Math.round(255 * v));
+      const pixels = new Uint8Array(bytes);
+      for (let i = 0; i < bytes; i++) pixels[i] = Math.round(255 * values[n * bytes + i]!);
       return { pixels, side: size, channels: set.channels };
     });
   };
@@ -73,6 +78,7 @@ export async function contactRows(set: ImageSet, options: ContactOptions): Promi
       const mixed = others && shares ? { label: others[n]!, share: shares[n]! } : null;
       rows[n]!.drawn.push({ picture, mixed });
     }
+    onVariant(variant + 1, variants);
   }
   return rows;
 }
