@@ -1,6 +1,6 @@
 // How far values are from those wanted: each invocation takes every `stride`-th element and leaves the largest difference and the
-// sum of the wanted values' squares, which the host adds up. Values are f32, or pairs of half precision, bound as words: a kernel that makes
-// infinities or NaN is then told from one that is right whatever the compiler assumes of them.
+// sum of the wanted values' squares, which the host adds up. Values are f32, or pairs of half precision, bound as words: a kernel that
+// makes infinities or NaN is then told from one that is right whatever the compiler assumes of them.
 //#include "lib/grid.wgsl"
 const HALVES: bool = false;
 const FAR: f32 = 1e30;

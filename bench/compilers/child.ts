@@ -1,7 +1,7 @@
 /**
  * Compiles everything that there is to compile, one kernel after the other, on the one adapter that compile.ts leaves in
- * the environment; or opens it and no more (its argument, `How`). The driver prints what it made of a kernel on standard error; lines that begin with MARK tell
- * compile.ts there which kernel it is. Nothing else may write there.
+ * the environment; or opens it and no more (its argument, `How`). The driver prints what it made of a kernel on standard error; lines
+ * that begin with MARK tell compile.ts there which kernel it is. Nothing else may write there.
  */
 import { writeSync } from 'node:fs';
 import { step } from '../../src/core/step.ts';

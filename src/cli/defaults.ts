@@ -37,8 +37,8 @@ const hasHead = (arch: string, head: ModelOptions['head']): boolean => headsOf(a
  *
  * On a software adapter a step costs about a thousand times more: there the network is narrower. There and in the first run,
  * which is short everywhere, it uses what learns fastest in few steps: behind the vgg head, whose weights begin at N(0, 0.01),
- * the loss stands still for the first dozens of steps, the longer the narrower the network is. A row yields to an option that would make no sense with it
- * (`--pool`, `--nesterov`). Weights that are given have their width, and are fine-tuned as fast.ai does it.
+ * the loss stands still for the first dozens of steps, the longer the narrower the network is. A row yields to an option that would
+ * make no sense with it (`--pool`, `--nesterov`). Weights that are given have their width, and are fine-tuned as fast.ai does it.
  */
 export const presets: readonly Preset[] = [
   { label: 'with a ResNet', holds: ({ arch }) => hasHead(arch, 'linear'), values: { head: 'linear' } },
@@ -127,7 +127,8 @@ export function resolveDefaults(given: Partial<TrainOptions>, situation: Situati
 /**
  * The options of a run that is continued: those it was started with, and of those given the ones that leave it the same run.
  *
- * `recorded` is what run.json says; its limit of time was used up, and does not come again. Throws ConfigError where a given option would change the run.
+ * `recorded` is what run.json says; its limit of time was used up, and does not come again. Throws ConfigError where a given option
+ * would change the run.
  */
 export function resumeOptions(recorded: TrainOptions, given: Partial<TrainOptions>): TrainOptions {
   checkGiven(given);
@@ -209,8 +210,8 @@ export function checkGiven(given: Partial<TrainOptions>): void {
 }
 
 /**
- * Checks what was given as --store against the side that the images of a data set have: only a folder's are stored at another than their
- * own. Throws ConfigError.
+ * Checks what was given as --store against the side that the images of a data set have: only a folder's are stored at another than
+ * their own. Throws ConfigError.
  */
 export function checkStored(store: number | null, side: number): void {
   if (store === null || store === side) return;

@@ -25,7 +25,8 @@ const PATIENCE_MS = 120_000;
 const SETTLED_MS = 300;
 
 /**
- * Keeps a folder for this process, of all on this machine. Waits for a training process that a killed one has left behind, which is about to stop.
+ * Keeps a folder for this process, of all on this machine. Waits for a training process that a killed one has left behind, which is
+ * about to stop.
  *
  * Throws ConfigError, in a message that `what` begins, where another process is at work.
  */

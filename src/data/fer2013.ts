@@ -3,11 +3,11 @@ import { basename } from 'node:path';
 import Papa from 'papaparse';
 import { DataError } from '../core/errors.ts';
 import { counted } from '../core/words.ts';
-import { emotions, RowBuffer, type Rows, usageNames } from './rows.ts';
+import { emotions, RowBuffer, type Rows, TRAINING, usageNames } from './rows.ts';
 
 /** Read and parsed at a time: small enough that V8 frees the text in step, large enough that calls do not count. */
 const chunkBytes = 1 << 18;
-/** No image takes so much text. papaparse begins a line that goes on anew with each chunk, which in a file of zeros would last for hours. */
+/** No image takes so much text. papaparse begins a line that goes on anew with each chunk: in a file of zeros, for hours. */
 const longestLine = 1 << 24;
 const smallestSide = 4;
 const mend = 'Expected FER2013 as Kaggle has it: a header line with emotion, pixels and, where there is one, Usage.';
@@ -85,7 +85,7 @@ class RowReader {
       this.fail(`the row has ${counted(row.length, 'field')}; the header has ${count}.${this.truncated()}`);
     }
     const label = this.readLabel(row[emotion]!);
-    const part = usage < 0 ? 0 : this.readUsage(row[usage]!);
+    const part = usage < 0 ? TRAINING : this.readUsage(row[usage]!);
     const text = row[pixels]!;
     this.rows ??= this.firstRow(text);
     const offset = this.rows.reserve();
@@ -227,7 +227,8 @@ const isBlank = (code: number): boolean => code === BLANK || (code >= 9 - ZERO &
 /**
  * Size in bytes; where the text starts: after UTF-8's byte order mark, if there is one, which papaparse would take for
  * the start of an unquoted field; and what ends a line: LF wherever there is one, as papaparse takes one kind of end alone and the CR
- * before LF for a blank, so that lines may end either way. null leaves it to papaparse. Throws DataError for an empty file and for one whose first bytes are no text.
+ * before LF for a blank, so that lines may end either way. null leaves it to papaparse. Throws DataError for an empty file and for one
+ * whose first bytes are no text.
  */
 function checkIsText(path: string): { sizeBytes: number; start: number; newline: '\n' | null } {
   const { size } = statSync(path);

@@ -46,6 +46,9 @@ export class Gpu {
   /** True when memory has run out since the last `trim`. */
   short = false;
 
+  /** Errors that no call could report; `fail` adds one, `check` throws the first. */
+  private failure: GpuError | null = null;
+  private loss: LossError | null = null;
   private readonly onClose: () => void;
 
   constructor(device: GPUDevice, adapter: Adapter, source: ShaderSource, onClose: () => void = () => device.destroy()) {
@@ -80,10 +83,6 @@ export class Gpu {
       return;
     }
   }
-
-  /** Errors that no call could report; `fail` adds one, `check` throws the first. */
-  private failure: GpuError | null = null;
-  private loss: LossError | null = null;
 
   fail(error: GpuError): void {
     if (error instanceof MemoryError) this.short = true;

@@ -35,8 +35,9 @@ function literal(type: string, value: ConstValue): string {
 }
 
 /**
- * Loads `NAME.wgsl`, splices its `//#include "…"` lines (`//#include NAME "…"` can be given another file), rewrites `const X: T = …;` and `alias X = …;` lines to the given values
- * and reads the interface: bindings and `struct Params`. Throws GpuError for a constant that the shader does not have, or that is no finite number.
+ * Loads `NAME.wgsl`, splices its `//#include "…"` lines (`//#include NAME "…"` can be given another file), rewrites `const X: T = …;`
+ * and `alias X = …;` lines to the given values and reads the interface: bindings and `struct Params`. Throws GpuError for a constant
+ * that the shader does not have, or that is no finite number.
  */
 export function loadShader(name: string, consts: Consts, source: ShaderSource): Shader {
   const known: string[] = [];

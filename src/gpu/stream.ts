@@ -124,8 +124,8 @@ export class CommandStream {
   }
 
   /**
-   * Takes what `fn` records out of the stream. Throws UsageError when it reads a tensor. The buffers that it names must not be given to anybody else, nor destroyed by
-   * `trim`, until the last `replay` has run.
+   * Takes what `fn` records out of the stream. Throws UsageError when it reads a tensor. The buffers that it names must not be given
+   * to anybody else, nor destroyed by `trim`, until the last `replay` has run.
    */
   capture(fn: () => void): Recording {
     const before = this.commands;
@@ -262,8 +262,8 @@ export class CommandStream {
 
   /**
    * Cuts submits so that none takes much longer than a display driver puts up with. Short work shows that a submit of
-   * as many dispatches is fine, and that twice as many may be tried. It shows nothing for work that had to be cut: a validation step has
-   * fewer and lighter dispatches than a training step.
+   * as many dispatches is fine, and that twice as many may be tried. It shows nothing for work that had to be cut: a validation step
+   * has fewer and lighter dispatches than a training step.
    */
   private chooseCut(dispatches: number, elapsedMs: number): void {
     if (elapsedMs > LONG_MS) {

@@ -53,7 +53,8 @@ export interface CrossEntropyOptions {
  *   loss_n = (1 − ε)·w_t·(−log p_t) + ε/C·Σ_c w_c·(−log p_c),  p = softmax(x_n), t = labels[n]
  *
  * x [N,C], labels u32 [N] → [1] (mean, sum) or [N] (none). Saves x. A label of C or more marks a row that does not
- * count, in the mean neither (PyTorch's `ignore_index`); a mean of no rows is 0. All of it is f32, f16 logits are cast first. Throws ShapeError when the shapes differ. Source: PyTorch's `cross_entropy`.
+ * count, in the mean neither (PyTorch's `ignore_index`); a mean of no rows is 0. All of it is f32, f16 logits are cast first. Throws
+ * ShapeError when the shapes differ. Source: PyTorch's `cross_entropy`.
  */
 export function crossEntropy(
   logits: Tensor,

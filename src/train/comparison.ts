@@ -98,20 +98,21 @@ export function comparisonSvg(title: string, runs: readonly ComparedRun[], optio
     scale: { domain: [Math.max(0, low - 0.05 * room), Math.min(1.02, high + 0.05 * room)], nice: false, zero: false },
     axis: { labelExpr: "datum.value > 1 ? '' : format(100 * datum.value, '~g') + ' %'", tickCount: 6, grid: true },
   };
+  // Vega takes every character to be 0.8 em wide, which would leave half of the figure empty.
+  const extent = 8 + 7.2 * Math.max(0, ...names.map((name) => name.length));
   const y = {
     field: 'name',
     type: 'nominal',
     sort: null,
     title: null,
     scale: { domain: names },
-    // Vega takes every character to be 0.8 em wide, which would leave half of the figure empty.
     axis: {
       labelFontSize: 13,
       labelLimit: 0,
       domain: false,
       ticks: false,
-      minExtent: 8 + 7.2 * Math.max(0, ...names.map((name) => name.length)),
-      maxExtent: 8 + 7.2 * Math.max(0, ...names.map((name) => name.length)),
+      minExtent: extent,
+      maxExtent: extent,
     },
   };
   const legend = { title: null, orient: 'top', direction: 'horizontal', offset: 6, symbolSize: 90 };

@@ -62,7 +62,7 @@ function isPth(path: string): boolean {
   return zip || (start[0] === 0x80 && start[8] !== 0x7b);
 }
 
-/** The sets that the weights in a file were trained on, as far as it says, the latest first. Throws DataError where there is no file. */
+/** The sets that the weights in a file were trained on, as far as it says, the latest first. Throws DataError without a file. */
 export function pretrainedOrigins(path: string): Origin[] {
   const facts = isPth(path) ? undefined : readMetadata(path).dawngrad;
   return facts === undefined ? [] : originsOf(parseFacts(facts, path));
@@ -97,9 +97,9 @@ export interface PretrainedTarget {
 }
 
 /**
- * Puts a file's weights and running statistics into a network, by torchvision's names or fast.ai's. All of the body has to be there and fit; a
- * 1-channel stem takes the sum of RGB weights, as with fast.ai. The head stays new, as fast.ai's is, unless that of the file fits
- * tensor by tensor and is not known to be for other classes: then training goes on where it ended.
+ * Puts a file's weights and running statistics into a network, by torchvision's names or fast.ai's. All of the body has to be there
+ * and fit; a 1-channel stem takes the sum of RGB weights, as with fast.ai. The head stays new, as fast.ai's is, unless that of the
+ * file fits tensor by tensor and is not known to be for other classes: then training goes on where it ended.
  *
  * Throws, before anything is written, DataError that names the first tensor that is missing, left over or of another shape, and
  * ConfigError for a run's file of another architecture.

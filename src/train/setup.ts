@@ -75,8 +75,8 @@ export function setUp(
 }
 
 /**
- * The seed of a training's order, augmentation and dropout: its own, but where the weights that it starts from were trained with that, one
- * that follows from it. In the same order and under the same masks they would be trained again on what they know.
+ * The seed of a training's order, augmentation and dropout: its own, but where the weights that it starts from were trained with that,
+ * one that follows from it. In the same order and under the same masks they would be trained again on what they know.
  */
 function unusedSeed(seed: number, used: readonly number[]): number {
   let unused = seed;

@@ -5,8 +5,8 @@ import type { Module } from '../nn/index.ts';
 import type { Optimizer } from '../optim/index.ts';
 
 /**
- * Copies, on the GPU, of all that a training step changes: parameters, their moving average, running statistics, optimizer state, the loss scale, the counters that
- * schedules and random numbers go by. `restore` puts everything back, to the bit; once.
+ * Copies, on the GPU, of all that a training step changes: parameters, their moving average, running statistics, optimizer state, the
+ * loss scale, the counters that schedules and random numbers go by. `restore` puts everything back, to the bit; once.
  */
 export class Snapshot {
   private readonly pairs: { original: Tensor; copy: Tensor }[];
