@@ -1,5 +1,6 @@
 import { step } from '../src/core/step.ts';
 import { Tensor } from '../src/core/tensor.ts';
+import { thousands } from '../src/core/words.ts';
 import { AUGMENTATIONS, type Augmentation } from '../src/data/augment.ts';
 import { Batches } from '../src/data/batches.ts';
 import type { Recording } from '../src/gpu/stream.ts';
@@ -270,7 +271,7 @@ function update(
 ): Case {
   return {
     name: `${name} update`,
-    shape: `${size.toLocaleString('en')} weights`,
+    shape: `${thousands(size)} weights`,
     flops: 2 * copies * size,
     bytes: 4 * copies * size,
     quick: true,

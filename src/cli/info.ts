@@ -1,3 +1,4 @@
+import { thousands } from '../core/words.ts';
 import { cacheFolder } from '../gpu/cachedir.ts';
 import { type AdapterSummary, type LimitName, listAdapters, type OpenedDevice, openDevice } from '../gpu/dawn.ts';
 import { byteSize } from '../gpu/pool.ts';
@@ -78,7 +79,7 @@ function report(
       (c) => `${c.M}x${c.N}x${c.K} ${c.componentType} to ${c.resultComponentType}`,
     );
     const limits = Object.entries(chosen.limits).map(
-      ([name, value]) => `  ${name.padEnd(36)}${byteLimits.has(name) ? byteSize(value) : value.toLocaleString('en')}`,
+      ([name, value]) => `  ${name.padEnd(36)}${byteLimits.has(name) ? byteSize(value) : thousands(value)}`,
     );
     lines.push(
       '',

@@ -2,7 +2,7 @@ import { closeSync, createReadStream, openSync, readSync, statSync } from 'node:
 import { basename } from 'node:path';
 import Papa from 'papaparse';
 import { DataError } from '../core/errors.ts';
-import { counted } from '../core/words.ts';
+import { counted, thousands } from '../core/words.ts';
 import { emotions, RowBuffer, type Rows, TRAINING, usageNames } from './rows.ts';
 
 /** Read and parsed at a time: small enough that V8 frees the text in step, large enough that calls do not count. */
@@ -266,7 +266,6 @@ function endsInsideLine(path: string): boolean {
 /** 'fer2013.csv:1234' */
 export const sourceOfLine = (path: string, line: number): string => `${basename(path)}:${line}`;
 
-const thousands = (value: number): string => value.toLocaleString('en-US');
 /** The start of a field for a message: from the bytes of UTF-8, with control characters as \x00. */
 function shorten(field: string): string {
   const text = Buffer.from(field.slice(0, 100), 'latin1').toString();

@@ -1,3 +1,4 @@
+import { thousands } from '../core/words.ts';
 import { type PlotOptions, render, type Spec, themes } from './figure.ts';
 import { duration, percent, rate, unknown } from './reportparts.ts';
 
@@ -157,7 +158,7 @@ export function comparisonSvg(title: string, runs: readonly ComparedRun[], optio
   );
 }
 
-const whole = (value: number | null): string => (value === null ? unknown : value.toLocaleString('en-US'));
+const whole = (value: number | null): string => (value === null ? unknown : thousands(value));
 
 function difference({ last, reference }: ComparedRun): string {
   if (last === null || reference === null) return unknown;

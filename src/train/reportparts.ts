@@ -1,4 +1,4 @@
-import { counted, inPercent } from '../core/words.ts';
+import { counted, inPercent, thousands } from '../core/words.ts';
 import type { PlotOptions } from './figure.ts';
 import { type Html, html, raw } from './html.ts';
 import { type Confusion, mostConfused, type Scores } from './metrics.ts';
@@ -149,7 +149,7 @@ const bar = (share: number): Html =>
 /** Stands for what is not known. */
 export const unknown = '–';
 const orUnknown = (value: number, text: string) => (Number.isFinite(value) ? text : unknown);
-export const count = (value: number) => orUnknown(value, Math.round(value).toLocaleString('en-US'));
+export const count = (value: number) => orUnknown(value, thousands(Math.round(value)));
 export const percent = (share: number) => orUnknown(share, inPercent(share, 2));
 export const loss = (value: number) => orUnknown(value, value.toFixed(4));
 export const shortNumber = (value: number) => orUnknown(value, String(Number(value.toPrecision(3))));
