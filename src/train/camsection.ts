@@ -4,7 +4,7 @@ import { type CamExample, type CamRow, CLASSES } from './camrows.ts';
 import { type HeatMap, heatColour, mostlyAt, stretched } from './heat.ts';
 import { type Html, html, raw } from './html.ts';
 import { named } from './reportparts.ts';
-import { picturePng } from './sheet.ts';
+import { picturePng, pngUrl } from './sheet.ts';
 
 /** Side of the colours that lie over an image: enough for a browser to blend, and few bytes. */
 const HEAT_SIDE = 32;
@@ -35,7 +35,7 @@ ${rows.map(
 
 function figure(example: CamExample): Html {
   const { truth, prediction, probability, loss, seen, missed } = example;
-  const image = `data:image/png;base64,${Buffer.from(picturePng(example)).toString('base64')}`;
+  const image = pngUrl(picturePng(example));
   const under = (map: HeatMap, name: string, kind: 'right' | 'wrong') => html`
 <div><span class="look"><img src="${image}" alt=""><img src="${heatPng(map)}" alt="What speaks for ${name}: ${mostlyAt(map)}"></span>\
 <span class="${kind}">${named(name)}</span>${map === seen ? html`<span class="muted">${inPercent(probability, 0)}</span>` : ''}</div>`;
@@ -52,6 +52,5 @@ function heatPng(map: HeatMap): string {
   const heat = stretched(map, HEAT_SIDE);
   const most = heat.reduce((a, b) => Math.max(a, b), 0);
   const pixels = Uint8Array.from([...heat].flatMap((value) => [...heatColour(most > 0 ? value / most : 0)]));
-  const file = encodePng({ pixels, width: HEAT_SIDE, height: HEAT_SIDE, channels: 3 });
-  return `data:image/png;base64,${file.toString('base64')}`;
+  return pngUrl(encodePng({ pixels, width: HEAT_SIDE, height: HEAT_SIDE, channels: 3 }));
 }

@@ -4,7 +4,7 @@ import { type Html, html, raw } from './html.ts';
 import { type Confusion, mostConfused, type Scores } from './metrics.ts';
 import { confusionSvg } from './plots.ts';
 import { style } from './reportstyle.ts';
-import { picturePng } from './sheet.ts';
+import { picturePng, pngUrl } from './sheet.ts';
 import type { TopLoss } from './toplosses.ts';
 
 /** A value of an option or a fact, as run.json holds it. */
@@ -100,7 +100,7 @@ export function lossSection(which: string, items: readonly TopLoss[]): Html {
 surely.</p>
 <div class="losses">${items.map(
     (item) => html`
-<figure><img src="data:image/png;base64,${Buffer.from(picturePng(item)).toString('base64')}" width="${item.side}" \
+<figure><img src="${pngUrl(picturePng(item))}" width="${item.side}" \
 height="${item.side}" alt="${item.truth}, taken for ${item.prediction}"><figcaption><b>${named(item.truth)}</b>\
 <span class="${item.truth === item.prediction ? 'right' : 'wrong'}">${named(item.prediction)} \
 ${inPercent(item.probability, 0)}</span><span class="muted">loss ${item.loss.toFixed(2)}</span></figcaption>\

@@ -85,6 +85,9 @@ export function picturePng(picture: Picture): Uint8Array {
   return encodePng({ ...picture, width: picture.side, height: picture.side });
 }
 
+/** A PNG file as the address of an image in a page. */
+export const pngUrl = (file: Uint8Array): string => `data:image/png;base64,${Buffer.from(file).toString('base64')}`;
+
 /** Throws ShapeError where pixels are not side·side·channels. */
 export function checkPicture({ pixels, side, channels }: Picture): void {
   if (side >= 1 && pixels.length === side * side * channels) return;
