@@ -10,6 +10,8 @@ import {
   type ConvShape,
   type ConvWgrad,
   convFlops,
+  convParams,
+  dgradParams,
   dgradProduct,
   forwardProduct,
   isPointwise,
@@ -114,7 +116,7 @@ export const lanesForward: Variant<ConvForward> = {
     const { x, w, bias, y, shape } = problem;
     if (isProduct(y, shape)) return lanesMultiply.run(forwardProduct(problem));
     if (isSmall(y, shape.C, shape)) return smallForward(problem);
-    const { N, H, W, C, K, R, S, P, Q, strideH: stride, padH, padW } = shape;
+    const { N, C, K, S, P, Q, strideH: stride, padH, padW } = shape;
     const vectors = C % 4 === 0;
     const team = teamFor(y, vectors ? K : Math.min(K, LOW_ROWS));
     const RUNS = Math.ceil((S * C) / 4) < S * Math.ceil(C / 4);
@@ -129,10 +131,7 @@ export const lanesForward: Variant<ConvForward> = {
       ...operandTypes('W', w, vectors),
       ...resultTypes('Y', y),
     };
-    const params = {
-      ...{ batch: N, inH: H, inW: W, inC: C, outH: P, outW: Q, outC: K, r: R, s: S, stride, padH, padW },
-      hasBias: bias ? 1 : 0,
-    };
+    const params = { ...convParams(shape), stride, padH, padW, hasBias: bias ? 1 : 0 };
     convolution(K)(
       consts,
       { x, w, bias: bias ?? w.storage, y },
@@ -151,7 +150,7 @@ export const lanesDgrad: Variant<ConvDgrad> = {
     const { dy, w, dx, shape } = problem;
     if (isProduct(dx, shape)) return lanesMultiply.run(dgradProduct(problem));
     if (shape.strideH === 1 && isSmall(dx, shape.K, shape)) return smallDgrad(problem);
-    const { N, H, W, C, K, R, S, P, Q, strideH: stride, padH, padW } = shape;
+    const { N, H, W, C, K, strideH: stride, padH, padW } = shape;
     const team = teamFor(dx, C);
     const [VEC_X, VEC_W] = [K % 4 === 0, C % 4 === 0];
     const WINDOW = VEC_X && C <= LOW_ROWS && readsLines(dx, shape);
@@ -159,10 +158,7 @@ export const lanesDgrad: Variant<ConvDgrad> = {
       ...{ ...team.consts, DGRAD: true, STRIDE: stride, RAGGED: !VEC_X, VEC_X, VEC_W, WINDOW },
       ...{ ...operandTypes('X', dy, VEC_X), ...operandTypes('W', w, VEC_W), ...resultTypes('Y', dx) },
     };
-    const params = {
-      ...{ batch: N, inH: P, inW: Q, inC: K, outH: H, outW: W, outC: C, r: R, s: S, stride, padH, padW },
-      hasBias: 0,
-    };
+    const params = { ...dgradParams(shape), stride, padH, padW, hasBias: 0 };
     const pixels = N * Math.ceil(H / stride) * Math.ceil(W / stride);
     convolution(C)(
       consts,
@@ -184,7 +180,7 @@ export const lanesWgrad: Variant<ConvWgrad> = {
   ...lanes,
   fits: square,
   run({ x, dy, dw, shape }) {
-    const { N, H, W, C, K, R, S, P, Q, strideH: stride, padH, padW } = shape;
+    const { N, C, K, R, S, P, Q, strideH: stride, padH, padW } = shape;
     const [VEC_X, VEC_DY] = [C % 4 === 0, K % 4 === 0];
     const WINDOW = VEC_X && readsLines(dy, shape);
     const team = teamFor(dw, VEC_X && !WINDOW ? K : Math.min(K, LOW_ROWS));
@@ -193,7 +189,7 @@ export const lanesWgrad: Variant<ConvWgrad> = {
     const { software } = dw.storage.gpu.adapter;
     const wanted = Math.ceil((software ? BUSY.software : BUSY.hardware) / tileCount(results, team.tile));
     const splits = Math.max(1, Math.min(wanted, Math.ceil(pixels / MIN_PIXELS)));
-    const params = { batch: N, inH: H, inW: W, inC: C, outH: P, outW: Q, outC: K, r: R, s: S, stride, padH, padW };
+    const params = { ...convParams(shape), stride, padH, padW };
     const grid = tileGrid(results, team.tile, splits);
     const consts = { ...team.consts, VEC_X, VEC_DY, WINDOW };
     const types = { ...operandTypes('X', x, VEC_X), ...operandTypes('Dy', dy, VEC_DY) };

@@ -112,6 +112,19 @@ export const dgradExtents = ({ N, H, W, C, K, R, S, strideH, strideW }: ConvShap
   phases: strideH * strideW,
 });
 
+/**
+ * The extents of a convolution as its kernels have them: `in` is what is gathered from, `out` the result. The kernels of its weights'
+ * gradient have the same.
+ */
+export const convParams = ({ N, H, W, C, K, R, S, P, Q }: ConvShape) => ({
+  ...{ batch: N, inH: H, inW: W, inC: C, outH: P, outW: Q, outC: K, r: R, s: S },
+});
+
+/** Those of its input's gradient, which is gathered from dy. */
+export const dgradParams = ({ N, H, W, C, K, R, S, P, Q }: ConvShape) => ({
+  ...{ batch: N, inH: P, inW: Q, inC: K, outH: H, outW: W, outC: C, r: R, s: S },
+});
+
 export const allF32 = (...tensors: Tensor[]): boolean => tensors.every(({ dtype }) => dtype === 'f32');
 
 /**

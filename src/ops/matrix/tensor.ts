@@ -10,6 +10,7 @@ import {
   type ConvShape,
   type ConvWgrad,
   convFlops,
+  convParams,
   dgradExtents,
   type Extents,
   forwardExtents,
@@ -249,14 +250,15 @@ function forwardBy(size: TileSize): Variant<ConvForward> {
     fits: ({ x, w, y }, adapter) => fits(size, [x, w], y, adapter),
     rank: ({ shape }, adapter) => rank(size, forwardExtents(shape), adapter),
     run({ x, w, bias, y, shape }) {
-      const { N, H, W, C, K, R, S, P, Q, strideH, strideW, padH, padW } = shape;
+      const { C, K, R, S, P, Q, strideH, strideW, padH, padW } = shape;
       const extents = forwardExtents(shape);
       const { splits, stepsPerSplit } = splitsFor(size, extents);
       inSplits(y, bias, splits, (out, add) => {
         const vectors = eights(C, K);
         const consts = tileConsts(size, vectors, out);
         const params = {
-          ...{ batch: N, inH: H, inW: W, inC: C, r: R, s: S, outH: P, outW: Q, outC: K, strideH, strideW },
+          ...convParams(shape),
+          ...{ strideH, strideW },
           // Above and left of the image; it wraps and is meant to.
           ...{ top: -padH >>> 0, left: -padW >>> 0 },
           ...{ tapsR: R, tapsS: S, firstR: 0, firstS: 0, stepR: 1, stepS: 1 },
@@ -355,16 +357,13 @@ function wgradBy(size: TileSize): Variant<ConvWgrad> {
     fits: ({ x, dy, dw }, adapter) => fits(size, [x, dy], dw, adapter),
     rank: ({ shape }, adapter) => rank(size, wgradExtents(shape), adapter),
     run({ x, dy, dw, shape }) {
-      const { N, H, W, C, K, R, S, P, Q, strideH, strideW, padH, padW } = shape;
+      const { C, K, strideH, strideW, padH, padW } = shape;
       const extents = wgradExtents(shape);
       const { splits, stepsPerSplit } = splitsFor(size, extents);
       inSplits(dw, null, splits, (out) => {
         const vectors = eights(C, K);
         const consts = { ...tileConsts(size, vectors, out), A_BY_K: false, B_BY_K: false };
-        const params = {
-          ...{ batch: N, inH: H, inW: W, inC: C, outH: P, outW: Q, outC: K, r: R, s: S },
-          ...{ strideH, strideW, padH, padW, stepsPerSplit, hasBias: 0 },
-        };
+        const params = { ...convParams(shape), strideH, strideW, padH, padW, stepsPerSplit, hasBias: 0 };
         weightGradient(
           consts,
           { x: read(x, vectors), dy: read(dy, vectors), bias: x.storage, out },

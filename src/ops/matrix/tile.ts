@@ -11,7 +11,9 @@ import {
   type ConvForward,
   type ConvWgrad,
   convFlops,
+  convParams,
   dgradExtents,
+  dgradParams,
   dgradProduct,
   forwardExtents,
   forwardProduct,
@@ -157,16 +159,13 @@ function reading(x: Tensor, { BK }: TileSize): Consts {
 }
 
 function runForward(size: TileSize, { x, w, bias, y, shape }: ConvForward): void {
-  const { N, H, W, C, K, R, S, P, Q, strideH, strideW, padH, padW } = shape;
+  const { C, K, strideH, strideW, padH, padW } = shape;
   const VEC_W = C % 4 === 0;
   const consts = { ...constsOf(size, x), ...reading(x, size), VEC_W, WElem: elementOf(w, VEC_W) };
   const extents = forwardExtents(shape);
   const { splits } = planFor(extents, size, y);
   inSplits(y, bias, splits, (out, add) => {
-    const params = {
-      ...{ batch: N, inH: H, inW: W, inC: C, outH: P, outW: Q, outC: K, r: R, s: S, strideH, strideW, padH, padW },
-      ...{ splits, hasBias: add ? 1 : 0 },
-    };
+    const params = { ...convParams(shape), strideH, strideW, padH, padW, splits, hasBias: add ? 1 : 0 };
     convolution(
       { ...consts, ...storeConsts(out, K % 4 === 0) },
       { x, w, bias: add ?? w.storage, out },
@@ -178,16 +177,13 @@ function runForward(size: TileSize, { x, w, bias, y, shape }: ConvForward): void
 }
 
 function runDgrad(size: TileSize, { dy, w, dx, shape }: ConvDgrad): void {
-  const { N, H, W, C, K, R, S, P, Q, strideH, strideW, padH, padW } = shape;
+  const { C, strideH, strideW, padH, padW } = shape;
   const VEC_W = C % 4 === 0;
   const consts = { ...constsOf(size, dy), ...reading(dy, size), DGRAD: true, VEC_W, WElem: elementOf(w, VEC_W) };
   const extents = dgradExtents(shape);
   const { splits } = planFor(extents, size, dx);
   inSplits(dx, null, splits, (out) => {
-    const params = {
-      ...{ batch: N, inH: P, inW: Q, inC: K, outH: H, outW: W, outC: C, r: R, s: S, strideH, strideW, padH, padW },
-      ...{ splits, hasBias: 0 },
-    };
+    const params = { ...dgradParams(shape), strideH, strideW, padH, padW, splits, hasBias: 0 };
     const grid = tileGrid(extents, sidesOf(size), splits * extents.phases);
     const all = { ...consts, ...storeConsts(out, VEC_W) };
     convolution(all, { x: dy, w, bias: w.storage, out }, params, grid, convFlops(shape));
@@ -195,17 +191,14 @@ function runDgrad(size: TileSize, { dy, w, dx, shape }: ConvDgrad): void {
 }
 
 function runWgrad(size: TileSize, { x, dy, dw, shape }: ConvWgrad): void {
-  const { N, H, W, C, K, R, S, P, Q, strideH, strideW, padH, padW } = shape;
+  const { C, K, strideH, strideW, padH, padW } = shape;
   const [VEC_X, VEC_DY] = [C % 4 === 0, K % 4 === 0];
   const consts = { ...constsOf(size, x), VEC_X, VEC_DY, XElem: elementOf(x, VEC_X), DyElem: elementOf(dy, VEC_DY) };
   const extents = wgradExtents(shape);
   const plan = planFor(extents, size, dw);
   const { splits, stepsPerSplit } = evenly(Math.ceil(extents.K / size.BK), plan.splits);
   inSplits(dw, null, splits, (out) => {
-    const params = {
-      ...{ batch: N, inH: H, inW: W, inC: C, outH: P, outW: Q, outC: K, r: R, s: S, strideH, strideW, padH, padW },
-      stepsPerSplit,
-    };
+    const params = { ...convParams(shape), strideH, strideW, padH, padW, stepsPerSplit };
     const grid = tileGrid(extents, sidesOf(size), splits);
     weightGradient({ ...consts, ...storeConsts(out, VEC_X) }, { x, dy, out }, params, grid, convFlops(shape));
   });
