@@ -8,7 +8,7 @@ import { augmentNames, evaluateOptions, type TrainOptions, trainOptions } from '
 import { readCommandLine } from '../src/cli/usage.ts';
 import { ConfigError, DataError } from '../src/core/errors.ts';
 import { nearest } from '../src/core/nearest.ts';
-import { listOf } from '../src/core/words.ts';
+import { counted, inPercent, listOf, thousands } from '../src/core/words.ts';
 import { AUGMENTATIONS } from '../src/data/augment.ts';
 import { activationBytes, MODEL_NAMES } from '../src/models/index.ts';
 
@@ -364,8 +364,13 @@ test('the nearest names', () => {
   assert.equal(nearest('sdg', ['sgd', 'adam']), ['sgd']);
   assert.equal(nearest('zebra', ['sgd', 'adam']), []);
   assert.equal(nearest('', ['sgd']), []);
+});
+
+test('words for messages', () => {
   assert.is(listOf(['a']), 'a');
   assert.is(listOf(['a', 'b', 'c'], 'and'), 'a, b and c');
+  assert.equal([counted(1, 'class', 'classes'), counted(2100, 'image')], ['1 class', '2,100 images']);
+  assert.equal([inPercent(0.125), inPercent(0.125, 0), thousands(1234567)], ['12.5 %', '13 %', '1,234,567']);
 });
 
 /** What `--help` prints of one command, or of the program. */
