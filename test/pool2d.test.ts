@@ -2,10 +2,18 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Tensor } from '../src/core/tensor.ts';
 import * as ops from '../src/ops/index.ts';
+import { gradcheck } from './cases/case.ts';
 import { poolCases } from './cases/pool2d.ts';
+import { onHardware } from './families.ts';
 import { gpuTest, gradcheckAll, messageOf } from './gpu.ts';
 
 gradcheckAll(poolCases);
+
+gpuTest('on hardware, where several invocations share a row of windows, maxima and their gradients are the same', () =>
+  onHardware(async () => {
+    for (const { op, what, make } of poolCases) if (op === 'maxPool2d') await gradcheck({ ...make(), what });
+  }),
+);
 
 gpuTest('of equal maxima the first gets the gradient', async () => {
   const x = Tensor.from([1, 7, 7, 7], [1, 2, 2, 1], { requiresGrad: true });

@@ -97,7 +97,7 @@ const WORDS = { WINNERS: 'lib/winners_words.wgsl' };
 function maxPool(x: Tensor, pooling: Pooling): Tensor {
   const { params, shape, inside, tiles, area } = pooling;
   const y = Tensor.empty(shape, x.dtype);
-  const packed = shape[3]! % 4 === 0 && !pooling.consts.ADAPTIVE && area <= 256;
+  const packed = shape[3]! % 4 === 0 && area <= 256;
   const winner = Tensor.empty([packed ? y.size / 4 : y.size], 'u32');
   const consts = { ...pooling.consts, ...(packed ? BYTES : { ...WORDS, Winners: pooling.consts.Index! }) };
   const walkers = params.n * params.p * params.strips * params.c;
