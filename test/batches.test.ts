@@ -1,7 +1,10 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { step } from '../src/core/step.ts';
+import { setSeed, setStepCounter } from '../src/core/stepbuffer.ts';
+import { AUGMENTATIONS } from '../src/data/augment.ts';
 import { Batches, NO_IMAGE } from '../src/data/batches.ts';
+import { onHardware } from './families.ts';
 import { gpu, gpuTest, messageOf } from './gpu.ts';
 
 const COUNT = 5;
@@ -65,6 +68,26 @@ gpuTest('a step takes several batches, each of its own images', async () => {
   // What was chosen last is so in the next step, too.
   const { labels } = await step(() => batches.gather());
   assert.equal([...(await labels.readInts())], [2, 3]);
+});
+
+gpuTest('a batch has the same bits where each pixel is an invocation of its own, as on hardware', async () => {
+  const look = async (): Promise<number[]> => {
+    setSeed(1);
+    setStepCounter(3);
+    const batches = new Batches(set, { batch: 3, size: 5, channels: 3, augmentation: AUGMENTATIONS.crop });
+    const { x, labels } = await step(() => batches.take([4, 0]));
+    return [...(await x.read()), ...(await labels.readInts())];
+  };
+  const want = await look();
+  await onHardware(async () => assert.equal(await look(), want));
+});
+
+gpuTest('an image of one pixel is that pixel, however it is moved', async () => {
+  const pixel = { pixels: Uint8Array.of(51, 51), labels: new Uint8Array(2), count: 2, side: 1, channels: 1 as const };
+  const augmentation = { ...AUGMENTATIONS.fastai, pLighting: 0 };
+  const batches = new Batches(pixel, { batch: 2, size: 3, normalisation: { mean: [0], std: [1] }, augmentation });
+  const { x } = await step(() => batches.take([0, 1]));
+  assert.ok((await x.read()).every((value) => Math.abs(value - 0.2) < 1e-6));
 });
 
 test.run();

@@ -4,7 +4,7 @@ import { Tensor } from '../src/core/tensor.ts';
 import * as ops from '../src/ops/index.ts';
 import { binaryCases } from './cases/binary.ts';
 import { BEYOND_ONE_ROW, equalAtSamples, exactOnIntegers, pattern, patternAt } from './exact.ts';
-import { gpuTest, gradcheckAll, messageOf } from './gpu.ts';
+import { gpuTest, gradcheckAll, halfTest, messageOf } from './gpu.ts';
 import * as ref from './reference.ts';
 
 gradcheckAll(binaryCases);
@@ -92,6 +92,17 @@ gpuTest('one tensor on both sides gets both gradients', async () => {
   const y = Tensor.from([3, -2], [2], { requiresGrad: true });
   ops.sub(y, y).backward(Tensor.from([1, 10]));
   assert.equal([...(await y.grad!.read())], [0, 0]);
+});
+
+halfTest('f16 and f32 meet in f32, and each gets a gradient of its own type', async () => {
+  for (const op of [ops.add, ops.sub]) {
+    const a = Tensor.from([1, 2], [2], { dtype: 'f16', requiresGrad: true });
+    const b = Tensor.from([3, 4], [2], { requiresGrad: true });
+    const y = op(a, b);
+    y.backward(Tensor.from([5, 6]));
+    assert.equal([y.dtype, a.grad!.dtype, b.grad!.dtype], ['f32', 'f16', 'f32']);
+    assert.equal([...(await a.grad!.read())], [5, 6]);
+  }
 });
 
 gpuTest('two numbers make an f32', async () => {

@@ -38,6 +38,10 @@ gpuTest('logits of ±10,000 overflow nowhere', async () => {
   assert.ok(Math.abs(second! - Math.log(3)) < 1e-6);
   ops.sum(loss).backward();
   assert.ok((await x.grad!.read()).every(Number.isFinite));
+  for (const at of [0, 1, 2]) {
+    const large = Tensor.from([-1e4, -1e4, -1e4].with(at, 1e4));
+    assert.equal([...(await ops.softmax(large).read())], [0, 0, 0].with(at, 1), `the largest at ${at}`);
+  }
 });
 
 gpuTest('thousands of classes lose no digits', async () => {
