@@ -82,12 +82,17 @@ gpuTest('a batch has the same bits where each pixel is an invocation of its own,
   await onHardware(async () => assert.equal(await look(), want));
 });
 
-gpuTest('an image of one pixel is that pixel, however it is moved', async () => {
-  const pixel = { pixels: Uint8Array.of(51, 51), labels: new Uint8Array(2), count: 2, side: 1, channels: 1 as const };
-  const augmentation = { ...AUGMENTATIONS.fastai, pLighting: 0 };
-  const batches = new Batches(pixel, { batch: 2, size: 3, normalisation: { mean: [0], std: [1] }, augmentation });
-  const { x } = await step(() => batches.take([0, 1]));
-  assert.ok((await x.read()).every((value) => Math.abs(value - 0.2) < 1e-6));
-});
+gpuTest(
+  'an image of one pixel is that pixel, however it is moved, less the mean and by the deviation of each channel',
+  async () => {
+    const pixel = { pixels: Uint8Array.of(51, 51), labels: new Uint8Array(2), count: 2, side: 1, channels: 1 as const };
+    const augmentation = { ...AUGMENTATIONS.fastai, pLighting: 0 };
+    const normalisation = { mean: [0.1, 0.2, 0.3], std: [0.5, 1, 2] };
+    const batches = new Batches(pixel, { batch: 2, size: 3, channels: 3, normalisation, augmentation });
+    const { x } = await step(() => batches.take([0, 1]));
+    const want = [0.2, 0, -0.05];
+    assert.ok((await x.read()).every((value, i) => Math.abs(value - want[i % 3]!) < 1e-6));
+  },
+);
 
 test.run();
