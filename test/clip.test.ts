@@ -77,6 +77,7 @@ gpuTest('several ranges have one norm, and a hardware adapter’s tree finds the
   await onDevice({ flags: 'checked' }, async (gpu) => {
     Object.defineProperty(gpu, 'limits', { value: { maxStorageBufferBindingSize: 512, maxBufferSize: 512 } });
     asTorch(await stepsOf(run, 'sgd'), run);
+    if (gpu.adapter.features.has('shader-f16')) asTorch(await stepsOf(run, 'sgd', new optim.LossScale()), run);
   });
   await onDevice({ flags: 'checked' }, async (gpu) => {
     Object.defineProperty(gpu, 'adapter', { value: { ...gpu.adapter, software: false } });
@@ -104,28 +105,31 @@ gpuTest('the same gradients have the same factor, to the bit, and a large arena 
   assert.ok(Math.abs(first[at]! - want) < 2e-6 * Math.abs(want), `${first[at]} for ${want}`);
 });
 
-gpuTest(
-  'parameters that are frozen or have no gradient do not count; gradients that were added up do as one',
-  async () => {
-    const [a, b, c] = [parameter([0]), parameter([0]), parameter([0])];
-    const optimizer = new optim.SGD([a, b, c], { clip: 1 });
-    const rates = { lr: 1, momentum: 0 };
-    await step(() => {
-      backward([a, b, c], [[3], [4], [12]], optimizer);
-      optimizer.step(rates);
-    });
-    close([await a.item(), await b.item(), await c.item()], [-3 / 13, -4 / 13, -12 / 13], { ulps: 4 }, 'all');
-    // The slots of b and c still hold 4 and 12.
-    b.requiresGrad = false;
-    for (const p of [a, b, c]) p.write(Float32Array.of(0));
-    await step(() => backward([a], [[1]], optimizer));
-    await step(() => {
-      backward([a], [[7]], optimizer);
-      optimizer.step(rates);
-    });
-    close([await a.item(), await b.item(), await c.item()], [-1, 0, 0], { ulps: 20 }, 'a alone');
-  },
-);
+for (const withScale of [false, true]) {
+  (withScale ? halfTest : gpuTest)(
+    `parameters that are frozen or have no gradient do not count; gradients that were added up do as one${withScale ? '; with a loss scale' : ''}`,
+    async () => {
+      const [a, b, c] = [parameter([0]), parameter([0]), parameter([0])];
+      const lossScale = withScale ? new optim.LossScale({ initial: 16 }) : undefined;
+      const optimizer = new optim.SGD([a, b, c], { clip: 1, ...(lossScale && { lossScale }) });
+      const rates = { lr: 1, momentum: 0 };
+      await step(() => {
+        backward([a, b, c], [[3], [4], [12]], optimizer);
+        optimizer.step(rates);
+      });
+      close([await a.item(), await b.item(), await c.item()], [-3 / 13, -4 / 13, -12 / 13], { ulps: 4 }, 'all');
+      // The slots of b and c still hold 4 and 12.
+      b.requiresGrad = false;
+      for (const p of [a, b, c]) p.write(Float32Array.of(0));
+      await step(() => backward([a], [[1]], optimizer));
+      await step(() => {
+        backward([a], [[7]], optimizer);
+        optimizer.step(rates);
+      });
+      close([await a.item(), await b.item(), await c.item()], [-1, 0, 0], { ulps: 20 }, 'a alone');
+    },
+  );
+}
 
 halfTest(
   'an update with an infinite gradient is left out, and the next one is clipped as if it had not been',
@@ -153,6 +157,16 @@ gpuTest('a norm as small as what keeps the factor finite is halved, as torch doe
     optimizer.step({ lr: 1, momentum: 0 });
   });
   assert.ok(Math.abs((await p.item()) / -5e-7 - 1) < 1e-6, `${await p.item()}`);
+});
+
+gpuTest('a NaN in one gradient makes all of an update NaN, as torch does', async () => {
+  const params = [parameter([1, 2]), parameter([3])];
+  const optimizer = new optim.SGD(params, { clip: 1 });
+  await step(() => {
+    backward(params, [[Number.NaN, 1], [1]], optimizer);
+    optimizer.step({ lr: 1, momentum: 0 });
+  });
+  for (const p of params) assert.ok((await p.read()).every(Number.isNaN));
 });
 
 gpuTest('a gradient of zeros stays one', async () => {

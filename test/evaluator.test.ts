@@ -45,6 +45,24 @@ gpuTest('the accuracy is the share of the predictions that are right', async () 
   assert.is(await evaluator.accuracy(model), right / COUNT);
 });
 
+gpuTest(
+  'loss, class and probability of a prediction are what the probabilities say, the first class of equal ones',
+  async () => {
+    const [evaluator, equal] = [new Evaluator(set, options), network()];
+    for (const weight of equal.parameters().values()) weight.write(new Float32Array(weight.size));
+    const near = (got: number, want: number) =>
+      assert.ok(Math.abs(got - want) < 1e-5 * (1 + want), `${got}, not ${want}`);
+    for (const model of [network(), equal]) {
+      const shares = await evaluator.probabilities(model);
+      for (const [n, { loss, predicted, probability, label }] of (await evaluator.predictions(model)).entries()) {
+        assert.is(predicted, shares[n]!.indexOf(Math.max(...shares[n]!)));
+        near(probability, shares[n]![predicted]!);
+        near(loss, -Math.log(shares[n]![label]!));
+      }
+    }
+  },
+);
+
 gpuTest('calls on one evaluator wait for each other', async () => {
   const [evaluator, model, other] = [new Evaluator(set, options), network(), network(CLASSES + 1)];
   const [alone, others] = [await evaluator.predictions(model), await evaluator.predictions(other)];
