@@ -10,6 +10,7 @@ import type { Gpu } from '../src/gpu/gpu.ts';
 import { readShader } from '../src/gpu/node.ts';
 import { PipelineCache } from '../src/gpu/pipeline.ts';
 import * as ops from '../src/ops/index.ts';
+import { lanesMultiplyBatch } from '../src/ops/matrix/lanes.ts';
 import { emulateTensorCores, MATRICES } from '../src/ops/matrix/tensor.ts';
 import { AdamW } from '../src/optim/index.ts';
 import { gradcheck, type OperationCase } from './cases/case.ts';
@@ -140,6 +141,19 @@ for (const [name, some] of [
 ] as const) {
   gpuTest(`nor do the kernels called "${name}"`, () => run(name, some), LIMIT_MS);
 }
+
+gpuTest('nor do products of a batch that are stored the other way round', () =>
+  guarding(0, async () => {
+    const [a, b, c] = [2 * 8 * 4, 2 * 12 * 4, 2 * 8 * 12].map((size) => Tensor.full([size], 1)) as [
+      Tensor,
+      Tensor,
+      Tensor,
+    ];
+    const product = { M: 8, N: 12, K: 4, transposeA: false, transposeB: true };
+    lanesMultiplyBatch(a, b, c, { ...product, transposeC: true, count: 2 });
+    assert.ok((await c.read()).every((value) => value === 4));
+  }),
+);
 
 gpuTest('nor do updates, clipped or not, of arenas that end within the share of a workgroup', async () => {
   const update = async (spare: number): Promise<number[]> => {
