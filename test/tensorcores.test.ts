@@ -19,14 +19,16 @@ import {
   tensorNames,
 } from '../src/ops/matrix/tensor.ts';
 import { gradcheck, type OperationCase } from './cases/case.ts';
-import { convCases } from './cases/conv2d.ts';
+import { convCases, convCasesOf } from './cases/conv2d.ts';
 import { halved } from './cases/half.ts';
 import { linearCases, matmulCases } from './cases/matmul.ts';
 import { forcing } from './forcing.ts';
 import { gpu, gpuTest, halfTest, onDevice } from './gpu.ts';
 
 const LIMIT_MS = 600_000;
-const cases = halved([...convCases, ...matmulCases, ...linearCases]);
+/** Where a phase sums more terms than one part takes at least twice. */
+const phases = { what: 'stride 2, many terms', x: [1, 4, 4, 8], w: [136, 3, 3], stride: 2, padding: 1 } as const;
+const cases = halved([...convCases, ...convCasesOf([phases]), ...matmulCases, ...linearCases]);
 const full = process.env.DAWNGRAD_TEST === 'full';
 
 const [large] = MATRICES;
@@ -66,7 +68,7 @@ const labelsOf = (pipelines: object): string[] => [
 ];
 
 /** Rows of any length and of eights, edges, taps, strides, a bias, several parts. */
-const telling = /a·bᵀ 65×33×130|stride 2, even sides|stride 2, eights|deep: 136/;
+const telling = /a·bᵀ (65×33×130|8×12×16)|VGG’s first|stride 2, (even sides|eights|many terms)|deep: 136/;
 const odd = /a·bᵀ 65×33×130/;
 
 /** Holds the variant called `name` against the reference, on a device where it fits. */
