@@ -74,6 +74,21 @@ for (const [whose, facts] of disguises) {
   );
 }
 
+/** Values one by one and in fours, edges of tiles, strides, taps that lie in one run, parts that are summed. */
+const telling = /odd everything|VGG’s first|tiles of phases|odd number of pixels|(a·b|aᵀ·b|a·bᵀ) (65×33×130|9×132×13)/;
+
+gpuTest(
+  'the kernels called "lanes" and "outer" pass a few cases as they are on hardware',
+  () =>
+    onDevice({ flags: 'checked' }, async (other) => {
+      pretend(other, { software: false });
+      const few = plainCases.filter(({ what }) => telling.test(what));
+      await forcing('lanes', () => checkAll(few));
+      await forcing('outer', () => checkAll(few.filter(({ op }) => op === 'matmul')));
+    }),
+  LIMIT_MS,
+);
+
 gpuTest('the matrix kernels of every kind of adapter compile on the null backend', async () => {
   const features = new Set(['subgroups']);
   const kinds: Partial<Adapter>[] = [
