@@ -25,7 +25,7 @@ const windows: readonly Window[] = [
   { x: [1, 5, 7, 4], kernel: [2, 4], stride: [1, 2], padding: [0, 2] },
   { x: [1, 6, 6, 3], kernel: 3, stride: [2, 3] },
   { x: [1, 6, 6, 4], kernel: 3, stride: [3, 2] },
-  { x: [1, 24, 23, 4], kernel: 23, stride: 1 },
+  { x: [1, 22, 19, 4], kernel: 19, stride: 1 },
   { x: [1, 7, 9, 1], kernel: 2, stride: 3 },
   { x: [1, 5, 5, 2], kernel: 1, stride: 2 },
   { x: [1, 5, 6, 2], kernel: 5, stride: 1, padding: 2 },
