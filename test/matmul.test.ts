@@ -5,6 +5,7 @@ import * as ops from '../src/ops/index.ts';
 import { linearWithin } from '../src/ops/linear.ts';
 import { linearCases, matmulCases } from './cases/matmul.ts';
 import { exactOnIntegers } from './exact.ts';
+import { forcing } from './forcing.ts';
 import { gpuTest, gradcheckAll, messageOf } from './gpu.ts';
 import * as ref from './reference.ts';
 
@@ -37,6 +38,26 @@ gpuTest('a linear layer too large for one binding is worked through in slices', 
     ([x, w, b]) => ref.linear(x!, w!, b!),
     [[3, 8], [150, 8], [150]],
   ),
+);
+
+gpuTest('few outer products are exact on whole numbers by "outer", and what it does not fit by others', () =>
+  forcing('outer', async () => {
+    for (const [M, N, K] of [
+      [5, 8, 13],
+      [5, 8, 16],
+      [5, 8, 17],
+      [5, 7, 3],
+    ] as const) {
+      await exactOnIntegers(
+        ([a, b]) => ops.matmul(a!, b!),
+        ([a, b]) => ref.matmul(a!, b!),
+        [
+          [M, K],
+          [K, N],
+        ],
+      );
+    }
+  }),
 );
 
 gpuTest('an outer product larger than caches is exact on whole numbers', async () => {
