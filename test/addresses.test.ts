@@ -129,7 +129,10 @@ halfTest('nor do tensor cores’ kernels', () => run('tensor 64×64×32', halved
 /** Values one by one and in fours, lines, phases, small maps, parts that are summed; what is left over of tiles. */
 const edges = [
   ...cases.filter(({ op, what }) => op === 'matmul' && what.includes('65×33×130')),
-  ...matmulCasesOf([[9, 132, 13]]).slice(2, 3),
+  ...matmulCasesOf([
+    [9, 132, 13],
+    [9, 96, 2],
+  ]).filter(({ what }) => what.includes('aᵀ·b ')),
   ...convCases.filter(({ what }) =>
     /odd everything|pixels in fours|tiles of phases|maps, several|odd number/.test(what),
   ),
@@ -141,6 +144,18 @@ for (const [name, some] of [
 ] as const) {
   gpuTest(`nor do the kernels called "${name}"`, () => run(name, some), LIMIT_MS);
 }
+
+gpuTest('nor do groups of images, of which the last has fewer', () =>
+  guarding(0, () =>
+    forcing('winograd 2×2', async () => {
+      const [x, w] = [Tensor.full([5, 64, 64, 16], 1), Tensor.full([24, 3, 3, 16], 1)];
+      for (const tensor of [x, w]) tensor.requiresGrad = true;
+      const y = ops.conv2d(x, w, null, { padding: 1 });
+      y.backward(Tensor.full(y.shape, 1));
+      for (const tensor of [y, x.grad!, w.grad!]) assert.ok((await tensor.read()).every(Number.isFinite));
+    }),
+  ),
+);
 
 gpuTest('nor do products of a batch that are stored the other way round', () =>
   guarding(0, async () => {
