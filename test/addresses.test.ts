@@ -81,6 +81,8 @@ fn poison() -> f32 { return bitcast<f32>(atomicLoad(&outside) * 0x7fc00000u); }
 `;
   };
 
+/** What is left over of steps of four pixels. */
+const left: ConvShape = { what: '15 pixels', x: [1, 3, 5, 3], w: [4, 3, 3], padding: 1 };
 const shapes: readonly ConvShape[] = [
   { what: 'three channels', x: [2, 6, 7, 3], w: [5, 3, 3], padding: 1, bias: true },
   { what: 'padding wider than the image', x: [1, 2, 2, 20], w: [20, 5, 5], padding: 4, bias: true },
@@ -136,6 +138,8 @@ const edges = [
   ...convCases.filter(({ what }) =>
     /odd everything|pixels in fours|tiles of phases|maps, several|odd number/.test(what),
   ),
+  ...linearCasesOf(ops.linear, [[9, 132, 13]]).slice(0, 1),
+  ...convCasesOf([left]),
 ];
 for (const [name, some] of [
   ['lanes', edges],
