@@ -7,7 +7,7 @@ import { forwards } from '../src/ops/matrix/convolve.ts';
 import { candidatesFor } from '../src/ops/matrix/variant.ts';
 import { gradcheck } from './cases/case.ts';
 import { integers, uniform } from './check.ts';
-import { fromValues } from './exact.ts';
+import { exactOnIntegers, fromValues } from './exact.ts';
 import { forcing } from './forcing.ts';
 import { gpuTest, onDevice } from './gpu.ts';
 import { turned, winogradConv2d, winograds, winogradWeightGradient } from './reference/winograd.ts';
@@ -115,6 +115,24 @@ for (const [kind, what, x, K] of [
     }
   });
 }
+
+gpuTest('strides other than 1, if only one way, are left to others', () =>
+  forcing(nameOf(4), async () => {
+    for (const stride of [
+      [1, 2],
+      [2, 1],
+    ] as const) {
+      await exactOnIntegers(
+        ([x, w]) => ops.conv2d(x!, w!, null, { stride, padding: 1 }),
+        ([x, w]) => ref.conv2d(x!, w!, null, { stride, padding: 1 }),
+        [
+          [1, 5, 6, 4],
+          [4, 3, 3, 4],
+        ],
+      );
+    }
+  }),
+);
 
 /** A problem of one layer, 3×3 with padding 1. */
 function layer(N: number, side: number, C: number, K = C) {
