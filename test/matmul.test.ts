@@ -4,7 +4,7 @@ import { Tensor } from '../src/core/tensor.ts';
 import * as ops from '../src/ops/index.ts';
 import { linearWithin } from '../src/ops/linear.ts';
 import { linearCases, matmulCases } from './cases/matmul.ts';
-import { exactOnIntegers } from './exact.ts';
+import { equalAtSamples, exactOnIntegers, pattern, patternAt } from './exact.ts';
 import { forcing } from './forcing.ts';
 import { gpuTest, gradcheckAll, messageOf } from './gpu.ts';
 import * as ref from './reference.ts';
@@ -70,6 +70,13 @@ gpuTest('an outer product larger than caches is exact on whole numbers', async (
     return value !== a[m * K]! * b[n]! + a[m * K + 1]! * b[N + n]! + a[m * K + 2]! * b[2 * N + n]!;
   });
   assert.is(wrong, -1);
+});
+
+gpuTest('a product of more tiles than a row of a grid has workgroups is exact on whole numbers', async () => {
+  const [row, N] = [[1, -2, 3, -4], 65_540 * 32];
+  const b = Tensor.from(pattern(row.length * N), [row.length, N]);
+  const c = await ops.matmul(Tensor.from(row, [1, row.length]), b).read();
+  equalAtSamples(c, (n) => row.reduce((sum, a, k) => sum + a * patternAt(k * N + n), 0));
 });
 
 gpuTest('a matrix times itself gets both gradients', () =>
