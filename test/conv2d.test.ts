@@ -13,6 +13,8 @@ for (const [x, w, options] of [
   [[2, 5, 6, 3], [7, 3, 3, 3], { padding: 1 }],
   [[1, 7, 8, 4], [4, 3, 3, 4], { stride: 2, padding: 1 }],
   [[1, 8, 7, 8], [8, 1, 1, 8], { stride: 3 }],
+  // More phases than a side of a grid has workgroups.
+  [[1, 1, 601, 4], [4, 1, 1, 4], { stride: 300 }],
 ] as const) {
   gpuTest(`is exact on whole numbers: [${x}] by [${w}] ${JSON.stringify(options)}`, () =>
     exactOnIntegers(
