@@ -186,6 +186,7 @@ gpuTest('its temporaries stay below 64 MiB at any batch', () =>
   onDevice({ adapter: 'null', flags: 'checked' }, (other) => {
     for (const [N, side, C, K] of [
       [128, 48, 64, 64],
+      [1, 256, 64, 64],
       [64, 6, 512, 512],
       [4, 3, 512, 256],
       [4, 20, 384, 512],
