@@ -73,7 +73,7 @@ gpuTest('an outer product larger than caches is exact on whole numbers', async (
 });
 
 gpuTest('a product of more tiles than a row of a grid has workgroups is exact on whole numbers', async () => {
-  const [row, N] = [[1, -2, 3, -4], 65_540 * 32];
+  const [row, N] = [[1, -2, 3, -4, 2, -1, 4, -3], 65_540 * 32];
   const b = Tensor.from(pattern(row.length * N), [row.length, N]);
   const c = await ops.matmul(Tensor.from(row, [1, row.length]), b).read();
   equalAtSamples(c, (n) => row.reduce((sum, a, k) => sum + a * patternAt(k * N + n), 0));
