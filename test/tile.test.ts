@@ -8,6 +8,7 @@ import * as ops from '../src/ops/index.ts';
 import { forwards } from '../src/ops/matrix/convolve.ts';
 import { multiply } from '../src/ops/matrix/multiply.ts';
 import type { Extents } from '../src/ops/matrix/problem.ts';
+import { inSplits } from '../src/ops/matrix/splits.ts';
 import { tileProducts } from '../src/ops/matrix/tile.ts';
 import { planTile, type TileSize, tileBytes, tileName, tileSizes, tileThreads } from '../src/ops/matrix/tileplan.ts';
 import { candidatesFor } from '../src/ops/matrix/variant.ts';
@@ -95,6 +96,23 @@ halfTest('f16 operands are read as such, and sums kept in f32', async () => {
     [...(await c.read())],
     Array.from({ length: M * N }, (_, i) => dot(i)),
   );
+});
+
+gpuTest('any number of parts is summed with the bias, and nothing that lies after them', async () => {
+  for (const splits of [2, 3, 4, 5, 7]) {
+    for (const columns of [3, 4]) {
+      const [y, bias] = [Tensor.empty([64, columns]), Tensor.from([10, 20, 30, 40].slice(0, columns))];
+      inSplits(y, bias, splits, (into, add) => {
+        assert.is(add, null);
+        into.write(Float32Array.from({ length: into.size }, (_, i) => (i < splits * y.size ? i : Number.NaN)));
+      });
+      const sum = (i: number) => splits * i + (y.size * splits * (splits - 1)) / 2 + 10 * ((i % columns) + 1);
+      assert.equal(
+        [...(await y.read())],
+        Array.from({ length: y.size }, (_, i) => sum(i)),
+      );
+    }
+  }
 });
 
 test('the cases split what they say', () => {
