@@ -103,6 +103,13 @@ test('what chose the best epoch is known for no test', async () => {
   assert.equal(clean.seen!.test, { trained: 0, validated: 0 });
 });
 
+test('the same images with other usages are another set: nothing says which of them a network has seen', async () => {
+  const usages = [...Array(14).fill('Training'), ...Array(7).fill('PublicTest'), ...Array(7).fill('PrivateTest')];
+  const trained = await loadDataset({ data: csv(usages) });
+  assert.equal((await evaluated(csv(usages), trained)).seen!.valid, { trained: 0, validated: 7 });
+  assert.is((await evaluated(csv(usages.reverse()), trained)).seen, null);
+});
+
 test('a set that changes while it is read is refused, and read once it has settled', async () => {
   const data = photos();
   // What is first awaited comes after the set was looked at, and before it is read to its end.

@@ -4,7 +4,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { loadDataset } from '../src/data/dataset.ts';
 import { parsePixels, readFer2013 } from '../src/data/fer2013.ts';
-import type { Rows } from '../src/data/rows.ts';
+import { RowBuffer, type Rows } from '../src/data/rows.ts';
 import { pixel, pixelField, rejectsData, scratchFolder } from './files.ts';
 
 let folder: ReturnType<typeof scratchFolder>;
@@ -31,6 +31,27 @@ function checkRows(rows: Rows, usage: number[]): void {
       if (rows.pixels[n * 2304 + i] !== pixel(n, i)) assert.unreachable(`image ${n}, pixel ${i}`);
   }
 }
+
+test('rows that are more than was expected keep all that is known of them', () => {
+  const rows = new RowBuffer(2, 0);
+  const numbers = Array.from({ length: 50 }, (_, n) => n);
+  for (const n of numbers) {
+    const at = rows.reserve();
+    rows.pixels.set([n, 100 + n], at);
+    rows.add(n % 7, n % 3, n + 2);
+  }
+  const { count, pixels, labels, usage, lines } = rows.finish();
+  assert.is(count, 50);
+  assert.equal(
+    [[...pixels], [...labels], [...usage], [...lines]],
+    [
+      numbers.flatMap((n) => [n, 100 + n]),
+      numbers.map((n) => n % 7),
+      numbers.map((n) => n % 3),
+      numbers.map((n) => n + 2),
+    ],
+  );
+});
 
 test('reads fer2013.csv', async () => {
   checkRows(await readFer2013(folder.write('fer2013.csv', kaggle())), [0, 0, 1, 2, 0]);

@@ -1,11 +1,12 @@
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, renameSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, renameSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { readImage } from '../src/cli/images.ts';
 import { loadDataset } from '../src/data/dataset.ts';
 import { imagesBelow } from '../src/data/find.ts';
+import { listFolder } from '../src/data/folder.ts';
 import { emotions } from '../src/data/rows.ts';
 import { grayPng, makePng, pixel, rejectsData, scratchFolder } from './files.ts';
 
@@ -62,6 +63,40 @@ test('reads train, validation and test folders without prefixes', async () => {
   assert.equal([set.train.count, set.valid.count, set.test!.count, set.validName], [3, 2, 2, 'validation']);
 });
 
+test('each name of a split is known, in any case, and one in colour keeps the images before it in theirs', async () => {
+  const red = makePng(
+    8,
+    8,
+    2,
+    8,
+    Uint8Array.from({ length: 192 }, (_, i) => (i % 3 === 0 ? 200 : 10)),
+  );
+  for (const [train, valid, held] of [
+    ['train', 'valid', 'test'],
+    ['Training', 'val', 'Testing'],
+    ['TRAIN', 'Validation', 'TEST'],
+  ]) {
+    const data = join(folder.path, `${valid}`);
+    for (const [part, count] of [[train, 3], [valid, 2], [held, 1]] as const) // biome-ignore format: pairs
+      for (let i = 0; i < count; i++) {
+        for (const name of ['a', 'b']) folder.write(join(`${valid}`, `${part}`, name, `${i}.png`), grayPng(i, 8));
+      }
+    folder.write(join(`${valid}`, `${valid}`, 'b', '2.png'), red);
+    const set = await load({ data, store: 8 });
+    assert.equal([set.train.count, set.valid.count, set.test!.count], [6, 5, 2]);
+    assert.equal([set.valid.channels, set.validName], [3, valid]);
+  }
+});
+
+test('a test/ that has no valid/ beside it keeps what is called neither PublicTest nor PrivateTest', async () => {
+  for (let i = 0; i < 6; i++) {
+    for (const name of ['a', 'b']) put(`train/${name}/${i}.png`, grayPng(i));
+    put(`test/a/${['Training', 'PublicTest', 'Other'][i % 3]}_${i}.png`, grayPng(i));
+  }
+  const set = await load();
+  assert.equal([set.train.count, set.valid.count, set.test!.count], [12, 2, 4]);
+});
+
 test('a folder decides, whatever prefix its images have; names divide plain class folders and a test/ alone', async () => {
   for (let i = 0; i < 6; i++) {
     for (const name of ['a', 'b']) {
@@ -83,7 +118,8 @@ test('a folder decides, whatever prefix its images have; names divide plain clas
 
 test('resizes to store, stores colour only where there is some', async () => {
   put('a/gray.png', grayPng(1, 96));
-  put('a/wide.png', makePng(20, 10, 0, 8, new Uint8Array(200).fill(50)));
+  const middle = Uint8Array.from({ length: 200 }, (_, i) => (i % 20 >= 5 && i % 20 < 15 ? 50 : 200));
+  put('a/wide.png', makePng(20, 10, 0, 8, middle));
   put(
     'b/red.png',
     makePng(
@@ -113,6 +149,11 @@ test("takes a model's classes: its labels, some absent, none unknown", async () 
   put('happy/1.png');
   const set = await load({ classes: emotions, valid: 'all', use: 'evaluate' });
   assert.equal([...set.valid.labels], [3]);
+  // The same images again, as other classes.
+  for (const classes of [['happy'], ['sad', 'happy']]) {
+    const other = await load({ classes, valid: 'all', use: 'evaluate' });
+    assert.equal([other.classes, [...other.valid.labels]], [classes, [classes.indexOf('happy')]]);
+  }
   put('hungry/1.png');
   await rejectsData(() => load({ classes: emotions }), join(root, 'hungry'), /the model does not have. Expected angry/);
 });
@@ -126,6 +167,9 @@ test('notices a file that came, went or changed', async () => {
   assert.is(more.train.count + more.valid.count, 21);
   put('dog/10.png', grayPng(2));
   assert.is.not((await load()).fingerprint, more.fingerprint);
+  const { signature } = listFolder(root);
+  utimesSync(join(root, 'dog', '10.png'), 1, 1);
+  assert.is.not(listFolder(root).signature, signature, 'of one size, but written again');
 });
 
 test('refuses broken images and folders that do not fit, naming the file', async () => {

@@ -3,7 +3,7 @@ import * as assert from 'uvu/assert';
 import { ConfigError } from '../src/core/errors.ts';
 import { Pcg } from '../src/data/pcg.ts';
 import type { Rows } from '../src/data/rows.ts';
-import { apportion, splitRows, stratified } from '../src/data/split.ts';
+import { apportion, divide, splitRows, stratified } from '../src/data/split.ts';
 import { rejectsData } from './files.ts';
 
 /** Rows with the given counts of each usage, interleaved; label = row modulo 3. */
@@ -75,6 +75,24 @@ test('a tenth is held back, stratified, by seed, and without overlap', () => {
   assert.is.not(String(splitRows(rows, '10%', 2, 'x.csv').valid), String(first.valid));
 });
 
+test('a share is of whole images, up to a half, and stays the same in later versions', () => {
+  const lengths = (count: number, share: string) => {
+    const { train, valid } = splitRows(rowsOf(count, 0, 0), share, 1, 'x.csv');
+    return [train.length, valid.length];
+  };
+  assert.equal([lengths(105, '10%'), lengths(90, '50%')], [[94, 11], [45, 45]]); // biome-ignore format: pairs
+  assert.equal([...splitRows(rowsOf(60, 0, 0), '15%', 1, 'x.csv').valid], [5, 7, 14, 16, 31, 39, 42, 45, 56]);
+});
+
+test('a limit takes images of each split, drawn by the seed', () => {
+  const rows = rowsOf(60, 30, 30);
+  const [first, other] = [1, 2].map((seed) => divide(rows, { valid: undefined, seed, limit: 9 }, 'x.csv'));
+  for (const [u, part] of (['train', 'valid', 'test'] as const).entries()) {
+    assert.equal([first![part]!.length, usagesOf(rows, first![part]!)], [9, [u]]);
+    assert.is.not(String(other![part]), String(first![part]));
+  }
+});
+
 test('the only image of a class is not held back', () => {
   const rows = { ...rowsOf(101, 0, 0), labels: Uint8Array.from({ length: 101 }, (_, i) => (i === 50 ? 2 : i % 2)) };
   const { train, valid } = splitRows(rows, undefined, 1, 'x.csv');
@@ -95,6 +113,7 @@ test('refuses names it does not know and rows that are not there', async () => {
 test('apportion keeps proportions and loses no class', () => {
   assert.equal(apportion([3995, 436, 4097, 7215, 4830, 3171, 4965], 64), [9, 1, 9, 16, 11, 7, 11]);
   assert.equal(apportion([1000, 1, 1], 10), [8, 1, 1]);
+  assert.equal(apportion([1000, 1, 1], 3), [1, 1, 1]);
   assert.equal(apportion([0, 5, 5], 4), [0, 2, 2]);
   assert.equal(apportion([0, 0], 4), [0, 0]);
 });
