@@ -1,0 +1,98 @@
+// What a repeated step takes for granted, and notices where it is so no more.
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { repeated } from '../src/core/repeat.ts';
+import { keep, step } from '../src/core/step.ts';
+import { Tensor } from '../src/core/tensor.ts';
+import { currentGpu } from '../src/gpu/gpu.ts';
+import * as ops from '../src/ops/index.ts';
+import * as optim from '../src/optim/index.ts';
+import { gpuTest, onDevice } from './gpu.ts';
+
+const ownTest = (name: string, run: () => Promise<void>): void =>
+  gpuTest(name, () => onDevice({ flags: 'checked' }, run));
+
+ownTest('another tensor among what `prepare` is given is the one that is computed from', async () => {
+  const [a, b] = [Tensor.full([4], 1), Tensor.full([4], 5)];
+  let x = a;
+  let calls = 0;
+  const double = repeated(
+    ({ given }: { given: Tensor }) => {
+      x = given;
+    },
+    () => {
+      calls++;
+      return ops.mul(x, 2);
+    },
+  );
+  for (const given of [a, a, a, b, b, b, a]) {
+    const want = given === a ? 2 : 10;
+    assert.equal([...(await (await double({ given })).read())], [want, want, want, want]);
+  }
+  assert.is(calls, 5);
+});
+
+ownTest('memory that somebody else has by now is not read', async () => {
+  let x = Tensor.full([4], 1);
+  const double = repeated(
+    () => {},
+    () => ops.add(x, x),
+  );
+  for (let i = 0; i < 3; i++) assert.is((await (await double()).read())[0], 2);
+  x.free('the test');
+  const other = Tensor.full([4], 9);
+  x = Tensor.full([4], 5);
+  assert.is((await (await double()).read())[0], 10);
+  assert.is((await other.read())[0], 9);
+});
+
+ownTest(
+  'a weight is read where a later optimizer keeps it, while the earlier one keeps others where it was',
+  async () => {
+    const [p, q] = [1, 2].map((value) => Tensor.from([value], undefined, { requiresGrad: true })) as [Tensor, Tensor];
+    const earlier = new optim.SGD([p, q]);
+    const forward = repeated(
+      () => {},
+      () => ops.add(p, q),
+    );
+    for (let i = 0; i < 3; i++) assert.is(await (await forward()).item(), 3);
+    const later = new optim.SGD([p]);
+    await step(() => {
+      ops.sum(p).backward();
+      later.step({ lr: 1, momentum: 0 });
+    });
+    assert.is(await (await forward()).item(), 2);
+    assert.is(earlier.steps, 0);
+  },
+);
+
+ownTest('copies to one place and to another are not the same', async () => {
+  const x = Tensor.full([4], 3);
+  const places = [Tensor.zeros([4]), Tensor.zeros([4])];
+  let calls = 0;
+  const copy = repeated(
+    () => {},
+    () => {
+      const { storage } = places[calls++ % 2]!;
+      currentGpu().stream.copy(x.storage, storage);
+    },
+  );
+  for (let i = 0; i < 3; i++) await copy();
+  assert.is(calls, 3);
+  for (const place of places) assert.equal([...(await place.read())], [3, 3, 3, 3]);
+});
+
+ownTest('the first call may make what is made once', async () => {
+  let two: Tensor | undefined;
+  const x = Tensor.full([2], 3);
+  const double = repeated(
+    () => {},
+    () => {
+      two ??= keep(Tensor.from([2]));
+      return ops.mul(x, two);
+    },
+  );
+  for (let i = 0; i < 4; i++) assert.equal([...(await (await double()).read())], [6, 6]);
+});
+
+test.run();
