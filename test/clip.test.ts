@@ -149,6 +149,22 @@ halfTest(
   },
 );
 
+halfTest('with a loss scale, too, what is frozen does not count', async () => {
+  const [a, b] = [parameter([0]), parameter([0])];
+  const lossScale = new optim.LossScale({ initial: 16 });
+  const optimizer = new optim.SGD([a, b], { lossScale, clip: 1 });
+  const update = (params: Tensor[], gradients: number[][]) =>
+    step(() => {
+      backward(params, gradients, optimizer);
+      optimizer.step({ lr: 1, momentum: 0 });
+    });
+  await update([a, b], [[3], [4]]);
+  // The slot of b still holds 4.
+  b.requiresGrad = false;
+  await update([a], [[8]]);
+  close([await a.item(), await b.item()], [-3 / 5 - 1, -4 / 5], { ulps: 8 }, 'a alone');
+});
+
 gpuTest('a norm as small as what keeps the factor finite is halved, as torch does', async () => {
   const p = Tensor.from([0], [1], { requiresGrad: true });
   const optimizer = new optim.SGD([p], { clip: 1e-6 });

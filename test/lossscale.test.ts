@@ -126,6 +126,21 @@ for (const [name, make] of Object.entries(makers)) {
   });
 }
 
+halfTest('a cleared state counts updates anew, as without a scale; the scale stays', async () => {
+  const after = async (lossScale?: optim.LossScale) => {
+    const p = parameter(START);
+    const optimizer = new optim.Adam([p], { lossScale });
+    for (let i = 0; i < 3; i++) await updateWith(optimizer, p, GRADIENT);
+    optimizer.clearState();
+    await updateWith(optimizer, p, [3, -1, 1, 2]);
+    return [...(await p.read())];
+  };
+  const lossScale = new optim.LossScale({ initial: 8, growthInterval: 3 });
+  const [scaled, plain] = [await after(lossScale), await after()];
+  for (const [i, value] of plain.entries()) assert.ok(Math.abs(scaled[i]! - value) <= 1e-6, `${scaled} for ${plain}`);
+  assert.equal(await lossScale.read(), { scale: 16, good: 1, updates: 1, skipped: 0 });
+});
+
 halfTest('the scale stays between 2⁻²⁴ and 2⁴⁰, and a share of it can be asked for', async () => {
   const p = parameter(START);
   const lossScale = new optim.LossScale({ initial: 2 ** 40, growthInterval: 1 });

@@ -255,7 +255,11 @@ halfTest('parameters are f32; a loss scale is one optimizer’s, and has to be u
       optimizer.step({ lr: 0.1 });
     });
   assert.match(await messageOf(() => update(p, first)), /^a later optimizer has taken over the loss scale of this one/);
-  assert.match(await messageOf(() => update(q, second)), /^the gradients are not scaled, and would be divided/);
+  const unscaled = /^the gradients are not scaled, and would be divided/;
+  assert.match(await messageOf(() => update(q, second)), unscaled);
+  second.zeroGrad();
+  await update(q, second, lossScale.gradient());
+  assert.match(await messageOf(() => update(q, second)), unscaled, 'each update asks for it anew');
 });
 
 test('f16 where the adapter does not compute in it is refused', () =>

@@ -156,6 +156,33 @@ for (const [name, make] of Object.entries({
   });
 }
 
+gpuTest('momentum is .9, and AdamW’s decay .01, where nothing is said', async () => {
+  const after = async (make: (p: Tensor) => optim.Optimizer, rates: optim.StepValues) => {
+    const p = parameter([1, -2]);
+    const optimizer = make(p);
+    for (const gradient of [[1, 2], [3, -1]]) await stepOn(optimizer, new Map([[p, gradient]]), rates); // biome-ignore format: a pair
+    return p.read();
+  };
+  const said = { lr: 0.1, momentum: 0.9 };
+  const sgd = (p: Tensor) => new optim.SGD([p]);
+  assert.equal(await after(sgd, { lr: 0.1 }), await after(sgd, said));
+  const adamw = (p: Tensor) => new optim.AdamW([p], { weightDecay: 0.01 });
+  assert.equal(await after((p) => new optim.AdamW([p]), { lr: 0.1 }), await after(adamw, said));
+});
+
+gpuTest('what is frozen stays as it is, though it has a gradient; a graph may read it beyond the update', async () => {
+  const [a, b] = [parameter([1]), parameter([2])];
+  const optimizer = new optim.SGD([a, b], { weightDecay: 0.5 });
+  await step(() => ops.sum(ops.mul(a, b)).backward());
+  b.requiresGrad = false;
+  const x = parameter([3]);
+  const y = ops.sum(ops.mul(x, b));
+  await step(() => optimizer.step({ lr: 1, momentum: 0 }));
+  assert.equal([await a.item(), await b.item()], [1 - 2 - 0.5, 2]);
+  y.backward();
+  assert.is(await x.grad!.item(), 2);
+});
+
 gpuTest('a step without any gradient changes nothing', async () => {
   const p = parameter([1]);
   const optimizer = new optim.SGD([p], { weightDecay: 0.5 });

@@ -57,6 +57,16 @@ test("one cycle's defaults are fast.ai's", () => {
   near([schedule(3, lr.length).lr, schedule(3, lr.length).momentum], [lr[3]!, momentum[3]!]);
 });
 
+test('one cycle begins at its peak where nothing is the way up, and ends there where all of it is', () => {
+  const momentums = [0.9, 0.8, 0.7] as const;
+  const rates = (pctStart: number) =>
+    [0, 10].map((step) => optim.oneCycle(1, { divFinal: 10, pctStart, momentums })(step, 10));
+  const [start, end] = rates(0);
+  near([start!.lr, start!.momentum, end!.lr, end!.momentum], [1, 0.8, 0.1, 0.7]);
+  const [low, top] = rates(1);
+  near([low!.lr, low!.momentum, top!.lr, top!.momentum], [1 / 25, 0.9, 1, 0.8]);
+});
+
 test("cosine is PyTorch's CosineAnnealingLR", () => {
   const { lr0, options, lr } = schedules.cosine[0]!;
   const schedule = optim.cosine(lr0, 0.9);
