@@ -3,10 +3,11 @@ import * as assert from 'uvu/assert';
 import { halfCopyOf } from '../src/core/halfcopy.ts';
 import { step } from '../src/core/step.ts';
 import { setSeed, setStepCounter, stepCounter } from '../src/core/stepbuffer.ts';
+import { Tensor } from '../src/core/tensor.ts';
 import { AUGMENTATIONS } from '../src/data/augment.ts';
 import { Batches } from '../src/data/batches.ts';
 import { createModel } from '../src/models/index.ts';
-import type { Module } from '../src/nn/index.ts';
+import * as nn from '../src/nn/index.ts';
 import * as ops from '../src/ops/index.ts';
 import { AdamW, LossScale, type Optimizer, SGD } from '../src/optim/index.ts';
 import { rangeTest } from '../src/train/rangetest.ts';
@@ -16,7 +17,7 @@ import { gpuTest, halfTest } from './gpu.ts';
 const BATCH = 8;
 
 /** A small network with dropout and batch norm on images of noise, everything from the same seed. */
-function scene(make: (model: Module) => Optimizer, dtype: 'f32' | 'f16' = 'f32') {
+function scene(make: (model: nn.Module) => Optimizer, dtype: 'f32' | 'f16' = 'f32') {
   setSeed(3);
   const count = 3 * BATCH;
   const pixels = Uint8Array.from({ length: count * 32 * 32 }, (_, i) => (i * 2654435761) >>> 24);
@@ -50,11 +51,11 @@ async function everything({ model, optimizer }: ReturnType<typeof scene>): Promi
   return values;
 }
 
-const makers: [string, (model: Module) => Optimizer][] = [
+const makers: [string, (model: nn.Module) => Optimizer][] = [
   ['SGD', (model) => new SGD(model.parameters().values(), { weightDecay: 1e-3 })],
   ['AdamW with a moving average', (model) => new AdamW(model.parameters().values(), { ema: 0.9, clip: 1 })],
 ];
-const inHalf = (model: Module) => new SGD(model.parameters().values(), { lossScale: new LossScale() });
+const inHalf = (model: nn.Module) => new SGD(model.parameters().values(), { lossScale: new LossScale() });
 const kinds = [...makers.map(([name, make]) => [name, make, 'f32'] as const), ['SGD in f16', inHalf, 'f16'] as const];
 for (const [name, make, dtype] of kinds) {
   (dtype === 'f16' ? halfTest : gpuTest)(
@@ -103,6 +104,52 @@ gpuTest('rates are evenly spaced in log, losses smoothed; the test ends at four 
   const loss = await first.item();
   assert.ok(Math.abs(losses[0]! / loss - 1) < 1e-6, `the first is a loss itself: ${losses[0]}, ${loss}`);
 });
+
+/** Its losses are those that it is told, the labels being 0. */
+class Scripted extends nn.Module {
+  readonly scale = nn.constant([1], 1);
+  private readonly losses: number[];
+
+  constructor(losses: readonly number[]) {
+    super();
+    this.losses = [...losses];
+  }
+
+  override own() {
+    return { scale: { tensor: this.scale, kind: 'parameter', fileShape: [1] } as const };
+  }
+
+  forward(): Tensor {
+    const logit = Math.log(Math.expm1(this.losses.shift()!));
+    const logits = Tensor.from([0, logit, 0, logit], [2, 2]);
+    return ops.add(logits, ops.mul(this.scale, 0));
+  }
+}
+
+gpuTest(
+  'losses are smoothed from the first on; the test ends after its steps, or far above the best loss',
+  async () => {
+    const set = { pixels: new Uint8Array(8), labels: new Uint8Array(2), count: 2, side: 2, channels: 1 } as const;
+    const tested = async (losses: readonly number[], steps: number) => {
+      const model = new Scripted(losses);
+      const parts = { model, optimizer: new SGD([model.scale]), batches: new Batches(set, { batch: 2 }) };
+      return (await rangeTest(parts, { steps })).map(({ loss }) => loss);
+    };
+    const near = (got: number[], losses: readonly number[]) => {
+      assert.is(got.length, losses.length);
+      let average = 0;
+      for (const [i, loss] of losses.entries()) {
+        average = 0.98 * average + 0.02 * loss;
+        const want = average / (1 - 0.98 ** (i + 1));
+        assert.ok(Math.abs(got[i]! / want - 1) < 1e-4, `${i}: ${got[i]}, expected ${want}`);
+      }
+    };
+    near(await tested([1, 2, 3, 4, 5], 3), [1, 2, 3]);
+    // Means of 4, 2.05, …, 0.88, and then 4.2: above four times the best, not the first.
+    const explodes = [4, 0.1, 0.1, 0.1, 0.1, 20];
+    near(await tested([...explodes, 1, 1], 8), explodes);
+  },
+);
 
 /** Points at rates 10^(i/10) with these losses, after ten and before five that no method sees. */
 const at = (losses: readonly number[]) => {
