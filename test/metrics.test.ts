@@ -48,6 +48,10 @@ test('a class never predicted scores 0, and one that is nowhere leaves the mean 
   close(macroF1, 0.4);
   assert.is(macroClasses, 2);
   close(accuracy, 2 / 3);
+  // precision_recall_fscore_support([0, 0], [0, 1]): F1 2/3 and 0, of a class that is predicted alone, too.
+  const predicted = scores([[1, 1], [0, 0]]); // biome-ignore format: a matrix
+  close(predicted.macroF1, 1 / 3);
+  assert.is(predicted.macroClasses, 2);
   assert.equal(scores([]), { accuracy: 0, macroF1: 0, total: 0, correct: 0, macroClasses: 0, classes: [] });
 });
 

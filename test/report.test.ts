@@ -146,6 +146,21 @@ test('the page says what the run was and what came of it', async () => {
   assert.ok(page.includes(html`${evaluate}`.markup), evaluate);
 });
 
+test('tables have each number in its column', async () => {
+  const page = await reportHtml(run(), parts({ confusion: [[41, 9], [20, 30]] })); // biome-ignore format: a matrix
+  const rows = [...page.matchAll(/<tr><th scope="row">(.*?)<\/th>(.*?)<\/tr>/g)].map(([, ...cells]) =>
+    cells.map((cell) => cell!.replace(/<\/td>/g, '|').replace(/<[^>]*>/g, '')),
+  );
+  assert.equal(rows, [
+    ['1', '0.01|1.0000|40.00 %|1.1000|40.50 %|1 min 15 s|1,200|'],
+    ['2', '0.005|0.5000|80.00 %|0.5500|81.00 %|1 min 15 s|1,200|'],
+    ['sad', '67.2 %|82.0 %|73.9 %|50|'],
+    ['happy', '76.9 %|60.0 %|67.4 %|50|'],
+  ]);
+  const single = await reportHtml(run(), parts({ confusion: [[4, 1], [0, 4]] })); // biome-ignore format: a matrix
+  assert.match(visible(single), /Most often confused\nsad\n *taken for *\nhappy\n *1 ×/);
+});
+
 test('durations are told as a person says them', () => {
   const told = [0.04, 9.94, 9.96, 59.4, 59.6, 3599.7, 3661].map(duration);
   assert.equal(told, ['0.0 s', '9.9 s', '10 s', '59 s', '1 min 0 s', '1 h 0 min', '1 h 1 min']);
