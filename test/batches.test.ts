@@ -40,6 +40,17 @@ for (const streamed of [false, true]) {
   });
 }
 
+gpuTest('the order is each epoch’s and seed’s own; epochs are of whole batches, one after another', async () => {
+  const batches = new Batches(set, { batch: 2 });
+  const orders = [batches.order(0), batches.order(1), batches.order(0, 2)].map((order) => [...order]);
+  assert.is(new Set(orders.map(String)).size, 3);
+  for (const order of orders) assert.equal([...order].sort(), [0, 1, 2, 3, 4]);
+  const wholes = [...batches.epochs(2)].map((indices) => [...indices]);
+  const expected = [0, 1].flatMap((epoch) => [orders[epoch]!.slice(0, 2), orders[epoch]!.slice(2, 4)]);
+  assert.equal(wholes, expected);
+  assert.equal([[...batches.order(0)], [batches.full, batches.all]], [orders[0], [2, 3]]);
+});
+
 gpuTest('options that would make all of a batch NaN are refused', async () => {
   const make = (options: object) => () => new Batches(set, { batch: 2, ...options });
   const numbers =

@@ -39,6 +39,17 @@ const drawn = (alpha: number, many: number) => {
   return drawMixup(alpha, many, () => (random.integer(2 ** 32) + 0.5) / 2 ** 32);
 };
 
+/** A number first, and then others. */
+const firstly = (value: number) => {
+  const random = new Random(1, 1);
+  let first = true;
+  return () => {
+    const next = first ? value : (random.integer(2 ** 32) + 0.5) / 2 ** 32;
+    first = false;
+    return next;
+  };
+};
+
 test('shares have the spread of a Beta distribution, whose larger half is kept; partners are a permutation', () => {
   for (const alpha of [0.01, 0.4, 1, 8]) {
     const many = 20_000;
@@ -53,6 +64,14 @@ test('shares have the spread of a Beta distribution, whose larger half is kept; 
     const expected = 1 / (4 * (2 * alpha + 1));
     assert.ok(Math.abs(variance - expected) < (4 * 0.125) / Math.sqrt(many), `α ${alpha}: ${variance}, ${expected}`);
   }
+  // An image of a random permutation stays by itself as often as with any other.
+  assert.equal(
+    [0.1, 0.9].map((value) => [...drawMixup(1, 2, firstly(value)).partner]),
+    [
+      [1, 0],
+      [0, 1],
+    ],
+  );
   const { partner, share } = drawMixup(0.4, 1, () => 0.3);
   assert.equal([[...partner], share.length], [[0], 1]);
 });
@@ -71,9 +90,9 @@ test('shares are distributed as the larger of λ and 1 − λ', () => {
 });
 
 /** A batch and its parts on the CPU, in step 8 of a seed. */
-async function batchOf(mixup: number, seed = 2, indices: readonly number[] = order) {
+async function batchOf(mixup: number, seed = 2, indices: readonly number[] = order, steps = 7) {
   setSeed(seed);
-  setStepCounter(7);
+  setStepCounter(steps);
   const batches = new Batches(set, { batch: order.length, size: 12, normalisation, mixup });
   const { x, labels, others, share } = await step(() => {
     const { x, labels, mixed } = batches.take(indices);
@@ -106,6 +125,7 @@ gpuTest('an image keeps its share of itself, and the rest is its partner', async
   assert.ok(mixed.share!.some((share) => share < 0.999));
   assert.equal(await batchOf(0.4), mixed, 'the same seed and step');
   assert.not.equal((await batchOf(0.4, 3)).share, mixed.share, 'another seed');
+  assert.not.equal((await batchOf(0.4, 2, order, 8)).share, mixed.share, 'another step');
 });
 
 gpuTest('α below 0 is refused', async () => {

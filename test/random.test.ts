@@ -77,7 +77,7 @@ test('uniform numbers lie evenly in [0, 1), integers below their limit', () => {
   const bins = new Uint32Array(10);
   for (let i = 0; i < SIZE; i++) {
     const value = random.uniform();
-    assert.ok(value >= 0 && value < 1);
+    assert.ok(value >= 0 && value < 1 && Number.isInteger(value * 2 ** 24));
     bins[Math.floor(10 * value)]!++;
   }
   assert.ok(

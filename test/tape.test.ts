@@ -95,6 +95,11 @@ gpuTest('noGrad records nothing, also inside, and ends with an error', async () 
   const x = parameter(1, 2);
   const y = noGrad(() => noGrad(() => ops.sum(ops.square(x))));
   assert.is(y.node, null);
+  const afterInner = noGrad(() => {
+    noGrad(() => ops.neg(x));
+    return ops.neg(x);
+  });
+  assert.is(afterInner.node, null);
   assert.match(
     await messageOf(() => y.backward()),
     /^backward: nothing was recorded for this tensor \[1\]: no input has requiresGrad, or it was computed in noGrad/,
