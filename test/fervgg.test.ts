@@ -43,6 +43,23 @@ gpuTest('names are the original’s; every parameter has a gradient; dropout is 
   assert.not.equal(await logits(), await logits());
 });
 
+gpuTest('weights and biases are drawn evenly from ±1/√(fan in), PyTorch’s own default', async () => {
+  const state = createModel('fer_vgg', { ...options, width: 1 / 4 }).state();
+  for (const [name, fanIn] of [
+    ['conv2a', 9 * 16],
+    ['lin1', 2 * 2 * 128],
+    ['lin2', 1024],
+  ] as const) {
+    for (const part of ['weight', 'bias']) {
+      const values = await state.get(`${name}.${part}`)!.tensor.read();
+      const [low, high] = [values.reduce((a, b) => Math.min(a, b)), values.reduce((a, b) => Math.max(a, b))];
+      const bound = 1 / Math.sqrt(fanIn);
+      assert.ok(high <= bound && low >= -bound, `${name}.${part}: ${low} to ${high}, of ±${bound}`);
+      assert.ok(high > 0.8 * bound && low < -0.8 * bound, `${name}.${part}: ${low} to ${high}, of ±${bound}`);
+    }
+  }
+});
+
 gpuTest('a side below 32 is refused', async () => {
   assert.match(await messageOf(() => createModel('fer_vgg', { ...options, size: 31 })), /needs at least 32/);
 });

@@ -2,7 +2,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { step } from '../src/core/step.ts';
 import { Tensor } from '../src/core/tensor.ts';
-import { createModel, headsOf, MODEL_NAMES, type ModelOptions } from '../src/models/index.ts';
+import { createModel, headsOf, MODEL_NAMES, type ModelOptions, smallestBatch } from '../src/models/index.ts';
 import * as ops from '../src/ops/index.ts';
 import { gpuTest, messageOf } from './gpu.ts';
 
@@ -68,6 +68,11 @@ for (const name of names) {
     );
   }
 }
+
+test('a batch norm of one value an image needs two of them: of 32 px, and in the fastai head', () => {
+  const least = (change: Partial<ModelOptions>) => smallestBatch('resnet18', { ...options, ...change });
+  assert.equal([least({}), least({ size: 33 }), least({ size: 64, head: 'fastai' })], [2, 1, 2]);
+});
 
 gpuTest('what cannot be is refused', async () => {
   assert.match(await messageOf(() => createModel('resnet18', { ...options, size: 31 })), /needs at least 32/);
