@@ -45,15 +45,14 @@ gpuTest('the accuracy is the share of the predictions that are right', async () 
   assert.is(await evaluator.accuracy(model), right / COUNT);
 });
 
-gpuTest('loss, class and probability of a prediction are what the probabilities say', async () => {
+gpuTest('loss, prediction and its probability are those of the class probabilities', async () => {
   const [evaluator, model] = [new Evaluator(set, options), network()];
-  const near = (got: number, want: number) =>
-    assert.ok(Math.abs(got - want) < 1e-5 * (1 + want), `${got}, not ${want}`);
-  const shares = await evaluator.probabilities(model);
-  for (const [n, { loss, predicted, probability, label }] of (await evaluator.predictions(model)).entries()) {
-    assert.is(predicted, shares[n]!.indexOf(Math.max(...shares[n]!)));
-    near(probability, shares[n]![predicted]!);
-    near(loss, -Math.log(shares[n]![label]!));
+  const all = await evaluator.probabilities(model);
+  for (const [i, { loss, predicted, probability, label }] of (await evaluator.predictions(model)).entries()) {
+    const shares = [...all[i]!];
+    assert.equal([label, predicted], [set.labels[i], shares.indexOf(Math.max(...shares))]);
+    assert.ok(Math.abs(probability - shares[predicted]!) < 1e-6, `${probability} of ${shares}`);
+    assert.ok(Math.abs(loss + Math.log(shares[label]!)) < 1e-5, `${loss} of ${shares}`);
   }
 });
 

@@ -3,6 +3,7 @@ import * as assert from 'uvu/assert';
 import { Random } from '../src/core/random.ts';
 import { setSeed } from '../src/core/stepbuffer.ts';
 import type { Tensor } from '../src/core/tensor.ts';
+import { AUGMENTATIONS, inputSide } from '../src/data/augment.ts';
 import { selectImages } from '../src/data/dataset.ts';
 import { drawToyfaces } from '../src/data/toyfaces.ts';
 import type { Gpu } from '../src/gpu/gpu.ts';
@@ -12,6 +13,7 @@ import * as nn from '../src/nn/index.ts';
 import { planOf } from '../src/ops/matrix/plan.ts';
 import { loadCheckpoint, saveCheckpoint } from '../src/train/checkpoint.ts';
 import type { TrainConfig } from '../src/train/config.ts';
+import { Evaluator } from '../src/train/evaluator.ts';
 import { prepareKernels } from '../src/train/kernels.ts';
 import { Trainer } from '../src/train/trainer.ts';
 import { scratchFolder } from './files.ts';
@@ -82,6 +84,53 @@ gpuTest('before the first step kernels are chosen for validation, too, where it 
     assert.is(before.length, 7, 'of the convolution, whose input has no gradient, 2, of Linear 3, of five images 2');
   }),
 );
+
+gpuTest('each epoch has an order of its own, by the seed', async () => {
+  const { train, valid } = drawToyfaces(32);
+  const parts = { model: network(), config: { ...config, epochs: 3 }, train, valid };
+  const trainer = new Trainer({ ...parts, normalisation: { mean: [0.5], std: [0.25] } }, 7);
+  const asked: number[][] = [];
+  const { order } = trainer.train;
+  trainer.train.order = (epoch, seed) => {
+    asked.push([epoch, seed!]);
+    return order.call(trainer.train, epoch, seed);
+  };
+  await trainer.run({ afterStep: async () => false, progress: () => {}, epochEnd: async () => {} });
+  assert.equal(asked, [[0, 4], [1, 4], [2, 4]]); // biome-ignore format: pairs
+});
+
+const linear = (side: number) =>
+  new nn.Sequential([nn.flatten(), new nn.Linear({ inFeatures: side * side, outFeatures: 7 }, new Random(1, 1))]);
+const normalisation = { mean: [0.5], std: [0.25] };
+
+gpuTest('the loss of an epoch is that of all its images, of however many batches it has', async () => {
+  const { train, valid } = drawToyfaces(140);
+  const change = { batch: 1, lr: 1e-30, labelSmoothing: 0 };
+  const trainer = new Trainer({ model: linear(16), config: { ...config, ...change }, train, valid, normalisation }, 7);
+  const losses: number[] = [];
+  await trainer.run({
+    afterStep: async () => false,
+    progress: () => {},
+    epochEnd: async ({ train }) => void losses.push(train.loss, train.count),
+  });
+  const all = await new Evaluator(train, { batch: 20, size: 16, channels: 1, normalisation }).predictions(linear(16));
+  const want = all.reduce((sum, { loss }) => sum + loss, 0);
+  assert.is(losses[1], train.count);
+  assert.ok(Math.abs(losses[0]! / want - 1) < 1e-5, `${losses[0]}, not ${want}`);
+});
+
+gpuTest('validation sees what the augmentation starts from, of which nothing is drawn', async () => {
+  const { train, valid } = drawToyfaces(28);
+  for (const augment of ['crop', 'fastai', 'fer'] as const) {
+    const change = { size: null, augment } as const;
+    const side = inputSide(AUGMENTATIONS[augment], valid.side);
+    const model = linear(side);
+    const trainer = new Trainer({ model, config: { ...config, ...change }, train, valid, normalisation }, 7);
+    const { framing } = AUGMENTATIONS[augment];
+    const shared = { batch: 16, size: side, channels: 1, normalisation, framing } as const;
+    assert.equal(await trainer.validate(), await new Evaluator(valid, shared).predictions(model), augment);
+  }
+});
 
 const apart = (a: readonly number[], b: readonly number[]) => Math.max(...a.map((value, i) => Math.abs(value - b[i]!)));
 const largest = (a: readonly number[]) => Math.max(...a.map(Math.abs));
