@@ -211,6 +211,15 @@ test('rates and momentum of both phases are fast.ai’s exactly, of each group',
   }
 });
 
+test('both phases take the momentums that are asked for', () => {
+  const phases = fineTunePhases(2, { epochs: 1, momentums: [0.9, 0.8, 0.7] });
+  for (const [{ schedule }, peak] of [[phases[0]!, 0.99], [phases[1]!, 0.3]] as const) // biome-ignore format: pairs
+    assert.equal(
+      [0, 100 * peak, 100].map((step) => Number(schedule(step, 100).momentum.toFixed(9))),
+      [0.9, 0.8, 0.7],
+    );
+});
+
 test('slices of rates are fast.ai’s: those of fine_tune(30, 1.2e-3) and fine_tune(10, 3e-4)', () => {
   const near = (got: readonly number[], want: readonly number[]) => {
     assert.is(got.length, want.length);

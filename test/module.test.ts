@@ -226,6 +226,21 @@ gpuTest('weights are drawn as torchvision draws them, the same from the same see
   assert.not.equal(await conv(2), values);
 });
 
+gpuTest(
+  'a Linear is drawn evenly from ±1/√(in features), its biases too, as PyTorch’s; with a std its biases are 0',
+  async () => {
+    const options = { inFeatures: 400, outFeatures: 100 };
+    const { weight, bias } = new nn.Linear(options, new Random(1));
+    for (const tensor of [weight, bias!]) {
+      const values = await tensor.read();
+      const [low, high] = [Math.min(...values.slice(0, 4000)), Math.max(...values.slice(0, 4000))];
+      assert.ok(low >= -1 / 20 && high <= 1 / 20 && low < -0.9 / 20 && high > 0.9 / 20, `${low} to ${high}`);
+    }
+    const normal = new nn.Linear({ ...options, std: 0.01 }, new Random(1));
+    assert.ok((await normal.bias!.read()).every((value) => value === 0));
+  },
+);
+
 gpuTest('without a tape a network frees what lies between its layers, but not its input', async () => {
   const x = Tensor.full([1, 2], 3);
   const seen: Tensor[] = [];
