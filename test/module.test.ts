@@ -223,6 +223,8 @@ gpuTest('weights are drawn as torchvision draws them, the same from the same see
   assert.ok(Math.abs(std / Math.sqrt(2 / 576) - 1) < 0.025, `std ${std}`);
   assert.ok(Math.abs(mean) < std / 27, `mean ${mean}`);
   assert.equal(await conv(1), values);
+  nn.unfilled(() => new nn.Conv2d({ inChannels: 1, outChannels: 1, kernel: 1 }, new Random(1)));
+  assert.equal(await conv(1), values, 'once more, after one whose values come from a file');
   assert.not.equal(await conv(2), values);
 });
 

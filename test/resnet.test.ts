@@ -2,7 +2,14 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { step } from '../src/core/step.ts';
 import { Tensor } from '../src/core/tensor.ts';
-import { createModel, headsOf, MODEL_NAMES, type ModelOptions, smallestBatch } from '../src/models/index.ts';
+import {
+  activationBytes,
+  createModel,
+  headsOf,
+  MODEL_NAMES,
+  type ModelOptions,
+  smallestBatch,
+} from '../src/models/index.ts';
 import * as ops from '../src/ops/index.ts';
 import { gpuTest, messageOf } from './gpu.ts';
 
@@ -72,6 +79,11 @@ for (const name of names) {
 test('a batch norm of one value an image needs two of them: of 32 px, and in the fastai head', () => {
   const least = (change: Partial<ModelOptions>) => smallestBatch('resnet18', { ...options, ...change });
   assert.equal([least({}), least({ size: 33 }), least({ size: 64, head: 'fastai' })], [2, 1, 2]);
+});
+
+test('the largest tensor of an image is what the stem makes, or in a narrow network the image', () => {
+  const bytes = (width: number) => activationBytes('resnet18', { ...options, size: 48, width });
+  assert.equal([bytes(1), bytes(1 / 8)], [4 * 24 * 24 * 64, 4 * 48 * 48 * 3]);
 });
 
 gpuTest('what cannot be is refused', async () => {

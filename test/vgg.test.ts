@@ -109,6 +109,25 @@ gpuTest('the same seed gives the same weights, another seed others', async () =>
   assert.not.equal(await first(1), await first(2));
 });
 
+gpuTest('heads are drawn as torchvision’s and as fast.ai’s, whose norms begin with a β of 0.001', async () => {
+  const drawn = async (head: 'vgg' | 'fastai') => {
+    const state = await readState(createModel('vgg11_bn', { ...options, width: 1 / 4, head }));
+    return (name: string) => state.get(`classifier.${name}`)?.data;
+  };
+  const std = (values: Float32Array) => Math.sqrt(values.reduce((sum, value) => sum + value ** 2, 0) / values.length);
+  const near = (values: Float32Array | undefined, want: number) =>
+    assert.ok(Math.abs(std(values!) / want - 1) < 0.03, `${std(values!)}, not ${want}`);
+  const [vgg, fastai] = [await drawn('vgg'), await drawn('fastai')];
+  near(vgg('0.weight'), 0.01);
+  near(vgg('3.weight'), 0.01);
+  assert.equal([...new Set(vgg('0.bias'))], [0]);
+  near(fastai('2.weight'), Math.sqrt(2 / 256));
+  near(fastai('6.weight'), Math.sqrt(2 / 512));
+  assert.is(fastai('2.bias'), undefined);
+  for (const norm of ['0', '4'])
+    assert.equal([...new Set(fastai(`${norm}.weight`)), ...new Set(fastai(`${norm}.bias`))], [1, Math.fround(0.001)]);
+});
+
 gpuTest('names and sizes that cannot be are refused', async () => {
   assert.match(
     await messageOf(() => createModel('vgg17_bn', options)),
