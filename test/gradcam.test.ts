@@ -3,6 +3,7 @@ import * as assert from 'uvu/assert';
 import { Random } from '../src/core/random.ts';
 import { step } from '../src/core/step.ts';
 import { Tensor } from '../src/core/tensor.ts';
+import { fromArrays } from '../src/data/arrays.ts';
 import { AUGMENTATIONS } from '../src/data/augment.ts';
 import { Batches } from '../src/data/batches.ts';
 import { type ImageSet, loadDataset } from '../src/data/dataset.ts';
@@ -14,6 +15,7 @@ import { camRowsOf } from '../src/train/camrows.ts';
 import { heatMapsOf, shownPart } from '../src/train/cams.ts';
 import { gradCam } from '../src/train/gradcam.ts';
 import { stretched } from '../src/train/heat.ts';
+import { interpret } from '../src/train/interpretation.ts';
 import { fromValues } from './exact.ts';
 import { fixture, type Row, startingImages, startingWeights } from './fixtures/vgg.ts';
 import { gpu, gpuTest, messageOf } from './gpu.ts';
@@ -209,6 +211,32 @@ gpuTest(
     assert.equal([wrong[1]!.seen, wrong[1]!.missed], [await map(3, 0), await map(3, 4)]);
   },
 );
+
+gpuTest('the 25 highest losses come worst first, and of many classes those with the most mistakes', async () => {
+  const names = Array.from({ length: 13 }, (_, c) => `class ${c}`);
+  const labels = Array.from({ length: 26 }, (_, i) => i % 13);
+  const images = labels.map((_, i) => new Uint8Array(32 * 32).fill(i));
+  const data = fromArrays({ images, labels, classes: names, valid: { images, labels } });
+  const predictions = labels.map((label, i) => {
+    const predicted = label === 5 ? label : (label + 1) % 13;
+    return { label, predicted, loss: (7 * i) % 26, probability: 0.5 };
+  });
+  const model = createModel('vgg11_bn', { classes: 13, channels: 1, size: 32, width: 1 / 64 });
+  const input = { batch: 16, size: 32, normalisation: { mean: [0], std: [1] } };
+  const { confusion, topLosses, cams } = await interpret(model, predictions, data, 'valid', input);
+  assert.equal([confusion[4]![5], confusion[5]![5], confusion[5]![4]], [2, 2, 0]);
+  assert.equal(
+    topLosses.map(({ loss }) => loss),
+    Array.from({ length: 25 }, (_, n) => 25 - n),
+  );
+  const worst = predictions.findIndex(({ loss }) => loss === 25);
+  const { truth, prediction, pixels } = topLosses[0]!;
+  assert.equal([truth, prediction, pixels[0]], [names[labels[worst]!], names[(labels[worst]! + 1) % 13], worst]);
+  assert.equal(
+    cams.map(({ name }) => name),
+    names.filter((_, c) => c !== 5),
+  );
+});
 
 gpuTest('the last maps that are large enough are taken, else the first', async () => {
   const sizes = async (name: string, size: number, least?: number) => {
