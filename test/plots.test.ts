@@ -64,6 +64,18 @@ test('the first of equally good epochs is marked', async () => {
   assert.ok(texts(svg).includes('50.0 % in epoch 1'));
 });
 
+test('a confusion matrix has a row for each actual class, a column for each predicted one', async () => {
+  const svg = await confusionSvg([[41, 9], [10, 40]], ['a', 'b']); // biome-ignore format: a matrix
+  const counts = [...svg.matchAll(/<text[^>]*translate\(([\d.]+),([\d.]+)\)[^>]*>(\d+)<\/text>/g)];
+  const places = counts.map(([, x, y, count]) => [count, Number(x) > 64, Number(y) > 64]);
+  assert.equal(places, [
+    ['41', false, false],
+    ['9', true, false],
+    ['10', false, true],
+    ['40', true, true],
+  ]);
+});
+
 test('the confusion matrix shows every count, its share, and escapes class names', async () => {
   const svg = await confusionSvg([[30, 10], [0, 7]], ['<b>&"', 'sad']); // biome-ignore format: a matrix
   checkSvg(svg);
