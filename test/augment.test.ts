@@ -3,7 +3,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { pcg4d } from '../src/core/random.ts';
 import { step } from '../src/core/step.ts';
-import { setSeed, setStepCounter } from '../src/core/stepbuffer.ts';
+import { nextDraw, setSeed, setStepCounter } from '../src/core/stepbuffer.ts';
 import { Tensor } from '../src/core/tensor.ts';
 import {
   AUGMENTATIONS,
@@ -422,6 +422,19 @@ const framings: Readonly<Record<AugmentationName, Framing>> = {
 test('augmentations say what is seen without them', () => {
   for (const [name, { framing }] of Object.entries(AUGMENTATIONS))
     assert.is(framing, framings[name as AugmentationName]);
+  const { fer, flip, crop } = AUGMENTATIONS;
+  assert.equal([48, 32, 5].map((side) => inputSide(fer, side)), [40, 27, 4]); // biome-ignore format: pairs
+  // Whole pixels are seen where nothing is shifted.
+  assert.equal([flip, crop].map((one) => abilities(one, 48, 48).NEAREST), [true, false]); // biome-ignore format: pairs
+});
+
+gpuTest('what is drawn after views, in the same step, is drawn from streams of its own', async () => {
+  for (const [name, draws] of [['none', 0], ['crop', 1], ['fastai', 4], ['fer', 23]] as const) // biome-ignore format: pairs
+    await step(() => {
+      const first = nextDraw();
+      drawViews(AUGMENTATIONS[name], 2, 48, 48);
+      assert.is(nextDraw() - first - 1, draws, name);
+    });
 });
 
 gpuTest('a batch is a whole number of images', () => {

@@ -171,6 +171,14 @@ test('suggestions on a valley that falls for thirty points and then rises', () =
   assert.is(rank(slide), 34);
 });
 
+test('a length that no three divide is rounded down twice; of equals the first counts', () => {
+  // Eleven points from −1 on, thirds of 3 2/3: −1 + 3 + 1.
+  const falling = Array.from({ length: 11 }, (_, i) => 20 - i);
+  assert.is(rank(suggest(at([...falling, 30, 30, 30]), 100).valley), 3);
+  const { valley, minimum } = suggest(at([5, 4, 3, 5, 4, 3]), 100);
+  assert.equal([rank(valley), rank(minimum)], [-1 + 1, 2 - 10]);
+});
+
 test('slide goes left as long as slopes differ', () => {
   // Slope −1 up to 25, then 0: windows whose right end is flat and whose left end falls.
   const losses = Array.from({ length: 41 }, (_, i) => 50 - Math.min(i, 25));

@@ -66,6 +66,16 @@ ownTest(
   },
 );
 
+ownTest('what an earlier step made and kept is not freed with the results of a later one', async () => {
+  const kept = await step(() => keep(Tensor.full([2], 3)));
+  const again = repeated(
+    () => {},
+    () => ({ kept, twice: ops.add(kept, kept) }),
+  );
+  for (let i = 0; i < 4; i++) assert.equal([...(await (await again()).twice.read())], [6, 6]);
+  assert.equal([...(await kept.read())], [3, 3]);
+});
+
 ownTest('copies to one place and to another are not the same', async () => {
   const x = Tensor.full([4], 3);
   const places = [Tensor.zeros([4]), Tensor.zeros([4])];
