@@ -30,6 +30,8 @@ test('--patience ends a run that no longer gets better; it is finished, and ever
     [result!.status, result!.stoppedEarly, result!.epochs, result!.bestEpoch, result!.steps],
     ['finished', true, 3, 1, 6],
   );
+  const losses = parseMetricsCsv(readFileSync(at('run', 'metrics.csv'), 'utf8'), 'run').map((row) => row.validLoss);
+  assert.equal([result!.validLoss, losses.indexOf(result!.validLoss!)], [losses[0], 0]);
   assert.match(
     readFileSync(at('run', 'report.html'), 'utf8'),
     'The run stopped early: 2 epochs in a row were no better than epoch 1.',
@@ -42,10 +44,12 @@ test('a run killed when its patience was at an end has nothing left to train', a
   const { result } = record;
   writeFileSync(at('run', 'run.json'), JSON.stringify({ ...record, result: null }));
   const before = hashOf(at('run', 'last', 'checkpoint.safetensors'));
+  const losses = readFileSync(at('run', 'top-losses.png'));
   assert.match(await said({ resume: at('run'), adapter }), early);
   const again = readRecord(at('run', 'run.json')).result!;
   assert.equal([again.status, again.stoppedEarly, again.epochs], ['finished', true, result.epochs]);
   assert.is(hashOf(at('run', 'last', 'checkpoint.safetensors')), before);
+  assert.ok(readFileSync(at('run', 'top-losses.png')).equals(losses), 'of the best weights, as before');
 });
 
 test('a run that is stopped on the way and continued ends where one in a go does', async () => {
