@@ -10,6 +10,7 @@ import { lrFind } from '../src/cli/lrfind.ts';
 import type { EvaluateOptions, TrainOptions } from '../src/cli/options.ts';
 import { train } from '../src/cli/train.ts';
 import { isUserError } from '../src/core/errors.ts';
+import { Batches } from '../src/data/batches.ts';
 import { readModelFile } from '../src/train/modelfile.ts';
 import { IMAGENET } from '../src/train/pretrained.ts';
 import { readRecord } from '../src/train/runrecord.ts';
@@ -119,11 +120,18 @@ test('the model of a run is where the next one starts, head included', async () 
   assert.is(readRecord(at('next', 'run.json')).result?.epochs, 1);
   // It draws other numbers than the run before, whose seed it has; and so does the one after it.
   const again = { ...small, pretrained: at('next', 'model.safetensors'), freezeEpochs: 0, epochs: 1, out: at('again') };
-  await printed(() => train(again));
+  const seeds: number[] = [];
+  const { order } = Batches.prototype;
+  Batches.prototype.order = function (epoch, seed = 1) {
+    seeds.push(seed);
+    return order.call(this, epoch, seed);
+  };
+  await printed(() => train(again)).finally(() => Object.assign(Batches.prototype, { order }));
   const drawsOf = (name: string) => readModelFile(at(name, 'model.safetensors')).facts.draws;
   const [first, second, third] = [drawsOf('whole'), drawsOf('next'), drawsOf('again')];
   assert.equal([first, second.slice(1), third.slice(1)], [[1], first, second]);
   assert.is(new Set(third).size, 3);
+  assert.equal(seeds, [third[0]]);
 });
 
 test('images to validate that the weights were trained on are told of, and evaluate knows of them', async () => {

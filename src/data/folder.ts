@@ -114,7 +114,9 @@ export async function readFolder(listing: FolderListing, store: number, channels
       rows = inColour(rows, store);
       stored = 3;
     }
-    rows.pixels.set((stored === 3 ? toRgb(image) : image).pixels, rows.reserve());
+    const { pixels } = stored === 3 ? toRgb(image) : image;
+    const offset = rows.reserve();
+    rows.pixels.set(pixels, offset);
     rows.add(label, usage, 0);
   }
   return {
