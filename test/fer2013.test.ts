@@ -159,6 +159,12 @@ const broken: [string, string | Uint8Array, string, ...RegExp[]][] = [
     /2,303 pixels; expected a square/,
   ],
   [
+    '3×3 pixels',
+    kaggle({ 0: `0,${pixelField(0, 9)},Training` }),
+    ':2: ',
+    /9 pixels; expected a square image of 4×4 or more/,
+  ],
+  [
     'another square size',
     kaggle({ 2: `2,${pixelField(2, 32 * 32)},PublicTest` }),
     ':4: ',

@@ -108,6 +108,10 @@ test('damaged files are refused in a line', () => {
   assert.match(refusal(archive('\x80\x02}.')), /holds no state_dict/);
   assert.match(refusal(archive('\x80\x02X\xff\x00\x00\x00a')), /ends in the middle of a value/);
   assert.match(refusal(archive('\x80\x02h\x05.')), /recalls what was never kept/);
+  assert.match(
+    refusal(archive('\x80\x02\x81.')),
+    /\(0x81\) that weights do not need; .*torch\.save\(model\.state_dict\(\), FILE\)\.$/,
+  );
   assert.match(refusal(zipSync({ 'a/b': new Uint8Array(3) })), /the archive has no data\.pkl/);
   for (const name of ['weights.pth', 'legacy.pth']) {
     const bytes = new Uint8Array(readFileSync(path(name)));

@@ -1,5 +1,15 @@
 // What becomes of a run that is killed, interrupted or slow to validate.
-import fs, { copyFileSync, existsSync, mkdirSync, readFileSync, realpathSync, renameSync, rmSync } from 'node:fs';
+import fs, {
+  copyFileSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  truncateSync,
+} from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
 import { join } from 'node:path';
 import { test } from 'uvu';
@@ -66,9 +76,31 @@ unix('whenever a run is killed, its model file is of the epoch that its checkpoi
   assert.equal([result!.status, result!.steps, result!.bestEpoch], ['stopped', 3, 1]);
   assert.is(hashOf(at('between', 'model.safetensors')), hashOf(at('second', 'model.safetensors')));
 
+  const lost = /it held the best weights so far, of epoch 1\. Put it back/;
+  const again = () => messageOf(() => said({ resume: at('between'), adapter }));
+  const files = () =>
+    ['run.json', 'metrics.csv', 'last/checkpoint.safetensors'].map((name) =>
+      readFileSync(at('between', name), 'latin1'),
+    );
+  const before = files();
+  truncateSync(at('between', 'model.safetensors'), 5000);
+  const message = await again();
+  assert.match(message, /model\.safetensors: has 5000 bytes, .* It is cut short; /);
+  assert.match(message, lost);
   rmSync(at('between', 'model.safetensors'));
-  const message = await messageOf(() => said({ resume: at('between'), adapter }));
-  assert.match(message, /model\.safetensors: no such file; it held the best weights so far, of epoch 1\. Put it back/);
+  assert.match(await again(), /model\.safetensors: no such file; /);
+  assert.match(await again(), lost);
+  assert.ok(files().every((text, i) => text === before[i]));
+});
+
+unix('a continued run says when its metrics.csv has lost epochs', async () => {
+  const lines = async (run: string) => {
+    cpSync(at('second'), at(run), { recursive: true });
+    if (run === 'gap') rmSync(at(run, 'metrics.csv'));
+    return said({ resume: at(run), adapter, maxMinutes: 1e-6 });
+  };
+  assert.not.match(await lines('no gap'), /lacks/);
+  assert.match(await lines('gap'), /metrics\.csv lacks 1 of the 1 epoch so far, and so will the report/);
 });
 
 test('a run is continued from any folder, with its data where it was or where it has gone, and its record says where', async () => {

@@ -68,9 +68,10 @@ function report(
   const lines: string[] = [];
   if (chosen) lines.push('Chosen', ...entry('', chosen.why), '');
   lines.push('Adapters, best first');
+  // Of several that have its name, the first was taken.
+  const taken = adapters.find(({ name }) => name === chosen?.name);
   for (const one of adapters) {
-    const mark = one.name === chosen?.name ? '*' : ' ';
-    lines.push(`${mark} ${one.name}`, ...entry('', `${one.kind}, ${one.origin}: ${one.why}`, 4));
+    lines.push(`${one === taken ? '*' : ' '} ${one.name}`, ...entry('', `${one.kind}, ${one.origin}: ${one.why}`, 4));
   }
   for (const note of notes) lines.push(...entry('', note));
   if (chosen) {

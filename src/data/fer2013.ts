@@ -161,7 +161,7 @@ class RowReader {
     const side = Math.round(Math.sqrt(pixelCount));
     if (side * side !== pixelCount || side < smallestSide) {
       this.fail(
-        `the row has ${thousands(pixelCount)} pixels; expected a square image, 2,304 for 48×48.${this.truncated()}`,
+        `the row has ${counted(pixelCount, 'pixel')}; expected a square image of ${smallestSide}×${smallestSide} or more, 2,304 for 48×48.${this.truncated()}`,
       );
     }
     this.side = side;

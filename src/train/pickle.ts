@@ -194,7 +194,9 @@ export function readPickle(bytes: Uint8Array, at: number, host: PickleHost): { v
     if (code === '.') return { value: pop(), end: reader.at };
     const run = Object.hasOwn(codes, code) ? codes[code] : undefined;
     if (!run)
-      throw new PickleError(`it has an instruction (0x${code.charCodeAt(0).toString(16)}) that weights do not need`);
+      throw new PickleError(
+        `it has an instruction (0x${code.charCodeAt(0).toString(16)}) that weights do not need; save them alone, by torch.save(model.state_dict(), FILE)`,
+      );
     run();
     if (stack.length > MAX_ITEMS || memo.size > MAX_ITEMS) throw new PickleError('it holds far more than weights');
   }

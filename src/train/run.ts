@@ -1,5 +1,6 @@
 import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { DataError } from '../core/errors.ts';
+import { counted } from '../core/words.ts';
 import { isHeld, removeLeftovers, writeFileAtomic } from '../data/atomic.ts';
 import type { Dataset } from '../data/dataset.ts';
 import type { Gpu } from '../gpu/gpu.ts';
@@ -12,7 +13,7 @@ import type { TrainConfig } from './config.ts';
 import { DivergenceError } from './divergence.ts';
 import { prepareKernels, racesMs } from './kernels.ts';
 import { type EpochRow, metricsCsv, parseMetricsCsv, recorded } from './metrics.ts';
-import { loadTensors, type ModelFacts, saveModel } from './modelfile.ts';
+import { loadTensors, type ModelFacts, readModelFile, saveModel } from './modelfile.ts';
 import { addPredictions, noSums, type Prediction } from './predictions.ts';
 import { loadPretrained, type PretrainedRecord, readPretrained } from './pretrained.ts';
 import type { Progress } from './progress.ts';
@@ -98,6 +99,12 @@ export class Run {
     this.startStep = this.trainer.steps;
     const { totalSteps, epochs } = this.trainer;
     this.progress = request.createProgress({ totalSteps, epochs, startStep: this.startStep });
+    const { epoch } = this.trainer.position;
+    const lacks = epoch - this.rows.length;
+    if (lacks > 0)
+      this.progress.message(
+        `warning: ${this.folder.metrics} lacks ${lacks} of the ${counted(epoch, 'epoch')} so far, and so will the report.`,
+      );
   }
 
   /** Trains to the end, or until it is stopped or diverges, and writes everything that there is to write. */
@@ -312,15 +319,24 @@ export class Run {
     this.epochSecondsBefore = epochSeconds;
     this.best = best;
     this.recordedPlan = kernelPlan;
-    const { metrics, model } = this.folder;
-    if (best && !this.isBest && !existsSync(model)) {
-      throw new DataError(
-        `${model}: no such file; it held the best weights so far, of epoch ${best.epoch}. Put it back, or start again in another folder.`,
-      );
-    }
+    if (best && !this.isBest) this.checkBest(best.epoch);
+    const { metrics } = this.folder;
     const { epoch } = this.trainer.position;
     if (existsSync(metrics)) {
       this.rows = parseMetricsCsv(readFileSync(metrics, 'utf8'), metrics).filter((row) => row.epoch <= epoch);
+    }
+  }
+
+  /** Throws DataError where the model file, whose weights may stay the best ones, is not there or damaged. */
+  private checkBest(epoch: number): void {
+    const { model } = this.folder;
+    const mend = `it held the best weights so far, of epoch ${epoch}. Put it back, or start again in another folder.`;
+    if (!existsSync(model)) throw new DataError(`${model}: no such file; ${mend}`);
+    try {
+      readModelFile(model);
+    } catch (error) {
+      if (!(error instanceof DataError)) throw error;
+      throw new DataError(`${error.message.replace(/\.$/, '')}; ${mend}`);
     }
   }
 
