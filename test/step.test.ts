@@ -260,25 +260,6 @@ gpuTest('batches and optimizers that are collected leave the step buffer as it w
   }),
 );
 
-gpuTest('a repeated step takes the tensors that it is given, when others come as well', async () => {
-  const [a, b] = [Tensor.from([1, 2]), Tensor.from([30, 40])];
-  let current = a;
-  let bodies = 0;
-  const total = repeated(
-    ({ x }: { x: Tensor }) => {
-      current = x;
-    },
-    () => {
-      bodies++;
-      return ops.sum(ops.neg(current));
-    },
-  );
-  const sums: number[] = [];
-  for (const x of [a, a, a, b, b, a, a, a, a]) sums.push(await (await total({ x })).item());
-  assert.equal(sums, [-3, -3, -3, -70, -70, -3, -3, -3, -3]);
-  assert.ok(bodies < 9, 'one that comes again is replayed');
-});
-
 gpuTest('a repeated step may return the gradient of a leaf, which stays its own', async () => {
   for (const forgets of [true, false]) {
     const x = Tensor.from([1, 2], [2], { requiresGrad: true });
