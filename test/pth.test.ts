@@ -122,6 +122,15 @@ test('damaged files are refused in a line', () => {
   assert.throws(() => readPth(path('missing.pth')), /missing\.pth: cannot be read \(ENOENT\)/);
 });
 
+test('an archive that claims more entries than there is room for is refused, and not searched for them', () => {
+  const bytes = Buffer.from(readFileSync(path('weights.pth')));
+  // Of the zip64 record at the end of the directory, which PyTorch writes: the number of entries.
+  const record = bytes.indexOf('PK\x06\x06', 0, 'latin1');
+  assert.is(bytes.readUInt32LE(record + 32), 9);
+  bytes.writeUInt32LE(0xfffffffe, record + 32);
+  assert.match(refusal(bytes), /the archive is damaged or cut off/);
+});
+
 test('a file with a byte changed is read or refused, and never crashes', () => {
   for (const name of ['weights.pth', 'legacy.pth']) {
     const bytes = new Uint8Array(readFileSync(path(name)));

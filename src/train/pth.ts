@@ -107,11 +107,20 @@ export function readPth(path: string): Map<string, FileTensor> {
   }
 }
 
+/** What an entry of a zip archive's directory takes, without its name. */
+const DIRECTORY_ENTRY_BYTES = 46;
+
 /** `NAME/data.pkl`, and a file for each storage in `NAME/data/`. */
 function readZip(bytes: Uint8Array): { root: PickleValue; values: Values } {
   const extract = (wanted: (name: string) => boolean): [string, Uint8Array] | undefined => {
+    let entries = 0;
+    const filter = ({ name }: { name: string }): boolean => {
+      // fflate believes the number of entries that the archive gives, which damage can make four thousand millions.
+      if (++entries > bytes.length / DIRECTORY_ENTRY_BYTES) throw new Error('more entries than there is room for');
+      return wanted(name);
+    };
     try {
-      return Object.entries(unzipSync(bytes, { filter: ({ name }) => wanted(name) }))[0];
+      return Object.entries(unzipSync(bytes, { filter }))[0];
     } catch {
       throw new PickleError('the archive is damaged or cut off');
     }

@@ -6,7 +6,7 @@ import * as ref from '../reference.ts';
 import { map, type Values } from '../reference.ts';
 import { firstSeed, type OperationCase, operationCase } from './case.ts';
 
-interface Norm {
+export interface Norm {
   shape: readonly number[];
   /** Added to every input: with E[x²] − E[x]² the variance would be lost. */
   offset?: number;
@@ -100,9 +100,13 @@ function batchNormCase(
 }
 
 /** The cases of `batchNorm`, or of something else that must do the same. */
-export const batchNormCasesOf = (batchNorm: typeof ops.batchNorm): OperationCase[] => [
-  ...norms.flatMap((norm) => FORMS.map((form) => batchNormCase(batchNorm, norm, form, false))),
-  ...residuals.flatMap((norm) => FORMS.map((form) => batchNormCase(batchNorm, norm, form, true))),
+export const batchNormCasesOf = (
+  batchNorm: typeof ops.batchNorm,
+  plain: readonly Norm[] = norms,
+  withResidual: readonly Norm[] = residuals,
+): OperationCase[] => [
+  ...plain.flatMap((norm) => FORMS.map((form) => batchNormCase(batchNorm, norm, form, false))),
+  ...withResidual.flatMap((norm) => FORMS.map((form) => batchNormCase(batchNorm, norm, form, true))),
 ];
 
 export const batchNormCases = batchNormCasesOf(ops.batchNorm);

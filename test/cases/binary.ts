@@ -4,8 +4,10 @@ import * as ref from '../reference.ts';
 import { map, sizeOf, type Values, values } from '../reference.ts';
 import { engine, type OperationCase, operationCase, oracle } from './case.ts';
 
+type Operands = readonly [a: number[], b: number[]];
+
 /** Pairs that broadcast in each direction, and in none. */
-const shapes: readonly (readonly [number[], number[]])[] = [
+const shapes: readonly Operands[] = [
   [
     [3, 5, 7],
     [3, 5, 7],
@@ -51,7 +53,7 @@ function ranks(a: readonly number[], b: readonly number[]): [Values, Values] {
 
 const pairOf = (a: readonly number[], b: readonly number[]): [Values, Values] => [uniform(a, 21), uniform(b, 22)];
 
-export const binaryCases: OperationCase[] = shapes.flatMap(([a, b]) => {
+const casesOf = ([a, b]: Operands): OperationCase[] => {
   const what = `[${a}] [${b}]`;
   return [
     ...(['add', 'sub', 'mul'] as const).map((name) =>
@@ -90,4 +92,8 @@ export const binaryCases: OperationCase[] = shapes.flatMap(([a, b]) => {
       })),
     ),
   ];
-});
+};
+
+export const binaryCasesOf = (operands: readonly Operands[]): OperationCase[] => operands.flatMap(casesOf);
+
+export const binaryCases = binaryCasesOf(shapes);

@@ -3,7 +3,7 @@ import { permutation, uniform } from '../check.ts';
 import * as ref from '../reference.ts';
 import { type OperationCase, operationCase } from './case.ts';
 
-interface Window {
+export interface Window {
   x: readonly [number, number, number, number];
   kernel: ref.Pair;
   stride?: ref.Pair;
@@ -32,8 +32,13 @@ const windows: readonly Window[] = [
   { x: [3, 11, 9, 8], kernel: 3, stride: 1, padding: 1 },
 ];
 
+export interface Adaptive {
+  x: readonly [number, number, number, number];
+  size: ref.Pair;
+}
+
 /** Into as many, fewer with overlap, one, and more windows than there are pixels. */
-const adaptive: readonly { x: readonly [number, number, number, number]; size: ref.Pair }[] = [
+const adaptive: readonly Adaptive[] = [
   { x: [2, 5, 3, 3], size: 1 },
   { x: [1, 5, 3, 7], size: [2, 3] },
   { x: [2, 3, 3, 4], size: 7 },
@@ -42,7 +47,7 @@ const adaptive: readonly { x: readonly [number, number, number, number]; size: r
   { x: [2, 17, 13, 5], size: [1, 4] },
 ];
 
-export const poolCases: OperationCase[] = [
+export const poolCasesOf = (windows: readonly Window[], adaptive: readonly Adaptive[]): OperationCase[] => [
   ...windows.flatMap(({ x, kernel, stride = kernel, padding = 0 }) => {
     const options = { kernel, stride, padding };
     const what = `[${x}] kernel ${kernel} stride ${stride} padding ${padding}`;
@@ -78,3 +83,5 @@ export const poolCases: OperationCase[] = [
     })),
   ]),
 ];
+
+export const poolCases = poolCasesOf(windows, adaptive);

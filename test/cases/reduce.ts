@@ -3,7 +3,7 @@ import { permutation, uniform } from '../check.ts';
 import type * as ref from '../reference.ts';
 import { atLeast1d, engine, type OperationCase, operationCase, oracle } from './case.ts';
 
-interface Reduction {
+export interface Reduction {
   shape: readonly number[];
   axes?: readonly number[];
   keepDims?: boolean;
@@ -34,11 +34,15 @@ const operands = ({ shape, axes, keepDims = false }: Reduction, name: (typeof li
   count: 16,
 });
 
-export const reduceCases: OperationCase[] = reductions.flatMap((reduction) => {
+const casesOf = (reduction: Reduction): OperationCase[] => {
   const { shape, axes, keepDims } = reduction;
   const what = `[${shape}] over ${axes ? `[${axes}]` : 'all'}${keepDims ? ', keepDims' : ''}`;
   return [
     ...linear.map((name) => operationCase(name, what, () => ({ ...operands(reduction, name), bound: 'sum' }))),
     ...extreme.map((name) => operationCase(name, what, () => ({ ...operands(reduction, name), bound: 'select' }))),
   ];
-});
+};
+
+export const reduceCasesOf = (list: readonly Reduction[]): OperationCase[] => list.flatMap(casesOf);
+
+export const reduceCases = reduceCasesOf(reductions);

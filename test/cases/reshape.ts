@@ -3,7 +3,18 @@ import { uniform } from '../check.ts';
 import * as ref from '../reference.ts';
 import { type OperationCase, operationCase } from './case.ts';
 
-const reshapes: readonly (readonly [number[], number[]])[] = [
+/** Shapes, and what each operation takes with them. */
+export interface Moves {
+  reshapes: readonly (readonly [from: number[], to: number[]])[];
+  flattened: readonly number[][];
+  permutations: readonly (readonly [shape: number[], order: number[]])[];
+  expansions: readonly (readonly [from: number[], to: number[]])[];
+  slices: readonly (readonly [shape: number[], starts: number[], sizes: number[]])[];
+  pads: readonly (readonly [shape: number[], before: number[], after: number[], value: number])[];
+  joins: readonly (readonly [shapes: number[][], axis: number])[];
+}
+
+const reshapes: Moves['reshapes'] = [
   [
     [2, 3, 4],
     [4, -1],
@@ -15,7 +26,12 @@ const reshapes: readonly (readonly [number[], number[]])[] = [
   ],
 ];
 
-const permutations: readonly (readonly [number[], number[]])[] = [
+const flattened = [
+  [3, 2, 5],
+  [4, 1],
+];
+
+const permutations: Moves['permutations'] = [
   [
     [5, 7],
     [1, 0],
@@ -35,7 +51,7 @@ const permutations: readonly (readonly [number[], number[]])[] = [
   [[7], [0]],
 ];
 
-const expansions: readonly (readonly [number[], number[]])[] = [
+const expansions: Moves['expansions'] = [
   [[1], [7]],
   [
     [3, 1],
@@ -52,7 +68,7 @@ const expansions: readonly (readonly [number[], number[]])[] = [
   ],
 ];
 
-const slices: readonly (readonly [number[], number[], number[]])[] = [
+const slices: Moves['slices'] = [
   [[7], [2], [1]],
   [
     [3, 4, 5],
@@ -66,13 +82,13 @@ const slices: readonly (readonly [number[], number[], number[]])[] = [
   ],
 ];
 
-const pads: readonly (readonly [number[], number[], number[], number])[] = [
+const pads: Moves['pads'] = [
   [[1], [0], [3], 0],
   [[2, 3], [1, 0], [0, 2], 0.5],
   [[2, 5, 3, 3], [0, 2, 1, 0], [0, 1, 2, 0], 0],
 ];
 
-const joins: readonly (readonly [number[][], number])[] = [
+const joins: Moves['joins'] = [
   [[[2, 3]], 0],
   [[[1], [7], [2]], 0],
   [
@@ -93,7 +109,15 @@ const joins: readonly (readonly [number[][], number])[] = [
 ];
 
 /** Nothing is computed, so value and gradient are exact. */
-export const reshapeCases: OperationCase[] = [
+export const reshapeCasesOf = ({
+  reshapes,
+  flattened,
+  permutations,
+  expansions,
+  slices,
+  pads,
+  joins,
+}: Moves): OperationCase[] => [
   ...reshapes.map(([from, to]) =>
     operationCase('reshape', `[${from}] to [${to}]`, () => ({
       op: ([x]) => ops.reshape(x, to),
@@ -102,10 +126,7 @@ export const reshapeCases: OperationCase[] = [
       bound: 'exact',
     })),
   ),
-  ...[
-    [3, 2, 5],
-    [4, 1],
-  ].map((shape) =>
+  ...flattened.map((shape) =>
     operationCase('flatten', `[${shape}]`, () => ({
       op: ([x]) => ops.flatten(x),
       reference: ([x]) => ref.flatten(x),
@@ -154,3 +175,5 @@ export const reshapeCases: OperationCase[] = [
     })),
   ),
 ];
+
+export const reshapeCases = reshapeCasesOf({ reshapes, flattened, permutations, expansions, slices, pads, joins });
