@@ -105,4 +105,21 @@ ownTest('the first call may make what is made once', async () => {
   for (let i = 0; i < 4; i++) assert.equal([...(await (await double()).read())], [6, 6]);
 });
 
+ownTest('a tensor that was there before is returned as it is, alone and among others', async () => {
+  const weight = Tensor.from([1, 2], [2], { requiresGrad: true });
+  for (const body of [() => weight, () => [weight, 3], () => ({ weight, twice: ops.mul(weight, 2) })]) {
+    const again = repeated(
+      () => {},
+      () => {
+        weight.fill(2);
+        return body();
+      },
+    );
+    for (let i = 0; i < 4; i++) {
+      const result = await again();
+      assert.is(result instanceof Tensor ? result : Object.values(result)[0], weight);
+    }
+  }
+});
+
 test.run();
