@@ -3,11 +3,12 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { repeated } from '../src/core/repeat.ts';
 import { keep, step } from '../src/core/step.ts';
+import { setSeed } from '../src/core/stepbuffer.ts';
 import { Tensor } from '../src/core/tensor.ts';
 import { currentGpu } from '../src/gpu/gpu.ts';
 import * as ops from '../src/ops/index.ts';
 import * as optim from '../src/optim/index.ts';
-import { gpuTest, onDevice } from './gpu.ts';
+import { gpuTest, messageOf, onDevice } from './gpu.ts';
 
 const ownTest = (name: string, run: () => Promise<void>): void =>
   gpuTest(name, () => onDevice({ flags: 'checked' }, run));
@@ -120,6 +121,18 @@ ownTest('a tensor that was there before is returned as it is, alone and among ot
       assert.is(result instanceof Tensor ? result : Object.values(result)[0], weight);
     }
   }
+});
+
+ownTest('the seed is not set in the body: a replay would not set it', async () => {
+  const x = Tensor.full([4], 1);
+  const again = repeated(
+    () => {},
+    () => {
+      setSeed(5);
+      return ops.dropout(x, 0.5, { training: true });
+    },
+  );
+  assert.match(await messageOf(again), /the body sets numbers.*`prepare`/);
 });
 
 test.run();
