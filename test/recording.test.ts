@@ -123,6 +123,28 @@ ownTest('a tensor that was there before is returned as it is, alone and among ot
   }
 });
 
+ownTest('a graph that reads weights from before a replayed update is refused', async () => {
+  const p = Tensor.from([1, 2], [2], { requiresGrad: true });
+  const sgd = new optim.SGD([p]);
+  let bodies = 0;
+  const train = repeated(
+    () => sgd.prepare({ lr: 0.1, momentum: 0 }),
+    () => {
+      bodies++;
+      ops.sum(ops.square(p)).backward();
+      sgd.apply();
+    },
+  );
+  // Memory for the graph, which would take that of the recording.
+  const room = Array.from({ length: 4 }, () => Tensor.zeros([2]));
+  for (let i = 0; i < 3; i++) await train();
+  for (const tensor of room) tensor.free('the test');
+  const loss = ops.sum(ops.square(p));
+  await train();
+  assert.is(bodies, 2);
+  assert.match(await messageOf(() => loss.backward()), /was changed since the forward pass/);
+});
+
 ownTest('the seed is not set in the body: a replay would not set it', async () => {
   const x = Tensor.full([4], 1);
   const again = repeated(
