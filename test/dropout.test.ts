@@ -45,6 +45,19 @@ gpuTest('the mask is that of the CPU’s generator, exactly', async () => {
   assert.equal([...second!], [...maskOf([SIZE], 0.5, { ...key, draw: 1 }).data]);
 });
 
+gpuTest('a seed that is set within a step is for what comes after it', async () => {
+  const mask = () => ops.dropout(Tensor.full([64], 1), 0.5, { training: true });
+  setSeed(5);
+  const [before, after] = await step(() => {
+    const first = mask();
+    setSeed(6);
+    return [first, mask()];
+  });
+  setSeed(SEED);
+  assert.equal([...(await before!.read())], [...maskOf([64], 0.5, { seed: 5, step: 1, draw: 0 }).data]);
+  assert.equal([...(await after!.read())], [...maskOf([64], 0.5, { seed: 6, step: 0, draw: 0 }).data]);
+});
+
 gpuTest('differs from call to call, from step to step and from seed to seed', async () => {
   const [first, second] = await masks({ calls: 2 });
   const [later] = await masks({ rank: 2 });

@@ -3,11 +3,12 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { repeated } from '../src/core/repeat.ts';
 import { keep, step } from '../src/core/step.ts';
+import { setSeed } from '../src/core/stepbuffer.ts';
 import { Tensor } from '../src/core/tensor.ts';
 import { currentGpu } from '../src/gpu/gpu.ts';
 import * as ops from '../src/ops/index.ts';
 import * as optim from '../src/optim/index.ts';
-import { gpuTest, onDevice } from './gpu.ts';
+import { gpuTest, messageOf, onDevice } from './gpu.ts';
 
 const ownTest = (name: string, run: () => Promise<void>): void =>
   gpuTest(name, () => onDevice({ flags: 'checked' }, run));
@@ -103,6 +104,57 @@ ownTest('the first call may make what is made once', async () => {
     },
   );
   for (let i = 0; i < 4; i++) assert.equal([...(await (await double()).read())], [6, 6]);
+});
+
+ownTest('a tensor that was there before is returned as it is, alone and among others', async () => {
+  const weight = Tensor.from([1, 2], [2], { requiresGrad: true });
+  for (const body of [() => weight, () => [weight, 3], () => ({ weight, twice: ops.mul(weight, 2) })]) {
+    const again = repeated(
+      () => {},
+      () => {
+        weight.fill(2);
+        return body();
+      },
+    );
+    for (let i = 0; i < 4; i++) {
+      const result = await again();
+      assert.is(result instanceof Tensor ? result : Object.values(result)[0], weight);
+    }
+  }
+});
+
+ownTest('a graph that reads weights from before a replayed update is refused', async () => {
+  const p = Tensor.from([1, 2], [2], { requiresGrad: true });
+  const sgd = new optim.SGD([p]);
+  let bodies = 0;
+  const train = repeated(
+    () => sgd.prepare({ lr: 0.1, momentum: 0 }),
+    () => {
+      bodies++;
+      ops.sum(ops.square(p)).backward();
+      sgd.apply();
+    },
+  );
+  // Memory for the graph, which would take that of the recording.
+  const room = Array.from({ length: 4 }, () => Tensor.zeros([2]));
+  for (let i = 0; i < 3; i++) await train();
+  for (const tensor of room) tensor.free('the test');
+  const loss = ops.sum(ops.square(p));
+  await train();
+  assert.is(bodies, 2);
+  assert.match(await messageOf(() => loss.backward()), /was changed since the forward pass/);
+});
+
+ownTest('the seed is not set in the body: a replay would not set it', async () => {
+  const x = Tensor.full([4], 1);
+  const again = repeated(
+    () => {},
+    () => {
+      setSeed(5);
+      return ops.dropout(x, 0.5, { training: true });
+    },
+  );
+  assert.match(await messageOf(again), /the body sets numbers.*`prepare`/);
 });
 
 test.run();

@@ -439,6 +439,7 @@ ownTest('a tensor that the body returns, but did not make, is left alone', async
   );
   for (let call = 0; call < 5; call++) {
     const { same, more } = await again();
+    assert.is(same, x);
     assert.equal([...(await same.read()), ...(await more.read())], [1, 2, 2, 3]);
   }
   assert.ok(x.alive);

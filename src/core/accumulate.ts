@@ -22,5 +22,5 @@ export function addInto(a: Tensor, b: Tensor): void {
     const { consts, n, threads } = walkOver(count, a.dtype);
     addIntoKernel(consts, operands, { n }, threads);
   });
-  a.storage.version++;
+  a.storage.written();
 }

@@ -44,19 +44,19 @@ const setCurrent = (tensor: Tensor, copy: HalfCopy): void =>
 /** Counts that the content of `tensor` and its copy is another, for who wrote them past the tensors. */
 export function updated(tensor: Tensor): void {
   if (isRehearsed(tensor)) return;
-  tensor.storage.version++;
+  tensor.storage.written();
   const copy = copies.get(tensor);
   if (!copy) return;
-  copy.half.storage.version++;
-  copy.version = tensor.storage.version;
+  copy.half.storage.written();
+  setCurrent(tensor, copy);
 }
 
 /** Counts that the content of `tensor` is another, and copies again. */
 export function rewritten(tensor: Tensor): void {
   if (isRehearsed(tensor)) return;
-  tensor.storage.version++;
+  tensor.storage.written();
   const copy = copies.get(tensor);
   if (!copy) return;
   convert(tensor, copy.half);
-  copy.version = tensor.storage.version;
+  setCurrent(tensor, copy);
 }

@@ -7,9 +7,7 @@ import type { Binding, BufferRange, Grid } from '../gpu/stream.ts';
 import { holds } from './dtype.ts';
 import { GpuError, UsageError } from './errors.ts';
 import { showShape } from './shape.ts';
-import type { Storage } from './storage.ts';
 import type { Tensor } from './tensor.ts';
-import { effect } from './trace.ts';
 
 /** A tensor that a shader reads as `array<vec4u>`, whatever its type: words of one element each, or of two. */
 export interface Words {
@@ -115,7 +113,7 @@ function bind(gpu: Gpu, pipeline: Pipeline, operands: Readonly<Record<string, Op
     if (!mentions.perhaps.has(name)) {
       throw new GpuError(`${label}: '${name}' is given, but the entry point does not mention it; ${takes(pipeline)}.`);
     }
-    if (access === 'read_write' && tensor) countWrite(tensor.storage);
+    if (access === 'read_write' && tensor) tensor.storage.written();
     accesses.push(access);
     bound.push({ binding, range });
   }
@@ -127,12 +125,6 @@ function bind(gpu: Gpu, pipeline: Pipeline, operands: Readonly<Record<string, Op
   }
   return bound;
 }
-
-/** Whoever keeps something of the content looks at the count, in a replay of the step as well. */
-const countWrite = (storage: Storage): void =>
-  effect(() => {
-    storage.version++;
-  });
 
 const overlap = (a: BufferRange, b: BufferRange): boolean =>
   a.offsetBytes < b.offsetBytes + b.sizeBytes && b.offsetBytes < a.offsetBytes + a.sizeBytes;

@@ -54,7 +54,7 @@ interface Take<T> {
   readonly trace: Trace;
   readonly result: T;
   readonly given: readonly Tensor[];
-  /** The result's memory, held so that a replay can write to it again. */
+  /** The memory of what it made and returned, held so that a replay can write to it again. */
   readonly held: ReadonlyMap<Tensor, Tensor>;
   /** What it wrote to and was done with. */
   readonly temporary: readonly PoolBuffer[];
@@ -130,7 +130,7 @@ class RepeatedStep<T> {
     if (failure) throw (failure as { error: unknown }).error;
     this.refuseUploads(commands);
     const freed = () => {
-      const memory = memoryOf(commands, result, loansBefore);
+      const memory = memoryOf(commands, result, this.returned, loansBefore);
       const take: Take<T> = { gpu, commands, trace, result, given, moves: movesBefore, ...memory };
       const proven = before !== null && sameCommands(before.commands, commands);
       if (proven && !this.proven && take.obstacle) debug(1, () => `repeated: never replayed, for ${take.obstacle}`);
@@ -164,23 +164,24 @@ function holds({ gpu, trace, temporary, lasting, moves: movesBefore, obstacle }:
 function replay<T>({ gpu, commands, trace, result, held }: Take<T>): T {
   gpu.stream.replay(commands);
   for (const change of trace.effects) change();
+  if (held.size === 0) return result;
   const fresh = (value: unknown): unknown => held.get(value as Tensor)?.detach() ?? value;
-  if (isObject(result) && !held.has(result as unknown as Tensor)) {
-    if (Array.isArray(result)) return result.map(fresh) as T;
-    return Object.fromEntries(Object.entries(result).map(([name, value]) => [name, fresh(value)])) as T;
-  }
-  return fresh(result) as T;
+  if (held.has(result as Tensor)) return fresh(result) as T;
+  if (Array.isArray(result)) return result.map(fresh) as T;
+  return Object.fromEntries(Object.entries(result as object).map(([name, value]) => [name, fresh(value)])) as T;
 }
 
-const isObject = (value: unknown): value is object => value !== null && typeof value === 'object';
-
-/** Sorts the memory that commands use, when the step that recorded them has given back what it does not keep. */
+/**
+ * Sorts the memory that commands use, when the step that recorded them has given back what it does not keep; `made` are the tensors of
+ * the result that it made.
+ */
 function memoryOf(
   commands: Recording,
   result: unknown,
+  made: readonly Tensor[],
   loansBefore: number,
 ): Pick<Take<unknown>, 'held' | 'temporary' | 'lasting' | 'obstacle'> {
-  const held = new Map(tensorsIn(result).map((tensor) => [tensor, tensor.detach()]));
+  const held = new Map(made.map((tensor) => [tensor, tensor.detach()]));
   const results = new Set([...held.values()].map(({ storage }) => storage.pool));
   const temporary: PoolBuffer[] = [];
   const lasting = new Map<PoolBuffer, number>();

@@ -8,6 +8,9 @@ const WORDS = 16_384;
 const COUNTER = 0;
 const SEED = 1;
 
+const SET_IN_BODY =
+  'repeated: the body sets numbers that change from step to step, which a replay would not. Set them in `prepare`: optimizer.prepare and batches.choose there, optimizer.apply and batches.gather in the body.';
+
 interface WordRange {
   readonly at: number;
   readonly length: number;
@@ -85,7 +88,8 @@ class StepBuffer {
   }
 
   /** Changes values of the running step or, where it reads them already or none runs, of all that is recorded from now on. */
-  change(range: WordRange, set: () => void, isRead = false): void {
+  change(range: WordRange, set: () => void, isRead: boolean): void {
+    if (isTracing()) throw new UsageError(SET_IN_BODY);
     if (!this.running) this.detach();
     else if (isRead && this.sent) {
       this.hold(this.words.slice());
@@ -143,19 +147,13 @@ const collected = new FinalizationRegistry<{ buffer: StepBuffer; range: WordRang
   buffer.giveBack(range),
 );
 
-const SET_IN_BODY =
-  'repeated: the body sets numbers that change from step to step, which a replay would not. Set them in `prepare`: optimizer.prepare and batches.choose there, optimizer.apply and batches.gather in the body.';
-
 /** Reserves `length` words that may have new values each step, until the slot is collected. */
 export function reserveStepWords(length: number): StepSlot {
   const buffer = stepBuffer();
   const range = buffer.reserve(length);
   const { at } = range;
   let readIn = 0;
-  const change = (set: () => void) => {
-    if (isTracing()) throw new UsageError(SET_IN_BODY);
-    buffer.change(range, set, readIn === buffer.begun);
-  };
+  const change = (set: () => void) => buffer.change(range, set, readIn === buffer.begun);
   const slot: StepSlot = {
     get at() {
       readIn = buffer.begun;
@@ -183,7 +181,10 @@ export function beginStep(): () => void {
 /** The random stream of the next random operation: its rank within the step. */
 export const nextDraw = (): number => stepBuffer().draws++;
 
-/** Sets the seed of everything random on the GPU, which begins anew: the same steps after it draw the same numbers. */
+/**
+ * Sets the seed of everything random on the GPU, which begins anew: the same steps after it draw the same numbers. What a running step
+ * has recorded before draws by the old one. Throws UsageError in the body of a `repeated` step.
+ */
 export function setSeed(seed: number): void {
   setWord(SEED, seed >>> 0);
   setStepCounter(0);
@@ -200,9 +201,11 @@ export function setStepCounter(steps: number): void {
   setWord(COUNTER, steps);
 }
 
+/** Sets the seed or the counter. Whatever draws reads them, so what a running step has recorded may have. */
 function setWord(at: number, value: number): void {
   const buffer = stepBuffer();
-  buffer.change({ at, length: 1 }, () => {
+  const set = () => {
     buffer.words[at] = value;
-  });
+  };
+  buffer.change({ at, length: 1 }, set, true);
 }

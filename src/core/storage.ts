@@ -2,6 +2,7 @@ import { currentGpu, type Gpu } from '../gpu/gpu.ts';
 import type { PoolBuffer } from '../gpu/pool.ts';
 import type { BufferRange } from '../gpu/stream.ts';
 import { UsageError } from './errors.ts';
+import { effect } from './trace.ts';
 
 /**
  * The memory of one or more tensors (views share it): a buffer of the pool, which gets it back when the last holder lets go, or a
@@ -12,7 +13,7 @@ export class Storage implements BufferRange {
   readonly pool: PoolBuffer;
   readonly offsetBytes: number;
   readonly sizeBytes: number;
-  /** Counts the writes: two equal counts are the same content. In a replayed step, only those of kernels that bind it. */
+  /** Counts the writes: two equal counts are the same content. */
   version = 0;
   private holders = 1;
   private readonly whole: Storage | null;
@@ -43,6 +44,13 @@ export class Storage implements BufferRange {
   /** True when one tensor holds it, and the pool gets it back from that one. */
   get sole(): boolean {
     return !this.whole && this.holders === 1;
+  }
+
+  /** Counts a write, in each replay of the step as well. */
+  written(): void {
+    effect(() => {
+      this.version++;
+    });
   }
 
   hold(): this {

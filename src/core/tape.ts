@@ -361,7 +361,7 @@ function copyValues({ storage, size, dtype }: Tensor, to: Tensor): void {
     gpu.stream.copy({ ...from, pool: between.storage.pool, offsetBytes: 0 }, to.storage);
     between.free('backward()');
   } else gpu.stream.copy(from, to.storage);
-  to.storage.version++;
+  to.storage.written();
 }
 
 const alreadyFreed = () =>
