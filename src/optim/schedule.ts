@@ -71,7 +71,7 @@ export const warmUp =
     const rates = schedule(step, steps);
     if (step >= warmup) return rates;
     const { lr, layerLrs } = rates;
-    const raised = (rate: number) => (rate * (step + 1)) / warmup;
+    const raised = (rate: number) => (rate * Math.min(step + 1, warmup)) / warmup;
     return { ...rates, lr: raised(lr), ...(layerLrs && { layerLrs: layerLrs.map(raised) }) };
   };
 
