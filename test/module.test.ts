@@ -269,6 +269,22 @@ gpuTest('options that cannot be are refused', async () => {
   assert.match(await messageOf(() => new nn.Dropout(1)), /Dropout: p is 1/);
 });
 
+gpuTest('a tensor that has not as many values as its shape in a file is refused', () => {
+  const bent = new nn.Linear({ inFeatures: 3, outFeatures: 2, flattened: [1, 2, 2] }, new Random(1));
+  assert.throws(
+    () => new nn.Sequential([bent]).parameters(),
+    /^Sequential: '0\.weight' is \[2,3\], but its channelsLast \[2,1,2,2\] \(of a Linear, `flattened`\); they have as many values\.$/,
+  );
+  class Scale extends nn.Lambda {
+    readonly scale = nn.constant([1], 1);
+
+    override own() {
+      return { scale: { tensor: this.scale, kind: 'parameter' as const, fileShape: [2] } };
+    }
+  }
+  assert.throws(() => new Scale('scale', ops.neg).state(), /^Scale: 'scale' is \[1\], but its fileShape \[2\]; they/);
+});
+
 class Part extends nn.Module {
   readonly layer = network(1);
   readonly owner: nn.Module;
