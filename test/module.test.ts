@@ -273,7 +273,7 @@ gpuTest('a tensor that has not as many values as its shape in a file is refused'
   const bent = new nn.Linear({ inFeatures: 3, outFeatures: 2, flattened: [1, 2, 2] }, new Random(1));
   assert.throws(
     () => new nn.Sequential([bent]).parameters(),
-    /^Sequential: '0\.weight' is \[2,3\], but its channelsLast \[2,1,2,2\] \(of a Linear, `flattened`\); they have as many values\.$/,
+    /^Sequential: '0\.weight' is \[2,3\], but its channelsLast \[2,1,2,2\] \(of a Linear, `flattened`\); they must have as many values\.$/,
   );
   class Scale extends nn.Lambda {
     readonly scale = nn.constant([1], 1);

@@ -91,7 +91,7 @@ export abstract class Module {
         if (sizeOf(shape) === tensor.size) continue;
         const flattened = what === 'channelsLast' ? ' (of a Linear, `flattened`)' : '';
         throw new ConfigError(
-          `${this.constructor.name}: '${name}' is ${showShape(tensor.shape)}, but its ${what} ${showShape(shape)}${flattened}; they have as many values.`,
+          `${this.constructor.name}: '${name}' is ${showShape(tensor.shape)}, but its ${what} ${showShape(shape)}${flattened}; they must have as many values.`,
         );
       }
       state.set(name, entry);
