@@ -68,7 +68,7 @@ test('bad usage is one line on stderr, exit code 2, and nothing on disk', () => 
     [bin, ['train', '--resume', 'runs/a'], /--resume runs\/a: no such folder/],
     [bin, ['train', 'faces\n.csv'], /unexpected argument 'faces \.csv'/],
     [rehearsal, ['evaluate', '--data', 'toyfaces'], /--model FILE is missing/],
-    [rehearsal, ['predict', '--model', 'm.safetensors'], /IMAGE_OR_FOLDER is missing/],
+    [rehearsal, ['predict', '--model', 'm.safetensors'], /IMAGE_OR_FOLDER… is missing/],
   ];
   for (const [program, args, pattern] of cases) assert.match(failure(2, program, args), pattern);
 });
