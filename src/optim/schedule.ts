@@ -13,7 +13,7 @@ export interface Rates {
 export type Schedule = (step: number, steps: number) => Rates;
 
 /** From `start` (position 0) to `end` (position 1) along half a cosine. */
-export const cosineBetween = (start: number, end: number, position: number): number =>
+const cosineBetween = (start: number, end: number, position: number): number =>
   start + ((1 + Math.cos(Math.PI * (1 - position))) * (end - start)) / 2;
 
 export interface OneCycleOptions {
