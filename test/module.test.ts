@@ -285,6 +285,21 @@ gpuTest('a tensor that has not as many values as its shape in a file is refused'
   assert.throws(() => new Scale('scale', ops.neg).state(), /^Scale: 'scale' is \[1\], but its fileShape \[2\]; they/);
 });
 
+gpuTest('layer groups that leave out a layer are refused: an optimizer would not train it', () => {
+  class Grouped extends nn.Sequential {
+    override layerGroups() {
+      return [this.children().slice(0, 1), this.children().slice(2)];
+    }
+  }
+  const random = new Random(1);
+  const linear = () => new nn.Linear({ inFeatures: 2, outFeatures: 2 }, random);
+  assert.throws(
+    () => nn.layerGroups(new Grouped([linear(), linear(), nn.relu()])),
+    /^Grouped: layerGroups\(\) leaves out '1\.weight', which would not be trained\. Name its layer in one of the groups\.$/,
+  );
+  assert.is(nn.layerGroups(new Grouped([linear(), nn.relu(), linear()])).length, 2);
+});
+
 class Part extends nn.Module {
   readonly layer = network(1);
   readonly owner: nn.Module;
