@@ -4,6 +4,7 @@
  *     npm run bench -- --filter conv --json results.json
  */
 import { cpus, loadavg } from 'node:os';
+import { refuseNull } from '../src/cli/adapter.ts';
 import { command } from '../src/cli/command.ts';
 import { onInterrupt } from '../src/cli/interrupt.ts';
 import { main } from '../src/cli/main.ts';
@@ -87,7 +88,8 @@ function workFor(kind: AdapterKind, quick: boolean): Work {
 async function bench({ adapter, json, compare, ...given }: Partial<Values<typeof options>>) {
   const before = compare ? readResult(compare) : null;
   if (json) checkJson(json);
-  const { gpu, opened } = await openForBench(adapter ?? undefined);
+  const { gpu, opened } = await openForBench(adapter);
+  refuseNull(gpu);
   // Without a file there is nothing to save.
   const interrupt = json ? onInterrupt('Stopping after this measurement, and writing those so far.') : null;
   try {

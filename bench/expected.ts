@@ -139,7 +139,7 @@ export function convWgrad(extents: Convolution, x: Float32Array, dy: Float32Arra
   return sum(terms);
 }
 
-/** Batch norm with ReLU in training, γ = 1.5 − and β as given, over x [m,C]; the statistics are made when a channel is first asked for. */
+/** Batch norm with ReLU in training over x [m,C], γ and β as given; the statistics are made when a channel is first asked for. */
 export class BatchNormExpected {
   private readonly channels = new Map<number, { mean: number; meanSize: number; scale: number }>();
   private readonly gradients = new Map<number, { dgamma: Expected; dbeta: Expected }>();

@@ -49,7 +49,7 @@ export function stepLines(step: StepResult): string[] {
       'evaluation',
       `${digits(step.evaluationMsPerImage)} ms an image, ${digits(step.evaluationShare)} of training`,
     ),
-    field('first step', `${digits(step.firstMs)} ms, with compilation and tuning`),
+    field('first step', `${digits(step.firstMs)} ms, with compilation and any tuning`),
     field('GPU memory', `${digits(step.peakGpuBytes / 1e6)} MB at most`),
     field('a step', `${digits(step.ms)} ms, ${step.dispatches} dispatches in ${counted(step.submits, 'submit')}`),
     ...parts.map((line, i) => field(i === 0 ? 'kernels' : '', line)),

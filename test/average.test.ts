@@ -155,6 +155,9 @@ gpuTest('it is taken once at a time, of weights that are its optimizer’s, on t
     /it runs already; await it before/,
   );
   assert.equal(await values(params), weights);
+  const within: Promise<string>[] = [];
+  await step(() => void within.push(messageOf(() => average!.during(nothing))));
+  assert.match(await within[0]!, /^average\.during: a step would go on with the averages; call it between steps\.$/);
   await onDevice({}, async () => {
     assert.match(await messageOf(() => average!.during(nothing)), /on another GPU than the one in use/);
   });

@@ -272,6 +272,13 @@ test('the host is measured without the adapter', () => {
   assert.equal(cases, []);
 });
 
+test('the null backend, which computes nothing, is refused', () => {
+  const run = bench(['--adapter', 'null']);
+  assert.is(run.status, 2);
+  assert.is(run.stdout, '');
+  assert.match(run.stderr, /^dawngrad: --adapter: "null" compiles kernels but computes nothing: /m);
+});
+
 test('an optimizer that keeps nothing is wrong', () => {
   const forget = breaking('optimizer.wgsl', 'let mean = momentum * m[i] + g;', 'let mean = g;');
   const run = bench(['--filter', 'update'], forget);

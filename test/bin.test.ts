@@ -68,7 +68,7 @@ test('bad usage is one line on stderr, exit code 2, and nothing on disk', () => 
     [bin, ['train', '--resume', 'runs/a'], /--resume runs\/a: no such folder/],
     [bin, ['train', 'faces\n.csv'], /unexpected argument 'faces \.csv'/],
     [rehearsal, ['evaluate', '--data', 'toyfaces'], /--model FILE is missing/],
-    [rehearsal, ['predict', '--model', 'm.safetensors'], /IMAGE_OR_FOLDER is missing/],
+    [rehearsal, ['predict', '--model', 'm.safetensors'], /IMAGE_OR_FOLDER… is missing/],
   ];
   for (const [program, args, pattern] of cases) assert.match(failure(2, program, args), pattern);
 });
@@ -87,6 +87,8 @@ test('what a command throws is one line; 2 for what the user can mend, 1 for the
     ['data', 2, /^dawngrad: faces\.csv:3: a row with 2,303 pixels\.$/m],
     ['escape', 2, /^dawngrad: faces\.csv:4: '\\u001b\]0;title\\u0007\\u009b2J' is no emotion\.$/m],
     ['config', 2, /^dawngrad: no such adapter\.$/m],
+    ['parameter', 2, /^dawngrad: --valid 60 %: expected/m],
+    ['path', 2, /^dawngrad: head shots: no such file or folder\.$/m],
     ['gpu', 1, /^dawngrad: the device is lost\.$/m],
     ['system', 1, /^dawngrad: ENOSPC: no space left on device, write$/m],
     ['bug', 1, /^dawngrad: TypeError: x is undefined \(DEBUG=1 shows where\)$/m],

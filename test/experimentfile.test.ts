@@ -152,7 +152,8 @@ test('whatever is not valid is refused in a line with file and experiment', () =
   assert.throws(
     () => read(list, { without: ['epoch'] } as object),
     (error: Error) =>
-      error instanceof ConfigError && /^--without: unknown option 'epoch'\. Did you mean epochs\?/.test(error.message),
+      error instanceof ConfigError &&
+      /^--without: train has no option 'epoch'\. Give .* between\. Did you mean epochs\?$/.test(error.message),
   );
 });
 

@@ -68,6 +68,8 @@ unix('what is killed goes on, what is done is skipped, what diverges or fails st
     / --adapter 'some adapter' --out 'a list'\\''s.a'$/m,
   );
   assert.match(await said(named, { list: true, adapter: 'auto' }), / --adapter auto /);
+  const coloured = list('coloured', [{ name: 'a', options: { data: '\x1b[31mfaces\n' } }]);
+  assert.match(await said(coloured, { list: true }), / --data '\\u001b\[31mfaces\\u000a' /);
 
   // Killed while the checkpoint of the first epoch is written.
   process.env.KILL_AT = '2';
@@ -153,7 +155,7 @@ unix('the whole is checked before anything starts, and refused in a line', async
     /^two\.json: experiment 'a' has --lr 0\.003, but runs.two.a was trained with --lr 0\.002\./,
   );
   await refused('two.json', /^--out two\.json.a: cannot be written/, { out: 'two.json' });
-  await refused('two.json', /^--without: unknown option 'x'/, { without: 'lr, x' });
+  await refused('two.json', /^--without: train has no option 'x'\. Give names/, { without: 'lr, x' });
   for (const name of ['wrong', 'lost']) assert.not(existsSync(at('runs', name)));
   assert.throws(() => checkExperiments({ files: ['a.json', 'b.json'] }), /unexpected argument 'b\.json'/);
 });

@@ -175,6 +175,13 @@ gpuTest('an optimizer’s options may be undefined, and its layers are those tha
   const sgd = new optim.SGD([{ params: [p] }, { params: [q], layer: 2 }]);
   const message = await messageOf(() => sgd.prepare({ lr: 0.1, layerLrs: [0.1, 0.2] }));
   assert.is(message, 'the optimizer has parameters of layer 2; layerLrs has 2 rates.');
+  const flat = new optim.SGD([p, q]);
+  assert.is(
+    await messageOf(() => flat.prepare({ lr: 0.1, layerLrs: [0.1, 0.2] })),
+    "the optimizer's parameters are of no layers, and layerLrs has 2 rates. Give it the groups of `train.paramGroups(model)`.",
+  );
+  flat.prepare({ lr: 0.1, layerLrs: [0.2] });
+  new optim.SGD([{ params: [q], layer: 0 }]).prepare({ lr: 0.1, layerLrs: [0.1, 0.2] });
 });
 
 gpuTest('an optimizer is made for parameters of the GPU in use', async () => {

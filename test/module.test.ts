@@ -269,6 +269,37 @@ gpuTest('options that cannot be are refused', async () => {
   assert.match(await messageOf(() => new nn.Dropout(1)), /Dropout: p is 1/);
 });
 
+gpuTest('a tensor that has not as many values as its shape in a file is refused', () => {
+  const bent = new nn.Linear({ inFeatures: 3, outFeatures: 2, flattened: [1, 2, 2] }, new Random(1));
+  assert.throws(
+    () => new nn.Sequential([bent]).parameters(),
+    /^Sequential: '0\.weight' is \[2,3\], but its channelsLast \[2,1,2,2\] \(of a Linear, `flattened`\); they must have as many values\.$/,
+  );
+  class Scale extends nn.Lambda {
+    readonly scale = nn.constant([1], 1);
+
+    override own() {
+      return { scale: { tensor: this.scale, kind: 'parameter' as const, fileShape: [2] } };
+    }
+  }
+  assert.throws(() => new Scale('scale', ops.neg).state(), /^Scale: 'scale' is \[1\], but its fileShape \[2\]; they/);
+});
+
+gpuTest('layer groups that leave out a layer are refused: an optimizer would not train it', () => {
+  class Grouped extends nn.Sequential {
+    override layerGroups() {
+      return [this.children().slice(0, 1), this.children().slice(2)];
+    }
+  }
+  const random = new Random(1);
+  const linear = () => new nn.Linear({ inFeatures: 2, outFeatures: 2 }, random);
+  assert.throws(
+    () => nn.layerGroups(new Grouped([linear(), linear(), nn.relu()])),
+    /^Grouped: layerGroups\(\) leaves out '1\.weight', which would not be trained\. Name its layer in one of the groups\.$/,
+  );
+  assert.is(nn.layerGroups(new Grouped([linear(), nn.relu(), linear()])).length, 2);
+});
+
 class Part extends nn.Module {
   readonly layer = network(1);
   readonly owner: nn.Module;

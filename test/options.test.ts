@@ -171,7 +171,9 @@ test('what is missing or too much is refused', () => {
   refuses(() => given('evaluate --data toyfaces'), /^evaluate: --model FILE is missing/);
   refuses(() => given('evaluate --model m'), /^evaluate: --data PATH is missing/);
   refuses(() => given('evaluate --modle m --data d'), /unknown option '--modle'\. Did you mean --model\?/);
-  refuses(() => given('predict --model m'), /^predict: IMAGE_OR_FOLDER is missing/);
+  refuses(() => given('predict --model m'), /^predict: IMAGE_OR_FOLDER… is missing/);
+  refuses(() => given('predict --model m --odd.png'), /^predict: unknown option '--odd\.png'/);
+  assert.equal(given('predict --model m -- --odd.png').images, ['--odd.png'], 'behind -- there are no options');
   refuses(() => given('train faces.csv'), /^train: unexpected argument 'faces\.csv'\. Options start with --/);
   process.env.npm_lifecycle_event = 'train';
   process.env.npm_package_name = 'dawngrad';
@@ -332,6 +334,8 @@ test('help fits 80 columns and names every option, its default and the other def
   assert.match(shown, /--batch N +images a step \(1 to 65536; default 64, see below\)/);
   for (const { label } of presets.filter(({ label }) => label !== '')) assert.ok(shown.includes(label), label);
   assert.match(help('predict'), /Usage: dawngrad predict --model FILE IMAGE_OR_FOLDER… \[options\]/);
+  assert.match(help('colorize'), /Usage: dawngrad colorize --model FILE IN OUT \[options\]/);
+  assert.match(help('experiments'), /Usage: dawngrad experiments FILE \[options\]/);
   process.env.npm_lifecycle_event = 'predict';
   const { npm_package_name } = process.env;
   process.env.npm_package_name = 'dawngrad';

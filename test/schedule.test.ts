@@ -131,6 +131,11 @@ test('a warm-up rises evenly to the schedule and leaves it alone from then on', 
     [0, 1, 2, 3, 4, 9].map((step) => schedule(step, 10).lr),
     [0.2, 0.4, 0.6, 0.8, 0.8, 0.8],
   );
+  const fractional = optim.warmUp(optim.constantRate(0.8, 0.9), 2.5);
+  near(
+    [0, 1, 2, 3].map((step) => fractional(step, 10).lr),
+    [0.32, 0.64, 0.8, 0.8],
+  );
   const cosine = optim.cosine(1, 0);
   assert.equal(optim.warmUp(cosine, 3)(7, 10), cosine(7, 10));
   const layers = optim.warmUp(

@@ -3,7 +3,7 @@ import * as assert from 'uvu/assert';
 import { step } from '../src/core/step.ts';
 import { noGrad } from '../src/core/tape.ts';
 import { Tensor } from '../src/core/tensor.ts';
-import { createModel, MODEL_NAMES, type ModelOptions, scaled } from '../src/models/index.ts';
+import { createModel, MODEL_NAMES, type ModelOptions, type ModelSettings, scaled } from '../src/models/index.ts';
 import { readState, writeState } from '../src/nn/index.ts';
 import * as ops from '../src/ops/index.ts';
 import { fromValues } from './exact.ts';
@@ -143,6 +143,20 @@ gpuTest('names and sizes that cannot be are refused', async () => {
       await messageOf(() => createModel('vgg16_bn', { ...options, [what]: value })),
       new RegExp(`^${what} ${value}: it is a whole number from 1 on\\.$`),
     );
+  for (const width of [0, -1, Number.NaN, Number.POSITIVE_INFINITY])
+    assert.is(
+      await messageOf(() => createModel('vgg16_bn', { ...options, width })),
+      `width ${width}: it is a number above 0.`,
+    );
+  const two = { ...options, channels: 2 } as unknown as ModelOptions;
+  assert.is(await messageOf(() => createModel('vgg16_bn', two)), 'channels 2: there are 1 or 3.');
+});
+
+gpuTest('settings that are undefined are those that are left out', async () => {
+  const unsaid = { channels: undefined, head: undefined, pool: undefined, seed: undefined };
+  const settings = { classes: 7, size: 32, width: 1 / 16 };
+  const weights = async (of: ModelSettings) => [...(await readState(createModel('vgg11_bn', of)))];
+  assert.equal(await weights({ ...settings, ...unsaid }), await weights(settings));
 });
 
 test.run();

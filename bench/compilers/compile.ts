@@ -41,7 +41,7 @@ const LAYER = 'VK_LAYER_DAWNGRAD_norun';
 
 const options = {
   families: {
-    ...operands(text('FAMILY'), `GPUs as RADV calls them: navi10, gfx1201; without any, ${FAMILIES.join(', ')}`),
+    ...operands(text('FAMILY…'), `GPUs as RADV calls them: navi10, gfx1201; without any, ${FAMILIES.join(', ')}`),
     initial: null,
   },
   json: option('Output', text('FILE'), null, 'writes the results to FILE', { otherwise: 'none' }),

@@ -13,15 +13,19 @@ export async function openAdapter(adapter: string | undefined): Promise<Gpu> {
   const start = stderrPosition();
   try {
     const gpu = await openGpu({ adapter, onPrint: (text) => printed.push(text) });
-    if (gpu.adapter.kind === 'null') {
-      gpu.close();
-      throw new ConfigError(
-        `adapter: "null" compiles kernels but computes nothing: it is for tests. Valid: ${validWishes}.`,
-      );
-    }
+    refuseNull(gpu);
     printAhead(`${gpu.adapter.why}\n`, start);
     return gpu;
   } finally {
     process.stderr.write(printed.join(''));
   }
+}
+
+/** Closes Dawn's null backend and throws ConfigError: it compiles but computes nothing. */
+export function refuseNull(gpu: Gpu): void {
+  if (gpu.adapter.kind !== 'null') return;
+  gpu.close();
+  throw new ConfigError(
+    `adapter: "null" compiles kernels but computes nothing: it is for tests. Valid: ${validWishes}.`,
+  );
 }

@@ -59,7 +59,9 @@ const reserved = /^(?:results\.(?:md|svg)|(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*
 export function readExperiments(path: string, { given, without, out }: Changes): ExperimentList {
   const wrong = without.find((name) => !keyOf.has(name));
   if (wrong !== undefined)
-    throw new ConfigError(`--without: unknown option '${wrong}'.${didYouMean(wrong, [...keyOf.keys()])}`);
+    throw new ConfigError(
+      `--without: train has no option '${wrong}'. Give names as the file has them, with commas between.${didYouMean(wrong, [...keyOf.keys()])}`,
+    );
   const file = fieldsOf(parse(path), ['title', 'defaults', 'experiments'], path);
   const { title = basename(path, extname(path)), defaults = {}, experiments } = file;
   if (typeof title !== 'string') throw new DataError(`${path}: title: expected text.`);

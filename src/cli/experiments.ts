@@ -13,6 +13,7 @@ import { type Changes, type Experiment, type ExperimentList, readExperiments } f
 import { clearRemains, compared, type State, stateOf } from './experimentstate.ts';
 import { argumentsOf, flagOf, longNameOf, type Table } from './option.ts';
 import { type ExperimentsOptions, TOYFACES, type TrainOptions, trainOptions } from './options.ts';
+import { printable } from './printable.ts';
 import { lockFolder, type WorkLock } from './worklock.ts';
 
 /** An experiment, and what is known of it before it is run, or has become of it. */
@@ -89,8 +90,8 @@ const commandOf = ({ name, given }: Experiment, out: string): string[] => [
   join(out, name),
 ];
 
-/** As a shell reads it back. */
-const inWords = (args: readonly string[]): string => ['train', ...args].map(quoted).join(' ');
+/** As a shell reads it back; but for control characters, which the file that they come from may have meant for the terminal. */
+const inWords = (args: readonly string[]): string => printable(['train', ...args].map(quoted).join(' '));
 
 /** Options that may stand beside --resume. */
 const resumable = (given: object): object =>

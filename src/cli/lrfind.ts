@@ -32,7 +32,7 @@ export async function lrFind(given: Partial<LrFindOptions>): Promise<void> {
     );
   const gpu = await openAdapter(given.adapter);
   try {
-    const { startLr: _, endLr: __, steps: ___, out: ____, freezeEpochs, ...shared } = given;
+    const { freezeEpochs, ...shared } = ofTrain(given);
     const situation = { software: gpu.adapter.software, data: given.data ?? TOYFACES };
     // The sweep is the schedule: momentum stays where it is.
     const options = resolveDefaults({ ...shared, schedule: 'constant' } as Partial<TrainOptions>, situation);
@@ -74,9 +74,15 @@ export async function lrFind(given: Partial<LrFindOptions>): Promise<void> {
 
 const filesIn = (dir: string) => ({ table: join(dir, 'lr-find.csv'), drawing: join(dir, 'lr-find.svg') });
 
+/** What was given of the options of `train`, but for --out. */
+function ofTrain(given: Partial<LrFindOptions>) {
+  const { startLr, endLr, steps, out, ...shared } = given;
+  return shared;
+}
+
 /** The `train` of what was swept: network, data and the rest are as they were given. */
 function trainCall(given: Partial<LrFindOptions>, lr: number): string {
-  const { startLr: _, endLr: __, steps: ___, out: ____, adapter, ...shared } = given;
+  const { adapter, ...shared } = ofTrain(given);
   // What the environment says it says to `train` too.
   const named = adapter === process.env.DAWNGRAD_ADAPTER ? {} : { adapter };
   const words = [...argumentsOf(trainOptions, { ...shared, ...named }), '--lr', lr.toPrecision(3)];

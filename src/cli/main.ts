@@ -46,8 +46,14 @@ function messageOf(error: unknown): string {
   return explained ? withFlags(error.message) : `${error.name}: ${error.message} (DEBUG=1 shows where)`;
 }
 
-/** What the library calls `batch 15` is `--batch 15` here: parameters that a message may begin with. */
+/**
+ * What the library calls `batch 15` is `--batch 15` here: parameters that a message may begin with, each with a value that it may have;
+ * `size chart.png:` is a path.
+ */
 const withFlags = (message: string): string =>
-  message.replace(/^(adapter:|(?:batch|head|limit|size|store|valid) )/, '--$1');
+  message.replace(
+    /^(?:adapter:|(?:batch|limit|size|store) \d+(?: is|:) |valid (?:PublicTest|both|all|[\d.]+ ?%): )/,
+    '--$&',
+  );
 
 const debugging = (): boolean => !['', '0', undefined].includes(process.env.DEBUG);

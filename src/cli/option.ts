@@ -47,7 +47,7 @@ export const required = <T>(group: string, kind: Kind<T>, help: string): Option<
   help,
 });
 
-/** One or more values behind the options: `predict … IMAGE_OR_FOLDER…`. */
+/** Values behind the options, one or more: `predict … IMAGE_OR_FOLDER…`; the kind's placeholder stands for all of them. */
 export const operands = <T>(kind: Kind<T>, help: string): Option<T, never> & { operand: true } => ({
   ...required('Arguments', kind, help),
   operand: true,

@@ -253,7 +253,7 @@ export interface EvaluateOptions extends Values<typeof evaluateOptions> {}
 
 /** The options of `predict`. */
 export const predictOptions = {
-  images: operands(text('IMAGE_OR_FOLDER'), 'PNG or JPEG images, or folders of them'),
+  images: operands(text('IMAGE_OR_FOLDER…'), 'PNG or JPEG images, or folders of them'),
   model,
   tta,
   adapter,

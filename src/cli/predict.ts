@@ -31,11 +31,11 @@ const BATCH = 32;
 const PORTION = 16 * BATCH;
 /** Up to so many images get a table each, more a line each. */
 const FEW = 4;
+/** Classes on such a line. */
+const SHOWN = 3;
 /** Sides of what `--cam` writes, in pixels: smaller images are enlarged by whole steps, larger ones shrunk. */
 const SMALLEST = 192;
 const LARGEST = 768;
-/** Classes on such a line. */
-const SHOWN = 3;
 
 /**
  * What `predict --json` prints is a list of these, in the order in which the images were given or found: probabilities by

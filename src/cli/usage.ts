@@ -5,7 +5,7 @@ import { listOf } from '../core/words.ts';
 import { calledByNpm, callOf } from '../train/call.ts';
 import type { Command } from './command.ts';
 import { flagOf, type Option } from './option.ts';
-import { readValue } from './value.ts';
+import { type Kind, readValue } from './value.ts';
 
 /** A command line, understood. `given` holds the options that were given, and no defaults. */
 export interface Call {
@@ -68,7 +68,7 @@ function describe(built: Built, command: Command): void {
   const behind = entries.filter(([, { operand }]) => operand);
   const usage = [
     ...needed.map(([key, entry]) => term(key, entry)),
-    ...behind.map(([key, entry]) => `${term(key, entry)}…`),
+    ...behind.map(([key, entry]) => term(key, entry)),
     '[options]',
   ];
   built
@@ -85,14 +85,20 @@ function describe(built: Built, command: Command): void {
     const flag = flagOf(key, entry);
     const placeholder = entry.kind.placeholder;
     const declared = new Flag(placeholder === null ? flag : `${flag} <${placeholder}>`, sentence(key, entry, command));
-    if (placeholder !== null) declared.argParser((typed) => readValue(flag, entry.kind, typed));
+    if (placeholder !== null) declared.argParser((typed) => readBehind(flag, entry.kind, typed));
     built.addOption(declared.helpGroup(`${entry.group}:`));
   }
   built.addHelpOption(new Flag('-h, --help', 'prints this').helpGroup('Help:'));
 }
 
+/** Reads the word behind a flag. In `--data --epochs 3` the value was forgotten: the next option must not be taken for it. */
+function readBehind(flag: string, kind: Kind<unknown>, typed: string): unknown {
+  if (typed.startsWith('--')) throw new ConfigError(`${flag}: expected ${kind.expected}, got the option '${typed}'.`);
+  return readValue(flag, kind, typed);
+}
+
 const term = (key: string, entry: Option): string =>
-  entry.operand ? `${entry.kind.placeholder}` : `${flagOf(key, entry)} ${entry.kind.placeholder}`;
+  entry.operand ? flagOf(key, entry) : `${flagOf(key, entry)} ${entry.kind.placeholder}`;
 
 /** What an option does, its valid values and its default, in one sentence. */
 function sentence(key: string, { help, kind, initial, otherwise }: Option, { presets = [] }: Command): string {

@@ -101,10 +101,8 @@ export const toggle: Kind<boolean> = {
   has: (value): value is boolean => typeof value === 'boolean',
 };
 
-/** Reads what was typed behind `flag`. Throws ConfigError: what was expected, what came, the nearest valid name. */
+/** Reads what was typed for `flag`. Throws ConfigError: what was expected, what came, the nearest valid name. */
 export function readValue<T>(flag: string, kind: Kind<T>, typed: string): T {
-  // `--data --epochs 3`: the value was forgotten, and the next option must not be taken for it.
-  if (typed.startsWith('--')) throw new ConfigError(`${flag}: expected ${kind.expected}, got the option '${typed}'.`);
   const value = kind.parse(typed);
   if (kind.has(value)) return value;
   throw new ConfigError(`${flag}: expected ${kind.expected}, got '${typed}'.${didYouMean(typed, kind.names)}`);

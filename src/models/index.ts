@@ -65,7 +65,8 @@ function architecture(name: string): Architecture {
 
 /**
  * Builds a network by name with fresh weights; what `settings` leave out is 3 channels, width 1, the architecture's own head, pool 1
- * and seed 1. Throws ConfigError for an unknown name, a head of another architecture, or sizes that do not fit or are no whole numbers.
+ * and seed 1. Throws ConfigError for an unknown name, a head of another architecture, sizes that do not fit or are no whole numbers,
+ * channels other than 1 or 3, and a width that is no number above 0.
  */
 export function createModel(name: string, settings: ModelSettings): Network {
   const { build } = architecture(name);
@@ -76,6 +77,9 @@ export function createModel(name: string, settings: ModelSettings): Network {
     if (!(Number.isInteger(value) && value >= 1))
       throw new ConfigError(`${what} ${value}: it is a whole number from 1 on.`);
   }
+  const { channels, width } = options;
+  if (channels !== 1 && channels !== 3) throw new ConfigError(`channels ${channels}: there are 1 or 3.`);
+  if (!(width > 0 && Number.isFinite(width))) throw new ConfigError(`width ${width}: it is a number above 0.`);
   if (!heads.includes(options.head))
     throw new ConfigError(`head ${options.head} is no head of ${name}; there are ${heads.join(', ')}.`);
   return build(options);

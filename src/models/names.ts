@@ -19,11 +19,11 @@ export const MODEL_NAMES: readonly string[] = Object.keys(heads);
 /** The heads that go with an architecture, its own first; none where there is no such architecture. */
 export const headsOf = (name: string): readonly Head[] => (Object.hasOwn(heads, name) ? heads[name]! : []);
 
-/** All options of a network: its settings, and what they leave out. */
-export const completed = (name: string, settings: ModelSettings): ModelOptions => ({
-  ...{ channels: 3, width: 1, head: headsOf(name)[0]!, pool: 1, seed: 1 },
-  ...settings,
-});
+/** All options of a network: its settings, and what they leave out or have undefined. */
+export const completed = (
+  name: string,
+  { channels = 3, width = 1, head = headsOf(name)[0]!, pool = 1, seed = 1, ...rest }: ModelSettings,
+): ModelOptions => ({ channels, width, head, pool, seed, ...rest });
 
 /** Whether the architecture averages its maps to `pool`×`pool`, as torchvision's VGG does. */
 export const hasPool = (name: string): boolean => name.startsWith('vgg');

@@ -9,9 +9,9 @@ export interface ModelOptions {
   width: number;
   /** `vgg` and `linear` are torchvision's own, for VGG and for ResNet; `fastai` goes behind either. */
   head: 'vgg' | 'linear' | 'fastai';
-  /** Side of the map that the `vgg` head sees. */
+  /** Side of the map that the `vgg` head of a VGG sees; nothing else has a use for it. */
   pool: number;
-  /** Dropout of the head; its own default where undefined. */
+  /** Dropout of the head; its own default where undefined. The `linear` head drops nothing. */
   dropout?: number;
   seed: number;
 }

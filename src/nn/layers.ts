@@ -90,7 +90,7 @@ export interface LinearOptions {
   bias?: boolean;
   /** Draws weights from N(0, std²) and has biases of 0 instead; torchvision's VGG takes 0.01. */
   std?: number;
-  /** Draws weights and biases evenly from [−bound, bound]. Default: 1/√inFeatures, as PyTorch. */
+  /** Draws weights and biases evenly from [−bound, bound], unless there is a `std`. Default: 1/√inFeatures, as PyTorch. */
   bound?: number;
   /** Set when the input is a flattened [H, W, C] image: files order the columns (c, h, w). */
   flattened?: readonly [height: number, width: number, channels: number] | undefined;

@@ -1,6 +1,6 @@
 import { ConfigError, DataError } from '../core/errors.ts';
 import { INSPECT } from '../core/inspect.ts';
-import { type Shape, showShape } from '../core/shape.ts';
+import { type Shape, showShape, sizeOf } from '../core/shape.ts';
 import { Tensor } from '../core/tensor.ts';
 import { assume, effect, overwrites } from '../core/trace.ts';
 import { counted } from '../core/words.ts';
@@ -74,8 +74,8 @@ export abstract class Module {
 
   /**
    * All tensors of this module and those inside, by torchvision's names: `features.0.weight`. Throws ConfigError for a
-   * module that has a layer or a trained tensor in a field, or in a collection there, which is not among them, and where two have
-   * one name.
+   * module that has a layer or a trained tensor in a field, or in a collection there, which is not among them, where two have one
+   * name, and where the shape in a file has more or fewer values than the tensor.
    */
   state(prefix = ''): Map<string, StateEntry> {
     const tensors = this.tensors();
@@ -86,6 +86,14 @@ export abstract class Module {
         throw new ConfigError(
           `${this.constructor.name}: there are two tensors '${name}'; give children names of their own.`,
         );
+      const { tensor, fileShape, channelsLast = fileShape } = entry;
+      for (const [what, shape] of Object.entries({ fileShape, channelsLast })) {
+        if (sizeOf(shape) === tensor.size) continue;
+        const flattened = what === 'channelsLast' ? ' (of a Linear, `flattened`)' : '';
+        throw new ConfigError(
+          `${this.constructor.name}: '${name}' is ${showShape(tensor.shape)}, but its ${what} ${showShape(shape)}${flattened}; they must have as many values.`,
+        );
+      }
       state.set(name, entry);
     }
     return state;

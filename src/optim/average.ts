@@ -1,6 +1,7 @@
 import { ConfigError } from '../core/errors.ts';
 import { rewritten } from '../core/halfcopy.ts';
 import { kernel } from '../core/kernel.ts';
+import { inStep } from '../core/step.ts';
 import { Tensor } from '../core/tensor.ts';
 import { walkOver } from '../core/walk.ts';
 import { currentGpu } from '../gpu/gpu.ts';
@@ -70,8 +71,8 @@ export class WeightAverage {
   }
 
   /**
-   * Runs `fn` with the averages in place of the weights, which are afterwards what they were, to the bit. Not within a step. Throws
-   * ConfigError while it runs already, and where the weights are another optimizer's by now or on another GPU than the one in use.
+   * Runs `fn` with the averages in place of the weights, which are afterwards what they were, to the bit. Throws ConfigError within a
+   * step, while it runs already, and where the weights are another optimizer's by now or on another GPU than the one in use.
    */
   async during<T>(fn: () => Promise<T>): Promise<T> {
     this.check();
@@ -84,6 +85,7 @@ export class WeightAverage {
   }
 
   private check(): void {
+    if (inStep()) throw new ConfigError('average.during: a step would go on with the averages; call it between steps.');
     if (this.exchanged) throw new ConfigError('average.during: it runs already; await it before it is called again.');
     const pools = new Set([...this.ranges()].map(({ parameters }) => parameters.pool));
     if (this.parameters.some(({ storage }) => !pools.has(storage.pool)))

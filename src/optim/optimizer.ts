@@ -27,7 +27,7 @@ export interface ParamGroup {
   /** Multiplies the learning rate. */
   lrScale?: number;
   weightDecay?: number;
-  /** Which of a step's `layerLrs` is theirs. Default: the first. */
+  /** Which of a step's `layerLrs` is theirs. Default: the first; where no group says it, a step has no more than that. */
   layer?: number;
 }
 
@@ -92,6 +92,8 @@ export abstract class Optimizer {
     average: Arena | null;
   };
   private readonly firstBlocks: number[] = [];
+  /** Whether any group says which layer it is of. */
+  private readonly layered: boolean;
   /** Which parameters the group table lets be updated. */
   private moving = '';
   /** Whether the numbers of the next update are set. */
@@ -116,6 +118,7 @@ export abstract class Optimizer {
       if (!Number.isFinite(lrScale)) throw new ConfigError(`the optimizer: lrScale is ${lrScale}; it is a number.`);
       return { params, lrScale, weightDecay: decay, layer };
     });
+    this.layered = groups.some(({ layer }) => layer !== undefined);
     this.parameters = this.groups.flatMap((group) => group.params);
     if (this.parameters.length === 0) {
       throw new ConfigError(
@@ -188,6 +191,10 @@ export abstract class Optimizer {
   prepare(values: StepValues): void {
     const { momentum = 0.9 } = values;
     const { layerLrs } = values;
+    if (layerLrs && layerLrs.length > 1 && !this.layered)
+      throw new ConfigError(
+        `the optimizer's parameters are of no layers, and layerLrs has ${layerLrs.length} rates. Give it the groups of \`train.paramGroups(model)\`.`,
+      );
     const lrs = this.groups.map(({ layer }) => {
       const lr = layerLrs ? layerLrs[layer] : values.lr;
       if (lr !== undefined || !layerLrs) return lr;

@@ -13,7 +13,7 @@ export interface Rates {
 export type Schedule = (step: number, steps: number) => Rates;
 
 /** From `start` (position 0) to `end` (position 1) along half a cosine. */
-export const cosineBetween = (start: number, end: number, position: number): number =>
+const cosineBetween = (start: number, end: number, position: number): number =>
   start + ((1 + Math.cos(Math.PI * (1 - position))) * (end - start)) / 2;
 
 export interface OneCycleOptions {
@@ -71,7 +71,7 @@ export const warmUp =
     const rates = schedule(step, steps);
     if (step >= warmup) return rates;
     const { lr, layerLrs } = rates;
-    const raised = (rate: number) => (rate * (step + 1)) / warmup;
+    const raised = (rate: number) => (rate * Math.min(step + 1, warmup)) / warmup;
     return { ...rates, lr: raised(lr), ...(layerLrs && { layerLrs: layerLrs.map(raised) }) };
   };
 
