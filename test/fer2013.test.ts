@@ -201,6 +201,12 @@ const broken: [string, string | Uint8Array, string, ...RegExp[]][] = [
   ['a NUL in a pixel', kaggle({ 2: `2,12\0 ${pixelField(2, 2303)},PublicTest` }), ':4: ', /pixel 1 is '12\\x00'/],
   ['letters beyond ASCII', kaggle({ 2: `2,${pixelField(2)},Prüfung\u0085` }), ':4: ', /Usage is 'Prüfung\\x85'/],
   ['a missing field', kaggle({ 1: `1,${pixelField(1)}` }), ':3: ', /2 fields; the header has 3/],
+  [
+    'pixels between commas, without a final line end',
+    kaggle().slice(0, -1).replaceAll(' ', ','),
+    ':2: ',
+    /2,306 fields; the header has 3\. Commas separate fields; the pixels are one, with blanks between them\.$/,
+  ],
   ['no pixels column', 'emotion,Usage\n1,Training\n', ':1: ', /no column 'pixels'; found 'emotion', 'Usage'/],
   [
     'semicolons',

@@ -82,7 +82,11 @@ class RowReader {
     }
     const { emotion, pixels, usage, count } = this.columns;
     if (row.length !== count) {
-      this.fail(`the row has ${counted(row.length, 'field')}; the header has ${count}.${this.truncated()}`);
+      const mend =
+        row.length < count
+          ? this.truncated()
+          : ' Commas separate fields; the pixels are one, with blanks between them.';
+      this.fail(`the row has ${counted(row.length, 'field')}; the header has ${count}.${mend}`);
     }
     const label = this.readLabel(row[emotion]!);
     const part = usage < 0 ? TRAINING : this.readUsage(row[usage]!);

@@ -35,8 +35,8 @@ export interface FolderListing {
  *
  * Labels follow the sorted folder names; FER2013's seven names get FER2013's labels, so that folder and CSV go with the
  * same model. `classes`, a model's, fixes the labels instead, and then classes may be absent.
- * Throws DataError for no or empty class folders, for what is neither file nor folder in them, for names that are not UTF-8, and for
- * classes that `classes` does not have.
+ * Throws DataError for no or empty class folders, for two whose names differ in case alone, for what is neither file nor folder in them,
+ * for names that are not UTF-8, and for classes that `classes` does not have.
  */
 export function listFolder(path: string, classes?: string[]): FolderListing {
   const top = entriesOf(path).filter((entry) => isFolder(path, entry));
@@ -64,6 +64,10 @@ export function listFolder(path: string, classes?: string[]): FolderListing {
         `${folder}: no class folders in it. Expected a folder for each class, such as happy/ and sad/, with PNG or JPEG images.`,
       );
     }
+    checkDistinct(
+      folder,
+      classFolders.map(({ name }) => name),
+    );
     for (const { name: className } of classFolders) {
       const images = imagesOf(join(folder, className));
       for (const file of images) {
@@ -163,6 +167,15 @@ const labelOf = (classes: string[], name: string): number =>
 
 /** Without regard to case, and to whether an é is one character or, as in what comes from a Mac, two. */
 const comparable = (name: string): string => name.normalize().toLowerCase();
+
+/** Two folders side by side that `comparable` takes for one class may well be two, as those of letters: a and A. */
+function checkDistinct(folder: string, names: string[]): void {
+  const again = names.find((name, i) => labelOf(names, name) < i);
+  if (again === undefined) return;
+  throw new DataError(
+    `${join(folder, again)}: the same class as ${names[labelOf(names, again)]}/ beside it, as case and the spelling of accents make no other one. Rename one of the two, or put their images into one.`,
+  );
+}
 
 /** All files of a class folder; each must turn out to be an image. */
 function imagesOf(folder: string): string[] {
