@@ -137,11 +137,11 @@ function reading<T>(path: string, read: () => T): T {
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     const reasons: Record<string, string> = {
-      ENOENT: 'no such file.',
+      ENOENT: 'no such file. Check the path.',
       EISDIR: 'is a folder. Name the .safetensors file in it.',
-      EACCES: 'may not be read.',
+      EACCES: 'may not be read. Give yourself the right to, or name another.',
     };
-    throw new DataError(`${path}: ${reasons[code ?? ''] ?? message}`);
+    throw new DataError(`${path}: ${reasons[code ?? ''] ?? `cannot be read (${message}). ${MEND}`}`);
   }
 }
 
@@ -181,10 +181,12 @@ interface TensorInfo {
 
 type Fail = (what: string) => never;
 
+const MEND = 'Get the file again, or give another.';
+
 const failure =
   (file: string): Fail =>
   (what) => {
-    throw new DataError(`${file}: ${what}`);
+    throw new DataError(`${file}: ${what} ${MEND}`);
   };
 
 /** A name from a file, safe in a one-line message. */

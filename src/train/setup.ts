@@ -41,7 +41,7 @@ export function setUp(
   };
   checkFits(gpu, config, options);
   if (config.pretrained !== null && resumed && !resumed.pretrained)
-    throw new DataError('run.json: pretrained is missing. The file is damaged.');
+    throw new DataError('run.json: pretrained is missing. Restore the file, or start the run again in another folder.');
   // Read first: a wrong name is to be said before a large network is drawn.
   const file = config.pretrained === null || resumed ? null : readPretrained(config.pretrained);
   const model = createModel(arch, options);

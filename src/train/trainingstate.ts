@@ -135,10 +135,10 @@ export function writeTraining(
       throw new DataError(`${source}: tensor '${name}' is nothing that this optimizer keeps. ${another}`);
   }
   if (optimizer.lossScale && !lossScale)
-    throw new DataError(`${source}: has no loss scale, so it was not trained in f16.`);
+    throw new DataError(`${source}: has no loss scale, so it was not trained in f16. Leave out lossScale.`);
   // The updates that the scale left out do not count, and an optimizer without one would count them.
   if (lossScale && !optimizer.lossScale)
-    throw new DataError(`${source}: has a loss scale, so it was trained in f16; this optimizer has none.`);
+    throw new DataError(`${source}: has a loss scale, so it was trained in f16. Give the optimizer a lossScale.`);
   loadTensors(model, weights, source);
   for (const [name, tensor] of state) tensor.write(toF32(tensors.get(name)!));
   if (lossScale) optimizer.lossScale?.restore(lossScale);
