@@ -113,6 +113,19 @@ unix('a continued run says when its metrics.csv has lost epochs', async () => {
   assert.ok(existsSync(at('gap', 'report.html')));
 });
 
+test('--max-minutes counts from where the command was called: what it takes to read the data is time, too', async () => {
+  const { now } = performance;
+  try {
+    await said({ ...small, out: at('slow data'), maxMinutes: 30 }, (text) => {
+      if (/training images/.test(text)) performance.now = () => now.call(performance) + 3_600_000;
+    });
+  } finally {
+    performance.now = now;
+  }
+  const { result } = readRecord(at('slow data', 'run.json'));
+  assert.equal([result!.status, result!.steps], ['stopped', 1]);
+});
+
 test('a run is continued from any folder, with its data where it was or where it has gone, and its record says where', async () => {
   const start = process.cwd();
   const [old, moved] = ['project', 'moved'].map((name) => join(realpathSync(folder.path), name)) as [string, string];

@@ -30,7 +30,10 @@ export type RunOrigin = Pick<
 
 export interface RunRequest {
   gpu: Gpu;
+  /** When the command was called, by `performance.now()`: what is read, compiled and timed before the first step is time, too. */
+  calledMs: number;
   config: TrainConfig & {
+    /** From `calledMs` on; null for no limit. One step is made in any case. */
     maxMinutes: number | null;
     checkpointEvery: number | null;
     /** Epochs without a better validation accuracy that end the run; null for any number. */
@@ -63,8 +66,6 @@ export class Run {
   /** Set when kernels were chosen in earnest: what an interruption left unchecked must not bind the continuation. */
   private prepared = false;
   private startedMs = performance.now();
-  /** `--max-minutes` counts from here: what is compiled and timed before the first step is time that somebody waits, too. */
-  private readonly openedMs = performance.now();
   private readonly progress: Progress;
   private rows: EpochRow[] = [];
   /** Some of the rows are not in the file yet. */
@@ -212,8 +213,8 @@ export class Run {
 
   /** Stopped by the user, or by `--max-minutes`. */
   private overdue(): boolean {
-    const { config, interrupted } = this.request;
-    const late = config.maxMinutes !== null && performance.now() - this.openedMs >= 60_000 * config.maxMinutes;
+    const { config, calledMs, interrupted } = this.request;
+    const late = config.maxMinutes !== null && performance.now() - calledMs >= 60_000 * config.maxMinutes;
     return late || interrupted();
   }
 
