@@ -80,7 +80,7 @@ async function trainOn(gpu: Gpu, options: TrainOptions, resumed: Resumed | null,
     }),
     // For a resumed run this is unchanged, except for the path.
     data: {
-      name: options.data === TOYFACES ? TOYFACES : basename(options.data),
+      name: options.data === TOYFACES ? TOYFACES : basename(resolve(options.data)),
       path: options.data === TOYFACES ? null : resolve(options.data),
       classes: data.classes,
       counts: { train: data.train.count, valid: data.valid.count, test: data.test?.count ?? null },
