@@ -33,7 +33,7 @@ function checkRows(rows: Rows, usage: number[]): void {
 }
 
 test('rows that are more than was expected keep all that is known of them', () => {
-  const rows = new RowBuffer(2, 0);
+  const rows = new RowBuffer('pairs', 2, 0);
   const numbers = Array.from({ length: 50 }, (_, n) => n);
   for (const n of numbers) {
     const at = rows.reserve();
@@ -258,6 +258,14 @@ test('refuses what is not there, one class only, and a set without training rows
   await rejectsData(() => loadDataset({ data: held, seed: 1 }), `${held}: `, /no Training images/);
   const set = await loadDataset({ data: held, seed: 1, use: 'evaluate' });
   assert.equal([set.train.count, set.valid.count, set.test!.count], [0, 0, 1]);
+});
+
+test('more than any array holds is refused in a line', async () => {
+  await rejectsData(
+    () => new RowBuffer('photos', 2 ** 40, 2 ** 20),
+    'photos: 1,048,576 images take',
+    /Store smaller ones/,
+  );
 });
 
 test('a file whose end is a hole, as after a power cut, is refused before it is read to its end', async () => {

@@ -170,7 +170,7 @@ class RowReader {
     }
     this.side = side;
     this.firstLine = this.line;
-    return new RowBuffer(pixelCount, Math.min(1 << 16, Math.ceil(this.sizeBytes / (pixelCount * 2))));
+    return new RowBuffer(this.path, pixelCount, Math.min(1 << 16, Math.ceil(this.sizeBytes / (pixelCount * 2))));
   }
 
   /** Finds out what is wrong with a field that `parsePixels` refused. */

@@ -105,11 +105,11 @@ export function listFolder(path: string, classes?: string[]): FolderListing {
 /**
  * Reads a listing's images, cut to their middle square and resized to `store` a side.
  * With `channels` 3 the set is stored in colour from the first coloured image on, and gray if there is none.
- * Throws DataError, beginning with the file, at the first one that is no readable image.
+ * Throws DataError, beginning with the file, at the first one that is no readable image, and for more than fit into an array.
  */
 export async function readFolder(listing: FolderListing, store: number, channels: 1 | 3): Promise<Rows> {
   const { path, classes, files, partNames } = listing;
-  let rows = new RowBuffer(store * store, files.length);
+  let rows = new RowBuffer(path, store * store, files.length);
   let stored: 1 | 3 = 1;
   for (const { file, label, usage } of files) {
     const name = join(path, file);
@@ -149,7 +149,7 @@ export function fitSquare(image: Image, side: number, channels: 1 | 3): Image {
 }
 
 function inColour(gray: RowBuffer, side: number): RowBuffer {
-  const colour = new RowBuffer(gray.imageBytes * 3, gray.labels.length);
+  const colour = new RowBuffer(gray.source, gray.imageBytes * 3, gray.labels.length);
   colour.pixels.set(
     toRgb({ pixels: gray.finish().pixels, width: side, height: side * gray.count, channels: 1 }).pixels,
   );
