@@ -14,16 +14,11 @@ import { evaluatedImage, type TopLoss, topLossesPng } from './toplosses.ts';
 const TOP_LOSSES = 24;
 
 /** The images with the highest losses, with what they are and were taken for. */
-function topLossesOf(
-  predictions: readonly Prediction[],
-  data: Dataset,
-  split: SplitName,
-  count = TOP_LOSSES,
-): TopLoss[] {
+function topLossesOf(predictions: readonly Prediction[], data: Dataset, split: SplitName): TopLoss[] {
   return predictions
     .map((prediction, index) => ({ prediction, index }))
     .sort((a, b) => b.prediction.loss - a.prediction.loss)
-    .slice(0, count)
+    .slice(0, TOP_LOSSES)
     .map(({ prediction, index }) => evaluatedImage(data, split, prediction, index));
 }
 

@@ -48,7 +48,7 @@ export interface RunSummary {
     classes: readonly string[];
     fingerprint: string;
     counts: Readonly<Record<string, number>>;
-    /** What validated: `PublicTest`, `both`, `10 % of the training images`. */
+    /** What validated: `PublicTest`, `10 % of train, stratified, seed 1`. */
     validName: string;
   };
   result: {
