@@ -56,6 +56,7 @@ export function listFolder(path: string, classes?: string[]): FolderListing {
 
   const found: { file: string; className: string; usage: number }[] = [];
   const partNames: [string, string] = ['PublicTest', 'PrivateTest'];
+  const siblings: { folder: string; names: string[] }[] = [];
   for (const { below, usage } of roots) {
     const folder = join(path, below);
     const classFolders = entriesOf(folder).filter((entry) => isFolder(folder, entry));
@@ -64,10 +65,7 @@ export function listFolder(path: string, classes?: string[]): FolderListing {
         `${folder}: no class folders in it. Expected a folder for each class, such as happy/ and sad/, with PNG or JPEG images.`,
       );
     }
-    checkDistinct(
-      folder,
-      classFolders.map(({ name }) => name),
-    );
+    siblings.push({ folder, names: classFolders.map(({ name }) => name) });
     for (const { name: className } of classFolders) {
       const images = imagesOf(join(folder, className));
       for (const file of images) {
@@ -86,6 +84,7 @@ export function listFolder(path: string, classes?: string[]): FolderListing {
   if (unknown !== undefined) {
     throw new DataError(`${join(path, unknown)}: a class that the model does not have. Expected ${labels.join(', ')}.`);
   }
+  for (const { folder, names } of siblings) checkDistinct(folder, names, labels);
 
   const files = found
     .map(({ file, className, usage }) => ({ file, label: labelOf(labels, className), usage }))
@@ -162,18 +161,20 @@ function orderClasses(names: string[]): string[] {
   return isFer2013 ? [...emotions] : names;
 }
 
+/** A model may know both a and A: what has the name itself comes first. */
 const labelOf = (classes: string[], name: string): number =>
-  classes.findIndex((known) => comparable(known) === comparable(name));
+  classes.includes(name) ? classes.indexOf(name) : classes.findIndex((known) => comparable(known) === comparable(name));
 
 /** Without regard to case, and to whether an é is one character or, as in what comes from a Mac, two. */
 const comparable = (name: string): string => name.normalize().toLowerCase();
 
-/** Two folders side by side that `comparable` takes for one class may well be two, as those of letters: a and A. */
-function checkDistinct(folder: string, names: string[]): void {
-  const again = names.find((name, i) => labelOf(names, name) < i);
-  if (again === undefined) return;
+/** Two folders side by side that are taken for one class may well be two, as those of letters: a and A. */
+function checkDistinct(folder: string, names: string[], classes: string[]): void {
+  const found = names.map((name) => labelOf(classes, name));
+  const again = found.findIndex((label, i) => found.indexOf(label) < i);
+  if (again < 0) return;
   throw new DataError(
-    `${join(folder, again)}: the same class as ${names[labelOf(names, again)]}/ beside it, as case and the spelling of accents make no other one. Rename one of the two, or put their images into one.`,
+    `${join(folder, names[again]!)}: the same class as ${names[found.indexOf(found[again]!)]}/ beside it, as case and the spelling of accents make no other one. Rename one of the two, or put their images into one.`,
   );
 }
 
