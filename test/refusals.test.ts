@@ -130,7 +130,10 @@ test('evaluate and predict refuse what does not fit the model, and resume a dama
   const checkpoint = join(at('diverged'), 'last', 'checkpoint.safetensors');
   const whole = readFileSync(checkpoint);
   writeFileSync(checkpoint, whole.subarray(0, -100));
-  await refused(() => train({ resume: at('diverged'), adapter }), /checkpoint\.safetensors: .* It is cut short/);
+  await refused(
+    () => train({ resume: at('diverged'), adapter }),
+    /checkpoint\.safetensors: .* It is cut short\. Restore it, or start again elsewhere\.$/,
+  );
   writeFileSync(checkpoint, readFileSync(model));
   await refused(() => train({ resume: at('diverged'), adapter }), /checkpoint\.safetensors: is no checkpoint of a run/);
 });

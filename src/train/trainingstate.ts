@@ -44,12 +44,11 @@ export function readState<Facts extends TrainingCounters>(
   path: string,
   key: string,
 ): { tensors: Map<string, FileTensor>; facts: Facts | null } {
-  const { tensors, metadata } = readSafetensors(path);
+  const mend = 'Restore it, or start again elsewhere.';
+  const { tensors, metadata } = readSafetensors(path, mend);
   const { [key]: text = '', sha256: written } = metadata;
   if (written !== undefined && written !== digest(tensors, text))
-    throw new DataError(
-      `${path}: is damaged: it does not hold what was written. Restore it, or start again elsewhere.`,
-    );
+    throw new DataError(`${path}: is damaged: it does not hold what was written. ${mend}`);
   try {
     const facts = JSON.parse(text);
     return { tensors, facts: Number.isInteger(facts.updates) ? facts : null };
