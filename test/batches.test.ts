@@ -51,14 +51,19 @@ gpuTest('the order is each epoch’s and seed’s own; epochs are of whole batch
   assert.equal([[...batches.order(0)], [batches.full, batches.all]], [orders[0], [2, 3]]);
 });
 
-gpuTest('options that would make all of a batch NaN are refused', async () => {
+gpuTest('options that would make a batch NaN, or normalise its channels by those of others, are refused', async () => {
   const make = (options: object) => () => new Batches(set, { batch: 2, ...options });
   const numbers =
-    /^Batches: normalisation has mean \[.*\] and std \[.*\]; they are numbers for each channel, std not 0\.$/;
+    /^Batches: normalisation has mean \[.*\] and std \[.*\]; they are a number for each channel, of which there are [13], or one for all; std not 0\.$/;
   for (const [mean, std] of [
     [[0], [0]],
     [[Number.NaN], [1]],
     [[], []],
+    [
+      [0, 0, 0],
+      [1, 1, 1],
+    ],
+    [[0], [1, 1, 1]],
   ])
     assert.match(await messageOf(make({ normalisation: { mean, std } })), numbers);
   assert.match(await messageOf(make({ mixup: Number.NaN })), /^mixup NaN: α of the Beta distribution/);

@@ -302,7 +302,7 @@ test('a folder of PNG and JPEG images is trained on, and a truncated model refus
     }
   }
   const size = ['--arch', 'vgg11_bn', '--width', '0.125', '--head', 'fastai', '--size', '32', '--store', '32'];
-  ends(0, scratch.path, ['train', '--data', 'pets', ...size, '--epochs', '1', '--batch', '12', '--out', 'pets-run']);
+  ends(0, scratch.path, ['train', '--data', 'pets/.', ...size, '--epochs', '1', '--batch', '12', '--out', 'pets-run']);
   const { data, result } = readRecord(at('pets-run', 'run.json'));
   assert.equal([data.name, data.classes, data.path], ['pets', ['cats', 'dogs'], at('pets')]);
   assert.equal(data.counts, { train: 36, valid: 4, test: null });

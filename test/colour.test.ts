@@ -1,5 +1,5 @@
 // Colour from end to end: folders of PNGs, the cache, bytes on the GPU, batches, training, figures, model file, evaluate, predict.
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, realpathSync } from 'node:fs';
 import { join } from 'node:path';
 import { PNG } from 'pngjs';
 import { test } from 'uvu';
@@ -8,6 +8,8 @@ import { step } from '../src/core/step.ts';
 import { Batches, normalisationOf } from '../src/data/batches.ts';
 import { type ImageSet, loadDataset, pixelsOf } from '../src/data/dataset.ts';
 import { labToRgb, rgbToLab } from '../src/data/lab.ts';
+import { quoted } from '../src/train/call.ts';
+import { html } from '../src/train/html.ts';
 import { readModelFile } from '../src/train/modelfile.ts';
 import { ends } from './child.ts';
 import { makePng, scratchFolder } from './files.ts';
@@ -146,6 +148,8 @@ test('classes that differ in hue alone are learned in colour, and the files of t
   for (const words of ['dawngrad evaluation', 'vgg11_bn on hues', '18 images', 'Top losses', 'Where it looks']) {
     assert.match(page, words);
   }
+  const model = quoted(join(realpathSync(scratch.path), 'run', 'model.safetensors'));
+  assert.match(page, html`--model ${model} IMAGE_OR_FOLDER`.markup);
 
   const { data } = PNG.sync.read(readFileSync(join(scratch.path, 'run', 'top-losses.png')));
   const coloured = new Set<number>();

@@ -33,7 +33,7 @@ function checkRows(rows: Rows, usage: number[]): void {
 }
 
 test('rows that are more than was expected keep all that is known of them', () => {
-  const rows = new RowBuffer(2, 0);
+  const rows = new RowBuffer('pairs', 2, 0);
   const numbers = Array.from({ length: 50 }, (_, n) => n);
   for (const n of numbers) {
     const at = rows.reserve();
@@ -201,6 +201,12 @@ const broken: [string, string | Uint8Array, string, ...RegExp[]][] = [
   ['a NUL in a pixel', kaggle({ 2: `2,12\0 ${pixelField(2, 2303)},PublicTest` }), ':4: ', /pixel 1 is '12\\x00'/],
   ['letters beyond ASCII', kaggle({ 2: `2,${pixelField(2)},Prüfung\u0085` }), ':4: ', /Usage is 'Prüfung\\x85'/],
   ['a missing field', kaggle({ 1: `1,${pixelField(1)}` }), ':3: ', /2 fields; the header has 3/],
+  [
+    'pixels between commas, without a final line end',
+    kaggle().slice(0, -1).replaceAll(' ', ','),
+    ':2: ',
+    /2,306 fields; the header has 3\. Commas separate fields; the pixels are one, with blanks between them\.$/,
+  ],
   ['no pixels column', 'emotion,Usage\n1,Training\n', ':1: ', /no column 'pixels'; found 'emotion', 'Usage'/],
   [
     'semicolons',
@@ -252,6 +258,14 @@ test('refuses what is not there, one class only, and a set without training rows
   await rejectsData(() => loadDataset({ data: held, seed: 1 }), `${held}: `, /no Training images/);
   const set = await loadDataset({ data: held, seed: 1, use: 'evaluate' });
   assert.equal([set.train.count, set.valid.count, set.test!.count], [0, 0, 1]);
+});
+
+test('more than any array holds is refused in a line', async () => {
+  await rejectsData(
+    () => new RowBuffer('photos', 2 ** 40, 2 ** 20),
+    'photos: 1,048,576 images take',
+    /Store smaller ones/,
+  );
 });
 
 test('a file whose end is a hole, as after a power cut, is refused before it is read to its end', async () => {

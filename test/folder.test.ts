@@ -53,8 +53,9 @@ test('reads plain class folders and holds back a tenth', async () => {
 });
 
 test('reads train, validation and test folders without prefixes', async () => {
-  for (const name of ['A', 'b']) for (const part of ['train', 'validation', 'test']) put(`${part}/${name}/1.png`);
-  put('train/a/2.png');
+  for (const name of ['A', 'b']) for (const part of ['train', 'test']) put(`${part}/${name}/1.png`);
+  for (const name of ['a', 'b']) put(`validation/${name}/1.png`);
+  put('train/b/2.png');
   const set = await load();
   assert.equal(
     set.classes.map((name) => name.toLowerCase()),
@@ -150,7 +151,7 @@ test("takes a model's classes: its labels, some absent, none unknown", async () 
   const set = await load({ classes: emotions, valid: 'all', use: 'evaluate' });
   assert.equal([...set.valid.labels], [3]);
   // The same images again, as other classes.
-  for (const classes of [['happy'], ['sad', 'happy']]) {
+  for (const classes of [['happy'], ['sad', 'happy'], ['a,b', 'c', 'happy'], ['a', 'b', 'c', 'happy']]) {
     const other = await load({ classes, valid: 'all', use: 'evaluate' });
     assert.equal([other.classes, [...other.valid.labels]], [classes, [classes.indexOf('happy')]]);
   }
@@ -200,6 +201,22 @@ test('a class is the same whether its é is one character or two', async () => {
   assert.is((await load({ use: 'evaluate' })).classes.length, 2);
   assert.equal([...(await load({ classes: ['tea', one], use: 'evaluate' })).test!.labels].sort(), [0, 1]);
 });
+
+if (process.platform === 'linux') {
+  test('refuses class folders side by side that differ in case or in the spelling of an accent alone', async () => {
+    for (const [one, two] of [
+      ['A', 'a'],
+      ['cafe\u0301', 'caf\u00e9'],
+    ] as const) {
+      for (const name of [one, two, 'tea']) put(`${one}/${name}/1.png`);
+      const data = join(root, one);
+      await rejectsData(() => load({ data }), `${join(data, two)}: `, new RegExp(`the same class as ${one}/`));
+      // A model may tell them apart, if it was trained on arrays.
+      const known = await load({ data, classes: ['tea', one, two], valid: 'all', use: 'evaluate' });
+      assert.equal([...known.valid.labels].sort(), [0, 1, 2]);
+    }
+  });
+}
 
 test('refuses one class only and a link that leads nowhere', async () => {
   for (let i = 0; i < 12; i++) put(`cat/${i}.png`, grayPng(i));

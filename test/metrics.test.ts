@@ -122,10 +122,10 @@ test('a damaged metrics.csv is refused with file and line', () => {
       (error: Error) => error instanceof DataError && expected.test(error.message),
     );
   };
-  refused('', /^m\.csv:1: expected the columns epoch,step/);
+  refused('', /^m\.csv:1: expected the columns epoch,step.* Restore the file, or remove it\.$/);
   refused('epoch,loss\n1,2\n', /^m\.csv:1: /);
-  refused(text.slice(0, -9), /^m\.csv:2: has 8 columns, expected 9/);
-  refused(text.replace('448', 'x'), /^m\.csv:2: step is "x", not a number/);
+  refused(text.slice(0, -9), /^m\.csv:2: has 8 columns, expected 9\. Restore/);
+  refused(text.replace('448', 'x'), /^m\.csv:2: step is "x", not a number\. Restore/);
 });
 
 test.run();

@@ -214,7 +214,7 @@ gpuTest('a tensor that is missing, left over or of another shape is named, and n
 
 test('what holds no weights is refused in a line', async () => {
   const refused = (path: string, ...patterns: RegExp[]) => rejectsData(() => readPretrained(path), path, ...patterns);
-  await refused(at('none.pth'), /no such file\.$/);
+  await refused(at('none.pth'), /no such file\. Check the path\.$/);
   await refused(scratch.path, /is a folder/);
   await refused(scratch.write('text.pth', 'these are no weights at all'), /not a safetensors file/);
   await refused(scratch.write('empty.pth', ''), /is empty/);

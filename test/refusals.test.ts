@@ -22,6 +22,10 @@ const adapter = process.env.DAWNGRAD_ADAPTER || 'auto';
 
 const rows = Array.from({ length: 20 }, (_, i) => `${i % 7},${pixelField(i)},${i < 14 ? 'Training' : 'PublicTest'}`);
 const csv = folder.write('faces.csv', ['emotion,pixels,Usage', ...rows, ''].join('\n'));
+const tiny = folder.write(
+  'tiny.csv',
+  ['emotion,pixels', ...rows.map((_, i) => `${i % 7},${pixelField(i, 256)}`)].join('\n'),
+);
 const small = { data: csv, adapter, width: 0.05, size: 32, batch: 7, epochs: 2, augment: 'none' } as const;
 
 /** Runs a command in this process and returns what it wrote to stderr and stdout, and how it ended. */
@@ -72,6 +76,10 @@ test('train refuses what only data, network and adapter together can tell, and m
     [{ out: join(csv, 'run') }, /--out .*faces\.csv.run: cannot be written/],
     [{ store: 96 }, /^--store 96 is for folders of images; these images have 48 px a side\. Leave it out\.$/],
     [{ data: 'toyfaces', store: 32 }, /^--store 32 is for folders of images/],
+    [
+      { data: tiny, size: null },
+      /^fer2013: the images show 16 px a side, and vgg16_bn takes 32 or more\. Give --size 32,/,
+    ],
     [{ adapter: 'swiftshadr' }, /Did you mean "swiftshader"\?/],
   ];
   for (const [given, pattern] of cases) await refused(() => train({ ...small, out: at('run'), ...given }), pattern);
@@ -122,7 +130,10 @@ test('evaluate and predict refuse what does not fit the model, and resume a dama
   const checkpoint = join(at('diverged'), 'last', 'checkpoint.safetensors');
   const whole = readFileSync(checkpoint);
   writeFileSync(checkpoint, whole.subarray(0, -100));
-  await refused(() => train({ resume: at('diverged'), adapter }), /checkpoint\.safetensors: .* It is cut short/);
+  await refused(
+    () => train({ resume: at('diverged'), adapter }),
+    /checkpoint\.safetensors: .* It is cut short\. Restore it, or start again elsewhere\.$/,
+  );
   writeFileSync(checkpoint, readFileSync(model));
   await refused(() => train({ resume: at('diverged'), adapter }), /checkpoint\.safetensors: is no checkpoint of a run/);
 });

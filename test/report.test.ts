@@ -1,4 +1,4 @@
-import { join } from 'node:path';
+import { resolve } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { evaluateOptions } from '../src/cli/options.ts';
@@ -139,7 +139,7 @@ test('the page says what the run was and what came of it', async () => {
   const evaluate = callOf(
     'evaluate',
     '--model',
-    quoted(join('runs', 'first run', 'model.safetensors')),
+    quoted(resolve('runs', 'first run', 'model.safetensors')),
     '--data',
     quoted("it's.csv"),
   );

@@ -76,7 +76,7 @@ unix('whenever a run is killed, its model file is of the epoch that its checkpoi
   assert.equal([result!.status, result!.steps, result!.bestEpoch], ['stopped', 3, 1]);
   assert.is(hashOf(at('between', 'model.safetensors')), hashOf(at('second', 'model.safetensors')));
 
-  const lost = /it held the best weights so far, of epoch 1\. Put it back/;
+  const lost = /It held the best weights so far, of epoch 1: put it back/;
   const again = () => messageOf(() => said({ resume: at('between'), adapter }));
   const files = () =>
     ['run.json', 'metrics.csv', 'last/checkpoint.safetensors'].map((name) =>
@@ -85,10 +85,10 @@ unix('whenever a run is killed, its model file is of the epoch that its checkpoi
   const before = files();
   truncateSync(at('between', 'model.safetensors'), 5000);
   const message = await again();
-  assert.match(message, /model\.safetensors: has 5000 bytes, .* It is cut short; /);
+  assert.match(message, /model\.safetensors: has 5000 bytes, .* It is cut short\. /);
   assert.match(message, lost);
   rmSync(at('between', 'model.safetensors'));
-  assert.match(await again(), /model\.safetensors: no such file; /);
+  assert.match(await again(), /model\.safetensors: no such file\. /);
   assert.match(await again(), lost);
   assert.ok(files().every((text, i) => text === before[i]));
 });
@@ -100,7 +100,30 @@ unix('a continued run says when its metrics.csv has lost epochs', async () => {
     return said({ resume: at(run), adapter, maxMinutes: 1e-6 });
   };
   assert.not.match(await lines('no gap'), /lacks/);
-  assert.match(await lines('gap'), /metrics\.csv lacks 1 of the 1 epoch so far, and so will the report/);
+  const shown = await lines('gap');
+  assert.match(shown, /metrics\.csv lacks the first epoch, and so will the report/);
+  // Its best epoch is known all the same.
+  const { result } = readRecord(at('gap', 'run.json'));
+  assert.equal([result!.bestEpoch, result!.validLoss], [1, null]);
+  assert.is(
+    result!.validAccuracy!.toPrecision(7),
+    readRecord(at('no gap', 'run.json')).result!.validAccuracy!.toPrecision(7),
+  );
+  assert.match(shown, /^Report: /m);
+  assert.ok(existsSync(at('gap', 'report.html')));
+});
+
+test('--max-minutes counts from where the command was called: what it takes to read the data is time, too', async () => {
+  const { now } = performance;
+  try {
+    await said({ ...small, out: at('slow data'), maxMinutes: 30 }, (text) => {
+      if (/training images/.test(text)) performance.now = () => now.call(performance) + 3_600_000;
+    });
+  } finally {
+    performance.now = now;
+  }
+  const { result } = readRecord(at('slow data', 'run.json'));
+  assert.equal([result!.status, result!.steps], ['stopped', 1]);
 });
 
 test('a run is continued from any folder, with its data where it was or where it has gone, and its record says where', async () => {

@@ -54,15 +54,15 @@ test('accents are dropped, unknown characters are question marks, long text is c
 
 test('each image is drawn large, with the captions in their colours', () => {
   const png = decode(topLossesPng([item(), item(), item({ prediction: 'sad' })]));
-  assert.is(png.width, 848);
+  assert.is(png.width, 1012);
   const found = colours(png);
   assert.is(found.get('77,77,77'), 3 * 144 * 144);
   assert.ok(found.get('181,71,0')! > found.get('0,96,158')!, 'two are wrong, one is right');
   assert.ok(found.has('31,41,51') && found.has('95,107,122'));
 });
 
-test('a row holds five; the sixth starts the next', () => {
-  const heights = [0, 1, 5, 6].map((count) => decode(topLossesPng(Array.from({ length: count }, () => item()))).height);
+test('a row holds six; the seventh starts the next', () => {
+  const heights = [0, 1, 6, 7].map((count) => decode(topLossesPng(Array.from({ length: count }, () => item()))).height);
   assert.is(heights[1], heights[2]);
   assert.ok(heights[0]! < heights[1]! && heights[3]! > heights[2]!);
 });

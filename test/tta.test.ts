@@ -82,6 +82,11 @@ function assertClose(got: readonly ArrayLike<number>[], want: readonly ArrayLike
 
 gpuTest('fast.ai: ¾ of the mean of augmented probabilities and ¼ of the plain ones', async () => {
   const model = network();
+  for (const passes of [0, 1.5, Number.NaN])
+    assert.throws(
+      () => augmentedTta(AUGMENTATIONS.fastai, passes),
+      new RegExp(`^augmentedTta: passes is ${passes}; it is a whole number from 1 on\\.`),
+    );
   const tta = augmentedTta(AUGMENTATIONS.fastai, 3);
   const evaluator = new Evaluator(set, { ...options, tta });
   started();

@@ -161,10 +161,16 @@ export const trainOptions = {
     1,
     'decides weights, order, augmentation and dropout, and which images --limit and a share to validate take',
   ),
-  maxMinutes: option('Training', number('MIN', { above: 0 }), null, 'stops cleanly after so long, to be resumed', {
-    otherwise: 'no limit',
-    resumable: true,
-  }),
+  maxMinutes: option(
+    'Training',
+    number('MIN', { above: 0 }),
+    null,
+    'stops cleanly so long after it was started, to be resumed',
+    {
+      otherwise: 'no limit',
+      resumable: true,
+    },
+  ),
 
   adapter: option(
     'Machine',

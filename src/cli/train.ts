@@ -21,6 +21,7 @@ import { lockFolder, type WorkLock } from './worklock.ts';
 
 /** `dawngrad train`: trains a network and writes a run folder, or continues one. */
 export async function train(given: Partial<TrainOptions>): Promise<void> {
+  const calledMs = performance.now();
   const resumed = typeof given.resume === 'string' ? openRunFolder(given.resume) : null;
   if (!resumed) checkOut(given.out ?? null);
   if (resumed?.record.result?.status === 'finished') {
@@ -37,7 +38,7 @@ export async function train(given: Partial<TrainOptions>): Promise<void> {
     // Where CI says so, runs are to be the same on every machine.
     const forCi = process.env.CI ? { tune: false } : {};
     const options = recorded ? resumeOptions(recorded, given) : resolveDefaults({ ...forCi, ...given }, situation);
-    const result = await trainOn(gpu, options, resumed);
+    const result = await trainOn(gpu, options, resumed, calledMs);
     if (result.status === 'diverged') process.exitCode = 1;
   } finally {
     gpu.close();
@@ -62,7 +63,7 @@ function recordedOptions({ folder, record }: Resumed): TrainOptions {
   return moved ? options : { ...options, data: path };
 }
 
-async function trainOn(gpu: Gpu, options: TrainOptions, resumed: Resumed | null): Promise<RunResult> {
+async function trainOn(gpu: Gpu, options: TrainOptions, resumed: Resumed | null, calledMs: number): Promise<RunResult> {
   // A resumed run has been told already.
   const trainedOn = resumed ? [] : originsOfPretrained(options);
   const data = await loadFor(options, trainedOn);
@@ -79,7 +80,7 @@ async function trainOn(gpu: Gpu, options: TrainOptions, resumed: Resumed | null)
     }),
     // For a resumed run this is unchanged, except for the path.
     data: {
-      name: options.data === TOYFACES ? TOYFACES : basename(options.data),
+      name: options.data === TOYFACES ? TOYFACES : basename(resolve(options.data)),
       path: options.data === TOYFACES ? null : resolve(options.data),
       classes: data.classes,
       counts: { train: data.train.count, valid: data.valid.count, test: data.test?.count ?? null },
@@ -93,6 +94,7 @@ async function trainOn(gpu: Gpu, options: TrainOptions, resumed: Resumed | null)
   try {
     const run = new Run({
       gpu,
+      calledMs,
       config: options,
       data,
       origin,

@@ -19,7 +19,7 @@ import { type Mixed, Mixup } from './mixup.ts';
 
 const gather = kernel('gather', 'gather');
 
-/** Per-channel mean and standard deviation of x/255, the numbers that images are normalised by. */
+/** Mean and standard deviation of x/255, the numbers that images are normalised by: for each channel, or one for all. */
 export interface Normalisation {
   mean: number[];
   std: number[];
@@ -106,9 +106,11 @@ export class Batches {
     this.channels = options.channels ?? set.channels;
     this.normalisation = options.normalisation ?? normalisationOf(set, this.channels);
     const { mean, std } = this.normalisation;
-    if (![...mean, ...std].every(Number.isFinite) || std.includes(0) || mean.length === 0 || std.length === 0)
+    const wanted = [1, this.channels];
+    const fit = wanted.includes(mean.length) && wanted.includes(std.length);
+    if (!fit || ![...mean, ...std].every(Number.isFinite) || std.includes(0))
       throw new ConfigError(
-        `Batches: normalisation has mean [${mean}] and std [${std}]; they are numbers for each channel, std not 0.`,
+        `Batches: normalisation has mean [${mean}] and std [${std}]; they are a number for each channel, of which there are ${this.channels}, or one for all; std not 0.`,
       );
     this.augmentation = options.augmentation ?? AUGMENTATIONS.none;
     this.frame = frameOf(options.framing ?? this.augmentation.framing, set.side, this.size);

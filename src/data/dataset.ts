@@ -128,7 +128,7 @@ async function loadPath(options: DataOptions, store: number): Promise<Dataset> {
   }
   const listing = listFolder(data, options.classes);
   const channels = options.channels ?? 3;
-  const variant = `folder, store ${store}, channels ${channels}, classes ${listing.classes.join()}`;
+  const variant = `folder, store ${store}, channels ${channels}, classes ${JSON.stringify(listing.classes)}`;
   const rows = await cached({ path: data, variant, signature: listing.signature }, async () => {
     const read = await readFolder(listing, store, channels);
     checkUnchanged(data, listing.signature, listFolder(data, options.classes).signature);

@@ -82,7 +82,11 @@ class RowReader {
     }
     const { emotion, pixels, usage, count } = this.columns;
     if (row.length !== count) {
-      this.fail(`the row has ${counted(row.length, 'field')}; the header has ${count}.${this.truncated()}`);
+      const mend =
+        row.length < count
+          ? this.truncated()
+          : ' Commas separate fields; the pixels are one, with blanks between them.';
+      this.fail(`the row has ${counted(row.length, 'field')}; the header has ${count}.${mend}`);
     }
     const label = this.readLabel(row[emotion]!);
     const part = usage < 0 ? TRAINING : this.readUsage(row[usage]!);
@@ -166,7 +170,7 @@ class RowReader {
     }
     this.side = side;
     this.firstLine = this.line;
-    return new RowBuffer(pixelCount, Math.min(1 << 16, Math.ceil(this.sizeBytes / (pixelCount * 2))));
+    return new RowBuffer(this.path, pixelCount, Math.min(1 << 16, Math.ceil(this.sizeBytes / (pixelCount * 2))));
   }
 
   /** Finds out what is wrong with a field that `parsePixels` refused. */

@@ -35,8 +35,8 @@ export interface FolderListing {
  *
  * Labels follow the sorted folder names; FER2013's seven names get FER2013's labels, so that folder and CSV go with the
  * same model. `classes`, a model's, fixes the labels instead, and then classes may be absent.
- * Throws DataError for no or empty class folders, for what is neither file nor folder in them, for names that are not UTF-8, and for
- * classes that `classes` does not have.
+ * Throws DataError for no or empty class folders, for two whose names differ in case alone, for what is neither file nor folder in them,
+ * for names that are not UTF-8, and for classes that `classes` does not have.
  */
 export function listFolder(path: string, classes?: string[]): FolderListing {
   const top = entriesOf(path).filter((entry) => isFolder(path, entry));
@@ -56,6 +56,7 @@ export function listFolder(path: string, classes?: string[]): FolderListing {
 
   const found: { file: string; className: string; usage: number }[] = [];
   const partNames: [string, string] = ['PublicTest', 'PrivateTest'];
+  const siblings: { folder: string; names: string[] }[] = [];
   for (const { below, usage } of roots) {
     const folder = join(path, below);
     const classFolders = entriesOf(folder).filter((entry) => isFolder(folder, entry));
@@ -64,6 +65,7 @@ export function listFolder(path: string, classes?: string[]): FolderListing {
         `${folder}: no class folders in it. Expected a folder for each class, such as happy/ and sad/, with PNG or JPEG images.`,
       );
     }
+    siblings.push({ folder, names: classFolders.map(({ name }) => name) });
     for (const { name: className } of classFolders) {
       const images = imagesOf(join(folder, className));
       for (const file of images) {
@@ -82,6 +84,7 @@ export function listFolder(path: string, classes?: string[]): FolderListing {
   if (unknown !== undefined) {
     throw new DataError(`${join(path, unknown)}: a class that the model does not have. Expected ${labels.join(', ')}.`);
   }
+  for (const { folder, names } of siblings) checkDistinct(folder, names, labels);
 
   const files = found
     .map(({ file, className, usage }) => ({ file, label: labelOf(labels, className), usage }))
@@ -101,11 +104,11 @@ export function listFolder(path: string, classes?: string[]): FolderListing {
 /**
  * Reads a listing's images, cut to their middle square and resized to `store` a side.
  * With `channels` 3 the set is stored in colour from the first coloured image on, and gray if there is none.
- * Throws DataError, beginning with the file, at the first one that is no readable image.
+ * Throws DataError, beginning with the file, at the first one that is no readable image, and for more than fit into an array.
  */
 export async function readFolder(listing: FolderListing, store: number, channels: 1 | 3): Promise<Rows> {
   const { path, classes, files, partNames } = listing;
-  let rows = new RowBuffer(store * store, files.length);
+  let rows = new RowBuffer(path, store * store, files.length);
   let stored: 1 | 3 = 1;
   for (const { file, label, usage } of files) {
     const name = join(path, file);
@@ -145,7 +148,7 @@ export function fitSquare(image: Image, side: number, channels: 1 | 3): Image {
 }
 
 function inColour(gray: RowBuffer, side: number): RowBuffer {
-  const colour = new RowBuffer(gray.imageBytes * 3, gray.labels.length);
+  const colour = new RowBuffer(gray.source, gray.imageBytes * 3, gray.labels.length);
   colour.pixels.set(
     toRgb({ pixels: gray.finish().pixels, width: side, height: side * gray.count, channels: 1 }).pixels,
   );
@@ -158,11 +161,22 @@ function orderClasses(names: string[]): string[] {
   return isFer2013 ? [...emotions] : names;
 }
 
+/** A model may know both a and A: what has the name itself comes first. */
 const labelOf = (classes: string[], name: string): number =>
-  classes.findIndex((known) => comparable(known) === comparable(name));
+  classes.includes(name) ? classes.indexOf(name) : classes.findIndex((known) => comparable(known) === comparable(name));
 
 /** Without regard to case, and to whether an é is one character or, as in what comes from a Mac, two. */
 const comparable = (name: string): string => name.normalize().toLowerCase();
+
+/** Two folders side by side that are taken for one class may well be two, as those of letters: a and A. */
+function checkDistinct(folder: string, names: string[], classes: string[]): void {
+  const found = names.map((name) => labelOf(classes, name));
+  const again = found.findIndex((label, i) => found.indexOf(label) < i);
+  if (again < 0) return;
+  throw new DataError(
+    `${join(folder, names[again]!)}: the same class as ${names[found.indexOf(found[again]!)]}/ beside it, as case and the spelling of accents make no other one. Rename one of the two, or put their images into one.`,
+  );
+}
 
 /** All files of a class folder; each must turn out to be an image. */
 function imagesOf(folder: string): string[] {

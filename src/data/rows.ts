@@ -1,3 +1,6 @@
+import { DataError } from '../core/errors.ts';
+import { thousands } from '../core/words.ts';
+
 /** Which part of the set a row belongs to by its `Usage`, its file-name prefix or its folder. */
 export const usageNames = ['Training', 'PublicTest', 'PrivateTest'] as const;
 export const TRAINING = 0;
@@ -26,19 +29,24 @@ export interface Rows {
   files: string[] | null;
 }
 
-/** Collects images of one size in a buffer that is sized by estimate and grows when the estimate was short. */
+/**
+ * Collects images of one size in a buffer that is sized by estimate and grows when the estimate was short. Throws DataError, beginning
+ * with `source`, where there is no such buffer.
+ */
 export class RowBuffer {
   count = 0;
   pixels: Uint8Array;
   labels: Uint8Array;
   usage: Uint8Array;
   lines: Uint32Array;
+  readonly source: string;
   readonly imageBytes: number;
 
-  constructor(imageBytes: number, expectedCount: number) {
+  constructor(source: string, imageBytes: number, expectedCount: number) {
     const capacity = Math.max(16, expectedCount);
+    this.source = source;
     this.imageBytes = imageBytes;
-    this.pixels = new Uint8Array(capacity * imageBytes);
+    this.pixels = this.room(capacity);
     this.labels = new Uint8Array(capacity);
     this.usage = new Uint8Array(capacity);
     this.lines = new Uint32Array(capacity);
@@ -49,12 +57,24 @@ export class RowBuffer {
     if (this.count === this.labels.length) {
       // By a quarter: a wrong estimate is usually a little wrong, and doubling 80 MB is what the memory budget cannot take.
       const capacity = Math.ceil(this.count * 1.25) + 16;
-      this.pixels = grown(this.pixels, new Uint8Array(capacity * this.imageBytes));
+      this.pixels = grown(this.pixels, this.room(capacity));
       this.labels = grown(this.labels, new Uint8Array(capacity));
       this.usage = grown(this.usage, new Uint8Array(capacity));
       this.lines = grown(this.lines, new Uint32Array(capacity));
     }
     return this.count * this.imageBytes;
+  }
+
+  /** An array holds 4.3 GB at most in Node 20, and less where the memory ends. */
+  private room(images: number): Uint8Array {
+    try {
+      return new Uint8Array(images * this.imageBytes);
+    } catch {
+      const size = `${((images * this.imageBytes) / 1e9).toFixed(1)} GB`;
+      throw new DataError(
+        `${this.source}: ${thousands(images)} images take ${size}, for which Node has no room. Store smaller ones, or leave some out.`,
+      );
+    }
   }
 
   /** Counts the image whose pixels were written at `reserve()`. */

@@ -2,12 +2,10 @@ import { ConfigError } from '../core/errors.ts';
 import { Random } from '../core/random.ts';
 import * as nn from '../nn/index.ts';
 import { cut, Network } from './network.ts';
-import { type ModelOptions, scaled } from './options.ts';
+import { type ModelOptions, SMALLEST_SIZE, scaled } from './options.ts';
 
 /** Channels of the four blocks, each of two convolutions and a 2×2 max pool. */
 export const FER_BLOCKS = [64, 128, 256, 512] as const;
-
-const MIN_SIZE = 32;
 
 /** Dropout where nothing else is asked for. */
 export const FER_DROPOUT = 0.2;
@@ -30,8 +28,8 @@ export class FerVgg extends Network {
   constructor(options: ModelOptions) {
     super();
     const { channels, classes, size, width, dropout = FER_DROPOUT } = options;
-    if (size < MIN_SIZE)
-      throw new ConfigError(`size ${size}: fer_vgg halves the image four times and needs at least ${MIN_SIZE}.`);
+    if (size < SMALLEST_SIZE)
+      throw new ConfigError(`size ${size}: fer_vgg halves the image four times and needs at least ${SMALLEST_SIZE}.`);
     const random = new Random(options.seed, 1);
     const name = <T extends nn.Module>(key: string, module: T): T => {
       this.named.push([key, module]);

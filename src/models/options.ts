@@ -19,5 +19,8 @@ export interface ModelOptions {
 /** What somebody who builds a network has to say; `createModel` knows the rest. */
 export type ModelSettings = Pick<ModelOptions, 'classes' | 'size'> & Partial<ModelOptions>;
 
+/** Smallest input side: what halves the image five times, or four as fer_vgg does, leaves something of it. */
+export const SMALLEST_SIZE = 32;
+
 /** Channels of a layer that has `channels` at width 1. */
 export const scaled = (channels: number, width: number): number => Math.max(8, Math.round((channels * width) / 8) * 8);

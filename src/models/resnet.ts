@@ -4,7 +4,7 @@ import type { Tensor } from '../core/tensor.ts';
 import * as nn from '../nn/index.ts';
 import { fastaiHead } from './head.ts';
 import { cut, Network } from './network.ts';
-import { type ModelOptions, scaled } from './options.ts';
+import { type ModelOptions, SMALLEST_SIZE, scaled } from './options.ts';
 
 /** Blocks in each of the four stages, of two convolutions each. */
 export const BLOCKS = { resnet18: [2, 2, 2, 2], resnet34: [3, 4, 6, 3] } as const;
@@ -14,9 +14,6 @@ export const RESNET_NAMES = Object.keys(BLOCKS) as ResnetName[];
 
 /** Channels of the stages; each but the first halves the image. */
 export const STAGES = [64, 128, 256, 512] as const;
-
-/** Smallest input side: the stem quarters it, three stages halve it. */
-const MIN_SIZE = 32;
 
 const conv = (inChannels: number, outChannels: number, kernel: number, stride: number, random: Random) =>
   new nn.Conv2d({ inChannels, outChannels, kernel, stride, padding: kernel >> 1, bias: false }, random);
@@ -74,8 +71,8 @@ export class Resnet extends Network {
   constructor(name: ResnetName, options: ModelOptions) {
     super();
     const { channels, classes, width, size, head } = options;
-    if (size < MIN_SIZE)
-      throw new ConfigError(`size ${size}: ${name} halves the image five times and needs at least ${MIN_SIZE}.`);
+    if (size < SMALLEST_SIZE)
+      throw new ConfigError(`size ${size}: ${name} halves the image five times and needs at least ${SMALLEST_SIZE}.`);
     const random = new Random(options.seed, 1);
     const stem = scaled(STAGES[0], width);
     const body: [string, nn.Module][] = [

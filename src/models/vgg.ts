@@ -3,7 +3,7 @@ import { Random } from '../core/random.ts';
 import * as nn from '../nn/index.ts';
 import { fastaiHead, vggHead } from './head.ts';
 import { cut, Network } from './network.ts';
-import { type ModelOptions, scaled } from './options.ts';
+import { type ModelOptions, SMALLEST_SIZE, scaled } from './options.ts';
 
 /** Convolutions by output channels, 'M' for a 2×2 max pool: torchvision's configurations A, B, D and E. */
 export const CONFIGURATIONS = {
@@ -15,9 +15,6 @@ export const CONFIGURATIONS = {
 
 export type VggName = keyof typeof CONFIGURATIONS;
 export const VGG_NAMES = Object.keys(CONFIGURATIONS) as VggName[];
-
-/** Smallest input side: five pools halve it five times. */
-const MIN_SIZE = 32;
 
 /** Where the second layer group begins: behind seven convolutions of vgg16_bn. */
 const GROUP_CUT = 22;
@@ -36,8 +33,8 @@ export class Vgg extends Network {
   constructor(name: VggName, options: ModelOptions) {
     super();
     const { channels, width, size, head, pool } = options;
-    if (size < MIN_SIZE)
-      throw new ConfigError(`size ${size}: ${name} halves the image five times and needs at least ${MIN_SIZE}.`);
+    if (size < SMALLEST_SIZE)
+      throw new ConfigError(`size ${size}: ${name} halves the image five times and needs at least ${SMALLEST_SIZE}.`);
     const random = new Random(options.seed, 1);
     const layers: nn.Module[] = [];
     const pools: number[] = [];

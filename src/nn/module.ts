@@ -243,20 +243,21 @@ export async function readState(module: Module): Promise<Map<string, { shape: Sh
 
 /**
  * Replaces a module's state by tensors in file layout. Throws DataError, before anything is written, when one is missing, left
- * over or of another shape; `source` is the file's name in the message. `num_batches_tracked` is ignored.
+ * over or of another shape; `source` is the file's name in the message, which `mend` ends. `num_batches_tracked` is ignored.
  */
 export function writeState(
   module: Module,
   tensors: ReadonlyMap<string, { shape: Shape; data: Float32Array }>,
   source: string,
+  mend = 'Build the network with the architecture, width, head, pool and classes of the file.',
 ): void {
   const state = module.state();
   for (const [name, entry] of state) {
     const found = tensors.get(name);
-    if (!found) throw new DataError(`${source}: tensor '${name}' is missing. Is it a file of another architecture?`);
+    if (!found) throw new DataError(`${source}: tensor '${name}' is missing. ${mend}`);
     if (found.shape.join() !== entry.fileShape.join()) {
       throw new DataError(
-        `${source}: tensor '${name}' is [${found.shape}] but the network's is [${entry.fileShape}]. Build it with the same architecture, width, head, pool and classes.`,
+        `${source}: tensor '${name}' is [${found.shape}] but the network's is [${entry.fileShape}]. ${mend}`,
       );
     }
     if (found.data.length !== entry.tensor.size)
@@ -264,9 +265,7 @@ export function writeState(
   }
   const extra = [...tensors.keys()].filter((name) => !state.has(name) && !name.endsWith('num_batches_tracked'));
   if (extra.length > 0) {
-    throw new DataError(
-      `${source}: tensor '${extra[0]}' is not in this network (${extra.length} such). Is it a file of another architecture?`,
-    );
+    throw new DataError(`${source}: tensor '${extra[0]}' is not in this network (${extra.length} such). ${mend}`);
   }
   for (const [name, entry] of state) entry.tensor.write(toMemoryLayout(tensors.get(name)!.data, entry));
 }

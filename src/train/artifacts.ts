@@ -41,10 +41,8 @@ function noteOn({ status, stoppedEarly, epochs, bestEpoch }: RunResult): { note?
 
 /** Arguments of `train` that make such a run as a whole: without the folder, which holds it already, and where it was to stop. */
 export const ofWhole = (args: readonly string[]): string[] => {
-  const left = '--(out|resume|max-minutes)';
-  return args.filter(
-    (arg, i) => !new RegExp(`^${left}(=|$)`).test(arg) && !new RegExp(`^${left}$`).test(args[i - 1] ?? ''),
-  );
+  const left = ['--out', '--resume', '--max-minutes'];
+  return args.filter((arg, i) => !left.includes(arg.split('=')[0]!) && !left.includes(args[i - 1] ?? ''));
 };
 
 /**

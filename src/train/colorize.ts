@@ -230,7 +230,8 @@ export async function saveColorizer(path: string, model: Colorizer, options: Col
 /** Reads what `saveColorizer` wrote. Throws DataError for any other file. */
 export function loadColorizer(path: string): { model: Colorizer; size: number } {
   const { tensors, metadata } = readSafetensors(path);
-  const wrong = new DataError(`${path}: is no colouriser. Train one: colorize --train FOLDER --model NEW.safetensors`);
+  const mend = 'Train one: colorize --train FOLDER --model NEW.safetensors';
+  const wrong = new DataError(`${path}: is no colouriser. ${mend}`);
   let options: Partial<ColorizerOptions>;
   try {
     options = JSON.parse(metadata[METADATA] ?? '') as Partial<ColorizerOptions>;
@@ -243,6 +244,6 @@ export function loadColorizer(path: string): { model: Colorizer; size: number } 
   if (!whole(size, 4096) || size! % 4 !== 0 || !(typeof width === 'number' && width > 0 && width <= 16)) throw wrong;
   const model = new Colorizer({ size: size!, width, seed: Number(seed) || 0 });
   checkFinite(tensors, path);
-  loadTensors(model, tensors, path);
+  loadTensors(model, tensors, path, mend);
   return { model: model.eval(), size: size! };
 }

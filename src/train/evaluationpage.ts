@@ -1,3 +1,4 @@
+import { resolve } from 'node:path';
 import { counted } from '../core/words.ts';
 import { callOf, quoted } from './call.ts';
 import { camSection } from './camsection.ts';
@@ -51,7 +52,7 @@ ${lossSection('', topLosses)}
 ${camSection(cams, classes.length, augmented !== null)}
 <section>
 <h2>Use this model</h2>
-${blocks([['Classify images', callOf('predict', `--model ${quoted(model)} IMAGE_OR_FOLDER`)]])}
+${blocks([['Classify images', callOf('predict', `--model ${quoted(resolve(model))} IMAGE_OR_FOLDER`)]])}
 </section>
 </main>
 <footer class="muted">Written by dawngrad ${version}.</footer>`;

@@ -10,19 +10,15 @@ import type { Prediction } from './predictions.ts';
 import type { RunFolder } from './runfolder.ts';
 import { evaluatedImage, type TopLoss, topLossesPng } from './toplosses.ts';
 
-const TOP_LOSSES = 25;
+/** Two, three, four, six and eight of them in a row leave none alone. */
+const TOP_LOSSES = 24;
 
 /** The images with the highest losses, with what they are and were taken for. */
-function topLossesOf(
-  predictions: readonly Prediction[],
-  data: Dataset,
-  split: SplitName,
-  count = TOP_LOSSES,
-): TopLoss[] {
+function topLossesOf(predictions: readonly Prediction[], data: Dataset, split: SplitName): TopLoss[] {
   return predictions
     .map((prediction, index) => ({ prediction, index }))
     .sort((a, b) => b.prediction.loss - a.prediction.loss)
-    .slice(0, count)
+    .slice(0, TOP_LOSSES)
     .map(({ prediction, index }) => evaluatedImage(data, split, prediction, index));
 }
 

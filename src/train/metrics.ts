@@ -138,6 +138,9 @@ export function metricsCsv(rows: readonly EpochRow[]): string {
   return [columns.map(([name]) => name), ...lines].map((cells) => `${cells.join(',')}\n`).join('');
 }
 
+/** A run goes on without it; its report then lacks the epochs so far. */
+const MEND = 'Restore the file, or remove it.';
+
 /** Reads metrics.csv back; `file` names it in errors. Throws DataError with file and line. */
 export function parseMetricsCsv(text: string, file: string): EpochRow[] {
   const lines = text
@@ -145,18 +148,18 @@ export function parseMetricsCsv(text: string, file: string): EpochRow[] {
     .trimEnd()
     .split(/\r?\n/);
   const header = columns.map(([name]) => name).join(',');
-  if (lines[0] !== header) throw new DataError(`${file}:1: expected the columns ${header}.`);
+  if (lines[0] !== header) throw new DataError(`${file}:1: expected the columns ${header}. ${MEND}`);
   return lines.slice(1).map((line, index) => {
     const cells = line.split(',');
     const where = `${file}:${index + 2}`;
     if (cells.length !== columns.length) {
-      throw new DataError(`${where}: has ${cells.length} columns, expected ${columns.length}.`);
+      throw new DataError(`${where}: has ${cells.length} columns, expected ${columns.length}. ${MEND}`);
     }
     const entries = columns.map(([name, key], column) => {
       const cell = cells[column]!.trim();
       const value = cell === '' ? Number.NaN : Number(cell);
       if (Number.isNaN(value) && cell !== 'NaN') {
-        throw new DataError(`${where}: ${name} is ${JSON.stringify(cell.slice(0, 40))}, not a number.`);
+        throw new DataError(`${where}: ${name} is ${JSON.stringify(cell.slice(0, 40))}, not a number. ${MEND}`);
       }
       return [key, value] as const;
     });

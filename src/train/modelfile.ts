@@ -60,13 +60,18 @@ export async function stateTensors(model: Module, batches = 0): Promise<Map<stri
   return tensors;
 }
 
-/** Puts file tensors into a network; throws DataError as `writeState` does. */
-export function loadTensors(model: Module, tensors: ReadonlyMap<string, FileTensor>, source: string): void {
+/** Puts file tensors into a network; throws DataError as `writeState` does, whose message `mend` ends. */
+export function loadTensors(
+  model: Module,
+  tensors: ReadonlyMap<string, FileTensor>,
+  source: string,
+  mend?: string,
+): void {
   const floats = new Map<string, { shape: number[]; data: Float32Array }>();
   for (const [name, tensor] of tensors) {
     if (!name.endsWith('num_batches_tracked')) floats.set(name, { shape: tensor.shape, data: toF32(tensor) });
   }
-  writeState(model, floats, source);
+  writeState(model, floats, source, mend);
 }
 
 /**
@@ -107,7 +112,7 @@ export function checkFinite(tensors: ReadonlyMap<string, FileTensor>, path: stri
     for (let i = 0; i < values.length; i++) {
       if (Number.isFinite(values[i])) continue;
       throw new DataError(
-        `${path}: value ${i + 1} of tensor '${name}' is ${values[i]}. The file is damaged, or was written by a run that diverged.`,
+        `${path}: value ${i + 1} of tensor '${name}' is ${values[i]}. The file is damaged, or was written by a run that diverged. Give another.`,
       );
     }
   }
@@ -119,7 +124,7 @@ export function checkFinite(tensors: ReadonlyMap<string, FileTensor>, path: stri
  */
 export function buildModel({ path, facts, tensors }: ModelFile): Network {
   const model = unfilled(() => networkOf(facts, path)).eval();
-  loadTensors(model, tensors, path);
+  loadTensors(model, tensors, path, MEND);
   return model;
 }
 
@@ -185,7 +190,9 @@ export function parseFacts(text: string | undefined, path: string): Required<Mod
   }
   const facts = (json && typeof json === 'object' ? json : {}) as Partial<ModelFacts>;
   if (typeof facts.arch === 'string' && !MODEL_NAMES.includes(facts.arch)) {
-    throw new DataError(`${path}: holds a '${facts.arch}'; this version knows ${MODEL_NAMES.join(', ')}.`);
+    throw new DataError(
+      `${path}: holds a '${facts.arch}'; this version knows ${MODEL_NAMES.join(', ')}. Use the version that wrote it.`,
+    );
   }
   const wrong = wrongFact(facts);
   if (wrong) throw new DataError(`${path}: its metadata has no valid ${wrong}. ${MEND}`);

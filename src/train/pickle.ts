@@ -21,7 +21,16 @@ export interface PickleHost {
 /** Thrown for a pickle that is damaged, or holds what no list of weights needs. */
 export class PickleError extends Error {
   override name = 'PickleError';
+  readonly mend: string;
+
+  constructor(what: string, mend = 'Get the file again, or give another.') {
+    super(what);
+    this.mend = mend;
+  }
 }
+
+/** The mend of a file that holds more than weights. */
+export const SAVE_ALONE = 'Save the weights alone, by torch.save(model.state_dict(), FILE).';
 
 const MARK = Symbol('mark');
 /** Deeper stacks and longer memos than any list of weights has. */
@@ -195,7 +204,8 @@ export function readPickle(bytes: Uint8Array, at: number, host: PickleHost): { v
     const run = Object.hasOwn(codes, code) ? codes[code] : undefined;
     if (!run)
       throw new PickleError(
-        `it has an instruction (0x${code.charCodeAt(0).toString(16)}) that weights do not need; save them alone, by torch.save(model.state_dict(), FILE)`,
+        `it has an instruction (0x${code.charCodeAt(0).toString(16)}) that weights do not need`,
+        SAVE_ALONE,
       );
     run();
     if (stack.length > MAX_ITEMS || memo.size > MAX_ITEMS) throw new PickleError('it holds far more than weights');

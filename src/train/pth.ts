@@ -2,7 +2,7 @@ import { unzipSync } from 'fflate';
 import { DataError } from '../core/errors.ts';
 import { isCount } from '../core/json.ts';
 import { readWholeFile } from '../data/wholefile.ts';
-import { PickleError, PickleGlobal, type PickleHost, type PickleValue, readPickle } from './pickle.ts';
+import { PickleError, PickleGlobal, type PickleHost, type PickleValue, readPickle, SAVE_ALONE } from './pickle.ts';
 import type { FileDtype, FileTensor } from './safetensors.ts';
 
 /** Values of a storage, as they lie in the file. */
@@ -64,9 +64,7 @@ const host: PickleHost = {
       return new PthTensor(storage, offset, shape, strides);
     }
     if (name === 'torch.Size') return args[0];
-    throw new PickleError(
-      `it holds a Python object made by ${name}, which is not executed; save the network's state_dict() alone`,
-    );
+    throw new PickleError(`it holds a Python object made by ${name}, which is not executed`, SAVE_ALONE);
   },
   persistent(id) {
     if (!Array.isArray(id) || id[0] !== 'storage' || !(id[1] instanceof PickleGlobal))
@@ -93,7 +91,7 @@ export function readPth(path: string): Map<string, FileTensor> {
     bytes = readWholeFile(path);
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
-    throw new DataError(`${path}: cannot be read (${code ?? message}).`);
+    throw new DataError(`${path}: cannot be read (${code ?? message}). Check that it is there and may be read.`);
   }
   try {
     const zip = bytes[0] === 0x50 && bytes[1] === 0x4b;
@@ -102,7 +100,8 @@ export function readPth(path: string): Map<string, FileTensor> {
     for (const [name, tensor] of stateDictOf(root)) tensors.set(name, materialise(name, tensor, values));
     return tensors;
   } catch (error) {
-    if (error instanceof PickleError) throw new DataError(`${path}: as a file of PyTorch's, ${error.message}.`);
+    if (error instanceof PickleError)
+      throw new DataError(`${path}: as a file of PyTorch's, ${error.message}. ${error.mend}`);
     throw error;
   }
 }
@@ -196,7 +195,7 @@ function stateDictOf(root: PickleValue): [string, PthTensor][] {
     const tensors = [...place].filter(([, value]) => value instanceof PthTensor) as [unknown, PthTensor][];
     if (tensors.length > 0) return tensors.map(([name, tensor]) => [String(name), tensor]);
   }
-  throw new PickleError('it holds no state_dict, that is, no dict of named tensors');
+  throw new PickleError('it holds no state_dict, that is, no dict of named tensors', SAVE_ALONE);
 }
 
 const views = {

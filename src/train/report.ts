@@ -1,4 +1,4 @@
-import { join } from 'node:path';
+import { resolve } from 'node:path';
 import { counted } from '../core/words.ts';
 import { callOf, quoted } from './call.ts';
 import type { CamRow } from './camrows.ts';
@@ -48,7 +48,7 @@ export interface RunSummary {
     classes: readonly string[];
     fingerprint: string;
     counts: Readonly<Record<string, number>>;
-    /** What validated: `PublicTest`, `both`, `10 % of the training images`. */
+    /** What validated: `PublicTest`, `10 % of train, stratified, seed 1`. */
     validName: string;
   };
   result: {
@@ -150,7 +150,8 @@ function usage(run: RunSummary): Html {
   const { folder, data, command, pytorch, options } = run;
   // The model file knows how its images were divided.
   const limit = options.limit == null ? '' : ` --limit ${options.limit}`;
-  const model = quoted(join(folder, 'model.safetensors'));
+  // Whole, as that of the data is: whoever reads the page is elsewhere.
+  const model = quoted(resolve(folder, 'model.safetensors'));
   const python = pytorch ?? `from safetensors.torch import load_file\n\nweights = load_file("model.safetensors")`;
   const list: [heading: string, code: string][] = [
     ['Evaluate it', callOf('evaluate', `--model ${model} --data ${quoted(data.path)}${limit}`)],

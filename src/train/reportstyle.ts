@@ -47,7 +47,7 @@ tbody th{min-width:6rem;font-weight:600;white-space:normal;overflow-wrap:anywher
 background:linear-gradient(to right,var(--bar) var(--share),transparent var(--share))}
 .pairs{margin:0;padding-left:1.4rem}
 .pairs b{font-weight:600}
-@media (max-width:520px){.matrix svg{min-width:440px}table{font-size:.78rem}th,td{padding:.3rem .2rem}tbody th{min-width:4rem}
+@media (max-width:520px){.matrix svg{min-width:max(400px,calc(var(--classes)*26px))}table{font-size:.78rem}th,td{padding:.3rem .2rem}tbody th{min-width:4rem}
 .bar{min-width:0;padding:0 .2rem}}
 details{margin-top:.75rem}
 summary{color:var(--accent);cursor:pointer}

@@ -1,6 +1,5 @@
 import { existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { DataError } from '../core/errors.ts';
-import { counted } from '../core/words.ts';
 import { isHeld, removeLeftovers, writeFileAtomic } from '../data/atomic.ts';
 import type { Dataset } from '../data/dataset.ts';
 import type { Gpu } from '../gpu/gpu.ts';
@@ -31,7 +30,10 @@ export type RunOrigin = Pick<
 
 export interface RunRequest {
   gpu: Gpu;
+  /** When the command was called, by `performance.now()`: what is read, compiled and timed before the first step is time, too. */
+  calledMs: number;
   config: TrainConfig & {
+    /** From `calledMs` on; null for no limit. One step is made in any case. */
     maxMinutes: number | null;
     checkpointEvery: number | null;
     /** Epochs without a better validation accuracy that end the run; null for any number. */
@@ -64,8 +66,6 @@ export class Run {
   /** Set when kernels were chosen in earnest: what an interruption left unchecked must not bind the continuation. */
   private prepared = false;
   private startedMs = performance.now();
-  /** `--max-minutes` counts from here: what is compiled and timed before the first step is time that somebody waits, too. */
-  private readonly openedMs = performance.now();
   private readonly progress: Progress;
   private rows: EpochRow[] = [];
   /** Some of the rows are not in the file yet. */
@@ -100,11 +100,12 @@ export class Run {
     const { totalSteps, epochs } = this.trainer;
     this.progress = request.createProgress({ totalSteps, epochs, startStep: this.startStep });
     const { epoch } = this.trainer.position;
-    const lacks = epoch - this.rows.length;
-    if (lacks > 0)
-      this.progress.message(
-        `warning: ${this.folder.metrics} lacks ${lacks} of the ${counted(epoch, 'epoch')} so far, and so will the report.`,
-      );
+    const lost = epoch - this.rows.length;
+    if (lost > 0) {
+      const epochs =
+        epoch === 1 ? 'the first epoch' : `${lost < epoch ? `${lost} of the` : 'all'} ${epoch} epochs so far`;
+      this.progress.message(`warning: ${this.folder.metrics} lacks ${epochs}, and so will the report.`);
+    }
   }
 
   /** Trains to the end, or until it is stopped or diverges, and writes everything that there is to write. */
@@ -148,7 +149,7 @@ export class Run {
     const { kernelPlan } = this;
     if (status === 'diverged') await this.keepLastGood();
     if (this.metricsBehind) this.writeMetrics();
-    if (this.rows.length > 0) {
+    if (this.best) {
       const predictions = this.bestPredictions ?? (await this.evaluateBest());
       // The best network comes beside the one that was trained: what training took for its steps makes room.
       await gpu.trim();
@@ -212,8 +213,8 @@ export class Run {
 
   /** Stopped by the user, or by `--max-minutes`. */
   private overdue(): boolean {
-    const { config, interrupted } = this.request;
-    const late = config.maxMinutes !== null && performance.now() - this.openedMs >= 60_000 * config.maxMinutes;
+    const { config, calledMs, interrupted } = this.request;
+    const late = config.maxMinutes !== null && performance.now() - calledMs >= 60_000 * config.maxMinutes;
     return late || interrupted();
   }
 
@@ -330,13 +331,13 @@ export class Run {
   /** Throws DataError where the model file, whose weights may stay the best ones, is not there or damaged. */
   private checkBest(epoch: number): void {
     const { model } = this.folder;
-    const mend = `it held the best weights so far, of epoch ${epoch}. Put it back, or start again in another folder.`;
-    if (!existsSync(model)) throw new DataError(`${model}: no such file; ${mend}`);
+    const mend = `It held the best weights so far, of epoch ${epoch}: put it back, or start again in another folder.`;
+    if (!existsSync(model)) throw new DataError(`${model}: no such file. ${mend}`);
     try {
       readModelFile(model);
     } catch (error) {
       if (!(error instanceof DataError)) throw error;
-      throw new DataError(`${error.message.replace(/\.$/, '')}; ${mend}`);
+      throw new DataError(`${error.message} ${mend}`);
     }
   }
 
@@ -394,6 +395,7 @@ export class Run {
   }
 
   private result(status: RunResult['status']): RunResult {
+    // Its row may be lost with metrics.csv; the checkpoint has told which it was, too.
     const best = this.rows.find(({ epoch }) => epoch === this.best?.epoch);
     // All epochs have the same number of images.
     const secondsPerImage = this.rows.reduce((sum, row) => sum + 1 / row.imagesPerSecond, 0) / this.rows.length;
@@ -402,9 +404,9 @@ export class Run {
       ...(status === 'finished' && this.outOfPatience() && { stoppedEarly: true as const }),
       epochs: this.trainer.position.epoch,
       steps: this.trainer.steps,
-      bestEpoch: best?.epoch ?? null,
+      bestEpoch: this.best?.epoch ?? null,
       validLoss: best?.validLoss ?? null,
-      validAccuracy: best?.validAccuracy ?? null,
+      validAccuracy: best?.validAccuracy ?? this.best?.accuracy ?? null,
       seconds: this.seconds(),
       imagesPerSecond: this.rows.length > 0 ? 1 / secondsPerImage : this.imagesPerSecond(),
       peakGpuBytes: this.request.gpu.pool.stats.peakBytes,

@@ -36,6 +36,7 @@ const arrays = {
   U8: Uint8Array,
 } as const;
 
+const MEND = 'Get the file again, or give another.';
 const maxHeaderBytes = 100_000_000;
 const prefixBytes = 8;
 
@@ -78,14 +79,14 @@ export function encodeSafetensors(
 }
 
 /**
- * Reads a safetensors file that is in memory; `file` names it in errors.
+ * Reads a safetensors file that is in memory; `file` names it in errors, which `mend` ends.
  *
  * Nothing in the bytes is trusted: header length, JSON, names, types, shapes and offsets are checked before use, and
  * the tensors must cover the rest of the file, each byte once. Values are views of `bytes` where they are aligned.
  * Throws DataError that says what is wrong.
  */
-export function decodeSafetensors(bytes: Uint8Array, file: string): TensorFile {
-  const fail = failure(file);
+export function decodeSafetensors(bytes: Uint8Array, file: string, mend = MEND): TensorFile {
+  const fail = failure(file, mend);
   const header = parseHeader(bytes, fail);
   const dataStart = prefixBytes + header.bytes;
   const dataBytes = bytes.byteLength - dataStart;
@@ -122,12 +123,10 @@ export function writeSafetensors(
   writeFileAtomic(path, encodeSafetensors(tensors, metadata));
 }
 
-/** Reads a safetensors file. Throws DataError where it is missing, unreadable or not what the format says. */
-export function readSafetensors(path: string): TensorFile {
-  return decodeSafetensors(
-    reading(path, () => readWholeFile(path)),
-    path,
-  );
+/** Reads a safetensors file. Throws DataError where it is missing, unreadable or, `mend` ends that, not what the format says. */
+export function readSafetensors(path: string, mend?: string): TensorFile {
+  const bytes = reading(path, () => readWholeFile(path));
+  return decodeSafetensors(bytes, path, mend);
 }
 
 /** What `read` gives. Throws DataError in words where it cannot read. */
@@ -137,11 +136,11 @@ function reading<T>(path: string, read: () => T): T {
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     const reasons: Record<string, string> = {
-      ENOENT: 'no such file.',
+      ENOENT: 'no such file. Check the path.',
       EISDIR: 'is a folder. Name the .safetensors file in it.',
-      EACCES: 'may not be read.',
+      EACCES: 'may not be read. Give yourself the right to, or name another.',
     };
-    throw new DataError(`${path}: ${reasons[code ?? ''] ?? message}`);
+    throw new DataError(`${path}: ${reasons[code ?? ''] ?? `cannot be read (${message}). ${MEND}`}`);
   }
 }
 
@@ -182,9 +181,9 @@ interface TensorInfo {
 type Fail = (what: string) => never;
 
 const failure =
-  (file: string): Fail =>
+  (file: string, mend = MEND): Fail =>
   (what) => {
-    throw new DataError(`${file}: ${what}`);
+    throw new DataError(`${file}: ${what} ${mend}`);
   };
 
 /** A name from a file, safe in a one-line message. */

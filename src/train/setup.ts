@@ -6,6 +6,7 @@ import { normalisationOf } from '../data/batches.ts';
 import type { Dataset } from '../data/dataset.ts';
 import type { Gpu } from '../gpu/gpu.ts';
 import { activationBytes, createModel, type ModelOptions, smallestBatch } from '../models/index.ts';
+import { SMALLEST_SIZE } from '../models/options.ts';
 import type { TrainConfig } from './config.ts';
 import { checkTensorFits } from './fits.ts';
 import type { ModelFacts } from './modelfile.ts';
@@ -39,9 +40,13 @@ export function setUp(
     dropout: config.dropout,
     seed: config.seed,
   };
+  if (config.size === null && options.size < SMALLEST_SIZE)
+    throw new ConfigError(
+      `${data.name}: the images show ${options.size} px a side, and ${arch} takes ${SMALLEST_SIZE} or more. Give --size ${SMALLEST_SIZE}, to which they are resized.`,
+    );
   checkFits(gpu, config, options);
   if (config.pretrained !== null && resumed && !resumed.pretrained)
-    throw new DataError('run.json: pretrained is missing. The file is damaged.');
+    throw new DataError('run.json: pretrained is missing. Restore the file, or start the run again in another folder.');
   // Read first: a wrong name is to be said before a large network is drawn.
   const file = config.pretrained === null || resumed ? null : readPretrained(config.pretrained);
   const model = createModel(arch, options);

@@ -31,10 +31,10 @@ export function evaluatedImage(data: Dataset, split: SplitName, prediction: Pred
 const imageSide = 144;
 const gap = 20;
 const margin = 24;
-const columnsAtMost = 5;
+const columnsAtMost = 6;
 
 /**
- * Draws images, worst first as given, five in a row, each with what it is, what it was taken for with which probability,
+ * Draws images, worst first as given, six in a row, each with what it is, what it was taken for with which probability,
  * and its loss; returns a PNG file. Throws ShapeError where pixels are not side·side·channels.
  */
 export function topLossesPng(items: readonly TopLoss[]): Uint8Array {

@@ -34,7 +34,7 @@ export interface Position {
 }
 
 /** The latest losses, as they come back from the GPU. */
-export interface Progress {
+export interface LatestLosses {
   epoch: number;
   /** Steps completed since the start of the run. */
   step: number;
@@ -58,7 +58,7 @@ export interface EpochResult {
 export interface TrainerHooks {
   /** After a step; return true to stop there. */
   afterStep(position: Position): Promise<boolean>;
-  progress(progress: Progress): void;
+  progress(latest: LatestLosses): void;
   epochEnd(result: EpochResult): Promise<void>;
   /** Asked before each epoch: true ends the training there, as the last epoch would. */
   enough?(): boolean;

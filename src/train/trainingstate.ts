@@ -44,12 +44,11 @@ export function readState<Facts extends TrainingCounters>(
   path: string,
   key: string,
 ): { tensors: Map<string, FileTensor>; facts: Facts | null } {
-  const { tensors, metadata } = readSafetensors(path);
+  const mend = 'Restore it, or start again elsewhere.';
+  const { tensors, metadata } = readSafetensors(path, mend);
   const { [key]: text = '', sha256: written } = metadata;
   if (written !== undefined && written !== digest(tensors, text))
-    throw new DataError(
-      `${path}: is damaged: it does not hold what was written. Restore it, or start again elsewhere.`,
-    );
+    throw new DataError(`${path}: is damaged: it does not hold what was written. ${mend}`);
   try {
     const facts = JSON.parse(text);
     return { tensors, facts: Number.isInteger(facts.updates) ? facts : null };
@@ -135,10 +134,10 @@ export function writeTraining(
       throw new DataError(`${source}: tensor '${name}' is nothing that this optimizer keeps. ${another}`);
   }
   if (optimizer.lossScale && !lossScale)
-    throw new DataError(`${source}: has no loss scale, so it was not trained in f16.`);
+    throw new DataError(`${source}: has no loss scale, so it was not trained in f16. Leave out lossScale.`);
   // The updates that the scale left out do not count, and an optimizer without one would count them.
   if (lossScale && !optimizer.lossScale)
-    throw new DataError(`${source}: has a loss scale, so it was trained in f16; this optimizer has none.`);
+    throw new DataError(`${source}: has a loss scale, so it was trained in f16. Give the optimizer a lossScale.`);
   loadTensors(model, weights, source);
   for (const [name, tensor] of state) tensor.write(toF32(tensors.get(name)!));
   if (lossScale) optimizer.lossScale?.restore(lossScale);

@@ -1,3 +1,4 @@
+import { ConfigError } from '../core/errors.ts';
 import type { Augmentation, Frame } from '../data/augment.ts';
 import { tenCrops } from '../data/augment.ts';
 
@@ -18,16 +19,20 @@ export const once: Tta = { views: () => [null], combine: ([logits]) => softmax(l
 /**
  * Probabilities of `passes` passes with the training's augmentation and one without: (1 − β)·mean(softmax(augmented)) + β·softmax(plain).
  *
- * Source: fast.ai's `Learner.tta`, whose defaults are four passes and β = 0.25.
+ * Throws ConfigError for less than one pass. Source: fast.ai's `Learner.tta`, whose defaults are four passes and β = 0.25.
  */
-export const augmentedTta = (augmentation: Augmentation, passes = 4, beta = 0.25): Tta => ({
-  views: () => [null, ...Array<View>(passes).fill(augmentation)],
-  combine: ([plain, ...augmented]) => {
-    const mean = meanOf(augmented.map(softmax));
-    const own = softmax(plain!);
-    return mean.map((share, c) => (1 - beta) * share + beta * own[c]!);
-  },
-});
+export function augmentedTta(augmentation: Augmentation, passes = 4, beta = 0.25): Tta {
+  if (!(Number.isInteger(passes) && passes >= 1))
+    throw new ConfigError(`augmentedTta: passes is ${passes}; it is a whole number from 1 on. For none take once.`);
+  return {
+    views: () => [null, ...Array<View>(passes).fill(augmentation)],
+    combine: ([plain, ...augmented]) => {
+      const mean = meanOf(augmented.map(softmax));
+      const own = softmax(plain!);
+      return mean.map((share, c) => (1 - beta) * share + beta * own[c]!);
+    },
+  };
+}
 
 /** The softmax of the mean logits of ten crops: four corners and the centre, and their mirror images. Khaireddin and Chen 2021. */
 export const tenCropTta: Tta = { views: tenCrops, combine: (logits) => softmax(meanOf(logits)) };
