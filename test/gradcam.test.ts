@@ -13,6 +13,7 @@ import * as ops from '../src/ops/index.ts';
 import { prepare } from '../src/ops/matrix/prepare.ts';
 import { camRowsOf } from '../src/train/camrows.ts';
 import { heatMapsOf, shownPart } from '../src/train/cams.ts';
+import { camSection } from '../src/train/camsection.ts';
 import { gradCam } from '../src/train/gradcam.ts';
 import { stretched } from '../src/train/heat.ts';
 import { interpret } from '../src/train/interpretation.ts';
@@ -236,6 +237,8 @@ gpuTest('the 24 highest losses come worst first, and of many classes those with 
     cams.map(({ name }) => name),
     names.filter((_, c) => c !== 5),
   );
+  const said = (what: string) => camSection(cams, 13).markup.split(what).length - 1;
+  assert.equal([said('none was recognised'), said('none was taken for another class')], [12, 0]);
 });
 
 gpuTest('the last maps that are large enough are taken, else the first', async () => {

@@ -28,10 +28,13 @@ ${augmented ? ' Classes and shares are those of test-time augmentation; the maps
 ${rows.map(
   ({ name, right, wrong }) => html`
 <h3>${named(name)}</h3>
-<div class="looks"><div>${right.map(figure)}</div><div>${wrong.map(figure)}</div></div>`,
+<div class="looks">${figures(right, 'none was recognised')}${figures(wrong, 'none was taken for another class')}</div>`,
 )}
 </section>`;
 }
+
+const figures = (examples: readonly CamExample[], none: string): Html =>
+  html`<div>${examples.length > 0 ? examples.map(figure) : html`<span class="muted">${none}</span>`}</div>`;
 
 function figure(example: CamExample): Html {
   const { truth, prediction, probability, loss, seen, missed } = example;
