@@ -1,11 +1,10 @@
 import { ConfigError } from '../core/errors.ts';
 import { kernel } from '../core/kernel.ts';
-import { stepStorage } from '../core/stepbuffer.ts';
 import type { Tensor } from '../core/tensor.ts';
+import type { BufferRange } from '../gpu/stream.ts';
 import { Optimizer, type OptimizerOptions, type ParamGroup, type StepValues, type UpdateRange } from './optimizer.ts';
 
-const update = kernel('optimizer', 'adam');
-const updateScaled = kernel('optimizer', 'adamScaled');
+const kernels = { plain: kernel('optimizer', 'adam'), scaling: kernel('optimizer', 'adamScaled') };
 
 export interface AdamOptions extends OptimizerOptions {
   beta2?: number;
@@ -56,13 +55,8 @@ export class Adam extends Optimizer {
   }
 
   protected override update(range: UpdateRange): void {
-    const { parameters, gradients, state, scaled, firstBlock, count, threads } = range;
-    const [m, v] = state as [UpdateRange['parameters'], UpdateRange['parameters']];
-    const operands = { step: stepStorage(), groupOf: this.groupTable, gradient: gradients, p: parameters, m, v };
-    const consts = { DECOUPLED: this.decoupled, CLIPPED: this.clip !== null, ...range.consts };
-    const params = { n: count, at: this.hyper.at, firstBlock, clipAt: this.clip?.at ?? 0 };
-    if (scaled) updateScaled({ ...consts, Half: 'vec4h' }, { ...operands, ...scaled }, params, threads);
-    else update(consts, operands, params, threads);
+    const [m, v] = range.state as [BufferRange, BufferRange];
+    this.dispatch(kernels, range, { m, v }, { DECOUPLED: this.decoupled });
   }
 }
 

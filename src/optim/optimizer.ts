@@ -1,14 +1,16 @@
 import { Arena, arenaLayout, BLOCK_BYTES, halvedLayout, paddedBytes } from '../core/arena.ts';
 import { ConfigError } from '../core/errors.ts';
 import { setHalfCopy, updated } from '../core/halfcopy.ts';
+import type { Kernel } from '../core/kernel.ts';
 import { showShape } from '../core/shape.ts';
 import { inStep } from '../core/step.ts';
-import { reserveStepWords, type StepSlot } from '../core/stepbuffer.ts';
+import { reserveStepWords, type StepSlot, stepStorage } from '../core/stepbuffer.ts';
 import { type GradientSlot, hasGradientSlot, isFilled, setGradientSlot, tracked } from '../core/tape.ts';
 import { Tensor } from '../core/tensor.ts';
 import { assume, beforehand, effect } from '../core/trace.ts';
 import { type Grouping, threadsOf } from '../core/walk.ts';
 import { currentGpu } from '../gpu/gpu.ts';
+import type { Consts } from '../gpu/shader.ts';
 import type { BufferRange } from '../gpu/stream.ts';
 import { checkDecay, WeightAverage } from './average.ts';
 import { GradientClip } from './clip.ts';
@@ -52,6 +54,12 @@ export interface UpdateRange {
   consts: Grouping;
   /** Invocations in all. */
   threads: number;
+}
+
+/** The entry points of an update, without a loss scale and with one. */
+export interface UpdateKernels {
+  plain: Kernel;
+  scaling: Kernel;
 }
 
 /** What all optimizers can be told. */
@@ -279,6 +287,23 @@ export abstract class Optimizer {
   }
 
   protected abstract update(range: UpdateRange): void;
+
+  /** What `update` does with kernels of `optimizer.wgsl`: `state` by the kernel's names, and `consts` of its own. */
+  protected dispatch(
+    { plain, scaling }: UpdateKernels,
+    { parameters, gradients, scaled, firstBlock, count, threads, consts: grouping }: UpdateRange,
+    state: Readonly<Record<string, BufferRange>>,
+    consts: Consts,
+  ): void {
+    const operands = {
+      ...{ step: stepStorage(), groupOf: this.groupTable, gradient: gradients, p: parameters },
+      ...state,
+    };
+    const all = { ...consts, CLIPPED: this.clip !== null, ...grouping };
+    const params = { n: count, at: this.hyper.at, firstBlock, clipAt: this.clip?.at ?? 0 };
+    if (scaled) scaling({ ...all, Half: 'vec4h' }, { ...operands, ...scaled }, params, threads);
+    else plain(all, operands, params, threads);
+  }
 
   /** The chunks, cut where a parameter alone is larger than the adapter can bind. */
   private *ranges(): Generator<UpdateRange> {

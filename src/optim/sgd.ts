@@ -1,10 +1,8 @@
 import { kernel } from '../core/kernel.ts';
-import { stepStorage } from '../core/stepbuffer.ts';
 import type { Tensor } from '../core/tensor.ts';
 import { Optimizer, type OptimizerOptions, type ParamGroup, type UpdateRange } from './optimizer.ts';
 
-const update = kernel('optimizer', 'sgd');
-const updateScaled = kernel('optimizer', 'sgdScaled');
+const kernels = { plain: kernel('optimizer', 'sgd'), scaling: kernel('optimizer', 'sgdScaled') };
 
 export interface SgdOptions extends OptimizerOptions {
   nesterov?: boolean;
@@ -26,17 +24,6 @@ export class SGD extends Optimizer {
   }
 
   protected override update(range: UpdateRange): void {
-    const { parameters, gradients, state, scaled, firstBlock, count, threads } = range;
-    const operands = {
-      step: stepStorage(),
-      groupOf: this.groupTable,
-      gradient: gradients,
-      p: parameters,
-      m: state[0]!,
-    };
-    const consts = { NESTEROV: this.nesterov, CLIPPED: this.clip !== null, ...range.consts };
-    const params = { n: count, at: this.hyper.at, firstBlock, clipAt: this.clip?.at ?? 0 };
-    if (scaled) updateScaled({ ...consts, Half: 'vec4h' }, { ...operands, ...scaled }, params, threads);
-    else update(consts, operands, params, threads);
+    this.dispatch(kernels, range, { m: range.state[0]! }, { NESTEROV: this.nesterov });
   }
 }
