@@ -333,10 +333,12 @@ test('help fits 80 columns and names every option, its default and the other def
   for (const [key, entry] of Object.entries(table)) assert.ok(shown.includes(flagOf(key, entry)), key);
   assert.match(shown, /--batch N +images a step \(1 to 65536; default 64, see below\)/);
   const flat = shown.replace(/\s+/g, ' ');
-  for (const [key, { initial, otherwise }] of Object.entries(table)) {
+  for (const [key, entry] of Object.entries(table)) {
+    const { kind, help, initial, otherwise } = entry;
     if (initial === undefined || typeof initial === 'boolean') continue;
     const depends = presets.some(({ label, values }) => label !== '' && key in values) ? ', see below' : '';
-    assert.ok(flat.includes(`default ${initial ?? otherwise}${depends})`), key);
+    const facts = [kind.range, `default ${initial ?? otherwise}${depends}`].filter(Boolean).join('; ');
+    assert.ok(flat.includes(` ${flagOf(key, entry)} ${kind.placeholder} ${help} (${facts})`), key);
   }
   for (const { label } of presets.filter(({ label }) => label !== '')) assert.ok(shown.includes(label), label);
   assert.match(help('predict'), /Usage: dawngrad predict --model FILE IMAGE_OR_FOLDER… \[options\]/);
