@@ -1,19 +1,21 @@
 // What a run keeps and says, where its training goes as the test wants it.
-import { readFileSync } from 'node:fs';
+import { appendFileSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { resolveDefaults } from '../src/cli/defaults.ts';
 import type { TrainOptions } from '../src/cli/options.ts';
+import { Tensor } from '../src/core/tensor.ts';
 import { loadDataset } from '../src/data/dataset.ts';
 import { DivergenceError } from '../src/train/divergence.ts';
 import { parseMetricsCsv } from '../src/train/metrics.ts';
 import type { ProgressStep } from '../src/train/progress.ts';
 import { Run } from '../src/train/run.ts';
 import { createRunFolder, openRunFolder } from '../src/train/runfolder.ts';
-import type { RunResult } from '../src/train/runrecord.ts';
+import { type RunResult, readRecord } from '../src/train/runrecord.ts';
 import { type FileTensor, readSafetensors } from '../src/train/safetensors.ts';
 import type { TrainerHooks } from '../src/train/trainer.ts';
+import { hashOf } from './child.ts';
 import { pixelField, scratchFolder } from './files.ts';
 import { gpu, gpuTest } from './gpu.ts';
 import { smallest } from './said.ts';
@@ -30,7 +32,11 @@ const rows = Array.from(
 const csv = folder.write('faces.csv', ['emotion,pixels,Usage', ...rows, ''].join('\n'));
 
 /** A run in folder `name`, to be trained, and the steps that it will show. */
-async function runIn(name: string, given: Partial<TrainOptions>, resume = false): Promise<[Run, ProgressStep[]]> {
+async function runIn(
+  name: string,
+  given: Partial<TrainOptions>,
+  { resume = false, interrupted = false } = {},
+): Promise<[Run, ProgressStep[]]> {
   const options = resolveDefaults({ ...smallest, data: csv, ...given }, { software: true, data: csv });
   const data = await loadDataset({ data: csv, seed: options.seed, channels: options.channels });
   const { kind, driver, software, fingerprint, why } = gpu.adapter;
@@ -52,7 +58,7 @@ async function runIn(name: string, given: Partial<TrainOptions>, resume = false)
     openFolder: () => (resume ? openRunFolder(at(name)).folder : createRunFolder(at(name), options.arch)),
     resume,
     createProgress: () => ({ step: (step) => steps.push(step), epochEnd() {}, message() {}, stop() {} }),
-    interrupted: () => false,
+    interrupted: () => interrupted,
   });
   return [run, steps];
 }
@@ -103,11 +109,14 @@ gpuTest(
   },
 );
 
-/** Trains by a clock on which a step takes a second and a validation a thousand, and has as many images right as the test says. */
-async function byClock(run: Run, right: readonly number[], stopAfter = Number.POSITIVE_INFINITY): Promise<RunResult> {
+/**
+ * Trains by a clock on which a step takes a second and a validation a thousand, and has as many images right as the test says; it
+ * diverges at the end of step `diverges`.
+ */
+async function byClock(run: Run, right: readonly number[], stopAfter: number, diverges = 0): Promise<RunResult> {
   const { trainer } = run;
   const { now } = performance;
-  let ms = performance.now();
+  let ms = Math.ceil(performance.now());
   performance.now = () => ms;
   const validate = trainer.validate.bind(trainer);
   trainer.validate = () => {
@@ -118,6 +127,7 @@ async function byClock(run: Run, right: readonly number[], stopAfter = Number.PO
     progress() {},
     async afterStep(position) {
       ms += 1000;
+      if (trainer.steps === diverges) throw new DivergenceError('epoch 3', Number.NaN, 1);
       hooks.progress({ epoch: position.epoch + 1, step: trainer.steps, loss: 1, accuracy: 0 });
       return (await hooks.afterStep(position)) || trainer.steps === stopAfter;
     },
@@ -131,28 +141,50 @@ async function byClock(run: Run, right: readonly number[], stopAfter = Number.PO
 }
 
 gpuTest(
-  'speed is that of training alone, of all parts of a run, and the report tells the last epoch from the best',
+  'a run in parts that diverges keeps its best epoch, tells it from the last, and its speed is that of training alone',
   async () => {
     const options = { epochs: 3, batch: 2, accumulate: 2, checkpointEvery: 1 } as const;
     const [first, before] = await runIn('clock', options);
-    await byClock(first, [1], 5);
-    const [second, after] = await runIn('clock', options, true);
-    const { status, seconds, imagesPerSecond, bestEpoch } = await byClock(second, [1, 5, 3]);
-    assert.equal([status, Math.round(seconds), bestEpoch], ['finished', 3 * 1003, 2]);
+    await byClock(first, [5], 5);
+    // Killed before the checkpoint that goes with it, a run has written a row too many.
+    const { metrics, model, record, report, checkpoint } = first.folder;
+    appendFileSync(metrics, readFileSync(metrics, 'utf8').split('\n')[1]!.replace('1,', '2,'));
+    const best = hashOf(model);
+    Tensor.empty([2 ** 26]).free('the test');
+    const [second, after] = await runIn('clock', options, { resume: true });
+    const { status, seconds, imagesPerSecond, bestEpoch, peakGpuBytes } = await byClock(second, [5, 3], 9, 8);
+    assert.equal([status, Math.round(seconds), bestEpoch], ['diverged', 2 * 1003 + 2, 1]);
     assert.ok(Math.abs(imagesPerSecond - 4) < 1e-9);
-    assert.equal([before.length, after.length], [5, 4]);
+    assert.ok(peakGpuBytes < 2 ** 26, `${peakGpuBytes} bytes: those of before are none of its own`);
+    assert.equal([before.length, after.length], [5, 2]);
     for (const step of [...before, ...after]) assert.is(step.imagesPerSecond, 4, `step ${step.step}`);
-    const { metrics, report } = second.folder;
     const epochs = parseMetricsCsv(readFileSync(metrics, 'utf8'), metrics);
     assert.equal(
       epochs.map((row) => [Math.round(row.seconds), row.imagesPerSecond]),
-      Array(3).fill([1003, 4]),
+      Array(2).fill([1003, 4]),
     );
     const page = readFileSync(report, 'utf8');
     assert.match(page, /<dt>Best validation<\/dt><dd>71\.43 %<\/dd>/);
     assert.match(page, /<dt>Last epoch<\/dt><dd>42\.86 %<\/dd>/);
     assert.match(page, '14 train, 7 valid');
+    assert.match(page, 'The run diverged before its last epoch.');
+    assert.is(hashOf(model), best);
+    // Of three steps of two batches.
+    const seen = readSafetensors(model).tensors.get('features.1.num_batches_tracked');
+    assert.equal([...seen!.data].map(Number), [6]);
+    const { kernelPlan } = JSON.parse(readSafetensors(checkpoint).metadata.checkpoint!);
+    assert.equal(
+      readRecord(record).kernelPlan,
+      kernelPlan,
+      'what the report asks of the network is no part of the run',
+    );
   },
 );
+
+gpuTest('a run that is interrupted while kernels are chosen leaves the choice to its continuation', async () => {
+  const [run] = await runIn('soon', {}, { interrupted: true });
+  const { status, steps } = await run.train();
+  assert.equal([status, steps, readRecord(run.folder.record).kernelPlan], ['stopped', 0, {}]);
+});
 
 test.run();
