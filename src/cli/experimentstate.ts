@@ -65,7 +65,10 @@ function checkSameOptions(experiment: Experiment, { commandLine }: RunRecord, di
   );
 }
 
-/** What a run was given, as its command line says, and the adapter of the environment, which is not compared; null where that is no command line of `train`. */
+/**
+ * What a run was given, as its command line says, and the adapter that the environment names, which is not compared; null where that is
+ * no command line of `train`.
+ */
 function givenBy(commandLine: readonly string[]): Partial<TrainOptions> | null {
   try {
     const call = readCommandLine(commandLine, [command(manuals.train, async () => {})], '');
