@@ -147,7 +147,7 @@ gpuTest(
     const [first, before] = await runIn('clock', options);
     await byClock(first, [5], 5);
     // Killed before the checkpoint that goes with it, a run has written a row too many.
-    const { metrics, model, record, report, checkpoint } = first.folder;
+    const { metrics, model, report } = first.folder;
     appendFileSync(metrics, readFileSync(metrics, 'utf8').split('\n')[1]!.replace('1,', '2,'));
     const best = hashOf(model);
     Tensor.empty([2 ** 26]).free('the test');
@@ -172,12 +172,6 @@ gpuTest(
     // Of three steps of two batches.
     const seen = readSafetensors(model).tensors.get('features.1.num_batches_tracked');
     assert.equal([...seen!.data].map(Number), [6]);
-    const { kernelPlan } = JSON.parse(readSafetensors(checkpoint).metadata.checkpoint!);
-    assert.equal(
-      readRecord(record).kernelPlan,
-      kernelPlan,
-      'what the report asks of the network is no part of the run',
-    );
   },
 );
 
