@@ -74,7 +74,7 @@ test('one who may not be asked is at work, and is waited for no time; a child th
     );
   };
   try {
-    assert.match(await refused({ pid: 12, child: 11 }), /^--out x: process 12 is at work there\. Wait for it; /);
+    assert.match(await refused({ pid: 12, child: 11 }, 350), /^--out x: process 12 is at work there\. Wait for it; /);
     assert.equal(lines, []);
     assert.match(await refused({ pid: 11, child: 13 }, 350), /^--out x: process 13 is at work there/);
     assert.equal(lines, ['Waiting for process 13, which was left behind and stops after its step.']);
