@@ -118,8 +118,9 @@ gpuTest('where all that raced go wrong under load the definition is taken, not o
       spoil({}, { c: given.c, count }, {}, 1);
     };
     const family = familyOf({ ...does('reference', 1, run), reference: true }, does('other', 2, run));
-    const { variant, warnings } = await chosen(other, family, { winners: new Map() });
-    assert.equal([variant, warnings.length], ['plain', 2]);
+    const winners = new Map<string, Winner>();
+    const { variant, warnings } = await chosen(other, family, { winners });
+    assert.equal([variant, warnings.length, winners.get(nameOf(family))!.variant], ['plain', 2, 'plain']);
   }),
 );
 
