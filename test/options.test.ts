@@ -91,6 +91,7 @@ test('what is given is read with its type, and nothing else is in it', () => {
     maxMinutes: 0.1,
     checkpointEvery: 5,
   });
+  assert.equal(given('train --width 4 --epochs 100000 --size 32'), { width: 4, epochs: 100_000, size: 32 });
   assert.equal(given('train --valid BOTH'), { valid: 'both' });
   assert.equal(given('train --valid 12.5%'), { valid: '12.5%' });
   assert.equal(given('train --epochs 3 --epochs 4'), { epochs: 4 });

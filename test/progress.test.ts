@@ -93,10 +93,11 @@ test('there is no bar before the first step nor after the end, and what a step d
   const second = screen(written()).at(-1)!;
   progress.stop();
   progress.message('after');
+  const shown = screen(written());
   progress.stop();
   assert.is(first, 'before\n');
   assert.match(second, /step 2\/10 {2}loss 1\.500 {2}77 img\/s/);
-  assert.equal(screen(written()), ['before', 'between', 'after', '']);
+  assert.equal(shown, ['before', 'between', 'after', '']);
 });
 
 test('epochs are rows of a table that stays when the bar goes', () => {
