@@ -9,7 +9,7 @@ import { argumentsOf } from '../src/cli/option.ts';
 import { trainOptions } from '../src/cli/options.ts';
 import { ConfigError, DataError } from '../src/core/errors.ts';
 import { type ComparedRun, comparisonMarkdown, comparisonSvg } from '../src/train/comparison.ts';
-import { writeRecord } from '../src/train/runrecord.ts';
+import { readRecord, writeRecord } from '../src/train/runrecord.ts';
 import { scratchFolder } from './files.ts';
 
 const scratch = scratchFolder();
@@ -322,6 +322,12 @@ test('what is compared of a run comes from its folder', () => {
     ...{ name: 'ended', status: 'finished', best: 0.5, bestEpoch: 1, last: 0.25, epochs: 2, imagesPerSecond: 7 },
     ...{ seconds: 3, parameters: 5, reference: a!.reference, note: null },
   });
+  const early = join(out, 'patient', 'run.json');
+  ran('patient', ['train'], 'finished', true);
+  const record = readRecord(early);
+  writeRecord(early, { ...record, result: { ...record.result!, stoppedEarly: true, imagesPerSecond: 0 } });
+  const { status, imagesPerSecond } = compared({ ...a!, name: 'patient' }, out, 'unknown');
+  assert.equal([status, imagesPerSecond], ['stopped early', null]);
   assert.is(compared({ ...a!, name: 'none' }, out, 'failed').status, 'failed');
   scratch.write('out/damaged/run.json', '{');
   assert.is(compared({ ...a!, name: 'damaged' }, out, 'failed').status, 'damaged');

@@ -1,4 +1,5 @@
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import fs, { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { syncBuiltinESMExports } from 'node:module';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { suite } from 'uvu';
@@ -35,6 +36,8 @@ test('what is found out is kept for each adapter and driver, and added to', () =
     winners: new Map([['conv a', winner('tile')], ...b.winners]),
     verified: new Map([['conv a', ['tensor 64×64×32']], ...b.verified]),
   });
+  assert.is(keepKernels(adapter, { winners: new Map([['conv a', winner('outer')]]) }), null);
+  assert.equal(readKernels(adapter).winners.get('conv a'), winner('outer'), 'what is found again replaces what was');
   assert.equal(readKernels('A GPU | driver 1.3 | webgpu 0.6'), none);
   assert.is(JSON.parse(readFileSync(kernelFile(adapter), 'utf8')).fingerprint, adapter);
   assert.is(readdirSync(dirname(kernelFile(adapter))).length, 1, 'no temporary file is left');
@@ -63,6 +66,29 @@ test('a file that is damaged, of another adapter or of other kernels says nothin
     assert.is(keepKernels(adapter, added), null);
     assert.equal(readKernels(adapter), added, content);
   }
+});
+
+test('a change of a kernel or of the code that chooses tiles makes other kernels of them', async () => {
+  keepKernels(adapter, { winners: new Map([['conv a', winner('tile')]]) });
+  const { readFileSync: read } = fs;
+  const winnersWhere = async (changed: string): Promise<number> => {
+    fs.readFileSync = ((path: string | URL, ...rest: []) => {
+      const content = read(path, ...rest);
+      return changed !== '' && String(path).endsWith(changed) ? `${content} ` : content;
+    }) as typeof read;
+    syncBuiltinESMExports();
+    try {
+      // A module of its own: the hash is made once.
+      const module = await import(`../src/train/kernelcache.ts?changed=${changed}`);
+      return module.readKernels(adapter).winners.size;
+    } finally {
+      fs.readFileSync = read;
+      syncBuiltinESMExports();
+    }
+  };
+  assert.is(await winnersWhere(''), 1);
+  for (const changed of ['conv2d_tile.wgsl', 'lib/staged.wgsl', 'matrix/tileplan.ts'])
+    assert.is(await winnersWhere(changed), 0, changed);
 });
 
 test('what a writer that was killed has left is removed once nobody can be at it', () => {

@@ -91,6 +91,7 @@ test('what is given is read with its type, and nothing else is in it', () => {
     maxMinutes: 0.1,
     checkpointEvery: 5,
   });
+  assert.equal(given('train --width 4 --epochs 100000 --size 32'), { width: 4, epochs: 100_000, size: 32 });
   assert.equal(given('train --valid BOTH'), { valid: 'both' });
   assert.equal(given('train --valid 12.5%'), { valid: '12.5%' });
   assert.equal(given('train --epochs 3 --epochs 4'), { epochs: 4 });
@@ -332,6 +333,14 @@ test('help fits 80 columns and names every option, its default and the other def
   const table: Table = trainOptions;
   for (const [key, entry] of Object.entries(table)) assert.ok(shown.includes(flagOf(key, entry)), key);
   assert.match(shown, /--batch N +images a step \(1 to 65536; default 64, see below\)/);
+  const flat = shown.replace(/\s+/g, ' ');
+  for (const [key, entry] of Object.entries(table)) {
+    const { kind, help, initial, otherwise } = entry;
+    if (initial === undefined || typeof initial === 'boolean') continue;
+    const depends = presets.some(({ label, values }) => label !== '' && key in values) ? ', see below' : '';
+    const facts = [kind.range, `default ${initial ?? otherwise}${depends}`].filter(Boolean).join('; ');
+    assert.ok(flat.includes(` ${flagOf(key, entry)} ${kind.placeholder} ${help} (${facts})`), key);
+  }
   for (const { label } of presets.filter(({ label }) => label !== '')) assert.ok(shown.includes(label), label);
   assert.match(help('predict'), /Usage: dawngrad predict --model FILE IMAGE_OR_FOLDER… \[options\]/);
   assert.match(help('colorize'), /Usage: dawngrad colorize --model FILE IN OUT \[options\]/);

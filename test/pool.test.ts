@@ -1,18 +1,19 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { MemoryError } from '../src/core/errors.ts';
 import { step } from '../src/core/step.ts';
 import { Tensor } from '../src/core/tensor.ts';
-import { BufferPool, sizeClass } from '../src/gpu/pool.ts';
+import { BufferPool, type Checked, type PoolBuffer, sizeClass } from '../src/gpu/pool.ts';
 import { messageOf, onDevice } from './gpu.ts';
 
 /** A device that only counts. */
-function fakeDevice(maxBufferSize = 2 ** 30) {
+function fakeDevice(maxBufferSize = 2 ** 30, checked?: Checked) {
   const destroyed: number[] = [];
   const device = {
     limits: { maxBufferSize },
     createBuffer: ({ size }: { size: number }) => ({ size, destroy: () => destroyed.push(size) }),
   };
-  return { pool: new BufferPool(device as unknown as GPUDevice), destroyed };
+  return { pool: new BufferPool(device as unknown as GPUDevice, checked), destroyed };
 }
 
 test('size classes hold what they are for, waste an eighth or 1 MiB at most, and are multiples of 256', () => {
@@ -55,6 +56,40 @@ test('what is lent, allocated and was the most is counted', () => {
   assert.is(pool.stats.peakBytes, 512);
   pool.release(b);
   assert.is(pool.acquire(256).id, 2);
+});
+
+test('where memory has run out the smallest larger buffer is spared, else what lies idle is told of, if it is enough', () => {
+  let full = false;
+  const checked: Checked = (make) => {
+    if (full) throw new MemoryError('its memory ran out.');
+    return make();
+  };
+  const { pool } = fakeDevice(2 ** 30, checked);
+  const [large, small, a, b] = [16_384, 8192, 2048, 2048].map((size) => pool.acquire(size)) as PoolBuffer[];
+  for (const buffer of [large!, small!, a!]) pool.release(buffer);
+  full = true;
+  assert.equal([pool.acquire(4096), pool.acquire(4096)], [small, large]);
+  assert.throws(() => pool.acquire(4096), /^its memory ran out\.$/);
+  pool.release(b!);
+  assert.throws(() => pool.acquire(4096), /its memory ran out\. Or run the step again: 4 KiB that lie idle/);
+});
+
+test('what is discarded counts no more, and comes back to nobody', () => {
+  const { pool, destroyed } = fakeDevice();
+  const buffer = pool.acquire(1024);
+  pool.discard(buffer);
+  assert.equal([destroyed, pool.stats.liveBytes, pool.stats.allocatedBytes], [[1024], 0, 0]);
+  assert.is.not(pool.acquire(1024), buffer);
+});
+
+test('a buffer that is free says so, and one that is destroyed', () => {
+  const { pool } = fakeDevice();
+  const buffer = pool.acquire(1024);
+  assert.is(buffer.state, 'lent');
+  pool.release(buffer);
+  assert.is(buffer.state, 'free');
+  pool.trim();
+  assert.is(buffer.state, 'destroyed');
 });
 
 test('the largest buffer of the adapter is the limit, to the last four numbers, which are bound together', () => {

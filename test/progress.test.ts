@@ -61,6 +61,10 @@ test('the line is never wider than the terminal, and the bar grows to its end', 
   for (const columns of [5, 20, 30, 40, 50, 60, 72, 80, 100, 200]) {
     for (const total of [100, 1_000_000]) assert.ok([...barAt(columns, 40, total)].length < columns, `${columns}`);
   }
+  for (let columns = 40; columns <= 90; columns++) {
+    const length = [...barAt(columns, 40)].filter((letter) => '█░'.includes(letter)).length;
+    assert.ok(length >= 8, `a bar of ${length} in ${columns} columns`);
+  }
   assert.not.match(barAt(80, 100), '░');
   assert.match(barAt(80, 1), /░/);
 });
@@ -76,6 +80,24 @@ test('numbers still on the GPU leave no gap and no undefined', () => {
   assert.match(seen, 'epoch 1/1  step 1/10');
   assert.match(seen, 'loss NaN  acc –  – img/s');
   assert.not.match(seen, 'undefined');
+});
+
+test('there is no bar before the first step nor after the end, and what a step does not say stays as it was', () => {
+  const { stream, written } = fakeStream(80);
+  const progress = createProgress(stream, { totalSteps: 10, epochs: 1 });
+  progress.message('before');
+  const first = written();
+  progress.step({ epoch: 1, step: 1, loss: 1.5, imagesPerSecond: 77 });
+  progress.step({ epoch: 1, step: 2 });
+  progress.message('between');
+  const second = screen(written()).at(-1)!;
+  progress.stop();
+  progress.message('after');
+  const shown = screen(written());
+  progress.stop();
+  assert.is(first, 'before\n');
+  assert.match(second, /step 2\/10 {2}loss 1\.500 {2}77 img\/s/);
+  assert.equal(shown, ['before', 'between', 'after', '']);
 });
 
 test('epochs are rows of a table that stays when the bar goes', () => {
@@ -140,6 +162,8 @@ test('without a terminal there are plain lines, at most one in so many seconds',
     clockMs += 1000;
   }
   progress.epochEnd(epochRow(1, { best: true }));
+  // The end of an epoch is a line, too.
+  clockMs += 6000;
   progress.step({ epoch: 2, step: 26 });
   progress.stop();
   assert.equal(written().split('\n'), [
@@ -156,13 +180,28 @@ test('without a terminal there are plain lines, at most one in so many seconds',
 test('a resumed run counts its time left from where it went on', () => {
   const { stream, written } = fakeStream();
   let clockMs = 0;
-  const options = { totalSteps: 1000, startStep: 900, epochs: 10, everySeconds: 0, now: () => clockMs };
+  const options = { totalSteps: 1000, epochs: 10, everySeconds: 0, now: () => clockMs };
   const progress = createProgress(stream, options);
   for (const step of [901, 902, 903]) {
     progress.step({ epoch: 10, step });
     clockMs += 2000;
   }
   assert.match(written(), 'step 903/1000  3:14 left');
+});
+
+test('the time left grows less between steps, too', () => {
+  const { stream, written } = fakeStream(80);
+  let clockMs = 0;
+  const progress = createProgress(stream, { totalSteps: 10, epochs: 1, now: () => clockMs });
+  for (const step of [1, 2]) {
+    clockMs += 60_000;
+    progress.step({ epoch: 1, step });
+  }
+  clockMs += 20_000;
+  progress.message('redraw');
+  const shown = screen(written()).at(-1)!;
+  progress.stop();
+  assert.match(shown, /7:40 left$/);
 });
 
 test('a dumb terminal gets plain lines', () => {

@@ -7,6 +7,7 @@ import {
   readFileSync,
   renameSync,
   rmSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -86,6 +87,20 @@ test('a new run goes to runs/TIME-ARCH, and a second one in the same second besi
     readdirSync('runs').sort(),
     [first.dir, second.dir].map((dir) => dir.slice('runs/'.length)),
   );
+});
+
+test('a run that was told no folder minds none of the files beside it', () => {
+  mkdirSync('runs');
+  writeFileSync(join('runs', 'report.html'), '');
+  checkOut(null);
+  assert.ok(existsSync(createRunFolder(null, 'vgg16_bn').dir));
+});
+
+const unix = process.platform === 'win32' ? test.skip : test;
+
+unix('a name that leads nowhere is no folder', () => {
+  symlinkSync('nowhere', 'link');
+  refuses(() => createRunFolder('link', 'vgg16_bn'), ConfigError, /^--out link: cannot be written \(EEXIST/);
 });
 
 test('--out is made with its parents; an empty folder and foreign files are no obstacle', () => {

@@ -1,10 +1,12 @@
 import { setImmediate } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { GpuError } from '../src/core/errors.ts';
 import { step } from '../src/core/step.ts';
 import { Tensor } from '../src/core/tensor.ts';
+import type { Pipeline } from '../src/gpu/pipeline.ts';
 import { Profile } from '../src/gpu/profile.ts';
-import { CommandStream } from '../src/gpu/stream.ts';
+import { type BufferRange, CommandStream } from '../src/gpu/stream.ts';
 import { gpuTest, messageOf, onDevice } from './gpu.ts';
 
 /** Steps on a GPU whose work is done when it is said to be, by a clock that is set. */
@@ -128,14 +130,155 @@ gpuTest('a step that is profiled is cut, too', () =>
   }),
 );
 
+/** A stream on a device that only says what it is told to do. */
+function onRecord() {
+  const told: string[] = [];
+  const tell = (what: string) => () => void told.push(what);
+  const running: (() => void)[] = [];
+  const pass = {
+    setPipeline() {},
+    setBindGroup() {},
+    end() {},
+    dispatchWorkgroups: (x: number) => told.push(`run ${x}`),
+  };
+  const device = {
+    features: new Set(),
+    limits: {},
+    createBindGroup: () => ({}),
+    createQuerySet: ({ count }: { count: number }) => tell(`${count} stamps`)(),
+    createBuffer: () => ({
+      mapAsync: async () => {},
+      getMappedRange: (_: 0, size: number) => new ArrayBuffer(size),
+      unmap() {},
+    }),
+    createCommandEncoder: () => ({
+      beginComputePass: ({ timestampWrites }: GPUComputePassDescriptor = {}) => {
+        if (timestampWrites) told.push(`stamp ${timestampWrites.endOfPassWriteIndex}`);
+        return pass;
+      },
+      resolveQuerySet() {},
+      copyBufferToBuffer: tell('copy'),
+      clearBuffer: tell('clear'),
+      finish: () => ({}),
+    }),
+    queue: {
+      submit: tell('submit'),
+      writeBuffer: tell('write'),
+      onSubmittedWorkDone: () => new Promise<void>((resolve) => running.push(resolve)),
+    },
+  } as unknown as GPUDevice;
+  const range = { pool: { id: 0, buffer: {}, sizeBytes: 256 }, offsetBytes: 0, sizeBytes: 256 } as BufferRange;
+  return { told, running, range, tell, stream: new CommandStream(device, false) };
+}
+
+/** A pipeline that is compiled when the test says so. */
+function pipelineOf(id: number) {
+  let settle: { compiled(): void; refused(): void };
+  const compiled = new Promise<void>((resolve, reject) => {
+    settle = {
+      compiled() {
+        pipeline.handle = { getBindGroupLayout: () => ({}) } as never;
+        resolve();
+      },
+      refused: () => reject(new GpuError(`${id} does not compile`)),
+    };
+  });
+  compiled.catch(() => {});
+  const pipeline = { id, label: '', handle: null, compiled } as unknown as Pipeline;
+  return { pipeline, ...settle! };
+}
+
+test('what waits for its pipelines is submitted in its order, and one that does not compile keeps nothing else back', async () => {
+  const { told, range, stream } = onRecord();
+  const [first, second, third] = [0, 1, 2].map(pipelineOf);
+  const flush = (pipeline: Pipeline, grid: number) => {
+    stream.copy(range, range);
+    stream.dispatch(pipeline, [], null, [grid, 1, 1]);
+    return stream.flush().then(
+      () => told.push(`done ${grid}`),
+      ({ message }: Error) => told.push(message),
+    );
+  };
+  const ends = [flush(first!.pipeline, 1), flush(second!.pipeline, 2)];
+  third!.compiled();
+  second!.compiled();
+  await setImmediate();
+  assert.equal([told, stream.idle], [[], false], 'the first one comes first');
+  first!.refused();
+  await ends[0];
+  assert.is(stream.idle, false, 'the second one is under way');
+  ends.push(flush(third!.pipeline, 3));
+  await Promise.all(ends);
+  const whole = (grid: number) => ['copy', `run ${grid}`, 'submit', `done ${grid}`];
+  assert.equal(told, ['copy', 'submit', '0 does not compile', ...whole(2), ...whole(3)]);
+  assert.ok(stream.idle);
+});
+
+test('no more than two steps are in flight', async () => {
+  const { running, stream } = onRecord();
+  let ended = 0;
+  for (let i = 0; i < 2; i++) void stream.throttle().then(() => ended++);
+  await setImmediate();
+  assert.is(ended, 1, 'the second one waits for the first');
+  running[0]!();
+  await setImmediate();
+  assert.is(ended, 2);
+});
+
+test('what writes and calls come after is submitted before them', async () => {
+  const { told, range, tell, stream } = onRecord();
+  stream.copy(range, range);
+  stream.write(range, new Uint8Array(256));
+  stream.clear(range);
+  stream.afterwards(tell('call'));
+  stream.write(range, new Uint8Array(256));
+  stream.copy(range, range);
+  await stream.flush();
+  assert.equal(told, ['copy', 'submit', 'write', 'clear', 'submit', 'call', 'write', 'copy', 'submit']);
+});
+
+test('a capture that reads is refused, and nothing of it is left to the next one or to the stream', async () => {
+  const { told, range, stream } = onRecord();
+  const read = () => stream.capture(() => void stream.read(range).catch(() => {}));
+  assert.throws(read, /^a tensor cannot be read while its work is only recorded/);
+  assert.equal([stream.idle, stream.capturing, stream.refusing], [true, false, false]);
+  const recording = stream.capture(() => {
+    assert.equal([stream.idle, stream.capturing], [false, true]);
+    stream.copy(range, range);
+  });
+  assert.is(stream.pending, 0);
+  for (let i = 0; i < 2; i++) stream.replay(recording);
+  await stream.flush();
+  assert.equal(told, ['copy', 'copy', 'submit']);
+});
+
+test('more dispatches than the clock has stamps for are timed in turns', async () => {
+  const { told, stream } = onRecord();
+  stream.profile = new Profile();
+  const { pipeline, compiled } = pipelineOf(0);
+  compiled();
+  Reflect.set(stream, 'device', { ...Reflect.get(stream, 'device'), features: new Set(['timestamp-query']) });
+  const count = 5000;
+  for (let i = 0; i < count; i++) stream.dispatch(pipeline, [], null, [1, 1, 1]);
+  await stream.flush();
+  assert.is(stream.profile.calls, count);
+  const largest = (end: string) =>
+    told
+      .filter((what) => what.includes(end))
+      .reduce((most, what) => Math.max(most, Number.parseInt(what.replace('stamp ', ''), 10)), 0);
+  assert.is(largest('stamp '), largest(' stamps') - 1);
+});
+
 gpuTest('what results are read through takes a little memory, and none after a trim', () =>
   onDevice({}, async (gpu) => {
     let bytes = 0;
+    let created = 0;
     const create = gpu.device.createBuffer.bind(gpu.device);
     const createBuffer = (descriptor: GPUBufferDescriptor): GPUBuffer => {
       const buffer = create(descriptor);
       if (descriptor.label !== 'staging') return buffer;
       bytes += descriptor.size;
+      created++;
       const destroy = buffer.destroy.bind(buffer);
       buffer.destroy = () => {
         bytes -= descriptor.size;
@@ -150,9 +293,11 @@ gpuTest('what results are read through takes a little memory, and none after a t
       x.free('the test');
     }
     assert.ok(bytes > 2 ** 21 && bytes <= 2 ** 25, `${bytes} bytes`);
-    const made = bytes;
+    const made = [bytes, created];
     await Tensor.full([600_000], 1).read();
-    assert.is(bytes, made, 'one that waits is taken');
+    assert.equal([bytes, created], made, 'one that waits is taken: what was used last is there');
+    await Tensor.full([3], 1).read();
+    assert.ok(created > made[1]!, 'but not one that is far too large');
     await gpu.trim();
     assert.is(bytes, 0);
     assert.is((await Tensor.full([3], 2).read())[2], 2);

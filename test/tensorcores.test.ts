@@ -15,6 +15,8 @@ import {
   hasTensorCores,
   MATRICES,
   type Matrices,
+  phasesOf,
+  tensorDgrads,
   tensorMultiplies,
   tensorNames,
 } from '../src/ops/matrix/tensor.ts';
@@ -285,10 +287,67 @@ gpuTest('a tile is offered for f16 operands, and where its workgroup memory is t
     };
     assert.equal(offered('f16'), ['tensor 64×64×32'], 'in 16 KiB');
     assert.equal(offered('f32'), []);
-    Object.defineProperty(other, 'limits', { value: { ...limitsOf(other), maxComputeWorkgroupStorageSize: 32 << 10 } });
+    const usual = limitsOf(other);
+    const limited = (facts: object) => {
+      Object.defineProperty(other, 'limits', { value: { ...usual, ...facts }, configurable: true });
+      return offered('f16').length;
+    };
+    limited({ maxComputeWorkgroupStorageSize: 32 << 10 });
     assert.equal(offered('f16'), tensorNames(large));
+    // Of 128×128×32: operands whose lines are eight elements longer, and a matrix of sums whose lines are four longer a subgroup.
+    const bytes = 2 * 2 * 128 * (32 + 8) + 4 * 8 * 16 * (16 + 4);
+    assert.equal(
+      [bytes - 1, bytes].map((maxComputeWorkgroupStorageSize) => limited({ maxComputeWorkgroupStorageSize })),
+      [2, 3],
+    );
+    const invocations = [127, 128, 255, 256].map((maxComputeInvocationsPerWorkgroup) =>
+      limited({ maxComputeInvocationsPerWorkgroup, maxComputeWorkgroupStorageSize: bytes }),
+    );
+    assert.equal(invocations, [0, 2, 2, 3]);
   }),
 );
+
+gpuTest('a long reduction is cut where the tiles would leave an adapter idle, in parts of eight steps or more', () =>
+  onDevice({ adapter: 'null', flags: 'checked' }, async (other) => {
+    pretend(other, tensorCores(large));
+    const tile = tensorMultiplies.find(({ name }) => name === 'tensor 64×64×32')!;
+    const partsOf = (M: number, K: number): number => {
+      const [a, b, c] = [Tensor.empty([M, K], 'f16'), Tensor.empty([K, 64], 'f16'), Tensor.empty([M, 64])];
+      const product = { M, N: 64, K, transposeA: false, transposeB: false };
+      const [first] = other.stream.capture(() => tile.run({ a, b, bias: null, c, product }));
+      assert.is(first!.kind, 'dispatch');
+      return first!.kind === 'dispatch' ? first!.grid[2] : 0;
+    };
+    assert.equal([partsOf(64, 64), partsOf(64, 15 * 32), partsOf(64, 16 * 32), partsOf(64, 4096)], [1, 1, 2, 16]);
+    assert.is(partsOf(64 * 132, 4096), 2);
+    assert.is(partsOf(64 * 133, 4096), 1);
+  }),
+);
+
+test('a phase of a data gradient has the rows and the taps that meet', () => {
+  for (const [extent, taps, stride, padding] of [
+    [7, 3, 2, 1],
+    [8, 5, 2, 2],
+    [9, 1, 2, 0],
+    [6, 2, 3, 0],
+    [2, 3, 4, 1],
+    [5, 4, 3, 3],
+    [4, 3, 1, 2],
+  ] as const) {
+    const met: string[] = [];
+    for (const phase of phasesOf(extent, taps, stride, padding)) {
+      assert.ok(phase.taps >= 0);
+      for (let i = 0; i < phase.extent; i++)
+        for (let tap = 0; tap < phase.taps; tap++)
+          met.push(`${phase.phase + i * stride} ${phase.first + tap * stride} ${phase.top + i - tap}`);
+    }
+    const expected: string[] = [];
+    for (let row = 0; row < extent; row++)
+      for (let tap = 0; tap < taps; tap++)
+        if ((row + padding - tap) % stride === 0) expected.push(`${row} ${tap} ${(row + padding - tap) / stride}`);
+    assert.equal(met.sort(), expected.sort(), `${[extent, taps, stride, padding]}`);
+  }
+});
 
 test('large products take large tiles, small ones small tiles, and tiny ones none', () => {
   const best = (M: number, N: number, K: number): string | undefined => {
@@ -302,6 +361,22 @@ test('large products take large tiles, small ones small tiles, and tiny ones non
   assert.is(best(147_456, 64, 576), 'tensor 128×64×32');
   assert.is(best(512, 512, 64), 'tensor 64×64×32');
   assert.is(best(64, 7, 512), undefined);
+});
+
+test('tensor cores are for hardware, and for data gradients of few phases, each of which is one part', () => {
+  const adapter = { ...gpu.adapter, ...tensorCores(large) };
+  const rankOf = (stride: number, facts: Partial<Adapter> = {}): number => {
+    const extents = { N: 64, H: 64, W: 64, C: 64, K: 64, R: 5, S: 5, P: 64 / stride, Q: 64 / stride };
+    const shape = { ...extents, strideH: stride, strideW: stride, padH: 0, padW: 0 };
+    return tensorDgrads[0]!.rank({ shape } as never, { ...adapter, ...facts });
+  };
+  assert.ok(rankOf(1) < 1 && rankOf(4) < 1);
+  const small = { N: 1, H: 16, W: 16, C: 64, K: 512, R: 5, S: 5, P: 8, Q: 8, strideH: 2, strideW: 2, padH: 2, padW: 2 };
+  const tile = tensorDgrads.find(({ name }) => name === 'tensor 64×64×32')!;
+  // One of the 264 workgroups that keep an adapter busy.
+  assert.ok(Math.abs(tile.rank({ shape: small } as never, adapter) - (1 - 0.7 / 264)) < 1e-12);
+  assert.is(rankOf(5), Number.POSITIVE_INFINITY);
+  assert.is(rankOf(1, { software: true }), Number.POSITIVE_INFINITY);
 });
 
 test.run();

@@ -4,7 +4,7 @@ import { Tensor } from '../src/core/tensor.ts';
 import type { Adapter, Gpu } from '../src/gpu/gpu.ts';
 import { dgrads, forwards, wgrads } from '../src/ops/matrix/convolve.ts';
 import { products } from '../src/ops/matrix/multiply.ts';
-import { teamKind } from '../src/ops/matrix/team.ts';
+import { teamFor, teamKind } from '../src/ops/matrix/team.ts';
 import { type Check, gradcheck, type OperationCase } from './cases/case.ts';
 import { convCases } from './cases/conv2d.ts';
 import { halved } from './cases/half.ts';
@@ -114,16 +114,29 @@ gpuTest('the matrix kernels of every kind of adapter compile on the null backend
   }
 });
 
-test('rows go round by what is fast on the adapter: on lavapipe by broadcasts, elsewhere by swaps', () => {
-  const teamOn = (kind: Adapter['kind'], lanes: number) => {
-    const subgroupSizes = { min: lanes, max: lanes };
-    const team = teamKind({ ...gpu.adapter, kind, software: true, features: new Set(['subgroups']), subgroupSizes });
+const subgroups = new Set(['subgroups']);
+
+test('rows go round by what is fast on the adapter: on lavapipe by broadcasts, elsewhere by swaps, on hardware not at all', () => {
+  const teamOn = (kind: Adapter['kind'], min: number, facts: Partial<Adapter> = {}) => {
+    const usual = { software: true, features: subgroups, subgroupSizes: { min, max: 64 } };
+    const team = teamKind({ ...gpu.adapter, kind, ...usual, ...facts });
     return [team.include, team.lanes];
   };
   assert.equal(teamOn('lavapipe', 8), ['lib/lanes_broadcast.wgsl', 8]);
   assert.equal(teamOn('lavapipe', 4), ['lib/lanes_broadcast.wgsl', 4]);
   assert.equal(teamOn('swiftshader', 4), ['lib/lanes4.wgsl', 4]);
   assert.equal(teamOn('software', 4), ['lib/lanes4.wgsl', 4]);
+  const alone = ['lib/lanes1.wgsl', 8];
+  assert.equal(teamOn('software', 2), alone, 'subgroups may be too small');
+  assert.equal(teamOn('software', 8, { features: new Set<string>() }), alone);
+  assert.equal(teamOn('hardware', 32, { software: false }), alone);
+});
+
+test('a team is as high as the rows fill', () => {
+  const adapter = { ...gpu.adapter, software: true, features: subgroups, subgroupSizes: { min: 8, max: 8 } };
+  const rowsFor = (height: number): number =>
+    teamFor({ storage: { gpu: { adapter } } } as unknown as Tensor, height).consts.ROWS;
+  assert.equal([1, 8, 9, 16, 17, 32, 33, 1000].map(rowsFor), [8, 8, 16, 16, 32, 32, 32, 32]);
 });
 
 test.run();

@@ -65,17 +65,16 @@ function checkSameOptions(experiment: Experiment, { commandLine }: RunRecord, di
   );
 }
 
-/** What a run was given, as its command line says; null where that is no command line of `train`. */
+/**
+ * What a run was given, as its command line says, and the adapter that the environment names, which is not compared; null where that is
+ * no command line of `train`.
+ */
 function givenBy(commandLine: readonly string[]): Partial<TrainOptions> | null {
-  const adapter = process.env.DAWNGRAD_ADAPTER;
   try {
-    delete process.env.DAWNGRAD_ADAPTER;
     const call = readCommandLine(commandLine, [command(manuals.train, async () => {})], '');
     return (call?.given as Partial<TrainOptions> | undefined) ?? null;
   } catch {
     return null;
-  } finally {
-    if (adapter !== undefined) process.env.DAWNGRAD_ADAPTER = adapter;
   }
 }
 

@@ -12,8 +12,6 @@ export interface ProgressOptions {
   /** Steps of the whole run. */
   totalSteps: number;
   epochs: number;
-  /** Steps done before, where a run is resumed: they are on the bar but not in the time left. */
-  startStep?: number;
   /** Seconds between lines where the output is no terminal. */
   everySeconds?: number;
   /** Milliseconds; a test's clock. */
@@ -63,7 +61,7 @@ export function createProgress(stream: ProgressStream, options: ProgressOptions)
 
 function terminalProgress(stream: ProgressStream, options: ProgressOptions): Progress {
   const timeLeft = timer(options);
-  let shown: ProgressStep = { epoch: 1, step: options.startStep ?? 0 };
+  let shown: ProgressStep = { epoch: 1, step: 0 };
   let started = false;
   let running = false;
   let tableHead: string | null = null;

@@ -47,7 +47,7 @@ export interface RunRequest {
   /** Continue from the folder's checkpoint. */
   resume: boolean;
   /** The display, made when the number of steps is known. */
-  createProgress(options: { totalSteps: number; epochs: number; startStep: number }): Progress;
+  createProgress(options: { totalSteps: number; epochs: number }): Progress;
   /** Asked between steps: true stops the run cleanly. */
   interrupted(): boolean;
 }
@@ -98,7 +98,7 @@ export class Run {
     if (request.resume) this.restore();
     this.startStep = this.trainer.steps;
     const { totalSteps, epochs } = this.trainer;
-    this.progress = request.createProgress({ totalSteps, epochs, startStep: this.startStep });
+    this.progress = request.createProgress({ totalSteps, epochs });
     const { epoch } = this.trainer.position;
     const lost = epoch - this.rows.length;
     if (lost > 0) {
