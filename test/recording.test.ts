@@ -1,11 +1,13 @@
 // What a repeated step takes for granted, and notices where it is so no more.
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { Random } from '../src/core/random.ts';
 import { repeated } from '../src/core/repeat.ts';
 import { keep, step } from '../src/core/step.ts';
 import { setSeed } from '../src/core/stepbuffer.ts';
 import { Tensor } from '../src/core/tensor.ts';
 import { currentGpu } from '../src/gpu/gpu.ts';
+import * as nn from '../src/nn/index.ts';
 import * as ops from '../src/ops/index.ts';
 import * as optim from '../src/optim/index.ts';
 import { gpuTest, halfTest, messageOf, onDevice } from './gpu.ts';
@@ -260,6 +262,23 @@ ownTest('a tensor deep in what `prepare` is given is noticed', async () => {
     return all;
   });
   assert.equal(doubled, [2, 2, 2, 10, 10, 10, 2]);
+});
+
+ownTest('another network among what `prepare` is given is the one that is computed with', async () => {
+  await bothWays(async (way) => {
+    const x = Tensor.full([1, 2], 1);
+    const nets = [1, 2].map((seed) => new nn.Linear({ inFeatures: 2, outFeatures: 2 }, new Random(seed)));
+    let net = nets[0]!;
+    const forward = way(
+      (given: nn.Linear) => {
+        net = given;
+      },
+      () => net.forward(x),
+    );
+    const all: Float32Array[] = [];
+    for (const i of [0, 0, 0, 1, 1, 1, 0]) all.push(await (await forward(nets[i]!)).read());
+    return all;
+  });
 });
 
 ownTest('a result is what the body returned, whatever the caller does with it, and of its class', async () => {

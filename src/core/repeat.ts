@@ -31,8 +31,8 @@ import { isPlain, within } from './within.ts';
  * `prepare` runs each time, before the GPU work: all that changes belongs there (`optimizer.prepare`, `batches.choose`,
  * `tensor.write`). `body` records GPU work from tensors that outlive it, and nothing in it may depend on what changes: to follow an
  * `if` in it one needs two repeated steps. What is noticed, so that `body` runs again: modes of modules, `requiresGrad`, gradients that
- * wait to be added to, parameters that a new optimizer has taken over, memory that went to somebody else, and another tensor among what
- * `prepare` is given. Dropout and augmentation draw anew each time.
+ * wait to be added to, parameters that a new optimizer has taken over, memory that went to somebody else, and another tensor, network or
+ * other object of a class among what `prepare` is given. Dropout and augmentation draw anew each time.
  *
  * Tensors that `body` makes and returns live until the next call, which frees them: read them before. `backward` does not go through
  * them later. A body that keeps a tensor in another way works, but is never replayed. Throws UsageError when a half is async, and when
@@ -43,12 +43,14 @@ export function repeated<A extends readonly unknown[], T>(
   body: () => T,
 ): (...values: A) => Promise<T> {
   const steps = new RepeatedStep(body);
-  return (...values) => steps.run(() => prepare(...values), values.flatMap(tensorsOf));
+  return (...values) => steps.run(() => prepare(...values), values.flatMap(objectsIn));
 }
 
-/** The tensors among what `prepare` is given, however deep in arrays, collections and plain objects, and in the fields of other objects. */
-const tensorsOf = (value: unknown): Tensor[] =>
-  [...within(value)].flatMap((part) => (ArrayBuffer.isView(part) ? [] : tensorsIn(part)));
+/** Objects of classes among what `prepare` is given, however deep in arrays, collections and plain objects, and tensors in their fields. */
+const objectsIn = (value: unknown): object[] =>
+  [...within(value)].flatMap((part) =>
+    typeof part !== 'object' || part === null || ArrayBuffer.isView(part) ? [] : [part, ...tensorsIn(part)],
+  );
 
 /** What a body returned with `change` made to each part: a new array or plain object, or another value as a whole. */
 function mapped(result: unknown, change: (part: unknown) => unknown): unknown {
@@ -64,7 +66,7 @@ interface Take<T> {
   readonly trace: Trace;
   /** As it was before the caller had it. */
   readonly result: T;
-  readonly given: readonly Tensor[];
+  readonly given: readonly object[];
   /** The memory of what it made and returned, held so that a replay can write to it again. */
   readonly held: ReadonlyMap<Tensor, Tensor>;
   /** What it wrote to and was done with. */
@@ -89,8 +91,8 @@ class RepeatedStep<T> {
     this.body = body;
   }
 
-  /** `given` are tensors that `prepare` is given: the body may read them. */
-  run(prepare: () => void, given: readonly Tensor[]): Promise<T> {
+  /** `given` is what `prepare` is given and the body may work on. */
+  run(prepare: () => void, given: readonly object[]): Promise<T> {
     let freed = () => {};
     return runStep(
       () => {
@@ -101,7 +103,7 @@ class RepeatedStep<T> {
         const { last } = this;
         let result: T;
         const prepared = latestSerial();
-        const same = last?.given.length === given.length && given.every((tensor, i) => tensor === last.given[i]);
+        const same = last?.given.length === given.length && given.every((object, i) => object === last.given[i]);
         if (this.proven && last && same && holds(last)) result = replay(last);
         else [result, freed] = this.take(given, began);
         // A gradient is its tensor's as well.
@@ -117,7 +119,7 @@ class RepeatedStep<T> {
    * Runs the body of a step that began with so many tensors made. Returns its result, and what is to be done once the step has given its
    * memory back.
    */
-  private take(given: readonly Tensor[], began: number): [result: T, freed: () => void] {
+  private take(given: readonly object[], began: number): [result: T, freed: () => void] {
     const gpu = currentGpu();
     const { pool, stream } = gpu;
     // A profile is told more of each dispatch than a recording knows.
