@@ -392,10 +392,9 @@ async function play(seed: number, way: Way): Promise<string[]> {
     };
     const { repeats, steps } = trainings[latest]!;
     const other = draws.chance(8) ? draws.whole(0, trainings.length - 1) : latest;
-    const running = outcome(() => {
-      const first = (eager ? steps : repeats)(orders);
-      return other === latest ? first : Promise.all([first, trainings[other]!.repeats(orders)]);
-    });
+    const first = outcome(() => (eager ? steps : repeats)(orders));
+    // Neither waits for the other.
+    const running = other === latest ? first : Promise.all([first, outcome(() => trainings[other]!.repeats(orders))]);
     const seen = describe(await running, world);
     log.push(`${eager ? 'eager' : 'call'} ${latest} of input ${input}, ${what}`, draws.chance(80) ? await seen : seen);
     log.push(hostState(world));
