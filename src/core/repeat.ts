@@ -4,10 +4,12 @@ import { currentGpu, type Gpu } from '../gpu/gpu.ts';
 import type { PoolBuffer } from '../gpu/pool.ts';
 import type { BufferRange, Command, Recording } from '../gpu/stream.ts';
 import { UsageError } from './errors.ts';
-import { madeInStep, moves, refuseAsync, runStep, tensorsIn } from './step.ts';
-import { isGradient } from './tape.ts';
-import type { Tensor } from './tensor.ts';
+import { latestSerial, moves, refuseAsync, runStep, tensorsIn } from './step.ts';
+import type { Storage } from './storage.ts';
+import { endGraph, isGradient } from './tape.ts';
+import { Tensor } from './tensor.ts';
 import { type Trace, traced } from './trace.ts';
+import { isPlain, within } from './within.ts';
 
 /**
  * A step whose GPU work is the same each time. The first calls run it as `step` does; once two in a row have recorded the same
@@ -29,31 +31,42 @@ import { type Trace, traced } from './trace.ts';
  * `prepare` runs each time, before the GPU work: all that changes belongs there (`optimizer.prepare`, `batches.choose`,
  * `tensor.write`). `body` records GPU work from tensors that outlive it, and nothing in it may depend on what changes: to follow an
  * `if` in it one needs two repeated steps. What is noticed, so that `body` runs again: modes of modules, `requiresGrad`, gradients that
- * wait to be added to, parameters that a new optimizer has taken over, memory that went to somebody else, and another tensor among what
- * `prepare` is given. Dropout and augmentation draw anew each time.
+ * wait to be added to, parameters that a new optimizer has taken over, memory that went to somebody else, and another tensor, network or
+ * other object of a class among what `prepare` is given. Dropout and augmentation draw anew each time.
  *
- * Tensors that `body` makes and returns live until the next call, which frees them: read them before. A body that keeps a tensor in
- * another way works, but is never replayed. Throws UsageError when a half is async, and when `body` reads a tensor, uploads data or
- * sets numbers that only `prepare` can.
+ * Tensors that `body` makes and returns live until the next call, which frees them: read them before. `backward` does not go through
+ * them later. A body that keeps a tensor in another way works, but is never replayed. Throws UsageError when a half is async, and when
+ * `body` reads a tensor, uploads data or sets numbers that only `prepare` can.
  */
 export function repeated<A extends readonly unknown[], T>(
   prepare: (...values: A) => void,
   body: () => T,
 ): (...values: A) => Promise<T> {
   const steps = new RepeatedStep(body);
-  return (...values) => steps.run(() => prepare(...values), values.flatMap(tensorsOf));
+  return (...values) => steps.run(() => prepare(...values), values.flatMap(objectsIn));
 }
 
-/** The tensors among what `prepare` is given, or in one of its arrays and objects. */
-const tensorsOf = (value: unknown): Tensor[] => (ArrayBuffer.isView(value) ? [] : tensorsIn(value));
+/** Objects of classes among what `prepare` is given, however deep in arrays, collections and plain objects, and tensors in their fields. */
+const objectsIn = (value: unknown): object[] =>
+  [...within(value)].flatMap((part) =>
+    typeof part !== 'object' || part === null || ArrayBuffer.isView(part) ? [] : [part, ...tensorsIn(part)],
+  );
+
+/** What a body returned with `change` made to each part: a new array or plain object, or another value as a whole. */
+function mapped(result: unknown, change: (part: unknown) => unknown): unknown {
+  if (Array.isArray(result)) return result.map(change);
+  if (typeof result !== 'object' || result === null || !isPlain(result)) return change(result);
+  return Object.fromEntries(Object.entries(result).map(([name, part]) => [name, change(part)]));
+}
 
 /** One run of a body, as it can be replayed. */
 interface Take<T> {
   readonly gpu: Gpu;
   readonly commands: Recording;
   readonly trace: Trace;
+  /** As it was before the caller had it. */
   readonly result: T;
-  readonly given: readonly Tensor[];
+  readonly given: readonly object[];
   /** The memory of what it made and returned, held so that a replay can write to it again. */
   readonly held: ReadonlyMap<Tensor, Tensor>;
   /** What it wrote to and was done with. */
@@ -78,29 +91,35 @@ class RepeatedStep<T> {
     this.body = body;
   }
 
-  /** `given` are tensors that `prepare` is given: the body may read them. */
-  run(prepare: () => void, given: readonly Tensor[]): Promise<T> {
+  /** `given` is what `prepare` is given and the body may work on. */
+  run(prepare: () => void, given: readonly object[]): Promise<T> {
     let freed = () => {};
     return runStep(
       () => {
+        const began = latestSerial();
         for (const tensor of this.returned) tensor.free('the next call of its repeated step');
         this.returned = [];
         refuseAsync('repeated: prepare', prepare());
         const { last } = this;
         let result: T;
-        const same = last?.given.length === given.length && given.every((tensor, i) => tensor === last.given[i]);
+        const prepared = latestSerial();
+        const same = last?.given.length === given.length && given.every((object, i) => object === last.given[i]);
         if (this.proven && last && same && holds(last)) result = replay(last);
-        else [result, freed] = this.take(given);
+        else [result, freed] = this.take(given, began);
         // A gradient is its tensor's as well.
-        this.returned = tensorsIn(result).filter((tensor) => madeInStep(tensor) && !isGradient(tensor));
+        this.returned = tensorsIn(result).filter((tensor) => tensor.serial > prepared && !isGradient(tensor));
+        for (const { node } of this.returned) if (node) endGraph(node);
         return result;
       },
       () => freed(),
     );
   }
 
-  /** Runs the body. Returns its result, and what is to be done once the step has given its memory back. */
-  private take(given: readonly Tensor[]): [result: T, freed: () => void] {
+  /**
+   * Runs the body of a step that began with so many tensors made. Returns its result, and what is to be done once the step has given its
+   * memory back.
+   */
+  private take(given: readonly object[], began: number): [result: T, freed: () => void] {
     const gpu = currentGpu();
     const { pool, stream } = gpu;
     // A profile is told more of each dispatch than a recording knows.
@@ -112,26 +131,24 @@ class RepeatedStep<T> {
     const loansBefore = pool.loans;
     const movesBefore = moves();
     let result!: T;
-    let commands: Recording = [];
-    let failure: { error: unknown } | null = null;
+    let attempt!: ReturnType<typeof stream.attempt>;
     const trace = traced(() => {
-      commands = stream.capture(() => {
-        try {
-          result = this.body();
-          refuseAsync('repeated: the body', result);
-        } catch (error) {
-          failure = { error };
-        }
+      attempt = stream.attempt(() => {
+        result = this.body();
+        refuseAsync('repeated: the body', result);
       });
     });
+    const { commands, failure } = attempt;
     // As in any step, what was recorded is run, whatever comes of it: gradients are then what the host takes them for.
     for (const upload of trace.uploads) upload();
     stream.replay(commands);
-    if (failure) throw (failure as { error: unknown }).error;
+    if (failure) throw failure.error;
     this.refuseUploads(commands);
     const freed = () => {
-      const memory = memoryOf(commands, result, this.returned, loansBefore);
-      const take: Take<T> = { gpu, commands, trace, result, given, moves: movesBefore, ...memory };
+      const memory = memoryOf(commands, this.returned, loansBefore);
+      const obstacle = obstacleIn(result, this.returned, began) ?? memory.obstacle;
+      const form = mapped(result, (part) => part) as T;
+      const take: Take<T> = { gpu, commands, trace, result: form, given, moves: movesBefore, ...memory, obstacle };
       const proven = before !== null && sameCommands(before.commands, commands);
       if (proven && !this.proven && take.obstacle) debug(1, () => `repeated: never replayed, for ${take.obstacle}`);
       this.proven = proven;
@@ -164,20 +181,31 @@ function holds({ gpu, trace, temporary, lasting, moves: movesBefore, obstacle }:
 function replay<T>({ gpu, commands, trace, result, held }: Take<T>): T {
   gpu.stream.replay(commands);
   for (const change of trace.effects) change();
-  if (held.size === 0) return result;
-  const fresh = (value: unknown): unknown => held.get(value as Tensor)?.detach() ?? value;
-  if (held.has(result as Tensor)) return fresh(result) as T;
-  if (Array.isArray(result)) return result.map(fresh) as T;
-  return Object.fromEntries(Object.entries(result as object).map(([name, value]) => [name, fresh(value)])) as T;
+  const anew = new Map<unknown, Tensor>();
+  for (const [tensor, { storage }] of held) anew.set(tensor, like(tensor, storage.hold()));
+  return mapped(result, (part) => anew.get(part) ?? part) as T;
 }
 
-/**
- * Sorts the memory that commands use, when the step that recorded them has given back what it does not keep; `made` are the tensors of
- * the result that it made.
- */
+/** A tensor like one that a body returned, of the memory that it had. */
+function like({ shape, dtype, requiresGrad, node }: Tensor, memory: Storage): Tensor {
+  const tensor = new Tensor(memory, shape, dtype, { requiresGrad });
+  tensor.node = node && { ...node, output: tensor };
+  return tensor;
+}
+
+/** Why a replay cannot return what a body did. `made` are the tensors in it that it made, in a step that began with `began` of them. */
+function obstacleIn(result: unknown, made: readonly Tensor[], began: number): string | null {
+  const others = tensorsIn(result).filter((tensor) => !made.includes(tensor));
+  if (others.some(({ serial }) => serial > began))
+    return 'it returns a gradient or a tensor of `prepare`, which is another each time';
+  const parts = new Set<unknown>();
+  mapped(result, (part) => parts.add(part));
+  return made.every((tensor) => parts.has(tensor)) ? null : 'it returns tensors in an object of a class';
+}
+
+/** Sorts the memory that commands use, when the step that recorded them has given back what it does not keep. `made` is of the result. */
 function memoryOf(
   commands: Recording,
-  result: unknown,
   made: readonly Tensor[],
   loansBefore: number,
 ): Pick<Take<unknown>, 'held' | 'temporary' | 'lasting' | 'obstacle'> {
@@ -185,7 +213,7 @@ function memoryOf(
   const results = new Set([...held.values()].map(({ storage }) => storage.pool));
   const temporary: PoolBuffer[] = [];
   const lasting = new Map<PoolBuffer, number>();
-  let obstacle = tensorsIn(result).some(isGradient) ? 'it returns a gradient, which is another each time' : null;
+  let obstacle: string | null = null;
   for (const buffer of buffersOf(commands)) {
     const { state, loan } = buffer;
     const older = loan <= loansBefore;

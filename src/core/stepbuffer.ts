@@ -1,7 +1,7 @@
 import { currentGpu, type Gpu } from '../gpu/gpu.ts';
 import { UsageError } from './errors.ts';
 import { Storage } from './storage.ts';
-import { isTracing } from './trace.ts';
+import { HostValue, isTracing } from './trace.ts';
 
 /** Of a new buffer, which doubles when more is reserved. */
 const WORDS = 16_384;
@@ -32,7 +32,7 @@ class StepBuffer {
   /** What is reserved, in order; the first two words are the counter and the seed. */
   private readonly taken: WordRange[] = [{ at: COUNTER, length: 2 }];
   /** Random operations so far in this step: each draws from its own stream. */
-  draws = 0;
+  readonly draws = new HostValue(0);
   running = false;
   /** Steps begun: by it a slot knows whether the running one reads it. */
   begun = 0;
@@ -81,7 +81,7 @@ class StepBuffer {
     this.detach();
     this.words[COUNTER]!++;
     this.begun++;
-    this.draws = 0;
+    this.draws.set(0);
     this.running = true;
     this.sent = true;
     this.gpu.stream.write(this.storage, new Uint8Array(this.words.buffer));
@@ -179,7 +179,12 @@ export function beginStep(): () => void {
 }
 
 /** The random stream of the next random operation: its rank within the step. */
-export const nextDraw = (): number => stepBuffer().draws++;
+export function nextDraw(): number {
+  const { draws } = stepBuffer();
+  const rank = draws.get();
+  draws.set(rank + 1);
+  return rank;
+}
 
 /**
  * Sets the seed of everything random on the GPU, which begins anew: the same steps after it draw the same numbers. What a running step
@@ -188,7 +193,7 @@ export const nextDraw = (): number => stepBuffer().draws++;
 export function setSeed(seed: number): void {
   setWord(SEED, seed >>> 0);
   setStepCounter(0);
-  stepBuffer().draws = 0;
+  stepBuffer().draws.set(0);
 }
 
 /** The seed of everything random on the GPU. */

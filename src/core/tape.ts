@@ -4,7 +4,6 @@ import { ShapeError, UsageError } from './errors.ts';
 import { sameShape, showShape } from './shape.ts';
 import { isKept, keep, latestSerial, madeInStep, refuseAsync } from './step.ts';
 import type { Tensor } from './tensor.ts';
-import { assume, overwrites } from './trace.ts';
 
 /**
  * Computes the gradients of an operation's inputs, one each and in their order, from `dy`, the gradient of its output. `needs[i]`
@@ -64,10 +63,7 @@ export function noGrad<T>(fn: () => T): T {
 export function tracked(tensor: Tensor | null): boolean {
   if (tensor === null) return false;
   if (tensor.node !== null) return true;
-  const { requiresGrad } = tensor;
-  // What a leaf is decides what is recorded and which gradients are computed.
-  assume(tensor, () => tensor.requiresGrad === requiresGrad);
-  return requiresGrad;
+  return tensor.requiresGrad;
 }
 
 /**
@@ -126,12 +122,7 @@ export function doneWith(tensor: Tensor): void {
 }
 
 /** True once the slot holds a gradient: the next one is added. */
-export function isFilled(slot: GradientSlot): boolean {
-  const holds = () => slot.parameter.grad === slot.tensor;
-  const filled = holds();
-  assume(slot, () => holds() === filled);
-  return filled;
-}
+export const isFilled = ({ parameter, tensor }: GradientSlot): boolean => parameter.grad === tensor;
 
 /** Sends the gradient of `parameter` to `tensor` from now on, overwriting it first in each step. One that it has already goes there. */
 export function setGradientSlot(parameter: Tensor, tensor: Tensor): GradientSlot {
@@ -149,7 +140,6 @@ export function setGradientSlot(parameter: Tensor, tensor: Tensor): GradientSlot
  */
 export function asGradient(tensor: Tensor, gradient: Tensor | null): Tensor | null {
   const slot = slots.get(tensor);
-  if (slot) overwrites(slot);
   if (!gradient || gradient === slot?.tensor) return gradient;
   if (!sameShape(gradient.shape, tensor.shape) || gradient.dtype !== tensor.dtype) {
     throw new ShapeError(
@@ -276,10 +266,14 @@ export function backward(root: Tensor, dy: Tensor): void {
     for (const tensor of node.reads.keys()) doneReading(node, tensor);
     const { output } = node;
     if (!remaining.has(output) && !output.requiresGrad && !isKept(output)) output.free('backward()');
-    // A loss that is kept holds its node, and must not hold the whole graph by it.
-    node.saved = node.inputs = [];
-    node.backward = null;
+    endGraph(node);
   }
+}
+
+/** Refuses another `backward` through a node. A loss that is kept holds it, and must not hold the whole graph by it. */
+export function endGraph(node: Node): void {
+  node.saved = node.inputs = [];
+  node.backward = null;
 }
 
 /** The nodes that `root` depends on, latest first. */
@@ -366,7 +360,7 @@ function copyValues({ storage, size, dtype }: Tensor, to: Tensor): void {
 
 const alreadyFreed = () =>
   new UsageError(
-    'backward: an earlier backward() has freed this graph. Run the forward pass again, or add the losses before one backward().',
+    'backward: an earlier backward() has freed this graph. Run the forward pass again, or add the losses before one backward(); in a repeated step the body calls it.',
   );
 
 const changed = ({ kernel }: Node, { shape }: Tensor) =>

@@ -18,7 +18,7 @@ import { isShape, type Shape, sameShape, showShape, sizeOf } from './shape.ts';
 import { inStep, isKept, moveTensor, registerTensor, unregisterTensor } from './step.ts';
 import { Storage } from './storage.ts';
 import { asGradient, backward, type Node } from './tape.ts';
-import { effect } from './trace.ts';
+import { HostValue } from './trace.ts';
 import { walkOver } from './walk.ts';
 
 const fill = kernel('fill', 'fill');
@@ -37,21 +37,20 @@ export interface TensorOptions {
 export class Tensor {
   readonly shape: Shape;
   readonly dtype: DType;
-  /** Set for parameters, and for whatever else a `grad` is wanted of, computed tensors too. */
-  requiresGrad: boolean;
   /** How many tensors were made up to this one. */
   readonly serial: number;
   /** The operation that made this tensor, while a tape records. */
   node: Node | null = null;
   private memory: Storage;
-  private gradient: Tensor | null = null;
+  private readonly wanted: HostValue<boolean>;
+  private readonly gradient = new HostValue<Tensor | null>(null);
   private freedBy: string | null = null;
 
   constructor(memory: Storage, shape: Shape, dtype: DType = 'f32', { requiresGrad = false }: TensorOptions = {}) {
     this.memory = memory;
     this.shape = shape;
     this.dtype = dtype;
-    this.requiresGrad = requiresGrad;
+    this.wanted = new HostValue(requiresGrad);
     this.serial = registerTensor(this, memory);
   }
 
@@ -119,19 +118,25 @@ export class Tensor {
     return this;
   }
 
+  /** Set for parameters, and for whatever else a `grad` is wanted of, computed tensors too. */
+  get requiresGrad(): boolean {
+    return this.wanted.get();
+  }
+
+  set requiresGrad(wanted: boolean) {
+    this.wanted.set(wanted);
+  }
+
   /**
    * ∂loss/∂this after `backward`, summed over calls; null before. May be set: to null, which forgets it, or to another of the same shape
    * and type (throws ShapeError), which an optimizer then goes by.
    */
   get grad(): Tensor | null {
-    return this.gradient;
+    return this.gradient.get();
   }
 
   set grad(gradient: Tensor | null) {
-    const placed = asGradient(this, gradient);
-    effect(() => {
-      this.gradient = placed;
-    });
+    this.gradient.set(asGradient(this, gradient));
   }
 
   get size(): number {

@@ -47,5 +47,27 @@ export function beforehand(upload: () => void): void {
   else upload();
 }
 
-/** Says that the running body sets state of `owner` by itself, whatever it was. */
-export const overwrites = (owner: object): boolean => assume(owner, () => true);
+/**
+ * A value of the host that a body may read and set. A replay is right only where the value is what the body first read, unless it set it
+ * before that; and leaves what the body left.
+ */
+export class HostValue<T> {
+  private value: T;
+
+  constructor(value: T) {
+    this.value = value;
+  }
+
+  get(): T {
+    const { value } = this;
+    assume(this, () => this.value === value);
+    return value;
+  }
+
+  set(value: T): void {
+    assume(this, () => true);
+    effect(() => {
+      this.value = value;
+    });
+  }
+}

@@ -128,18 +128,28 @@ export class CommandStream {
    * to anybody else, nor destroyed by `trim`, until the last `replay` has run.
    */
   capture(fn: () => void): Recording {
+    const { commands, failure } = this.attempt(fn);
+    if (failure) throw failure.error;
+    return commands;
+  }
+
+  /** A `capture` that throws nothing: what was recorded, and what `fn` threw or was refused. */
+  attempt(fn: () => void): { commands: Recording; failure: { error: unknown } | null } {
     const before = this.commands;
-    this.commands = [];
+    const commands: Command[] = [];
+    this.commands = commands;
     this.captures++;
+    let failure: { error: unknown } | null = null;
     try {
       fn();
-      if (this.refused) throw this.refused;
-      return this.commands;
-    } finally {
-      this.commands = before;
-      this.captures--;
-      this.refused = null;
+    } catch (error) {
+      failure = { error };
     }
+    if (this.refused) failure = { error: this.refused };
+    this.commands = before;
+    this.captures--;
+    this.refused = null;
+    return { commands, failure };
   }
 
   /** Records the commands of a `capture` again. */

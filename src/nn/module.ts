@@ -2,7 +2,8 @@ import { ConfigError, DataError } from '../core/errors.ts';
 import { INSPECT } from '../core/inspect.ts';
 import { type Shape, showShape, sizeOf } from '../core/shape.ts';
 import { Tensor } from '../core/tensor.ts';
-import { assume, effect, overwrites } from '../core/trace.ts';
+import { HostValue } from '../core/trace.ts';
+import { within } from '../core/within.ts';
 import { counted } from '../core/words.ts';
 
 /** A tensor of a module's state under its file name, torchvision's. */
@@ -23,33 +24,22 @@ export interface StateEntry {
 export type NamedModule = readonly [name: string, module: Module];
 
 /** The modules and tensors that a field holds: itself, or what is in a collection or a plain object, however deep. */
-function* partsOf(value: unknown, seen = new Set<unknown>()): Iterable<Module | Tensor> {
-  if (value instanceof Module || value instanceof Tensor) yield value;
-  if (typeof value !== 'object' || value === null || seen.has(value)) return;
-  seen.add(value);
-  if (Array.isArray(value) || value instanceof Set || value instanceof Map)
-    for (const part of value.values()) yield* partsOf(part, seen);
-  else if (Object.getPrototypeOf(value) === Object.prototype)
-    for (const part of Object.values(value)) yield* partsOf(part, seen);
+function* partsOf(value: unknown): Iterable<Module | Tensor> {
+  for (const part of within(value)) if (part instanceof Module || part instanceof Tensor) yield part;
 }
 
 /** A layer or network: a function of one tensor with parameters, and modules inside. */
 export abstract class Module {
-  private mode = true;
+  readonly #training = new HostValue(true);
   #switching = false;
 
   /** Batch norm and dropout behave differently while training. */
   get training(): boolean {
-    const { mode } = this;
-    assume(this, () => this.mode === mode);
-    return mode;
+    return this.#training.get();
   }
 
   set training(training: boolean) {
-    overwrites(this);
-    effect(() => {
-      this.mode = training;
-    });
+    this.#training.set(training);
   }
 
   abstract forward(x: Tensor): Tensor;

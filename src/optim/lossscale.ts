@@ -2,7 +2,7 @@ import { checkHalf } from '../core/dtype.ts';
 import { ConfigError } from '../core/errors.ts';
 import { kernel } from '../core/kernel.ts';
 import { Tensor } from '../core/tensor.ts';
-import { effect } from '../core/trace.ts';
+import { HostValue } from '../core/trace.ts';
 import type { UpdateRange } from './optimizer.ts';
 
 const start = kernel('lossscale', 'start');
@@ -49,7 +49,7 @@ export class LossScale {
   /** Whose updates it decides about: the latest that was made with it. */
   optimizer: object | null = null;
   /** Whether `gradient` was called since the last update. */
-  asked = false;
+  readonly asked = new HostValue(false);
   private readonly interval: number;
 
   constructor({ initial = 2 ** 16, growthInterval = 2000 }: LossScaleOptions = {}) {
@@ -64,9 +64,7 @@ export class LossScale {
 
   /** What `loss.backward` starts from: the scale times `share`, of one element; 1/n where n batches make an update. */
   gradient(share = 1): Tensor {
-    effect(() => {
-      this.asked = true;
-    });
+    this.asked.set(true);
     const out = Tensor.empty([1]);
     start({}, { state: this.words, out }, { n: 1, firstBlock: 0, interval: 0, share }, [1, 1, 1]);
     return out;
@@ -81,9 +79,7 @@ export class LossScale {
   /** Records the decision about the next scale; the optimizer calls it after the updates. */
   settle(): void {
     settle({}, { state: this.words }, { n: 1, firstBlock: 0, interval: this.interval, share: 0 }, [1, 1, 1]);
-    effect(() => {
-      this.asked = false;
-    });
+    this.asked.set(false);
   }
 
   /** Counts updates from 0 again, as an optimizer does that has cleared its state; the scale stays. */

@@ -7,7 +7,7 @@ import { inStep } from '../core/step.ts';
 import { reserveStepWords, type StepSlot, stepStorage } from '../core/stepbuffer.ts';
 import { type GradientSlot, hasGradientSlot, isFilled, setGradientSlot, tracked } from '../core/tape.ts';
 import { Tensor } from '../core/tensor.ts';
-import { assume, beforehand, effect } from '../core/trace.ts';
+import { assume, beforehand, effect, HostValue } from '../core/trace.ts';
 import { type Grouping, threadsOf } from '../core/walk.ts';
 import { currentGpu } from '../gpu/gpu.ts';
 import type { Consts } from '../gpu/shader.ts';
@@ -105,7 +105,7 @@ export abstract class Optimizer {
   /** Which parameters the group table lets be updated. */
   private moving = '';
   /** Whether the numbers of the next update are set. */
-  private prepared = false;
+  private readonly prepared = new HostValue(false);
 
   /** @param stateCount arenas of state: 1 for momentum, 2 for Adam's moments */
   protected constructor(
@@ -217,7 +217,7 @@ export abstract class Optimizer {
       const hyper = [lrScale * lrs[g]!, momentum, weightDecay, ...this.extraHyper(momentum)];
       this.hyper.setFloats(hyper, WORDS_PER_GROUP * g);
     }
-    this.prepared = true;
+    this.prepared.set(true);
   }
 
   /**
@@ -228,8 +228,7 @@ export abstract class Optimizer {
     if (!this.parameters.every((parameter, i) => hasGradientSlot(parameter, this.slots[i]!))) {
       throw new ConfigError('a later optimizer has taken over parameters of this one; make it anew to go back to it.');
     }
-    assume(this, () => this.prepared);
-    if (!this.prepared) {
+    if (!this.prepared.get()) {
       throw new ConfigError(
         'apply: the numbers of this update are not set. Call `prepare(rates)` before each, or `step(rates)` in place of both.',
       );
@@ -238,7 +237,7 @@ export abstract class Optimizer {
       throw new ConfigError(
         'a later optimizer has taken over the loss scale of this one; give each optimizer its own.',
       );
-    if (this.lossScale && !this.lossScale.asked && this.slots.some(isFilled)) {
+    if (this.lossScale && !this.lossScale.asked.get() && this.slots.some(isFilled)) {
       throw new ConfigError(
         'the gradients are not scaled, and would be divided by the loss scale: call loss.backward(lossScale.gradient()).',
       );
@@ -252,9 +251,7 @@ export abstract class Optimizer {
     this.average?.follow(ranges);
     this.lossScale?.settle();
     this.zeroGrad();
-    effect(() => {
-      this.prepared = false;
-    });
+    this.prepared.set(false);
   }
 
   /** Forgets the gradients; `step` does it by itself. */
@@ -268,7 +265,9 @@ export abstract class Optimizer {
     for (const { pool, sizeBytes } of this.arenas.state.flatMap(({ chunks }) => chunks)) {
       gpu.stream.clear({ pool, offsetBytes: 0, sizeBytes });
     }
-    this.steps = 0;
+    effect(() => {
+      this.steps = 0;
+    });
     this.lossScale?.forgetUpdates();
   }
 
