@@ -55,6 +55,7 @@ async function runIn(
         fingerprint: data.fingerprint,
       },
     },
+    calledMs: performance.now(),
     openFolder: () => (resume ? openRunFolder(at(name)).folder : createRunFolder(at(name), options.arch)),
     resume,
     createProgress: () => ({ step: (step) => steps.push(step), epochEnd() {}, message() {}, stop() {} }),
