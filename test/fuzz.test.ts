@@ -12,7 +12,7 @@ import { FAMILIES } from './cases/drawn.ts';
 import { halved } from './cases/half.ts';
 import { Draws } from './draws.ts';
 import { forcing } from './forcing.ts';
-import { gpu, gpuTest } from './gpu.ts';
+import { gpu, kernelTest } from './gpu.ts';
 
 const full = process.env.DAWNGRAD_TEST === 'full';
 const SEED = Number(process.env.DAWNGRAD_TEST_SEED || 1);
@@ -30,7 +30,7 @@ const VARIANTS = [
 ].filter((name) => !name.startsWith('tensor ') && (full || !name.startsWith('tile ')));
 
 for (const [family, draw] of Object.entries(FAMILIES)) {
-  gpuTest(
+  kernelTest(
     `${family} of drawn shapes`,
     async () => {
       const draws = new Draws(SEED);

@@ -53,6 +53,42 @@ export function gpuTest(name: string, run: () => Promise<unknown> | unknown, lim
   });
 }
 
+/** With the fast flags, for the tests of this process; made when the first asks for it. */
+let fast: Promise<Gpu> | null = null;
+
+async function fastDevice(): Promise<Gpu> {
+  const other = await openGpu({ flags: 'fast' });
+  spoilNewMemory(other);
+  return other;
+}
+
+/**
+ * `gpuTest` of many kernels, on a device with the fast flags, as a program has it: SwiftShader takes twice as long to compile the checks
+ * of indices as the kernel, and addresses.test.ts makes its own. In `npm run test:full` on the shared device.
+ */
+export function kernelTest(name: string, run: () => Promise<unknown>, limitMs = LIMIT_MS): void {
+  if (flags === 'fast' || process.env.DAWNGRAD_TEST === 'full') {
+    gpuTest(name, run, limitMs);
+    return;
+  }
+  gpuTest(
+    name,
+    async () => {
+      fast ??= fastDevice();
+      const other = await fast;
+      useGpu(other);
+      try {
+        await within(limitMs, run());
+        await other.stream.finish();
+        other.check();
+      } finally {
+        useGpu(gpu);
+      }
+    },
+    2 * limitMs,
+  );
+}
+
 let said = false;
 
 /** `gpuTest` where the adapter can compute in f16; elsewhere it is skipped, and a line says so. */

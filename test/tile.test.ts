@@ -16,7 +16,7 @@ import { gradcheck, type OperationCase } from './cases/case.ts';
 import { type ConvShape, convCases, convCasesOf } from './cases/conv2d.ts';
 import { linearCasesOf, matmulCasesOf } from './cases/matmul.ts';
 import { forcing } from './forcing.ts';
-import { gpu, gpuTest, halfTest, onDevice } from './gpu.ts';
+import { gpu, gpuTest, halfTest, kernelTest, onDevice } from './gpu.ts';
 
 const SMALL: TileSize = tileSizes.find(({ BM }) => BM === 32)!;
 const LARGE: TileSize = tileSizes[0]!;
@@ -55,16 +55,9 @@ async function checkAll(cases: readonly OperationCase[]): Promise<void> {
 const full = process.env.DAWNGRAD_TEST === 'full';
 const LIMIT_MS = 240_000;
 
-/**
- * The cases, computed by tiles of a size; with the fast flags, as a program has it: SwiftShader takes twice as long to compile the
- * checks of indices as the kernel, and addresses.test.ts makes its own. The null backend below has the checked flags.
- */
+/** The cases, computed by tiles of a size. The null backend below has the checked flags. */
 const passes = (size: TileSize, what: string, cases: readonly OperationCase[]): void =>
-  gpuTest(
-    `${tileName(size)}: ${what}`,
-    () => onDevice({ flags: full ? 'checked' : 'fast' }, () => forcing(tileName(size), () => checkAll(cases))),
-    LIMIT_MS,
-  );
+  kernelTest(`${tileName(size)}: ${what}`, () => forcing(tileName(size), () => checkAll(cases)), LIMIT_MS);
 
 passes(SMALL, 'products pass the cases', productCases);
 

@@ -10,7 +10,7 @@ import { convCases } from './cases/conv2d.ts';
 import { halved } from './cases/half.ts';
 import { linearCases, matmulCases } from './cases/matmul.ts';
 import { forcing } from './forcing.ts';
-import { gpu, gpuTest, onDevice } from './gpu.ts';
+import { gpu, gpuTest, kernelTest, onDevice } from './gpu.ts';
 
 /** Made once, so that the oracle computes each case once for all variants. */
 const made = new Map<OperationCase, Check>();
@@ -42,7 +42,7 @@ const names = full ? all : all.filter((name) => !name.startsWith('tile '));
 
 // The variants that an adapter takes unasked pass the same cases in the operations' own tests.
 for (const name of names) {
-  gpuTest(
+  kernelTest(
     `the matrix kernels called "${name}" pass the cases where they fit`,
     () => forcing(name, () => checkAll(matrixCases, name)),
     LIMIT_MS,

@@ -9,7 +9,7 @@ import { gradcheck } from './cases/case.ts';
 import { integers, uniform } from './check.ts';
 import { exactOnIntegers, fromValues } from './exact.ts';
 import { forcing } from './forcing.ts';
-import { gpuTest, onDevice } from './gpu.ts';
+import { gpuTest, kernelTest, onDevice } from './gpu.ts';
 import { turned, winogradConv2d, winograds, winogradWeightGradient } from './reference/winograd.ts';
 import * as ref from './reference.ts';
 import { winogradBounds } from './winogradbounds.ts';
@@ -73,7 +73,7 @@ for (const name of outs.flatMap((out) => kinds.map((kind) => nameOf(out, kind)))
   const out = name.includes('4×4') ? 4 : 2;
   for (const { what, x, K, padding = 0, bias = false } of shapes) {
     if (name.endsWith('tile') && !forTiles.test(what)) continue;
-    gpuTest(`${name}, ${what}: value and gradients within the bound`, () =>
+    kernelTest(`${name}, ${what}: value and gradients within the bound`, () =>
       forcing(name, () => {
         const inputs = [uniform(x, 61), uniform([K, 3, 3, x[3]], 62), ...(bias ? [uniform([K], 63)] : [])];
         const [image, weight, b] = inputs as [ref.Values, ref.Values, ref.Values?];
@@ -106,7 +106,7 @@ for (const [kind, what, x, K] of [
   [' tile', 'tiles that hang over', [2, 9, 10, 8], 12],
   [' tile', 'images in several groups', [3, 64, 64, 128], 4],
 ] as const) {
-  gpuTest(`${nameOf(2, kind)} is exact on whole numbers: ${what}`, async () => {
+  kernelTest(`${nameOf(2, kind)} is exact on whole numbers: ${what}`, async () => {
     const [image, weight] = [integers(x, 71, -2, 3), integers([K, 3, 3, x[3]], 72, -2, 3)];
     const want = await onIntegers('plain', image, weight);
     for (const [i, got] of (await onIntegers(nameOf(2, kind), image, weight)).entries()) {
