@@ -12,13 +12,11 @@ import { readFer2013 } from '../src/data/fer2013.ts';
 import { decodeImage } from '../src/data/image.ts';
 import { readPretrained } from '../src/train/pretrained.ts';
 import { encodeSafetensors, type FileTensor } from '../src/train/safetensors.ts';
-import { Draws } from './draws.ts';
+import { Draws, drawCount, SEED } from './draws.ts';
 import { grayPng, pixelField, scratchFolder } from './files.ts';
 import { makeJpeg } from './jpeg.ts';
 
-const full = process.env.DAWNGRAD_TEST === 'full';
-const SEED = Number(process.env.DAWNGRAD_TEST_SEED || 1);
-const DRAWS = Number(process.env.DAWNGRAD_TEST_DRAWS || (full ? 1000 : 50));
+const DRAWS = drawCount(50, 1000);
 /** Far more than any of these small files takes to read. */
 const LIMIT_MS = 5000;
 

@@ -1,6 +1,21 @@
 import { bits } from './fixtures/weights.ts';
 import { sizeOf } from './reference.ts';
 
+/** A whole number from the environment. One that is none would draw nothing, and every test of draws would pass. */
+function fromEnvironment(name: string, otherwise: number): number {
+  const text = process.env[name];
+  if (!text) return otherwise;
+  if (/^[1-9]\d{0,8}$/.test(text)) return Number(text);
+  throw new Error(`${name}: expected a whole number from 1 on, got '${text}'.`);
+}
+
+/** What the draws of a test start from. */
+export const SEED = fromEnvironment('DAWNGRAD_TEST_SEED', 1);
+
+/** How many draws a test makes where the environment does not say it: few, or in `npm run test:full` many. */
+export const drawCount = (few: number, many: number): number =>
+  fromEnvironment('DAWNGRAD_TEST_DRAWS', process.env.DAWNGRAD_TEST === 'full' ? many : few);
+
 /** Draws that depend on a seed alone. */
 export class Draws {
   private readonly seed: number;

@@ -10,13 +10,12 @@ import { products } from '../src/ops/matrix/multiply.ts';
 import { gradcheck } from './cases/case.ts';
 import { FAMILIES } from './cases/drawn.ts';
 import { halved } from './cases/half.ts';
-import { Draws } from './draws.ts';
+import { Draws, drawCount, SEED } from './draws.ts';
 import { forcing } from './forcing.ts';
 import { gpu, kernelTest } from './gpu.ts';
 
 const full = process.env.DAWNGRAD_TEST === 'full';
-const SEED = Number(process.env.DAWNGRAD_TEST_SEED || 1);
-const DRAWS = Number(process.env.DAWNGRAD_TEST_DRAWS || (full ? 40 : 1));
+const DRAWS = drawCount(1, 40);
 /** A draw may compile four kernels. */
 const LIMIT_MS = 60_000 + 15_000 * DRAWS;
 

@@ -17,12 +17,10 @@ import { Batches } from '../src/data/batches.ts';
 import * as nn from '../src/nn/index.ts';
 import * as ops from '../src/ops/index.ts';
 import * as optim from '../src/optim/index.ts';
-import { Draws } from './draws.ts';
+import { Draws, drawCount, SEED } from './draws.ts';
 import { gpu, gpuTest } from './gpu.ts';
 
-const full = process.env.DAWNGRAD_TEST === 'full';
-const SEED = Number(process.env.DAWNGRAD_TEST_SEED || 1);
-const DRAWS = Number(process.env.DAWNGRAD_TEST_DRAWS || (full ? 100 : 4));
+const DRAWS = drawCount(4, 100);
 const HALF = gpu.adapter.features.has('shader-f16');
 const [BATCH, SIDE, WIDTH, CLASSES] = [2, 6, 4, 3];
 
