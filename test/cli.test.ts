@@ -17,7 +17,7 @@ const full = process.env.DAWNGRAD_TEST === 'full';
 
 /** Small enough for a few steps a second on SwiftShader; four steps an epoch. Bits are compared, so the kernels are the usual ones. */
 const tiny = [
-  ...['--arch', 'vgg11_bn', '--width', '0.125', '--head', 'fastai', '--size', '32', '--limit', '64', '--batch', '16'],
+  ...['--arch', 'vgg11_bn', '--width', '0.01', '--head', 'fastai', '--size', '32', '--limit', '64', '--batch', '16'],
   ...'--optimizer adamw --lr 0.002 --augment fastai --mixup 0.4 --epochs 2 --seed 3 --no-tune'.split(' '),
 ];
 const train = (...args: string[]) => ['train', ...tiny, ...args];
@@ -45,7 +45,7 @@ test('train writes the run folder, and says first what it runs on', () => {
 
   assert.equal(record.commandLine, train('--out', 'whole'));
   assert.is(record.seed, 3);
-  assert.is(record.options.width, 0.125);
+  assert.is(record.options.width, 0.01);
   assert.is(record.options.labelSmoothing, 0, 'defaults are there too');
   assert.equal(record.data.counts, { train: 64, valid: 64, test: 64 });
   assert.match(record.data.fingerprint, /^[0-9a-f]{64}$/);
@@ -270,7 +270,7 @@ test('evaluate --json is JSON of numbers, and agrees with the run', () => {
 
 test('the report’s commands give its accuracy again, and train again into another folder', () => {
   for (let i = 0; i < 60; i++) scratch.write(`shapes/${i % 3 ? 'round' : 'square'}/${i}.png`, grayPng(i, 32));
-  const network = ['--arch', 'vgg11_bn', '--width', '0.125', '--head', 'fastai', '--size', '32', '--epochs', '1'];
+  const network = ['--arch', 'vgg11_bn', '--width', '0.01', '--head', 'fastai', '--size', '32', '--epochs', '1'];
   const runs: [out: string, valid: number, options: string[]][] = [
     ['of shapes', 12, ['--data', 'shapes', '--seed', '3', '--valid', '20%', '--store', '32', '--batch', '12']],
     ['of-faces', 20, ['--seed', '3', '--limit', '20', '--batch', '10']],
@@ -301,7 +301,7 @@ test('a folder of PNG and JPEG images is trained on, and a truncated model refus
       scratch.write(`pets/${name}/${i}.${i % 4 < 2 ? 'png' : 'jpg'}`, content);
     }
   }
-  const size = ['--arch', 'vgg11_bn', '--width', '0.125', '--head', 'fastai', '--size', '32', '--store', '32'];
+  const size = ['--arch', 'vgg11_bn', '--width', '0.01', '--head', 'fastai', '--size', '32', '--store', '32'];
   ends(0, scratch.path, ['train', '--data', 'pets/.', ...size, '--epochs', '1', '--batch', '12', '--out', 'pets-run']);
   const { data, result } = readRecord(at('pets-run', 'run.json'));
   assert.equal([data.name, data.classes, data.path], ['pets', ['cats', 'dogs'], at('pets')]);

@@ -128,7 +128,7 @@ gpuTest('batches have each channel normalised by its own numbers, resized or not
 });
 
 const tiny = [
-  ...['--arch', 'vgg11_bn', '--width', '0.125', '--head', 'fastai', '--store', `${SIDE}`, '--batch', '12', '--no-tune'],
+  ...['--arch', 'vgg11_bn', '--width', '0.01', '--head', 'fastai', '--store', `${SIDE}`, '--batch', '12', '--no-tune'],
   ...['--optimizer', 'adamw', '--lr', '0.004', '--augment', 'flip', '--dropout', '0', '--epochs', '2'],
 ];
 

@@ -22,7 +22,7 @@ const killed = ['--import', new URL('fixtures/killed.mjs', import.meta.url).href
 
 /** One step an epoch. */
 const tiny = {
-  ...{ arch: 'vgg11_bn', width: 0.0625, head: 'fastai', size: 32, limit: 14, batch: 14, epochs: 2, tune: false },
+  ...{ arch: 'vgg11_bn', width: 0.01, head: 'fastai', size: 32, limit: 14, batch: 14, epochs: 2, tune: false },
   ...{ optimizer: 'adamw', lr: 0.002 },
 };
 const list = (name: string, experiments: object[], defaults: object = tiny) =>

@@ -26,7 +26,7 @@ const tiny = folder.write(
   'tiny.csv',
   ['emotion,pixels', ...rows.map((_, i) => `${i % 7},${pixelField(i, 256)}`)].join('\n'),
 );
-const small = { data: csv, adapter, width: 0.05, size: 32, batch: 7, epochs: 2, augment: 'none' } as const;
+const small = { data: csv, adapter, width: 0.01, size: 32, batch: 7, epochs: 2, augment: 'none' } as const;
 
 /** Runs a command in this process and returns what it wrote to stderr and stdout, and how it ended. */
 async function ran(
