@@ -30,7 +30,8 @@ import { isPlain, within } from './within.ts';
  *
  * `prepare` runs each time, before the GPU work: all that changes belongs there (`optimizer.prepare`, `batches.choose`,
  * `tensor.write`). `body` records GPU work from tensors that outlive it, and nothing in it may depend on what changes: to follow an
- * `if` in it one needs two repeated steps. What is noticed, so that `body` runs again: modes of modules, `requiresGrad`, gradients that
+ * `if` in it one needs two repeated steps, and a number in it, such as a loss's weight, stays as it was recorded: one that changes is
+ * written to a tensor of shape [1]. What is noticed, so that `body` runs again: modes of modules, `requiresGrad`, gradients that
  * wait to be added to, parameters that a new optimizer has taken over, memory that went to somebody else, and another tensor, network or
  * other object of a class among what `prepare` is given. Dropout and augmentation draw anew each time.
  *

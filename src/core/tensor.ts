@@ -86,9 +86,6 @@ export class Tensor {
     if (options.dtype && given !== 'f32') {
       throw new ShapeError(`Tensor.from: ${given} values do not become ${options.dtype}; give it a Float32Array.`);
     }
-    const { requiresGrad = false } = options;
-    if (requiresGrad && isWhole(given))
-      throw new ShapeError(`Tensor.from: ${given} values have no gradient; give it a Float32Array.`);
     const extents = shape ?? [values.length];
     if (values.length !== sizeOf(extents)) {
       throw new ShapeError(
@@ -96,7 +93,7 @@ export class Tensor {
       );
     }
     const tensor = Tensor.empty(extents, given === 'f32' ? (options.dtype ?? 'f32') : given);
-    tensor.requiresGrad = requiresGrad;
+    tensor.requiresGrad = options.requiresGrad ?? false;
     tensor.write(values);
     return tensor;
   }
@@ -118,12 +115,17 @@ export class Tensor {
     return this;
   }
 
-  /** Set for parameters, and for whatever else a `grad` is wanted of, computed tensors too. */
+  /**
+   * Set for parameters, and for whatever else a `grad` is wanted of, computed tensors too. Throws ShapeError for whole numbers, which
+   * have none.
+   */
   get requiresGrad(): boolean {
     return this.wanted.get();
   }
 
   set requiresGrad(wanted: boolean) {
+    if (wanted && isWhole(this.dtype))
+      throw new ShapeError(`requiresGrad: ${this.dtype} values have no gradient; make the tensor of a Float32Array.`);
     this.wanted.set(wanted);
   }
 
@@ -147,8 +149,12 @@ export class Tensor {
   get storage(): Storage {
     if (this.freedBy) {
       // One that was kept was overwritten by a repeated step, which keeping does not change.
-      const mend = isKept(this) ? 'Use it before' : 'Use it before, or keep it with `keep(tensor)`';
-      throw new UsageError(`a tensor ${showShape(this.shape)} was freed by ${this.freedBy}. ${mend}.`);
+      const keeping = isKept(this) ? '' : ', or keep it with `keep(tensor)`';
+      const adding =
+        this.freedBy === 'backward()' ? '; losses that share it are to be added before one backward()' : '';
+      throw new UsageError(
+        `a tensor ${showShape(this.shape)} was freed by ${this.freedBy}. Use it before${keeping}${adding}.`,
+      );
     }
     if (this.memory.gpu.closed) throw new UsageError(`a tensor ${showShape(this.shape)} was on a GPU that is closed.`);
     return this.memory;

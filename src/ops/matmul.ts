@@ -24,7 +24,9 @@ export function matmul(
   { transposeA = false, transposeB = false }: MatmulOptions = {},
 ): Tensor {
   if (left.shape.length !== 2 || right.shape.length !== 2) {
-    throw new ShapeError(`matmul: ${showShape(left.shape)} and ${showShape(right.shape)}; both must be matrices.`);
+    throw new ShapeError(
+      `matmul: ${showShape(left.shape)} and ${showShape(right.shape)}; both must be matrices. Reshape them, or multiply slices.`,
+    );
   }
   const [M, K] = (transposeA ? [...left.shape].reverse() : left.shape) as [number, number];
   const [inner, N] = (transposeB ? [...right.shape].reverse() : right.shape) as [number, number];

@@ -49,10 +49,15 @@ export function permute(x: Tensor, order: readonly number[]): Tensor {
 
 /** The box of extents `sizes` that starts at `starts`. The gradient is zero outside of it. */
 export function slice(x: Tensor, starts: readonly number[], sizes: Shape): Tensor {
-  const fits = starts.length === x.shape.length && sizes.length === starts.length && isShape(sizes);
+  const rank = x.shape.length;
+  if (starts.length !== rank || sizes.length !== rank) {
+    throw new ShapeError(
+      `slice: [${starts}] and ${showShape(sizes)} must give a start and a size for each dimension of ${showShape(x.shape)}.`,
+    );
+  }
   const inside = (start: number, i: number) =>
     Number.isInteger(start) && start >= 0 && start + sizes[i]! <= x.shape[i]!;
-  if (!fits || !starts.every(inside)) {
+  if (!isShape(sizes) || !starts.every(inside)) {
     throw new ShapeError(`slice: [${starts}] + ${showShape(sizes)} is not inside of ${showShape(x.shape)}.`);
   }
   const y = Tensor.empty(sizes, x.dtype);

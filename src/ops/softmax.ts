@@ -1,4 +1,4 @@
-import { ShapeError } from '../core/errors.ts';
+import { ConfigError, ShapeError } from '../core/errors.ts';
 import { kernel } from '../core/kernel.ts';
 import { showShape } from '../core/shape.ts';
 import { record } from '../core/tape.ts';
@@ -54,7 +54,7 @@ export interface CrossEntropyOptions {
  *
  * x [N,C], labels u32 [N] → [1] (mean, sum) or [N] (none). Saves x. A label of C or more marks a row that does not
  * count, in the mean neither (PyTorch's `ignore_index`); a mean of no rows is 0. All of it is f32, f16 logits are cast first. Throws
- * ShapeError when the shapes differ. Source: PyTorch's `cross_entropy`.
+ * ShapeError when the shapes differ, ConfigError for another reduction. Source: PyTorch's `cross_entropy`.
  */
 export function crossEntropy(
   logits: Tensor,
@@ -65,9 +65,11 @@ export function crossEntropy(
   const { n, c } = rowsOf('crossEntropy', x);
   if (x.shape.length !== 2 || labels.size !== n || labels.dtype !== 'u32') {
     throw new ShapeError(
-      `crossEntropy: logits ${showShape(x.shape)} and ${labels.dtype} labels ${showShape(labels.shape)}; it takes [N,C] and u32 [N].`,
+      `crossEntropy: logits ${showShape(x.shape)} and ${labels.dtype} labels ${showShape(labels.shape)}; it takes [N,C] and u32 [N]. Reshape maps to [-1,C], and make labels of a Uint32Array.`,
     );
   }
+  if (!['mean', 'sum', 'none'].includes(reduction))
+    throw new ConfigError(`crossEntropy: reduction is ${reduction}; there are mean, sum and none.`);
   if (!(labelSmoothing >= 0 && labelSmoothing <= 1)) {
     throw new ShapeError(`crossEntropy: labelSmoothing is ${labelSmoothing}; it is a share from 0 to 1.`);
   }

@@ -59,10 +59,11 @@ export const cosine =
   (lr: number, momentum: number): Schedule =>
   (step, steps) => ({ lr: cosineBetween(lr, 0, Math.min(step / steps, 1)), momentum });
 
-/** lr·gamma^⌊step/every⌋. Source: PyTorch's `StepLR`. */
-export const stepDecay =
-  (lr: number, momentum: number, every: number, gamma = 0.1): Schedule =>
-  (step) => ({ lr: lr * gamma ** Math.floor(step / every), momentum });
+/** lr·gamma^⌊step/every⌋. Throws ConfigError unless `every` is above 0. Source: PyTorch's `StepLR`. */
+export function stepDecay(lr: number, momentum: number, every: number, gamma = 0.1): Schedule {
+  if (!(every > 0)) throw new ConfigError(`stepDecay: every is ${every}; it is a number of steps, above 0.`);
+  return (step) => ({ lr: lr * gamma ** Math.floor(step / every), momentum });
+}
 
 /** Raises the rates evenly over the first `warmup` steps, from lr/warmup; then the schedule goes on as it would have. */
 export const warmUp =
