@@ -125,7 +125,7 @@ function doubling() {
     (value: number) => x.write(Float32Array.of(value, value, value, value)),
     () => {
       bodies++;
-      return { y: ops.mul(x, 2), list: 'kept as it is' };
+      return { y: ops.mul(x, 2), list: 'kept as it is', more: [{ half: ops.div(x, 2) }] };
     },
   );
   return { double, bodies: () => bodies };
@@ -135,8 +135,9 @@ ownTest('what a repeated step returns is right each time, and freed by the next 
   const { double, bodies } = doubling();
   const results: Tensor[] = [];
   for (let i = 0; i < 6; i++) {
-    const { y, list } = await double(i);
+    const { y, list, more } = await double(i);
     assert.equal([...(await y.read())], [2 * i, 2 * i, 2 * i, 2 * i]);
+    assert.equal([...(await more[0]!.half.read())], Array(4).fill(i / 2));
     assert.is(list, 'kept as it is');
     results.push(y);
   }

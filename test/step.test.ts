@@ -22,14 +22,15 @@ gpuTest('what a step returns lives on, what it made besides does not', async () 
   };
   const one = await step(() => ops.add(make(1), make(2)));
   const list = await step(() => [make(3), make(4)]);
-  const named = await step(() => ({ loss: make(5), count: 7, nothing: null }));
+  const named = await step(() => ({ loss: make(5), count: 7, nothing: null, heads: [new Set([make(8)])] }));
   const number = await step(() => 42 + 0 * make(6).size);
   assert.equal([...(await one.read())], [3, 3]);
   assert.equal([await list[0]!.read(), await list[1]!.read()], [Float32Array.of(3, 3), Float32Array.of(4, 4)]);
   assert.equal(await named.loss.read(), Float32Array.of(5, 5));
+  assert.equal(await [...named.heads[0]!][0]!.read(), Float32Array.of(8, 8));
   assert.is(number, 42);
   const alive = made.map(({ alive }) => alive);
-  assert.equal(alive, [false, false, true, true, true, false]);
+  assert.equal(alive, [false, false, true, true, true, true, false]);
   assert.match(await messageOf(() => made[0]!.read()), /was freed by the end of its step\(\)/);
 });
 

@@ -53,11 +53,13 @@ const objectsIn = (value: unknown): object[] =>
     typeof part !== 'object' || part === null || ArrayBuffer.isView(part) ? [] : [part, ...tensorsIn(part)],
   );
 
-/** What a body returned with `change` made to each part: a new array or plain object, or another value as a whole. */
-function mapped(result: unknown, change: (part: unknown) => unknown): unknown {
-  if (Array.isArray(result)) return result.map(change);
-  if (typeof result !== 'object' || result === null || !isPlain(result)) return change(result);
-  return Object.fromEntries(Object.entries(result).map(([name, part]) => [name, change(part)]));
+/** What a body returned with `change` made to each part, in new arrays and plain objects, however deep. `above` are those it is in. */
+function mapped(result: unknown, change: (part: unknown) => unknown, above: readonly unknown[] = []): unknown {
+  const plain = typeof result === 'object' && result !== null && (Array.isArray(result) || isPlain(result));
+  if (!plain || above.includes(result)) return change(result);
+  const of = (part: unknown) => mapped(part, change, [...above, result]);
+  if (Array.isArray(result)) return result.map(of);
+  return Object.fromEntries(Object.entries(result).map(([name, part]) => [name, of(part)]));
 }
 
 /** One run of a body, as it can be replayed. */
@@ -201,7 +203,9 @@ function obstacleIn(result: unknown, made: readonly Tensor[], began: number): st
     return 'it returns a gradient or a tensor of `prepare`, which is another each time';
   const parts = new Set<unknown>();
   mapped(result, (part) => parts.add(part));
-  return made.every((tensor) => parts.has(tensor)) ? null : 'it returns tensors in an object of a class';
+  return made.every((tensor) => parts.has(tensor))
+    ? null
+    : 'it returns tensors in a collection or an object of a class';
 }
 
 /** Sorts the memory that commands use, when the step that recorded them has given back what it does not keep. `made` is of the result. */

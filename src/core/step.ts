@@ -5,6 +5,7 @@ import { UsageError } from './errors.ts';
 import { beginStep, setStepCounter, stepCounter } from './stepbuffer.ts';
 import type { Storage } from './storage.ts';
 import type { Tensor } from './tensor.ts';
+import { within } from './within.ts';
 
 /** Tensors made in the running step, or null outside of one. */
 let members: Set<Tensor> | null = null;
@@ -71,8 +72,8 @@ export const isKept = (tensor: Tensor): boolean => kept.has(tensor);
 
 /**
  * Runs one training or evaluation step: records all GPU work of `fn`, submits it once and gives back the memory of every tensor
- * made in it, but for those that `fn` returns (a tensor, or an array or object of them); what `backward` frees in it has to be
- * kept before. Resolves when the work is submitted, and no more than two steps are running. Steps that are not awaited run one after
+ * made in it, but for those that `fn` returns, however deep in arrays, collections and plain objects; what `backward` frees in it has
+ * to be kept before. Resolves when the work is submitted, and no more than two steps are running. Steps that are not awaited run one after
  * another, in the order of the calls.
  *
  * Where `fn` throws, what it recorded before is run all the same, as it would be outside of a step: gradients and running statistics
@@ -169,12 +170,14 @@ function freeingMembers<T>(end: string, fn: () => T): T {
   }
 }
 
-/** The tensors that a step's result consists of. */
-export function tensorsIn(value: unknown): Tensor[] {
-  if (isTensor(value)) return [value];
-  if (value === null || typeof value !== 'object') return [];
-  return Object.values(value).filter(isTensor);
-}
+/** The tensors that a step's result consists of, fields of objects of classes among them. */
+export const tensorsIn = (value: unknown): Tensor[] =>
+  [...within(value)].flatMap((part) => {
+    if (isTensor(part)) return [part];
+    return typeof part !== 'object' || part === null || ArrayBuffer.isView(part)
+      ? []
+      : Object.values(part).filter(isTensor);
+  });
 
 const isTensor = (value: unknown): value is Tensor =>
   value !== null && typeof value === 'object' && 'storage' in value && 'dtype' in value && (value as Tensor).alive;
