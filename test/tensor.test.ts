@@ -1,7 +1,10 @@
 import { runInNewContext } from 'node:vm';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { repeated } from '../src/core/repeat.ts';
 import { Tensor } from '../src/core/tensor.ts';
+import * as ops from '../src/ops/index.ts';
+import * as optim from '../src/optim/index.ts';
 import { gpu, gpuTest, halfTest, messageOf, onDevice } from './gpu.ts';
 
 gpuTest('what is written is read back, in each type', async () => {
@@ -67,6 +70,58 @@ gpuTest('write replaces the content, in the order of the calls', async () => {
   x.write(Float32Array.of(3, 4));
   assert.equal([...(await before)], [1, 2]);
   assert.equal([...(await x.read())], [3, 4]);
+});
+
+gpuTest('write takes what another tensor holds at its turn, and no more to do with it', async () => {
+  const from = Tensor.from(Float32Array.of(1, 2, 3), [3]);
+  const to = Tensor.full([3], 9);
+  to.write(from);
+  from.write(Float32Array.of(4, 5, 6));
+  assert.equal([...(await to.read())], [1, 2, 3]);
+  const whole = Tensor.from(Uint32Array.of(7, 8));
+  const copy = Tensor.from(new Uint32Array(2));
+  copy.write(whole);
+  copy.write(copy);
+  assert.equal([...(await copy.readInts())], [7, 8]);
+  to.requiresGrad = true;
+  const y = ops.square(to);
+  to.write(from);
+  assert.match(await messageOf(() => ops.sum(y).backward()), /was changed since the forward pass/);
+  assert.match(
+    await messageOf(() => to.write(Tensor.zeros([4]))),
+    /^Tensor\.write: a tensor f32 \[4\] is not like the one that it is to fill, f32 \[3\]\.$/,
+  );
+  assert.match(await messageOf(() => to.write(whole)), /a tensor u32 \[2\] is not like/);
+});
+
+gpuTest('parameters of one optimizer, which share a buffer, take each other’s values', async () => {
+  const [a, b] = [Tensor.full([3], 1), Tensor.full([3], 2)];
+  for (const tensor of [a, b]) tensor.requiresGrad = true;
+  new optim.SGD([a, b]).step({ lr: 0 });
+  a.write(b);
+  assert.is(a.storage.pool, b.storage.pool);
+  assert.equal([...(await a.read()), ...(await b.read())], [2, 2, 2, 2, 2, 2]);
+});
+
+halfTest('an odd number of f16 values, too', async () => {
+  const to = Tensor.zeros([3], 'f16');
+  to.write(Tensor.from([1, 2, 3], [3], { dtype: 'f16' }));
+  assert.equal([...(await to.read())], [1, 2, 3]);
+});
+
+gpuTest('a repeated step carries its state by it', async () => {
+  const state = Tensor.zeros([2]);
+  let bodies = 0;
+  const next = repeated(
+    () => {},
+    () => {
+      bodies++;
+      state.write(ops.add(state, 1));
+    },
+  );
+  for (let i = 0; i < 5; i++) await next();
+  assert.equal([...(await state.read())], [5, 5]);
+  assert.is(bodies, 2);
 });
 
 gpuTest('views share memory, which lives until the last of them is freed', async () => {

@@ -1,5 +1,5 @@
 import { addInto, sumOf } from './accumulate.ts';
-import { elementBytes } from './dtype.ts';
+import { copyValues } from './copyvalues.ts';
 import { ShapeError, UsageError } from './errors.ts';
 import { sameShape, showShape } from './shape.ts';
 import { isKept, keep, latestSerial, madeInStep, refuseAsync } from './step.ts';
@@ -150,8 +150,13 @@ export function asGradient(tensor: Tensor, gradient: Tensor | null): Tensor | nu
     ofLeaves.add(gradient);
     return madeInStep(gradient) ? keep(gradient) : gradient;
   }
-  copyValues(gradient, slot.tensor);
+  fill(slot.tensor, gradient);
   return slot.tensor;
+}
+
+function fill(slot: Tensor, gradient: Tensor): void {
+  copyValues(gradient, slot);
+  slot.storage.written();
 }
 
 /** Gradients that tensors without a slot have, or had. */
@@ -344,20 +349,6 @@ function refuseOther(i: number, input: Tensor, gradient: Tensor): void {
     throw new ShapeError(`backward: input ${i} is ${input.dtype} but its gradient came as ${gradient.dtype}.`);
 }
 
-/** Without what pads the memory: a slot's padding stays 0, for whoever looks at all of an arena. */
-function copyValues({ storage, size, dtype }: Tensor, to: Tensor): void {
-  const { gpu, pool, offsetBytes } = storage;
-  const from = { pool, offsetBytes, sizeBytes: elementBytes(dtype) * size };
-  if (pool === to.storage.pool) {
-    // Between slots of one arena: WebGPU copies nothing within a buffer.
-    const between = to.emptyLike();
-    gpu.stream.copy(from, between.storage);
-    gpu.stream.copy({ ...from, pool: between.storage.pool, offsetBytes: 0 }, to.storage);
-    between.free('backward()');
-  } else gpu.stream.copy(from, to.storage);
-  to.storage.written();
-}
-
 const alreadyFreed = () =>
   new UsageError(
     'backward: an earlier backward() has freed this graph. Run the forward pass again, or add the losses before one backward(); in a repeated step the body calls it.',
@@ -395,7 +386,7 @@ function accumulate(parameter: Tensor, gradient: Tensor): void {
     const filled = isFilled(slot);
     if (gradient !== slot.tensor) {
       if (filled) addInto(slot.tensor, gradient);
-      else copyValues(gradient, slot.tensor);
+      else fill(slot.tensor, gradient);
     }
     parameter.grad = slot.tensor;
   } else if (parameter.grad) {

@@ -1,3 +1,4 @@
+import { copyValues } from './copyvalues.ts';
 import {
   bitsOf,
   type DType,
@@ -164,12 +165,34 @@ export class Tensor {
     return this.freedBy === null;
   }
 
-  /** Replaces the content; an f16 tensor takes the nearest values. Throws ShapeError for values of another type or number. */
-  write(data: Numbers): void {
+  /**
+   * Replaces the content, by numbers or by what another tensor holds at that time, which is copied on the GPU: a state that is carried from
+   * step to step, or a second network that follows the first. An f16 tensor takes the nearest of given numbers. No gradient goes back
+   * through it. Throws ShapeError for values of another type or number, or a tensor of another shape or type.
+   */
+  write(data: Numbers | Tensor): void {
+    if (data instanceof Tensor) {
+      this.take(data);
+      return;
+    }
     if (data.length !== this.size) {
       throw new ShapeError(`Tensor.write: ${data.length} values do not fill ${showShape(this.shape)}.`);
     }
     this.storage.gpu.stream.write(this.storage, encode('Tensor.write', data, this.dtype));
+    rewritten(this);
+  }
+
+  private take(other: Tensor): void {
+    const show = ({ dtype, shape }: Tensor) => `${dtype} ${showShape(shape)}`;
+    if (other.dtype !== this.dtype || !sameShape(other.shape, this.shape))
+      throw new ShapeError(
+        `Tensor.write: a tensor ${show(other)} is not like the one that it is to fill, ${show(this)}.`,
+      );
+    if (other.storage.gpu !== this.storage.gpu)
+      throw new UsageError(
+        'Tensor.write: the tensors are on two GPUs. Read the one, and write its values to the other.',
+      );
+    copyValues(other, this);
     rewritten(this);
   }
 
