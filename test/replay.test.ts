@@ -190,6 +190,7 @@ function drawOther(world: World): Part {
     },
     () => total.fill(0.5),
     () => p.fill(0.25),
+    () => p.write(ops.mul(p, 0.5)),
     () => {
       p.grad = null;
     },
@@ -234,7 +235,7 @@ function drawTraining(world: World, way: Way) {
     for (const name in results) if (!(results[name] as Tensor).alive) delete results[name];
     if (form === 0) return;
     if (form === 1) return results.loss;
-    if (form === 2) return [results.logits ?? total, results.loss, 'text'];
+    if (form === 2) return [results.logits ?? total, { deep: [results.loss] }, 'text'];
     if (form === 3) return { ...results, loose, net, total: total.detach(), batch: scratch.x };
     return results;
   };
