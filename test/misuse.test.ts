@@ -144,7 +144,6 @@ gpuTest('updates that would come to nothing, or to anything, are refused', async
     [() => new optim.Adam([p], { eps: -1 }), /^the optimizer: eps is -1; /],
     [() => new optim.SGD([p], { clip: -1 }), /clip/],
     [() => new optim.SGD([p], { ema: 1 }), /^ema is 1; /],
-    [() => optim.oneCycle(0.1, { pctStart: 2 }), /^oneCycle: pctStart is 2; /],
     [() => new optim.SGD([{ params: [p], lrScale: Number.NaN }]), /^the optimizer: lrScale is NaN; it is a number\.$/],
     [() => new optim.SGD([p], { weightDecay: Number.POSITIVE_INFINITY }), /^the optimizer: weightDecay is Infinity; /],
     [
