@@ -1,4 +1,5 @@
 import { ConfigError } from '../core/errors.ts';
+import { checkSeed } from '../core/random.ts';
 import { repeated } from '../core/repeat.ts';
 import { Tensor } from '../core/tensor.ts';
 import { augmentationNamed, inputSide } from '../data/augment.ts';
@@ -111,6 +112,7 @@ export class Trainer {
 
   constructor({ model, config, train, valid, normalisation, classNames }: TrainerParts, classes: number) {
     checkPrecision(config);
+    checkSeed(config.seed);
     this.model = model;
     this.config = config;
     this.classes = classes;
