@@ -189,11 +189,14 @@ test('lr-find sweeps with a frozen body, or with all layers', async () => {
 test('weights that do not fit are refused in a line, and make no folder', async () => {
   await refused({ pretrained: at('none.pth') }, /none\.pth: no such file/);
   await refused({ pretrained: csv }, /faces\.csv: .*not a safetensors file/);
-  await refused({ width: 0.25 }, /weights\.pth: tensor 'features\.0\.weight' is \[8,3,3,3\].*Give the file's --width/);
-  await refused({ arch: 'vgg13_bn' }, /weights\.pth: tensor 'features\.3\.weight' of vgg13_bn is missing\..*--arch\.$/);
+  await refused({ width: 0.25 }, /weights\.pth: tensor 'features\.0\.weight' is \[8,3,3,3\].*Give the file's width/);
+  await refused(
+    { arch: 'vgg13_bn' },
+    /weights\.pth: tensor 'features\.3\.weight' of vgg13_bn is missing\..*file's arch\.$/,
+  );
   await refused({ arch: 'resnet18' }, /weights\.pth: tensor 'conv1\.weight' of resnet18 is missing/);
   const model = at('whole', 'model.safetensors');
-  await refused({ pretrained: model, arch: 'vgg16_bn' }, /holds a vgg11_bn, not a vgg16_bn\. Give --arch vgg11_bn/);
+  await refused({ pretrained: model, arch: 'vgg16_bn' }, /holds a vgg11_bn, not a vgg16_bn\. Give arch vgg11_bn/);
 });
 
 test('defaults with --pretrained are fast.ai’s, and yield to what is given', () => {

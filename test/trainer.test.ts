@@ -321,7 +321,7 @@ const features = gpu.adapter.features.has('shader-f16');
 (features ? test.skip : test)('an adapter without f16 is refused before anything is made', async () => {
   assert.match(
     await messageOf(() => trained({ precision: 'f16' }, 1)),
-    /^--precision f16: .* has no shader-f16\. Use --precision f32/,
+    /^precision f16: .* has no shader-f16\. Use precision f32/,
   );
 });
 
