@@ -85,7 +85,7 @@ export const trainOptions = {
     'Fine-tuning',
     text('FILE'),
     null,
-    "starts from torchvision's weights (.pth, .safetensors) or a run's model.safetensors, with a new head where theirs does not fit",
+    "starts from torchvision's weights (.pth, .safetensors) or a run's model.safetensors, in its width; with a new head where theirs does not fit",
     { otherwise: 'weights drawn at random' },
   ),
   freezeEpochs: option(

@@ -64,8 +64,16 @@ function isPth(path: string): boolean {
 
 /** The sets that the weights in a file were trained on, as far as it says, the latest first. Throws DataError without a file. */
 export function pretrainedOrigins(path: string): Origin[] {
-  const facts = isPth(path) ? undefined : readMetadata(path).dawngrad;
-  return facts === undefined ? [] : originsOf(parseFacts(facts, path));
+  const facts = factsIn(path);
+  return facts ? originsOf(facts) : [];
+}
+
+/** The width of the network that weights in a file are of; null where it does not say. Throws DataError without a file. */
+export const pretrainedWidth = (path: string): number | null => factsIn(path)?.options.width ?? null;
+
+function factsIn(path: string): Required<ModelFacts> | null {
+  const text = isPth(path) ? undefined : readMetadata(path).dawngrad;
+  return text === undefined ? null : parseFacts(text, path);
 }
 
 /** The first nine bytes; none where the file cannot be read, which its reader will say. */
