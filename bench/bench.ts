@@ -89,7 +89,7 @@ async function bench({ adapter, json, compare, ...given }: Partial<Values<typeof
   const before = compare ? readResult(compare) : null;
   if (json) checkJson(json);
   const { gpu, opened } = await openForBench(adapter);
-  refuseNull(gpu);
+  refuseNull(gpu.adapter, gpu);
   // Without a file there is nothing to save.
   const interrupt = json ? onInterrupt('Stopping after this measurement, and writing those so far.') : null;
   try {

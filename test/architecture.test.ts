@@ -135,10 +135,15 @@ test('imports are found in every form', () => {
   );
 });
 
-test('below train and cli, messages name parameters and not the flags of commands', () => {
+/** Files of train for commands alone, which it does not export: their messages may speak of flags. */
+const ofCommands = ['artifacts', 'colorize', 'evaluationpage', 'report', 'reportparts', 'runfolder'].map(
+  (name) => `src/train/${name}.ts`,
+);
+
+test('below cli, messages name parameters and not the flags of commands', () => {
   const speaksOfFlags = /^(?!\s*(?:\/?\*|\/\/)).*['"`](?:.*\w )?--[a-z]/m;
-  const paths = Object.keys(code).filter((path) => below.includes(folderOf(path)) && speaksOfFlags.test(code[path]!));
-  assert.equal(paths, []);
+  const paths = Object.keys(code).filter((path) => folderOf(path) !== 'cli' && speaksOfFlags.test(code[path]!));
+  assert.equal(paths, ofCommands);
 });
 
 test('what goes against the rules is found', () => {

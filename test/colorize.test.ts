@@ -360,7 +360,7 @@ test('a training that diverges says so in a line, ends with 1 and writes no file
       const { stderr } = ends(1, path, [...train, '--batch', batch, '--epochs', '1', '--lr', '1e30']);
       assert.match(
         stderr,
-        /\ntraining diverged in epoch 1: the loss is not a number\. Lower --lr \(it was 1e\+30\)\.\n$/,
+        /\ntraining diverged in epoch 1: the loss is not a number\. Lower the learning rate \(it was 1e\+30\)\.\n$/,
       );
       assert.not.ok(existsSync(file));
     }

@@ -1,6 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { columns, cut, padEnd, padStart } from '../src/cli/columns.ts';
+import { columns, cut, cutApart, padEnd, padStart } from '../src/core/columns.ts';
 
 // What wcwidth, and terminals with it, make of them.
 const widths: [text: string, width: number][] = [
@@ -35,6 +35,12 @@ test('names are cut between characters and filled up to one width', () => {
   }
   assert.is(padEnd('高', 4), '高  ');
   assert.is(padStart('高', 4), '  高');
+});
+
+test('names that are cut in the middle stay apart', () => {
+  assert.equal(cutApart(['happy', 'photographs', 'photocopies'], 7), ['happy', 'pho…phs', 'pho…ies']);
+  assert.equal(cutApart(['a long 1 name', 'a long 2 name', 'short'], 9), ['a l…0…ame', 'a l…1…ame', 'short']);
+  assert.equal(cutApart(['高兴的脸高兴的脸', '😀😀😀😀a'], 8), ['高兴…脸', '😀😀…😀a']);
 });
 
 test.run();

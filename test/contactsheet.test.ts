@@ -12,7 +12,7 @@ import { Batches } from '../src/data/batches.ts';
 import { emotions } from '../src/data/rows.ts';
 import { drawToyfaces } from '../src/data/toyfaces.ts';
 import { chooseImages, contactRows, contactSheetPng } from '../src/train/contactsheet.ts';
-import { scratchFolder } from './files.ts';
+import { grayPng, scratchFolder } from './files.ts';
 import { gpuTest, messageOf } from './gpu.ts';
 
 const scratch = scratchFolder();
@@ -76,6 +76,19 @@ gpuTest('the command writes the sheet', async () => {
   const { width, height, data } = PNG.sync.read(readFileSync(out));
   assert.ok(width >= 5 * 128 && height >= 2 * 128);
   assert.ok(new Set(data).size > 100, 'there is something on it');
+});
+
+gpuTest('the command says which classes have numbers on the sheet for want of letters', async () => {
+  for (let i = 0; i < 12; i++) scratch.write(`named/${['glad', 'радость', '怒り'][i % 3]}/${i}.png`, grayPng(i));
+  const { error } = console;
+  const lines: string[] = [];
+  console.error = (line: string) => void lines.push(line);
+  try {
+    await sheet({ data: join(scratch.path, 'named'), size: 48, out: join(scratch.path, 'named.png') });
+  } finally {
+    console.error = error;
+  }
+  assert.match(lines.join('\n'), /^The sheet has no letters for some names: class 1 is радость, class 2 is 怒り\.$/m);
 });
 
 gpuTest('what cannot be written is refused before anything is read', async () => {

@@ -89,7 +89,7 @@ test('balanced class weights are N/(C·n_c), as scikit-learn has them', () => {
 
 test('a class without a training image has no weight, and the line names it', async () => {
   const labels = [0, 2, 2];
-  const line = /^--class-weights balanced: no training image is of class 'fear', whose weight .* Raise --limit/;
+  const line = /^balanced class weights: no training image is of class 'fear', whose weight .* Take more images, or /;
   assert.match(await messageOf(() => balancedWeights(labels, 3, ['sad', 'fear', 'glad'])), line);
   assert.match(await messageOf(() => balancedWeights(labels, 4)), /of class 1, /);
 });

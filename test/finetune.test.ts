@@ -237,6 +237,8 @@ test('slices of rates are fast.ai’s: those of fine_tune(30, 1.2e-3) and fine_t
   near(all.schedule(0, 13440).layerLrs!, [1.2e-6, 1.2e-5, 1.2e-4]);
   near(all.schedule(0.3 * 13440, 13440).layerLrs!, [6e-6, 6e-5, 6e-4]);
   assert.is(fineTunePhases(3, { epochs: 30, freezeEpochs: 0 }).length, 1);
+  assert.throws(() => fineTunePhases(3, { epochs: 1.5 }), /^fineTunePhases: epochs is 1\.5; it is a whole number /);
+  assert.throws(() => fineTunePhases(3, { epochs: 1, lrMult: 0 }), /^fineTunePhases: lrMult is 0; /);
 });
 
 /** Names of the parameters in each layer group of a narrow network. */

@@ -2,6 +2,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type Command, command, type Manual } from '../src/cli/command.ts';
 import { checkGiven, checkPredict, presets, resolveDefaults, resumeOptions } from '../src/cli/defaults.ts';
+import { withFlags } from '../src/cli/main.ts';
 import * as manuals from '../src/cli/manuals.ts';
 import { flagOf, readOptions, type Table, withDefaults } from '../src/cli/option.ts';
 import { augmentNames, evaluateOptions, type TrainOptions, trainOptions } from '../src/cli/options.ts';
@@ -384,6 +385,20 @@ test('words for messages', () => {
   assert.is(listOf(['a', 'b', 'c'], 'and'), 'a, b and c');
   assert.equal([counted(1, 'class', 'classes'), counted(2100, 'image')], ['1 class', '2,100 images']);
   assert.equal([inPercent(0.125), inPercent(0.125, 0), thousands(1234567)], ['12.5 %', '13 %', '1,234,567']);
+});
+
+test('a command names its flags where the library names its options', () => {
+  const said = {
+    'batch 15 is larger than the set.': '--batch 15 is larger than the set.',
+    'batch 1: too few. Use batch 2 or more.': '--batch 1: too few. Use --batch 2 or more.',
+    'accumulate 3: times batch 7 it is too much.': '--accumulate 3: times batch 7 it is too much.',
+    'precision f16: none here. Use precision f32.': '--precision f16: none here. Use --precision f32.',
+    'm.pth: holds a resnet18. Give arch resnet18.': 'm.pth: holds a resnet18. Give --arch resnet18.',
+    'm.pth: does not fit. Give width 0.25.': 'm.pth: does not fit. Give --width 0.25.',
+  };
+  for (const [message, flagged] of Object.entries(said)) assert.is(withFlags(message), flagged);
+  for (const message of ['size chart.png: no image.', 'm.pth: cut short. Give a file of it.', 'Use batch 2.'])
+    assert.is(withFlags(message), message);
 });
 
 /** What `--help` prints of one command, or of the program. */

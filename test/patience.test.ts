@@ -21,7 +21,7 @@ const rows = Array.from({ length: 21 }, (_, i) =>
 const csv = folder.write('faces.csv', ['emotion,pixels,Usage', ...rows, ''].join('\n'));
 const still = { ...smallest, data: csv, adapter, epochs: 9, lr: 1e-3 } as const;
 
-const early = /^Stopped early, after epoch 3 of 9: none of the last 2 was better than epoch 1 \(--patience 2\)\.$/m;
+const early = /^Stopped early, after epoch 3 of 9: none of the last 2 was better than epoch 1 \(patience 2\)\.$/m;
 
 test('--patience ends a run that no longer gets better; it is finished, and everything says why', async () => {
   assert.match(await said({ ...still, patience: 2, out: at('run') }), early);
@@ -75,7 +75,7 @@ test('patience that lasts to the end is no early stop', async () => {
 test('patience begins when the body is no longer frozen', async () => {
   const phases = { pretrained: at('run', 'model.safetensors'), freezeEpochs: 3, epochs: 4, patience: 1 };
   const shown = await said({ ...still, ...phases, out: at('phases') });
-  assert.match(shown, /^Stopped early, after epoch 4 of 7: it was not better than epoch 1 \(--patience 1\)\.$/m);
+  assert.match(shown, /^Stopped early, after epoch 4 of 7: it was not better than epoch 1 \(patience 1\)\.$/m);
 });
 
 test.run();

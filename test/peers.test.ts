@@ -43,6 +43,7 @@ test('what cannot be compared is said in a line, with 2', () => {
     [['--engines', 'caffe'], /--engines caffe: there are dawngrad; tfjs; .*jax-js/],
     [['--json', 'no/out.json'], /there is no folder no\./],
     [['--json', '.'], /--json \.: is no regular file\./],
+    [['--adapter', 'null'], /^dawngrad: --adapter: "null" compiles kernels but computes nothing: .* Valid: auto, /m],
   ] as const) {
     const { status, stderr } = peers(...args);
     assert.is(status, 2, stderr);

@@ -125,6 +125,33 @@ test('the colour that the text is chosen for is the colour of the cell', async (
   assert.equal(fills, expected);
 });
 
+test('long names in the confusion matrix stay apart, and are whole under the pointer', async () => {
+  const names = [
+    'sad',
+    'photographs of <gardens>',
+    'photographs of & gardens',
+    'photographs, 1, of a garden',
+    'photographs, 2, of a garden',
+  ];
+  const svg = await confusionSvg(
+    names.map((_, k) => names.map((_, other) => (k === other ? 1 : 0))),
+    names,
+  );
+  checkSvg(svg);
+  const whole = names.slice(1).map((name) => name.replace('&', '&amp;').replace('<', '&lt;').replace('>', '&gt;'));
+  const short = [
+    'photographs… &lt;gardens&gt;',
+    'photographs… &amp; gardens',
+    'photograph…3… a garden',
+    'photograph…4… a garden',
+  ];
+  assert.equal(
+    [...svg.matchAll(/<title>([^<]*)<\/title>([^<]*)<\/text>/g)].map(([, title, text]) => [title, text]),
+    [0, 1, 2, 3, 0, 1, 2, 3].map((k) => [whole[k], short[k]]),
+  );
+  assert.ok(texts(svg).includes('sad') && svg.includes('sad taken for sad: 1'));
+});
+
 test('a name that XML has no characters for is drawn without them', async () => {
   const svg = await confusionSvg([[1, 0], [0, 1]], ['a\u0001b', 'c']); // biome-ignore format: a matrix
   assert.not.match(svg, /[^\P{Cc}\n\t]/u);

@@ -119,10 +119,7 @@ gpuTest('the model of a run brings its normalisation, and its head where the cla
 
   const resnet = createModel('resnet18', { classes: 3, size: 32, width: 1 / 64 });
   const refusal = await messageOf(() => loadPretrained(resnet, file, { ...target, arch: 'resnet18' }));
-  assert.match(
-    refusal,
-    /^--pretrained \S+model\.safetensors: holds a vgg11_bn, not a resnet18\. Give --arch vgg11_bn\.$/,
-  );
+  assert.match(refusal, /^\S+model\.safetensors: holds a vgg11_bn, not a resnet18\. Give arch vgg11_bn\.$/);
   assert.throws(
     () => loadPretrained(resnet, file, { ...target, arch: 'resnet18' }),
     (error: unknown) => error instanceof ConfigError,
@@ -131,7 +128,7 @@ gpuTest('the model of a run brings its normalisation, and its head where the cla
   await rejectsData(
     () => loadPretrained(wide, file, target),
     `${at('model.safetensors')}: tensor 'features.0.weight' is [8,3,3,3] but the network's is [32,3,3,3].`,
-    /Give --width 0\.015625\.$/,
+    /Give width 0\.015625\.$/,
   );
 });
 
@@ -150,7 +147,7 @@ gpuTest('a 1-channel stem takes the sum of RGB weights, and the mean of the norm
   assert.equal([normalisation.mean.length, normalisation.std.length], [1, 1]);
 
   const gray = changed('gray.safetensors', (tensors) => tensors.set('features.0.weight', zeros(8, 1, 3, 3)));
-  await rejectsData(() => loadPretrained(network(), readPretrained(gray), target), gray, /Give --channels 1\.$/);
+  await rejectsData(() => loadPretrained(network(), readPretrained(gray), target), gray, /Give channels 1\.$/);
 });
 
 gpuTest('fast.ai’s names are taken for torchvision’s', async () => {
@@ -195,11 +192,11 @@ gpuTest('a tensor that is missing, left over or of another shape is named, and n
     rejectsData(() => loadPretrained(model, readPretrained(path), target), `${path}: `, pattern);
   await refused(
     changed('missing.safetensors', (tensors) => tensors.delete('features.26.running_var')),
-    /tensor 'features\.26\.running_var' of vgg11_bn is missing\. Give --pretrained a file of vgg11_bn, or the file's --arch\.$/,
+    /tensor 'features\.26\.running_var' of vgg11_bn is missing\. Give a file of vgg11_bn, or the file's arch\.$/,
   );
   await refused(
     changed('extra.safetensors', (tensors) => tensors.set('features.29.weight', zeros(3))),
-    /tensor 'features\.29\.weight' is not in vgg11_bn \(1 such\)\. Give --pretrained a file of vgg11_bn/,
+    /tensor 'features\.29\.weight' is not in vgg11_bn \(1 such\)\. Give a file of vgg11_bn/,
   );
   await refused(
     changed('optimizer.safetensors', (tensors) => tensors.set('optimizer.0.features.0.weight', zeros(3))),
@@ -207,7 +204,7 @@ gpuTest('a tensor that is missing, left over or of another shape is named, and n
   );
   await refused(
     changed('wide.safetensors', (tensors) => tensors.set('features.4.weight', zeros(16, 8, 3, 3))),
-    /tensor 'features\.4\.weight' is \[16,8,3,3\] but the network's is \[8,8,3,3\]\. Give the file's --width, which is 1 for torchvision's/,
+    /tensor 'features\.4\.weight' is \[16,8,3,3\] but the network's is \[8,8,3,3\]\. Give the file's width, which is 1 for torchvision's/,
   );
   assert.equal(await readState(model), before);
 });

@@ -119,7 +119,8 @@ test('the model of a run is where the next one starts, head included', async () 
   assert.match(lines, /^model\.safetensors: \d+ tensors of vgg11_bn, the head among them$/m);
   assert.is(readRecord(at('next', 'run.json')).result?.epochs, 1);
   // It draws other numbers than the run before, whose seed it has; and so does the one after it.
-  const again = { ...small, pretrained: at('next', 'model.safetensors'), freezeEpochs: 0, epochs: 1, out: at('again') };
+  const { width, ...rest } = small;
+  const again = { ...rest, pretrained: at('next', 'model.safetensors'), freezeEpochs: 0, epochs: 1, out: at('again') };
   const seeds: number[] = [];
   const { order } = Batches.prototype;
   Batches.prototype.order = function (epoch, seed = 1) {
@@ -127,6 +128,7 @@ test('the model of a run is where the next one starts, head included', async () 
     return order.call(this, epoch, seed);
   };
   await printed(() => train(again)).finally(() => Object.assign(Batches.prototype, { order }));
+  assert.is(readRecord(at('again', 'run.json')).options.width, width, 'the width of the weights is known');
   const drawsOf = (name: string) => readModelFile(at(name, 'model.safetensors')).facts.draws;
   const [first, second, third] = [drawsOf('whole'), drawsOf('next'), drawsOf('again')];
   assert.equal([first, second.slice(1), third.slice(1)], [[1], first, second]);
@@ -172,6 +174,9 @@ test('lr-find sweeps with a frozen body, or with all layers', async () => {
     return readFileSync(join(out, 'lr-find.csv'), 'utf8');
   };
   assert.is.not(await losses(undefined), await losses(0));
+  const { width, ...rest } = sweep;
+  const swept = { ...rest, pretrained: at('whole', 'model.safetensors'), out: at('swept') };
+  assert.match(await printed(() => lrFind(swept)), /^Train with it: /m, 'in the width of the weights');
   await refusedSweep({ ...sweep, freezeEpochs: 1 }, /^--freeze-epochs 1 needs --pretrained FILE/);
   // Before any data are read.
   await refusedSweep({ ...sweep, data: at('no.csv'), pretrained: at('none.pth') }, /none\.pth: no such file/);
@@ -189,11 +194,14 @@ test('lr-find sweeps with a frozen body, or with all layers', async () => {
 test('weights that do not fit are refused in a line, and make no folder', async () => {
   await refused({ pretrained: at('none.pth') }, /none\.pth: no such file/);
   await refused({ pretrained: csv }, /faces\.csv: .*not a safetensors file/);
-  await refused({ width: 0.25 }, /weights\.pth: tensor 'features\.0\.weight' is \[8,3,3,3\].*Give the file's --width/);
-  await refused({ arch: 'vgg13_bn' }, /weights\.pth: tensor 'features\.3\.weight' of vgg13_bn is missing\..*--arch\.$/);
+  await refused({ width: 0.25 }, /weights\.pth: tensor 'features\.0\.weight' is \[8,3,3,3\].*Give the file's width/);
+  await refused(
+    { arch: 'vgg13_bn' },
+    /weights\.pth: tensor 'features\.3\.weight' of vgg13_bn is missing\..*file's arch\.$/,
+  );
   await refused({ arch: 'resnet18' }, /weights\.pth: tensor 'conv1\.weight' of resnet18 is missing/);
   const model = at('whole', 'model.safetensors');
-  await refused({ pretrained: model, arch: 'vgg16_bn' }, /holds a vgg11_bn, not a vgg16_bn\. Give --arch vgg11_bn/);
+  await refused({ pretrained: model, arch: 'vgg16_bn' }, /holds a vgg11_bn, not a vgg16_bn\. Give arch vgg11_bn/);
 });
 
 test('defaults with --pretrained are fast.ai’s, and yield to what is given', () => {

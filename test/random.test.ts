@@ -1,6 +1,12 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { ConfigError } from '../src/core/errors.ts';
 import { pcg4d, Random } from '../src/core/random.ts';
+import { setSeed } from '../src/core/stepbuffer.ts';
+import { fromArrays } from '../src/data/arrays.ts';
+import { loadDataset } from '../src/data/dataset.ts';
+import { Pcg } from '../src/data/pcg.ts';
+import { createModel } from '../src/models/index.ts';
 
 /** The formula of Jarzynski and Olano's paper, on whole numbers without end, cut to 32 bits. */
 function published(key: readonly number[]): number[] {
@@ -122,6 +128,29 @@ test('depends on seed and stream alone', () => {
   assert.equal(first(1, 2), first(1, 2));
   assert.not.equal(first(1, 2), first(2, 2));
   assert.not.equal(first(1, 2), first(1, 3));
+});
+
+test('what is no seed is refused wherever one is given', async () => {
+  const images = Array.from({ length: 40 }, () => new Uint8Array(4));
+  const labels = images.map((_, i) => i % 2);
+  const takers: readonly ((seed: number) => unknown)[] = [
+    (seed) => new Random(seed),
+    (seed) => new Pcg(seed),
+    (seed) => setSeed(seed),
+    (seed) => createModel('vgg11_bn', { classes: 2, size: 32, seed }),
+    (seed) => fromArrays({ images, labels, classes: ['a', 'b'], seed }),
+    (seed) => loadDataset({ data: 'toyfaces', limit: 7, seed }),
+  ];
+  for (const seed of [-1, 1.5, 2 ** 32, Number.NaN]) {
+    for (const take of takers) {
+      const error = await Promise.resolve(seed)
+        .then(take)
+        .then(String, (thrown: unknown) => thrown);
+      assert.ok(error instanceof ConfigError, `${take} took ${seed}: ${error}`);
+      assert.is(error.message, `seed ${seed}: it is a whole number (0 to 4294967295).`);
+    }
+  }
+  assert.ok(new Random(2 ** 32 - 1).uniform() < 1);
 });
 
 test.run();

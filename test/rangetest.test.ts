@@ -10,9 +10,9 @@ import { createModel } from '../src/models/index.ts';
 import * as nn from '../src/nn/index.ts';
 import * as ops from '../src/ops/index.ts';
 import { AdamW, LossScale, type Optimizer, SGD } from '../src/optim/index.ts';
-import { rangeTest } from '../src/train/rangetest.ts';
+import { type RangeTestOptions, rangeTest } from '../src/train/rangetest.ts';
 import { suggest } from '../src/train/suggest.ts';
-import { gpuTest, halfTest } from './gpu.ts';
+import { gpuTest, halfTest, messageOf } from './gpu.ts';
 
 const BATCH = 8;
 
@@ -103,6 +103,18 @@ gpuTest('rates are evenly spaced in log, losses smoothed; the test ends at four 
   });
   const loss = await first.item();
   assert.ok(Math.abs(losses[0]! / loss - 1) < 1e-6, `the first is a loss itself: ${losses[0]}, ${loss}`);
+});
+
+gpuTest('a sweep that cannot be is refused', async () => {
+  const refused: [options: RangeTestOptions, message: RegExp][] = [
+    [{ steps: 0 }, /^rangeTest: steps is 0; it is a whole number \(2 or more\)\.$/],
+    [{ steps: 2.5 }, /^rangeTest: steps is 2\.5; /],
+    [{ startLr: 0 }, /^rangeTest: startLr is 0; it is a number \(above 0\)\.$/],
+    [{ startLr: 1, endLr: 0.1 }, /^rangeTest: endLr is 0\.1; it is a number \(above 1\)\.$/],
+    [{ momentum: 1 }, /^rangeTest: momentum is 1; /],
+  ];
+  const parts = scene(makers[0]![1]);
+  for (const [options, message] of refused) assert.match(await messageOf(() => rangeTest(parts, options)), message);
 });
 
 /** Its losses are those that it is told, the labels being 0. */

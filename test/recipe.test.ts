@@ -84,7 +84,7 @@ gpuTest('a loss that is absurd ends the training, and so does one that the last 
   assert.match(await message({ lr: 1e6 }), /^training diverged in epoch 1, near step 2: the loss is \d/);
   assert.match(
     await message({ lr: 1e38, momentum: 0, batch: 32, epochs: 1 }),
-    /^training diverged in epoch 1, near step 1: the loss is not a number\. Lower --lr \(it was 1e\+38\)\.$/,
+    /^training diverged in epoch 1, near step 1: the loss is not a number\. Lower the learning rate \(it was 1e\+38\)\.$/,
   );
 });
 

@@ -69,16 +69,16 @@ test('train refuses what only data, network and adapter together can tell, and m
   const cases: [given: Partial<TrainOptions>, pattern: RegExp][] = [
     [{ data: at('nowhere.csv') }, /nowhere\.csv: no such file or folder/],
     [{ batch: 15 }, /^batch 15 is larger than the set, which has 14 images/],
-    [{ accumulate: 3 }, /--accumulate 3 times --batch 7 is more than the 14 training images/],
-    [{ batch: 1, head: 'fastai' }, /--batch 1: a batch norm .* Use --batch 2 or more/],
-    [{ batch: 65_536, size: 1024, width: 1 }, /--batch 65536: its largest tensor takes .* binds at most .*\. Use /],
+    [{ accumulate: 3 }, /^accumulate 3: times batch 7 it is more than the 14 training images/],
+    [{ batch: 1, head: 'fastai' }, /^batch 1: a batch norm .* Use batch 2 or more/],
+    [{ batch: 65_536, size: 1024, width: 1 }, /^batch 65536: its largest tensor takes .* binds at most .*\. Use /],
     [{ out: csv }, /--out .*faces\.csv: cannot be written/],
     [{ out: join(csv, 'run') }, /--out .*faces\.csv.run: cannot be written/],
     [{ store: 96 }, /^--store 96 is for folders of images; these images have 48 px a side\. Leave it out\.$/],
     [{ data: 'toyfaces', store: 32 }, /^--store 32 is for folders of images/],
     [
       { data: tiny, size: null },
-      /^fer2013: the images show 16 px a side, and vgg16_bn takes 32 or more\. Give --size 32,/,
+      /^fer2013: the images show 16 px a side, and vgg16_bn takes 32 or more\. Give size 32,/,
     ],
     [{ adapter: 'swiftshadr' }, /Did you mean "swiftshader"\?/],
   ];
@@ -90,7 +90,7 @@ test('a run that diverges in the last step of an epoch says so, and keeps weight
   const { shown, code, error } = await ran(() => train({ ...small, batch: 14, lr: 1e6, out }));
   assert.is(error, null);
   assert.is(code, 1);
-  assert.match(shown.join('\n'), /training diverged in epoch \d.*Lower --lr \(it was 1000000\)/);
+  assert.match(shown.join('\n'), /training diverged in epoch \d.*Lower the learning rate \(it was 1000000\)/);
   assert.is(JSON.parse(readFileSync(join(out, 'run.json'), 'utf8')).result.status, 'diverged');
   const { tensors } = readSafetensors(join(out, 'model.safetensors'));
   for (const [name, tensor] of tensors) assert.ok(toF32(tensor).every(Number.isFinite), name);

@@ -1,5 +1,6 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { ConfigError } from '../src/core/errors.ts';
 import * as optim from '../src/optim/index.ts';
 import { fixture } from './fixtures/vgg.ts';
 
@@ -155,6 +156,26 @@ test('beyond the last step the rates stay what they are at its end', () => {
   for (const schedule of [optim.oneCycle(0.1), optim.cosine(0.1, 0.9)])
     assert.equal(schedule(150, 100), schedule(100, 100));
   assert.ok(Math.abs(optim.oneCycle(0.1)(101, 100).lr - 1e-6) < 1e-12);
+});
+
+test('schedules refuse numbers that cannot be', () => {
+  const refused: [act: () => unknown, message: RegExp][] = [
+    [() => optim.oneCycle(Number.NaN), /^oneCycle: lr is NaN; it is a number \(0 or more\)\.$/],
+    [() => optim.oneCycle(0.1, { div: 0 }), /^oneCycle: div is 0; it is a number \(above 0\)\.$/],
+    [() => optim.oneCycle(0.1, { divFinal: -1 }), /^oneCycle: divFinal is -1; /],
+    [() => optim.oneCycle(0.1, { pctStart: 2 }), /^oneCycle: pctStart is 2; it is a number \(0 to 1\)\.$/],
+    [() => optim.oneCycle(0.1, { momentums: [0.9, 1, 0.9] }), /^oneCycle momentums: middle is 1; .*0 to below 1/],
+    [() => optim.constantRate(-0.1, 0.9), /^constantRate: lr is -0\.1; /],
+    [() => optim.cosine(0.1, Number.NaN), /^cosine: momentum is NaN; /],
+    [() => optim.stepDecay(0.1, 0.9, 0), /^stepDecay: every is 0; /],
+    [() => optim.stepDecay(0.1, 0.9, 5, -0.1), /^stepDecay: gamma is -0\.1; /],
+    [() => optim.warmUp(optim.oneCycle(0.1), Number.NaN), /^warmUp: warmup is NaN; /],
+    [() => new optim.Plateau({ factor: 1 }), /^Plateau: factor is 1; it is a number \(above 0, below 1\)\.$/],
+    [() => new optim.Plateau({ patience: 1.5 }), /^Plateau: patience is 1\.5; it is a whole number \(0 or more\)\.$/],
+    [() => new optim.Plateau({ threshold: Number.POSITIVE_INFINITY }), /^Plateau: threshold is Infinity; /],
+  ];
+  for (const [act, message] of refused)
+    assert.throws(act, (error: Error) => error instanceof ConfigError && message.test(error.message));
 });
 
 test.run();

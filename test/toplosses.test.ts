@@ -2,7 +2,7 @@ import { PNG } from 'pngjs';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ShapeError } from '../src/core/errors.ts';
-import { letter, letterWithin, lineHeight } from '../src/train/font.ts';
+import { letter, letterWithin, lineHeight, writable } from '../src/train/font.ts';
 import { picturePng } from '../src/train/sheet.ts';
 import { type TopLoss, topLossesPng } from '../src/train/toplosses.ts';
 
@@ -50,6 +50,7 @@ test('accents are dropped, unknown characters are question marks, long text is c
   const cut = letterWithin('a class name that is far too long', 60);
   assert.ok(cut.width <= 60 && cut.width > 40, `${cut.width}`);
   assert.equal(letterWithin('abc', 2), letter(''));
+  assert.equal(writable(['Größe', 'злость', '笑', 'ok 笑']), ['Größe', 'class 1', 'class 2', 'ok 笑']);
 });
 
 test('each image is drawn large, with the captions in their colours', () => {

@@ -97,6 +97,8 @@ gpuTest('each epoch has an order of its own, by the seed', async () => {
   };
   await trainer.run({ afterStep: async () => false, progress: () => {}, epochEnd: async () => {} });
   assert.equal(asked, [[0, 4], [1, 4], [2, 4]]); // biome-ignore format: pairs
+  const unordered = { ...parts, config: { ...config, seed: 0.5 }, normalisation };
+  assert.throws(() => new Trainer(unordered, 7), /^seed 0\.5: it is a whole number \(0 to 4294967295\)\.$/);
 });
 
 const linear = (side: number) =>
@@ -319,7 +321,7 @@ const features = gpu.adapter.features.has('shader-f16');
 (features ? test.skip : test)('an adapter without f16 is refused before anything is made', async () => {
   assert.match(
     await messageOf(() => trained({ precision: 'f16' }, 1)),
-    /^--precision f16: .* has no shader-f16\. Use --precision f32/,
+    /^precision f16: .* has no shader-f16\. Use precision f32/,
   );
 });
 

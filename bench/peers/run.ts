@@ -9,6 +9,7 @@ import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { cpus, loadavg } from 'node:os';
 import { join, resolve } from 'node:path';
+import { refuseNull } from '../../src/cli/adapter.ts';
 import { command } from '../../src/cli/command.ts';
 import { main } from '../../src/cli/main.ts';
 import { option, type Values } from '../../src/cli/option.ts';
@@ -90,6 +91,7 @@ async function compare(given: Partial<Values<typeof options>>): Promise<void> {
     flags: 'fast',
     onPrint: (text) => process.stderr.write(text),
   });
+  refuseNull(opened, opened);
   const { kind, name, driver, fingerprint, why, flags } = opened;
   opened.close();
   console.log(why);

@@ -1,6 +1,6 @@
 import { ConfigError } from '../core/errors.ts';
 import { validWishes } from '../gpu/adapters.ts';
-import type { Gpu } from '../gpu/gpu.ts';
+import type { Adapter, Gpu } from '../gpu/gpu.ts';
 import { openGpu } from '../gpu/node.ts';
 import { printAhead, stderrPosition } from '../gpu/stderr.ts';
 
@@ -13,7 +13,7 @@ export async function openAdapter(adapter: string | undefined): Promise<Gpu> {
   const start = stderrPosition();
   try {
     const gpu = await openGpu({ adapter, onPrint: (text) => printed.push(text) });
-    refuseNull(gpu);
+    refuseNull(gpu.adapter, gpu);
     printAhead(`${gpu.adapter.why}\n`, start);
     return gpu;
   } finally {
@@ -22,9 +22,9 @@ export async function openAdapter(adapter: string | undefined): Promise<Gpu> {
 }
 
 /** Closes Dawn's null backend and throws ConfigError: it compiles but computes nothing. */
-export function refuseNull(gpu: Gpu): void {
-  if (gpu.adapter.kind !== 'null') return;
-  gpu.close();
+export function refuseNull({ kind }: Pick<Adapter, 'kind'>, opened: { close(): void }): void {
+  if (kind !== 'null') return;
+  opened.close();
   throw new ConfigError(
     `adapter: "null" compiles kernels but computes nothing: it is for tests. Valid: ${validWishes}.`,
   );

@@ -6,12 +6,14 @@ import { writeFileAtomic } from '../data/atomic.ts';
 import { AUGMENTATIONS, inputSide } from '../data/augment.ts';
 import { loadDataset } from '../data/dataset.ts';
 import { contactRows, contactSheetPng } from '../train/contactsheet.ts';
+import { writable } from '../train/font.ts';
 import { makeFolder } from '../train/runfolder.ts';
 import { openAdapter } from './adapter.ts';
 import { checkStored } from './defaults.ts';
 import { howFar } from './howfar.ts';
 import type { ContactSheetOptions } from './options.ts';
 import { checkFile } from './outputs.ts';
+import { printable } from './printable.ts';
 
 /** `dawngrad contact-sheet`: what training images look like after augmentation, as a picture. */
 export async function contactSheet(options: ContactSheetOptions): Promise<void> {
@@ -41,6 +43,10 @@ export async function contactSheet(options: ContactSheetOptions): Promise<void> 
     const note = `${data.name}, seed ${seed}`;
     makeFolder(`--out ${out}`, dirname(out));
     writeFileAtomic(out, contactSheetPng(rows, { title, note, classes: data.classes }));
+    const numbers = writable(data.classes);
+    const numbered = data.classes.flatMap((name, k) => (numbers[k] === name ? [] : [`${numbers[k]} is ${name}`]));
+    if (numbered.length > 0)
+      console.error(printable(`The sheet has no letters for some names: ${numbered.join(', ')}.`));
     console.error(`${counted(shown, 'image')}, each drawn ${counted(variants, 'time')}: ${out}`);
   } finally {
     gpu.close();

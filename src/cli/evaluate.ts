@@ -1,3 +1,4 @@
+import { columns, cut, padEnd, padStart } from '../core/columns.ts';
 import { DataError } from '../core/errors.ts';
 import { setSeed } from '../core/stepbuffer.ts';
 import { inPercent } from '../core/words.ts';
@@ -14,7 +15,6 @@ import { addPredictions, noSums } from '../train/predictions.ts';
 import { timeInWords } from '../train/reportparts.ts';
 import { makeFolder, runFolder } from '../train/runfolder.ts';
 import { openAdapter } from './adapter.ts';
-import { columns, cut, padEnd, padStart } from './columns.ts';
 import { checkStored } from './defaults.ts';
 import { howFar } from './howfar.ts';
 import { prepareRemembered } from './kernels.ts';

@@ -9,12 +9,11 @@ import { checkOut, createRunFolder, makeFolder } from '../train/runfolder.ts';
 import { setUp } from '../train/setup.ts';
 import { suggest } from '../train/suggest.ts';
 import { openAdapter } from './adapter.ts';
-import { resolveDefaults } from './defaults.ts';
 import { prepareRemembered } from './kernels.ts';
 import { argumentsOf, withDefaults } from './option.ts';
 import { type LrFindOptions, lrFindOptions, TOYFACES, type TrainOptions, trainOptions } from './options.ts';
 import { checkOutputs } from './outputs.ts';
-import { loadFor, originsOfPretrained } from './train.ts';
+import { loadFor, newOptions, originsOfPretrained } from './train.ts';
 
 /** Lines that tell how far the sweep is, at most. */
 const LINES = 20;
@@ -35,7 +34,7 @@ export async function lrFind(given: Partial<LrFindOptions>): Promise<void> {
     const { freezeEpochs, ...shared } = ofTrain(given);
     const situation = { software: gpu.adapter.software, data: given.data ?? TOYFACES };
     // The sweep is the schedule: momentum stays where it is.
-    const options = resolveDefaults({ ...shared, schedule: 'constant' } as Partial<TrainOptions>, situation);
+    const options = newOptions({ ...shared, schedule: 'constant' } as Partial<TrainOptions>, situation);
     const data = await loadFor(options, originsOfPretrained(options));
     const { trainer, seed } = setUp(gpu, options, data);
     await prepareRemembered(gpu, () => trainer.rehearse());

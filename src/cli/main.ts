@@ -47,13 +47,15 @@ function messageOf(error: unknown): string {
 }
 
 /**
- * What the library calls `batch 15` is `--batch 15` here: parameters that a message may begin with, each with a value that it may have;
- * `size chart.png:` is a path.
+ * What the library calls `batch 15` is `--batch 15` here: parameters that a message may begin with, or that it says to give, each with a
+ * value that it may have; `size chart.png:` is a path.
  */
-const withFlags = (message: string): string =>
-  message.replace(
-    /^(?:adapter:|(?:batch|limit|size|store) \d+(?: is|:) |valid (?:PublicTest|both|all|[\d.]+ ?%): )/,
-    '--$&',
-  );
+export const withFlags = (message: string): string =>
+  message
+    .replace(
+      /^(?:adapter:|(?:accumulate|batch|limit|size|store) \d+(?: is|:) |precision f16: |valid (?:PublicTest|both|all|[\d.]+ ?%): )/,
+      '--$&',
+    )
+    .replace(/(?<=\. (?:Give|Use) )(?:(?:batch|channels|size|width) \d|arch \w|precision f)/, '--$&');
 
 const debugging = (): boolean => !['', '0', undefined].includes(process.env.DEBUG);

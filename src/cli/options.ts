@@ -1,3 +1,4 @@
+import { SEEDS } from '../core/random.ts';
 import { MODEL_NAMES } from '../models/names.ts';
 import { operands, option, required, type Values } from './option.ts';
 import { choice, form, number, text, toggle, whole } from './value.ts';
@@ -84,7 +85,7 @@ export const trainOptions = {
     'Fine-tuning',
     text('FILE'),
     null,
-    "starts from torchvision's weights (.pth, .safetensors) or a run's model.safetensors, with a new head where theirs does not fit",
+    "starts from torchvision's weights (.pth, .safetensors) or a run's model.safetensors, in its width; with a new head where theirs does not fit",
     { otherwise: 'weights drawn at random' },
   ),
   freezeEpochs: option(
@@ -157,7 +158,7 @@ export const trainOptions = {
   ),
   seed: option(
     'Training',
-    whole('N', { from: 0, to: 2 ** 32 - 1 }),
+    whole('N', SEEDS),
     1,
     'decides weights, order, augmentation and dropout, and which images --limit and a share to validate take',
   ),

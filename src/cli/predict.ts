@@ -1,5 +1,6 @@
 import { mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
+import { columns, padEnd } from '../core/columns.ts';
 import { isUserError } from '../core/errors.ts';
 import { inPercent } from '../core/words.ts';
 import { writeFileAtomic } from '../data/atomic.ts';
@@ -17,7 +18,6 @@ import { makeFolder } from '../train/runfolder.ts';
 import { picturePng } from '../train/sheet.ts';
 import type { Tta } from '../train/tta.ts';
 import { openAdapter } from './adapter.ts';
-import { columns, padEnd } from './columns.ts';
 import { imagesIn, readImage } from './images.ts';
 import { prepareRemembered } from './kernels.ts';
 import type { PredictOptions } from './options.ts';

@@ -5,14 +5,14 @@ import { counted, inPercent } from '../core/words.ts';
 import { type Dataset, loadDataset, type Origin } from '../data/dataset.ts';
 import type { Gpu } from '../gpu/gpu.ts';
 import { callOf, quoted } from '../train/call.ts';
-import { type PretrainedRecord, pretrainedOrigins } from '../train/pretrained.ts';
+import { type PretrainedRecord, pretrainedOrigins, pretrainedWidth } from '../train/pretrained.ts';
 import { createProgress, type Progress } from '../train/progress.ts';
 import { rate } from '../train/reportparts.ts';
 import { Run, type RunOrigin } from '../train/run.ts';
 import { checkOut, createRunFolder, openRunFolder, type RunFolder } from '../train/runfolder.ts';
 import type { RunRecord, RunResult } from '../train/runrecord.ts';
 import { openAdapter } from './adapter.ts';
-import { checkStored, resolveDefaults, resumeOptions } from './defaults.ts';
+import { checkStored, resolveDefaults, resumeOptions, type Situation } from './defaults.ts';
 import { ofList, onInterrupt } from './interrupt.ts';
 import { readOptions } from './option.ts';
 import { TOYFACES, type TrainOptions, trainOptions } from './options.ts';
@@ -37,7 +37,7 @@ export async function train(given: Partial<TrainOptions>): Promise<void> {
     const situation = { software: gpu.adapter.software, data: given.data ?? TOYFACES };
     // Where CI says so, runs are to be the same on every machine.
     const forCi = process.env.CI ? { tune: false } : {};
-    const options = recorded ? resumeOptions(recorded, given) : resolveDefaults({ ...forCi, ...given }, situation);
+    const options = recorded ? resumeOptions(recorded, given) : newOptions({ ...forCi, ...given }, situation);
     const result = await trainOn(gpu, options, resumed, calledMs);
     if (result.status === 'diverged') process.exitCode = 1;
   } finally {
@@ -125,6 +125,12 @@ async function trainOn(gpu: Gpu, options: TrainOptions, resumed: Resumed | null,
 /** One process of a machine at a time trains in a folder. Throws ConfigError where another one does. */
 const lockRun = (flag: string, dir: string): Promise<WorkLock> =>
   lockFolder(`${flag} ${dir}`, dir, (line) => console.error(line));
+
+/** The options of a new run: `resolveDefaults`, and the width of weights that a run has written. Throws DataError where there are none. */
+export function newOptions(given: Partial<TrainOptions>, situation: Situation): TrainOptions {
+  const width = typeof given.pretrained === 'string' ? pretrainedWidth(given.pretrained) : null;
+  return resolveDefaults(width === null ? given : { width, ...given }, situation);
+}
 
 /** What the weights that the options start from were trained on. Throws DataError, before any data are read, where there is no such file. */
 export const originsOfPretrained = ({ pretrained }: TrainOptions): Origin[] =>

@@ -1,3 +1,4 @@
+import { type Bounds, boundsInWords, isNumberIn, isWholeIn } from '../core/bounds.ts';
 import { ConfigError } from '../core/errors.ts';
 import { didYouMean } from '../core/nearest.ts';
 import { listOf } from '../core/words.ts';
@@ -17,19 +18,10 @@ export interface Kind<T> {
   has(value: unknown): value is T;
 }
 
-/** Bounds of a number, inclusive; `above` and `below` are exclusive. */
-export interface Bounds {
-  from?: number;
-  to?: number;
-  above?: number;
-  below?: number;
-}
-
 const decimal = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
 
 /** A finite number within bounds; `placeholder` gives its unit, or N or F. */
 export function number(placeholder: string, bounds: Bounds, noun = 'a number'): Kind<number> {
-  const { from = -Infinity, to = Infinity, above = -Infinity, below = Infinity } = bounds;
   const words = boundsInWords(bounds);
   return {
     placeholder,
@@ -37,20 +29,14 @@ export function number(placeholder: string, bounds: Bounds, noun = 'a number'): 
     range: words,
     names: [],
     parse: (text) => (decimal.test(text.trim()) ? Number(text) : Number.NaN),
-    has: (value): value is number =>
-      typeof value === 'number' &&
-      Number.isFinite(value) &&
-      value >= from &&
-      value <= to &&
-      value > above &&
-      value < below,
+    has: (value): value is number => isNumberIn(value, bounds),
   };
 }
 
 /** A whole number within bounds. */
 export function whole(placeholder: string, bounds: Bounds): Kind<number> {
   const kind = number(placeholder, bounds, 'a whole number');
-  return { ...kind, has: (value): value is number => Number.isInteger(value) && kind.has(value) };
+  return { ...kind, has: (value): value is number => isWholeIn(value, bounds) };
 }
 
 /** One of a fixed list of names or numbers. */
@@ -106,12 +92,4 @@ export function readValue<T>(flag: string, kind: Kind<T>, typed: string): T {
   const value = kind.parse(typed);
   if (kind.has(value)) return value;
   throw new ConfigError(`${flag}: expected ${kind.expected}, got '${typed}'.${didYouMean(typed, kind.names)}`);
-}
-
-/** `1 to 1024`, `0 to below 1`, `1 or more`, `above 0`: what a number may be. */
-function boundsInWords({ from, to, above, below }: Bounds): string {
-  const high = to ?? (below === undefined ? undefined : `below ${below}`);
-  if (from !== undefined) return high === undefined ? `${from} or more` : `${from} to ${high}`;
-  if (above !== undefined) return high === undefined ? `above ${above}` : `above ${above}, up to ${high}`;
-  return high === undefined ? '' : `up to ${high}`;
 }

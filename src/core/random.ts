@@ -1,3 +1,17 @@
+import { boundsInWords, isWholeIn } from './bounds.ts';
+import { ConfigError } from './errors.ts';
+
+/** What a seed may be: 32 bits, which is all that goes into a hash. */
+export const SEEDS = { from: 0, to: 2 ** 32 - 1 };
+
+export const isSeed = (value: unknown): value is number => isWholeIn(value, SEEDS);
+
+/** The seed itself. Throws ConfigError for what is none: another one would draw in its place. */
+export function checkSeed(seed: number): number {
+  if (isSeed(seed)) return seed;
+  throw new ConfigError(`seed ${seed}: it is a whole number (${boundsInWords(SEEDS)}).`);
+}
+
 /**
  * Counter-based random numbers: the value depends on (seed, step, draw, index) alone, so any of them can be had again, in any
  * order, on the CPU and on the GPU (`shaders/lib/random.wgsl` is the twin). Hash: pcg4d of Jarzynski and Olano, "Hash Functions
@@ -43,7 +57,7 @@ export class Random {
   private readonly normals: number[] = [];
 
   constructor(seed: number, stream = 0) {
-    this.seed = seed;
+    this.seed = checkSeed(seed);
     this.stream = stream;
   }
 

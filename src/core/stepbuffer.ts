@@ -1,5 +1,6 @@
 import { currentGpu, type Gpu } from '../gpu/gpu.ts';
 import { UsageError } from './errors.ts';
+import { checkSeed } from './random.ts';
 import { Storage } from './storage.ts';
 import { HostValue, isTracing } from './trace.ts';
 
@@ -188,10 +189,10 @@ export function nextDraw(): number {
 
 /**
  * Sets the seed of everything random on the GPU, which begins anew: the same steps after it draw the same numbers. What a running step
- * has recorded before draws by the old one. Throws UsageError in the body of a `repeated` step.
+ * has recorded before draws by the old one. Throws UsageError in the body of a `repeated` step, ConfigError for what is no seed.
  */
 export function setSeed(seed: number): void {
-  setWord(SEED, seed >>> 0);
+  setWord(SEED, checkSeed(seed));
   setStepCounter(0);
   stepBuffer().draws.set(0);
 }

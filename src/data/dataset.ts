@@ -1,5 +1,6 @@
 import { statSync } from 'node:fs';
 import { ConfigError, DataError } from '../core/errors.ts';
+import { checkSeed } from '../core/random.ts';
 import { cached, fileSignature } from './cache.ts';
 import { sha256 } from './chunks.ts';
 import { readFer2013, sourceOfLine } from './fer2013.ts';
@@ -88,13 +89,14 @@ export interface DataOptions {
  * Throws DataError, beginning with `file:line` or the path, where the data is not right; ConfigError for a wrong option.
  */
 export async function loadDataset(options: DataOptions): Promise<Dataset> {
-  const { data, limit, store = 48 } = options;
+  const { data, limit, store = 48, seed } = options;
   if (limit !== undefined && !(Number.isInteger(limit) && limit > 0)) {
     throw new ConfigError(`limit ${limit}: expected a whole number of images, 1 or more.`);
   }
   if (!(Number.isInteger(store) && store >= 8 && store <= 1024)) {
     throw new ConfigError(`store ${store}: expected a side in pixels, 8 to 1024.`);
   }
+  if (seed !== undefined) checkSeed(seed);
   if (data === 'toyfaces') return toyfaces(options);
   try {
     return await loadPath(options, store);

@@ -1,3 +1,5 @@
+import { checkSeed } from '../core/random.ts';
+
 /**
  * Seeded random numbers for data on the CPU: PCG-32 output over a 32-bit congruential state.
  *
@@ -11,7 +13,7 @@ export class Pcg {
   /** `stream` separates sequences of one seed: image 5 of seed 1 has nothing in common with image 6. */
   constructor(seed: number, stream = 0) {
     this.increment = (Math.imul(mix(stream), 2) | 1) >>> 0;
-    this.state = mix(seed ^ mix(stream + 0x9e3779b9));
+    this.state = mix(checkSeed(seed) ^ mix(stream + 0x9e3779b9));
     this.uint32();
   }
 

@@ -3,19 +3,21 @@ import { kernel } from '../core/kernel.ts';
 import { broadcastShapes, type Shape, sameShape, sizeOf } from '../core/shape.ts';
 import { readFor, record } from '../core/tape.ts';
 import { Tensor } from '../core/tensor.ts';
-import { broadcastStrides, padExtents } from './box.ts';
+import { broadcastStrides, sixDimensions } from './box.ts';
 import { reduceTo } from './reduceaxes.ts';
 
 const forward = kernel('binary', 'forward');
 const backward = kernel('binary', 'backward');
 
 function layout(op: string, a: Tensor, b: Tensor, shape: Shape) {
-  const ofA = broadcastStrides(op, a.shape, shape);
-  const ofB = broadcastStrides(op, b.shape, shape);
-  const [, d1, d2, d3, d4, d5] = padExtents(shape);
+  const { extents, strides } = sixDimensions(op, shape, [
+    broadcastStrides(a.shape, shape),
+    broadcastStrides(b.shape, shape),
+  ]);
+  const [, d1, d2, d3, d4, d5] = extents;
   const params: Record<string, number> = { n: sizeOf(shape), d1: d1!, d2: d2!, d3: d3!, d4: d4!, d5: d5! };
-  for (const [i, stride] of ofA.entries()) params[`a${i}`] = stride;
-  for (const [i, stride] of ofB.entries()) params[`b${i}`] = stride;
+  for (const [i, stride] of strides[0]!.entries()) params[`a${i}`] = stride;
+  for (const [i, stride] of strides[1]!.entries()) params[`b${i}`] = stride;
   return { params, SAME: sameShape(a.shape, shape) && sameShape(b.shape, shape) };
 }
 

@@ -28,7 +28,7 @@ export function expand(x: Tensor, shape: Shape): Tensor {
     x.shape.length <= shape.length &&
     x.shape.every((extent, i) => extent === 1 || extent === shape[i + shape.length - x.shape.length]);
   if (!fits) throw new ShapeError(`expand: ${showShape(x.shape)} cannot be repeated to ${showShape(shape)}.`);
-  copyBox('expand', shape, x, { offset: 0, strides: broadcastStrides('expand', x.shape, shape) }, y, whole(shape));
+  copyBox('expand', shape, x, { offset: 0, strides: broadcastStrides(x.shape, shape) }, y, whole(shape));
   return record(y, [x], (dy) => [reduceTo(dy, x.shape, x.dtype)], [], []);
 }
 

@@ -1,4 +1,4 @@
-import { ConfigError } from '../core/errors.ts';
+import { checkNumbers, checkWholes } from '../core/bounds.ts';
 
 /** Learning rate and momentum (β₁ of Adam) of a step. */
 export interface Rates {
@@ -11,6 +11,14 @@ export interface Rates {
 
 /** A schedule: the rates of step `step` of `steps`, counted from 0. Pure, so that a run can be resumed anywhere. */
 export type Schedule = (step: number, steps: number) => Rates;
+
+/** Momentum, and β₁ of Adam. */
+const MOMENTUM = { from: 0, below: 1 };
+
+function checkRates(schedule: string, lr: number, momentum: number): void {
+  checkNumbers(schedule, { lr }, { from: 0 });
+  checkNumbers(schedule, { momentum }, MOMENTUM);
+}
 
 /** From `start` (position 0) to `end` (position 1) along half a cosine. */
 const cosineBetween = (start: number, end: number, position: number): number =>
@@ -30,15 +38,17 @@ export interface OneCycleOptions {
 /**
  * fast.ai's one-cycle policy: half a cosine up from lr/div to lr, half a cosine down to lr/divFinal, momentum the other way
  * round. Position = step/steps; beyond the last step the rates stay what they are at its end. Source: Smith 2018; `fit_one_cycle` of
- * fast.ai v2.
+ * fast.ai v2. Throws ConfigError, as the other schedules do, for a number that cannot be.
  */
 export function oneCycle(
   lr: number,
   { div = 25, divFinal = 1e5, pctStart = 0.25, momentums = [0.95, 0.85, 0.95] }: OneCycleOptions = {},
 ): Schedule {
-  if (!(pctStart >= 0 && pctStart <= 1))
-    throw new ConfigError(`oneCycle: pctStart is ${pctStart}; it is a share from 0 to 1.`);
+  checkNumbers('oneCycle', { lr }, { from: 0 });
+  checkNumbers('oneCycle', { div, divFinal }, { above: 0 });
+  checkNumbers('oneCycle', { pctStart }, { from: 0, to: 1 });
   const [first, middle, last] = momentums;
+  checkNumbers('oneCycle momentums', { first, middle, last }, MOMENTUM);
   return (step, steps) => {
     const position = Math.min(step / steps, 1);
     if (position < pctStart || pctStart === 1) {
@@ -50,31 +60,35 @@ export function oneCycle(
   };
 }
 
-export const constantRate =
-  (lr: number, momentum: number): Schedule =>
-  () => ({ lr, momentum });
+export function constantRate(lr: number, momentum: number): Schedule {
+  checkRates('constantRate', lr, momentum);
+  return () => ({ lr, momentum });
+}
 
 /** Half a cosine from lr to 0 over all steps, and 0 from then on. Source: PyTorch's `CosineAnnealingLR` with eta_min 0. */
-export const cosine =
-  (lr: number, momentum: number): Schedule =>
-  (step, steps) => ({ lr: cosineBetween(lr, 0, Math.min(step / steps, 1)), momentum });
+export function cosine(lr: number, momentum: number): Schedule {
+  checkRates('cosine', lr, momentum);
+  return (step, steps) => ({ lr: cosineBetween(lr, 0, Math.min(step / steps, 1)), momentum });
+}
 
-/** lr·gamma^⌊step/every⌋. Throws ConfigError unless `every` is above 0. Source: PyTorch's `StepLR`. */
+/** lr·gamma^⌊step/every⌋. Source: PyTorch's `StepLR`. */
 export function stepDecay(lr: number, momentum: number, every: number, gamma = 0.1): Schedule {
-  if (!(every > 0)) throw new ConfigError(`stepDecay: every is ${every}; it is a number of steps, above 0.`);
+  checkRates('stepDecay', lr, momentum);
+  checkNumbers('stepDecay', { every, gamma }, { above: 0 });
   return (step) => ({ lr: lr * gamma ** Math.floor(step / every), momentum });
 }
 
 /** Raises the rates evenly over the first `warmup` steps, from lr/warmup; then the schedule goes on as it would have. */
-export const warmUp =
-  (schedule: Schedule, warmup: number): Schedule =>
-  (step, steps) => {
+export function warmUp(schedule: Schedule, warmup: number): Schedule {
+  checkNumbers('warmUp', { warmup }, { from: 0 });
+  return (step, steps) => {
     const rates = schedule(step, steps);
     if (step >= warmup) return rates;
     const { lr, layerLrs } = rates;
     const raised = (rate: number) => (rate * Math.min(step + 1, warmup)) / warmup;
     return { ...rates, lr: raised(lr), ...(layerLrs && { layerLrs: layerLrs.map(raised) }) };
   };
+}
 
 /** What a plateau schedule remembers; goes into checkpoints. */
 export interface PlateauState {
@@ -95,6 +109,9 @@ export class Plateau {
   private readonly threshold: number;
 
   constructor({ factor = 0.75, patience = 5, threshold = 1e-4 } = {}) {
+    checkNumbers('Plateau', { factor }, { above: 0, below: 1 });
+    checkWholes('Plateau', { patience }, { from: 0 });
+    checkNumbers('Plateau', { threshold }, { from: 0 });
     this.factor = factor;
     this.patience = patience;
     this.threshold = threshold;

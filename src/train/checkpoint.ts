@@ -29,7 +29,8 @@ export async function saveCheckpoint(
 /** Puts a checkpoint into a trainer that was built from the same options, and returns what the run had found. */
 export function loadCheckpoint(path: string, trainer: Trainer): CheckpointFacts {
   const { tensors, facts } = readState<CheckpointFacts>(path, 'checkpoint');
-  if (!facts?.position) throw new DataError(`${path}: is no checkpoint of a run. Give --resume the folder of one.`);
+  if (!facts?.position)
+    throw new DataError(`${path}: is no checkpoint of a run. Restore it, or start again elsewhere.`);
   writeTraining(trainer, tensors, facts, path);
   trainer.resumeAt(facts.position);
   return facts;

@@ -12,7 +12,7 @@ export function balancedWeights(labels: ArrayLike<number>, classes: number, name
   const empty = counts.indexOf(0);
   if (empty >= 0) {
     throw new ConfigError(
-      `--class-weights balanced: no training image is of class ${names ? `'${names[empty]}'` : empty}, whose weight would be infinite. Raise --limit, or leave it out.`,
+      `balanced class weights: no training image is of class ${names ? `'${names[empty]}'` : empty}, whose weight would be infinite. Take more images, or leave the weights out.`,
     );
   }
   return Float32Array.from(counts, (count) => labels.length / (classes * count));

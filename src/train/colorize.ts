@@ -1,5 +1,5 @@
 import { DataError } from '../core/errors.ts';
-import { Random } from '../core/random.ts';
+import { isSeed, Random } from '../core/random.ts';
 import { rehearse, step } from '../core/step.ts';
 import { setSeed } from '../core/stepbuffer.ts';
 import { noGrad } from '../core/tape.ts';
@@ -242,7 +242,7 @@ export function loadColorizer(path: string): { model: Colorizer; size: number } 
   const whole = (value: unknown, most: number) =>
     Number.isInteger(value) && (value as number) >= 4 && (value as number) <= most;
   if (!whole(size, 4096) || size! % 4 !== 0 || !(typeof width === 'number' && width > 0 && width <= 16)) throw wrong;
-  const model = new Colorizer({ size: size!, width, seed: Number(seed) || 0 });
+  const model = new Colorizer({ size: size!, width, seed: isSeed(seed) ? seed : 0 });
   checkFinite(tensors, path);
   loadTensors(model, tensors, path, mend);
   return { model: model.eval(), size: size! };

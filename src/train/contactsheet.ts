@@ -5,6 +5,7 @@ import type { Augmentation } from '../data/augment.ts';
 import { Batches } from '../data/batches.ts';
 import type { ImageSet } from '../data/dataset.ts';
 import { Pcg } from '../data/pcg.ts';
+import { writable } from './font.ts';
 import { inks, lineStep, type Picture, Sheet } from './sheet.ts';
 
 export interface ContactOptions {
@@ -91,13 +92,14 @@ const [least, most] = [128, 256];
 
 /**
  * Draws a row for each image: as validation sees it, then what was drawn. Returns a PNG file. `title` is its first line, `note` the
- * second.
+ * second; a class that the font has no letters for has its number.
  */
 export function contactSheetPng(
   rows: readonly ContactRow[],
   { title, note, classes }: { title: string; note: string; classes: readonly string[] },
 ): Uint8Array {
   const { side } = rows[0]!.plain;
+  const names = writable(classes);
   const tile = Math.min(most, side * Math.max(1, Math.ceil(least / side)));
   const mixes = rows.some(({ drawn }) => drawn.some(({ mixed }) => mixed));
   const columns = 1 + rows[0]!.drawn.length;
@@ -115,11 +117,11 @@ export function contactSheetPng(
   for (const [r, { label, plain, drawn }] of rows.entries()) {
     const top = margin + heading + r * rowHeight;
     sheet.picture(plain, place(0), top, tile);
-    sheet.text(classes[label]!, place(0), top + tile + 4, tile);
+    sheet.text(names[label]!, place(0), top + tile + 4, tile);
     for (const [v, { picture, mixed }] of drawn.entries()) {
       sheet.picture(picture, place(v + 1), top, tile);
       if (!mixed) continue;
-      const text = `${Math.round(100 * (1 - mixed.share))}% ${classes[mixed.label]!}`;
+      const text = `${Math.round(100 * (1 - mixed.share))}% ${names[mixed.label]!}`;
       sheet.text(mixed.share > 0.995 ? 'alone' : text, place(v + 1), top + tile + 4, tile, inks.muted);
     }
   }

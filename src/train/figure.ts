@@ -83,8 +83,18 @@ export async function render(spec: Spec, options: PlotOptions): Promise<string> 
   const view: VegaView = new vega.View(vega.parse(compiled.spec), { renderer: 'none', logger: quiet });
   const svg = await view.toSVG();
   view.finalize();
-  // A class folder may be named by what XML has no characters for.
-  return renumbered(svg.replace(/[^\P{Cc}\n\t]/gu, '\ufffd'), options.idPrefix ?? '');
+  return renumbered(drawable(svg), options.idPrefix ?? '');
+}
+
+/** A class folder may be named by what XML has no characters for. */
+const drawable = (text: string): string => text.replace(/[^\P{Cc}\n\t]/gu, '\ufffd');
+
+/** A drawing whose texts that are `short` for another have that as their title: browsers show it under the pointer. */
+export function titled(svg: string, short: string, whole: string): string {
+  const [text, title] = [short, whole].map((each) =>
+    drawable(each).replace(/[&<>]/g, (c) => ({ '&': '&amp;', '<': '&lt;', '>': '&gt;' })[c]!),
+  );
+  return svg.replaceAll(`>${text}</text>`, () => `><title>${title}</title>${text}</text>`);
 }
 
 /** Vega warns of things that are meant, as an empty domain. An error is an error. */

@@ -1,3 +1,4 @@
+import { checkNumbers, checkWholes } from '../core/bounds.ts';
 import { ConfigError } from '../core/errors.ts';
 import { layerGroups, type Module } from '../nn/index.ts';
 import {
@@ -49,6 +50,8 @@ export interface FineTuneOptions {
  */
 export function fineTunePhases(groups: number, options: FineTuneOptions): Phase[] {
   const { epochs, baseLr = 2e-3, freezeEpochs = 1, lrMult = 100, pctStart = 0.3, div = 5 } = options;
+  checkWholes('fineTunePhases', { epochs, freezeEpochs }, { from: 0 });
+  checkNumbers('fineTunePhases', { baseLr, lrMult }, { above: 0 });
   const momentums = options.momentums && { momentums: options.momentums };
   const head = baseLr / 2;
   const phases: Phase[] = [

@@ -105,13 +105,22 @@ function trimmed(dots: boolean[][]): boolean[][] {
  * the font lacks becomes a question mark.
  */
 export function letter(text: string): Lettering {
-  const plain = [...text.normalize('NFKD').replace(/\p{M}/gu, '')];
-  const drawn = plain.map((character) => glyphs.get(character) ?? glyphs.get('?')!);
+  const drawn = plainOf(text).map((character) => glyphs.get(character) ?? glyphs.get('?')!);
   const rows = Array.from({ length: lineHeight }, (_, y) =>
     drawn.flatMap((glyph, k) => (k === 0 ? glyph[y]! : [false, ...glyph[y]!])),
   );
   return { rows, width: rows[0]!.length };
 }
+
+const plainOf = (text: string): string[] => [...text.normalize('NFKD').replace(/\p{M}/gu, '')];
+
+/** Names of classes as the font can write them: `class 3` for one that would be question marks for the most part. */
+export const writable = (classes: readonly string[]): string[] =>
+  classes.map((name, k) => {
+    const plain = plainOf(name);
+    const known = plain.filter((character) => glyphs.has(character));
+    return 2 * known.length > plain.length ? name : `class ${k}`;
+  });
 
 /** As `letter`, with the end replaced by dots where the text is wider than `width`. */
 export function letterWithin(text: string, width: number): Lettering {

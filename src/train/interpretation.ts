@@ -4,6 +4,7 @@ import type { Network } from '../models/index.ts';
 import { type CamRow, camRowsOf } from './camrows.ts';
 import type { HeatMapOptions } from './cams.ts';
 import { camSheetPng } from './camsheet.ts';
+import { writable } from './font.ts';
 import { type Confusion, confusionOf } from './metrics.ts';
 import { confusionSvg } from './plots.ts';
 import type { Prediction } from './predictions.ts';
@@ -49,13 +50,23 @@ export async function interpret(
 /** Where an interpretation is written to. */
 export type InterpretationFiles = Pick<RunFolder, 'confusion' | 'topLosses' | 'cams'>;
 
-/** Writes an interpretation as figures. */
+/** Writes an interpretation as figures; classes that the font of the sheets has no letters for have their numbers there. */
 export async function writeInterpretation(
   files: InterpretationFiles,
   { confusion, topLosses, cams }: Interpretation,
   classes: readonly string[],
 ): Promise<void> {
   writeFileAtomic(files.confusion, await confusionSvg(confusion, classes));
-  writeFileAtomic(files.topLosses, topLossesPng(topLosses));
-  writeFileAtomic(files.cams, camSheetPng(cams));
+  const drawn = writable(classes);
+  const nameOf = (name: string) => drawn[classes.indexOf(name)] ?? name;
+  const named = <T extends TopLoss>(item: T): T => ({
+    ...item,
+    truth: nameOf(item.truth),
+    prediction: nameOf(item.prediction),
+  });
+  writeFileAtomic(files.topLosses, topLossesPng(topLosses.map(named)));
+  const rows = cams.map(({ name, right, wrong }) => ({
+    ...{ name: nameOf(name), right: right.map(named), wrong: wrong.map(named) },
+  }));
+  writeFileAtomic(files.cams, camSheetPng(rows));
 }

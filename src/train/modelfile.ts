@@ -1,4 +1,5 @@
 import { ConfigError, DataError } from '../core/errors.ts';
+import { isSeed } from '../core/random.ts';
 import { AUGMENTATIONS, type AugmentationName } from '../data/augment.ts';
 import type { Normalisation } from '../data/batches.ts';
 import type { Origin } from '../data/dataset.ts';
@@ -166,13 +167,13 @@ const optionChecks: Readonly<Record<keyof ModelOptions, Check>> = {
   pool: whole(64),
   dropout: (value) =>
     value === undefined || (Number.isFinite(value) && (value as number) >= 0 && (value as number) < 1),
-  seed: Number.isInteger,
+  seed: isSeed,
 };
 
 const isOrigin = ({ images, valid, seed, limit }: Partial<Origin>): boolean =>
   typeof images === 'string' &&
   (valid === undefined || typeof valid === 'string') &&
-  Number.isInteger(seed) &&
+  isSeed(seed) &&
   (limit === undefined || whole(Number.MAX_SAFE_INTEGER)(limit));
 
 /** The sets that a network was trained on, the latest first. */
@@ -231,7 +232,7 @@ function wrongFact(facts: Partial<ModelFacts>): string | null {
     ['storedChannels', oneOf(1, 3)(storedChannels)],
     ['augment', oneOf(...Object.keys(AUGMENTATIONS))(augment)],
     ['trainedOn', trainedOn === null || isOrigin(trainedOn)],
-    ['draws', Array.isArray(draws) && draws.every(Number.isInteger)],
+    ['draws', Array.isArray(draws) && draws.every(isSeed)],
     ['startedFrom', Array.isArray(startedFrom) && startedFrom.every((origin) => isOrigin(origin ?? {}))],
   ];
   return checks.find(([, holds]) => !holds)?.[0] ?? null;

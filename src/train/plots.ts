@@ -1,8 +1,22 @@
+import { columns, cutApart } from '../core/columns.ts';
 import { inPercent } from '../core/words.ts';
-import { haloed, type PlotOptions, readableOn, render, type Spec, shareColour, type Theme, themes } from './figure.ts';
+import {
+  haloed,
+  type PlotOptions,
+  readableOn,
+  render,
+  type Spec,
+  shareColour,
+  type Theme,
+  themes,
+  titled,
+} from './figure.ts';
 import { type Confusion, type EpochRow, scores } from './metrics.ts';
 
 const percentLabel = "format(100 * datum.value, '~g') + ' %'";
+
+/** Columns of a class name in the confusion matrix. */
+const LONGEST_NAME = 22;
 
 /** One step of the learning-rate range test. */
 export interface LrPoint {
@@ -33,9 +47,9 @@ export function curveSvg(name: CurvePanel, rows: readonly EpochRow[], options: P
 
 /**
  * The confusion matrix: colour is the share of the row, so that rare classes read as well as common ones; counts are
- * text. Throws ShapeError for a matrix that is not square.
+ * text. Long names are cut, and whole under the pointer. Throws ShapeError for a matrix that is not square.
  */
-export function confusionSvg(
+export async function confusionSvg(
   confusion: Confusion,
   classes: readonly string[],
   options: PlotOptions = {},
@@ -43,12 +57,13 @@ export function confusionSvg(
   const theme = themes[options.theme ?? 'light'];
   const supports = scores(confusion).classes.map(({ support }) => support);
   const names = confusion.map((_, k) => classes[k] ?? `${k}`);
+  const labels = cutApart(names, LONGEST_NAME);
   const cells = confusion.flatMap((row, actual) =>
     row.map((count, predicted) => {
       const share = supports[actual] ? count / supports[actual] : 0;
       return {
-        actual: names[actual],
-        predicted: names[predicted],
+        actual: labels[actual],
+        predicted: labels[predicted],
         share,
         count: `${count}`,
         label: `${names[actual]} taken for ${names[predicted]}: ${count}`,
@@ -61,9 +76,9 @@ export function confusionSvg(
   const digits = Math.max(1, ...cells.map(({ count }) => count.length));
   const size = Math.min(15, Math.floor((side - 6) / (0.62 * digits)));
   const withPercent = side >= 46;
-  const axis = { domain: false, ticks: false, grid: false, labelPadding: 6, labelFontSize: 13, labelLimit: 240 };
+  const axis = { domain: false, ticks: false, grid: false, labelPadding: 6, labelFontSize: 13, labelLimit: 0 };
   // Vega takes every character to be 0.8 em wide, which would push the axes' titles far out.
-  const labelWidth = Math.min(160, 7.2 * Math.max(0, ...names.map((name) => name.length)));
+  const labelWidth = 7.2 * Math.max(0, ...labels.map(columns));
   const upright = labelWidth < side;
   const text = (field: string, more: Spec, when?: string) => ({
     ...(when ? { transform: [{ filter: when }] } : {}),
@@ -81,7 +96,7 @@ export function confusionSvg(
         type: 'nominal',
         sort: null,
         title: 'predicted',
-        scale: { domain: names },
+        scale: { domain: labels },
         axis: {
           ...axis,
           orient: 'top',
@@ -95,7 +110,7 @@ export function confusionSvg(
         type: 'nominal',
         sort: null,
         title: 'actual',
-        scale: { domain: names },
+        scale: { domain: labels },
         axis: { ...axis, maxExtent: 8 + labelWidth },
       },
     },
@@ -126,7 +141,8 @@ export function confusionSvg(
     ],
     resolve: separate,
   };
-  return render(spec, options);
+  const svg = await render(spec, options);
+  return labels.reduce((drawn, label, k) => (label === names[k] ? drawn : titled(drawn, label, names[k]!)), svg);
 }
 
 /** Loss over the learning rate (log axis) of a range test, with the suggested rate marked. */

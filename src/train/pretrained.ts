@@ -64,8 +64,16 @@ function isPth(path: string): boolean {
 
 /** The sets that the weights in a file were trained on, as far as it says, the latest first. Throws DataError without a file. */
 export function pretrainedOrigins(path: string): Origin[] {
-  const facts = isPth(path) ? undefined : readMetadata(path).dawngrad;
-  return facts === undefined ? [] : originsOf(parseFacts(facts, path));
+  const facts = factsIn(path);
+  return facts ? originsOf(facts) : [];
+}
+
+/** The width of the network that weights in a file are of; null where it does not say. Throws DataError without a file. */
+export const pretrainedWidth = (path: string): number | null => factsIn(path)?.options.width ?? null;
+
+function factsIn(path: string): Required<ModelFacts> | null {
+  const text = isPth(path) ? undefined : readMetadata(path).dawngrad;
+  return text === undefined ? null : parseFacts(text, path);
 }
 
 /** The first nine bytes; none where the file cannot be read, which its reader will say. */
@@ -108,7 +116,7 @@ export function loadPretrained(model: Module, file: Pretrained, target: Pretrain
   const { path, facts } = file;
   const { arch, channels, classes } = target;
   if (facts && facts.arch !== arch) {
-    throw new ConfigError(`--pretrained ${path}: holds a ${facts.arch}, not a ${arch}. Give --arch ${facts.arch}.`);
+    throw new ConfigError(`${path}: holds a ${facts.arch}, not a ${arch}. Give arch ${facts.arch}.`);
   }
   const heads = model
     .layerGroups()
@@ -126,7 +134,7 @@ export function loadPretrained(model: Module, file: Pretrained, target: Pretrain
   const extra = others.filter((name) => !ofHead.includes(name));
   if (extra.length > 0) {
     throw new DataError(
-      `${path}: tensor '${extra[0]}' is not in ${arch} (${extra.length} such). Give --pretrained a file of ${arch}, or the file's --arch.`,
+      `${path}: tensor '${extra[0]}' is not in ${arch} (${extra.length} such). Give a file of ${arch}, or the file's arch.`,
     );
   }
   const sameClasses = facts === null || facts.classes.join('\n') === classes.join('\n');
@@ -178,9 +186,7 @@ function bodyValues(
   arch: string,
 ): Float32Array {
   if (!found) {
-    throw new DataError(
-      `${path}: tensor '${name}' of ${arch} is missing. Give --pretrained a file of ${arch}, or the file's --arch.`,
-    );
+    throw new DataError(`${path}: tensor '${name}' of ${arch} is missing. Give a file of ${arch}, or the file's arch.`);
   }
   const { shape } = found;
   if (shape.join() === fileShape.join()) return toF32(found);
@@ -188,10 +194,10 @@ function bodyValues(
   if (onlyInput && shape[1] === 3 && fileShape[1] === 1) return summedOverInput(toF32(found), shape);
   const mend =
     onlyInput && shape[1] === 1 && fileShape[1] === 3
-      ? 'Give --channels 1.'
+      ? 'Give channels 1.'
       : facts
-        ? `Give --width ${facts.options.width}.`
-        : "Give the file's --width, which is 1 for torchvision's, and its --arch.";
+        ? `Give width ${facts.options.width}.`
+        : "Give the file's width, which is 1 for torchvision's, and its arch.";
   throw new DataError(`${path}: tensor '${name}' is [${shape}] but the network's is [${fileShape}]. ${mend}`);
 }
 

@@ -1,3 +1,4 @@
+import { checkNumbers, checkWholes } from '../core/bounds.ts';
 import { step } from '../core/step.ts';
 import type { Batches } from '../data/batches.ts';
 import type { Module } from '../nn/index.ts';
@@ -41,10 +42,14 @@ const DIVERGED = 4;
  *   smoothed_i = s_i/(1 − 0.98^(i+1)),  s_i = 0.98·s_(i−1) + 0.02·loss_i
  *
  * Weights, running statistics, optimizer and random state are afterwards what they were, to the bit. Source: Smith 2017; fast.ai
- * v2's `LRFinder`, whose own restoring forgets the running statistics' and random state.
+ * v2's `LRFinder`, whose own restoring forgets the running statistics' and random state. Throws ConfigError for options that cannot be.
  */
 export async function rangeTest({ model, optimizer, batches }: RangeTestParts, options: RangeTestOptions = {}) {
   const { startLr = 1e-7, endLr = 10, steps = 100, momentum = 0.9, labelSmoothing = 0, seed = 1, onStep } = options;
+  checkWholes('rangeTest', { steps }, { from: 2 });
+  checkNumbers('rangeTest', { startLr }, { above: 0 });
+  checkNumbers('rangeTest', { endLr }, { above: startLr });
+  checkNumbers('rangeTest', { momentum }, { from: 0, below: 1 });
   const snapshot = new Snapshot(model, optimizer);
   const points: LrPoint[] = [];
   try {

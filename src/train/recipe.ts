@@ -21,7 +21,7 @@ import { fineTunePhases, type Phase, paramGroups } from './finetune.ts';
 
 /** Refuses f16 where the adapter cannot compute in it. */
 export function checkPrecision({ precision }: Pick<TrainConfig, 'precision'>): void {
-  if (precision === 'f16') checkHalf('--precision f16', '--precision f32');
+  if (precision === 'f16') checkHalf('precision f16', 'precision f32');
 }
 
 /** The momentum at one-cycle's peak: 0.1 below the start, as fast.ai's 0.95 and 0.85. */

@@ -1,5 +1,6 @@
 import { counted, inPercent, thousands } from '../core/words.ts';
 import type { PlotOptions } from './figure.ts';
+import { writable } from './font.ts';
 import { type Html, html, raw } from './html.ts';
 import { type Confusion, mostConfused, type Scores } from './metrics.ts';
 import { confusionSvg } from './plots.ts';
@@ -59,10 +60,12 @@ export async function confusionSection(
   measured: Scores,
 ): Promise<Html> {
   const name = (k: number) => named(names[k] ?? `${k}`);
+  // By which the sheets call it.
+  const numbered = writable(names);
   const figure = await themed((options) => confusionSvg(matrix, names, options), 'confusion');
   const confused = mostConfused(matrix).slice(0, 8);
   const lines = measured.classes.map(({ precision, recall, f1, support }, k) => [
-    name(k),
+    numbered[k] === names[k] ? name(k) : html`${name(k)} <span class="muted">${numbered[k]}</span>`,
     bar(precision),
     support > 0 ? bar(recall) : unknown,
     bar(f1),

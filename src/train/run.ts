@@ -302,7 +302,7 @@ export class Run {
     const { patience } = this.request.config;
     const { position, totalSteps, stepsPerEpoch } = this.trainer;
     const last = patience === 1 ? 'it was not' : `none of the last ${patience} was`;
-    return `Stopped early, after epoch ${position.epoch} of ${totalSteps / stepsPerEpoch}: ${last} better than epoch ${this.best!.epoch} (--patience ${patience}).`;
+    return `Stopped early, after epoch ${position.epoch} of ${totalSteps / stepsPerEpoch}: ${last} better than epoch ${this.best!.epoch} (patience ${patience}).`;
   }
 
   private async checkpoint(): Promise<void> {

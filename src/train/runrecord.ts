@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { DataError } from '../core/errors.ts';
 import { isRecord, parseJson } from '../core/json.ts';
+import { isSeed } from '../core/random.ts';
 import { writeFileAtomic } from '../data/atomic.ts';
 import type { Adapter } from '../gpu/gpu.ts';
 import type { PretrainedRecord } from './pretrained.ts';
@@ -94,7 +95,7 @@ const expected: Readonly<Record<keyof RunRecord, (value: unknown) => boolean>> =
   commandLine: Array.isArray,
   startedAt: (value) => typeof value === 'string',
   options: isRecord,
-  seed: Number.isInteger,
+  seed: isSeed,
   versions: isRecord,
   adapter: isRecord,
   kernelPlan: isRecord,

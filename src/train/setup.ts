@@ -42,7 +42,7 @@ export function setUp(
   };
   if (config.size === null && options.size < SMALLEST_SIZE)
     throw new ConfigError(
-      `${data.name}: the images show ${options.size} px a side, and ${arch} takes ${SMALLEST_SIZE} or more. Give --size ${SMALLEST_SIZE}, to which they are resized.`,
+      `${data.name}: the images show ${options.size} px a side, and ${arch} takes ${SMALLEST_SIZE} or more. Give size ${SMALLEST_SIZE}, to which they are resized.`,
     );
   checkFits(gpu, config, options);
   if (config.pretrained !== null && resumed && !resumed.pretrained)
@@ -94,14 +94,14 @@ function checkFits(gpu: Gpu, config: TrainConfig, options: ModelOptions): void {
   const least = smallestBatch(config.arch, options);
   if (config.batch < least) {
     throw new ConfigError(
-      `--batch ${config.batch}: a batch norm of ${config.arch} with --head ${config.head} has one value per channel and image, whose variance is 0. Use --batch ${least} or more.`,
+      `batch ${config.batch}: a batch norm of ${config.arch} with head ${config.head} has one value per channel and image, whose variance is 0. Use batch ${least} or more.`,
     );
   }
   const perImage = activationBytes(config.arch, options) / (config.precision === 'f16' ? 2 : 1);
-  checkTensorFits(gpu, `--batch ${config.batch}`, { perImage, batch: config.batch }, (images) => {
+  checkTensorFits(gpu, `batch ${config.batch}`, { perImage, batch: config.batch }, (images) => {
     const fits = Math.floor(images);
     return fits >= 1
-      ? `Use --batch ${fits} or less${fits > 1 ? ', with --accumulate for the same effect' : ''}.`
-      : 'Use a smaller --size or --width.';
+      ? `Use batch ${fits} or less${fits > 1 ? ', and accumulate for the same effect' : ''}.`
+      : 'Use a smaller size or width.';
   });
 }

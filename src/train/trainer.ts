@@ -1,4 +1,5 @@
 import { ConfigError } from '../core/errors.ts';
+import { checkSeed } from '../core/random.ts';
 import { repeated } from '../core/repeat.ts';
 import { Tensor } from '../core/tensor.ts';
 import { augmentationNamed, inputSide } from '../data/augment.ts';
@@ -95,10 +96,10 @@ export class Trainer {
   private readonly plateau = new Plateau();
   private readonly predictions: PredictionBuffer;
   private readonly classes: number;
-  /** With `--class-weights`. */
+  /** With `classWeights`. */
   private readonly weight: Tensor | null;
   /**
-   * With class weights and --accumulate: the class weight of each training image, and this batch's total over the mean of its update's
+   * With class weights and `accumulate`: the class weight of each training image, and this batch's total over the mean of its update's
    * batches. The loss divides by its own batch's; times that ratio it is the weighted mean over the whole update. Null where all batches
    * weigh the same.
    */
@@ -111,6 +112,7 @@ export class Trainer {
 
   constructor({ model, config, train, valid, normalisation, classNames }: TrainerParts, classes: number) {
     checkPrecision(config);
+    checkSeed(config.seed);
     this.model = model;
     this.config = config;
     this.classes = classes;
@@ -122,7 +124,7 @@ export class Trainer {
     this.stepsPerEpoch = Math.floor(this.train.full / config.accumulate);
     if (this.stepsPerEpoch === 0) {
       throw new ConfigError(
-        `--accumulate ${config.accumulate} times --batch ${config.batch} is more than the ${train.count} training images. Lower one of them.`,
+        `accumulate ${config.accumulate}: times batch ${config.batch} it is more than the ${train.count} training images. Lower one of them.`,
       );
     }
     this.phases = phasesOf(config, model, this.stepsPerEpoch);
@@ -266,7 +268,7 @@ export class Trainer {
     return { labelSmoothing, ...(this.weight && { weight: this.weight }) };
   }
 
-  /** Runs `fn` with the weights that validation sees and model files hold: with `--ema` their moving average. */
+  /** Runs `fn` with the weights that validation sees and model files hold: with `ema` their moving average. */
   withAveraged<T>(fn: () => Promise<T>): Promise<T> {
     const { average } = this.optimizer;
     return average ? average.during(fn) : fn();

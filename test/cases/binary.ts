@@ -36,6 +36,10 @@ const shapes: readonly Operands[] = [
     [2, 1, 2, 1, 3, 1],
     [1, 2, 1, 3, 1, 2],
   ],
+  [
+    [2, 3, 1, 2, 2, 1, 3],
+    [2, 1, 1, 1, 2, 1, 3],
+  ],
 ];
 
 /** x summed over the axes in which `shape` was stretched to become x's. */

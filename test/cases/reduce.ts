@@ -22,6 +22,8 @@ const reductions: readonly Reduction[] = [
   { shape: [3, 4, 5, 6], axes: [1, 3], keepDims: true },
   { shape: [2, 9, 9, 3], axes: [0, 1, 2] },
   { shape: [5, 1, 3], axes: [1] },
+  { shape: [2, 3, 1, 2, 2, 1, 3, 2], axes: [1, 3, 4] },
+  { shape: [2, 1, 2, 1, 1, 2, 3, 1], keepDims: true },
 ];
 
 const linear = ['sum', 'mean'] as const;
