@@ -103,7 +103,7 @@ const cases = process.env.DAWNGRAD_TEST === 'full' ? all : all.filter(({ what })
 
 /** Runs `fn` on a device of such shaders. */
 const guarding = (spare: number, fn: (other: Gpu) => Promise<void>): Promise<void> =>
-  onDevice({ flags: 'checked' }, async (other: Gpu) => {
+  onDevice({}, async (other: Gpu) => {
     const pipelines = new PipelineCache(other.device, instrumented(spare), other.adapter.name);
     Object.defineProperty(other, 'pipelines', { value: pipelines });
     await fn(other);

@@ -94,7 +94,7 @@ async function callsOf(counts: Counts, run: () => Promise<unknown>): Promise<Par
 const STEADY = { submit: 1, writeBuffer: 3 };
 
 gpuTest('from step 3 on a step creates nothing and submits once, across validations too', () =>
-  onDevice({ flags: 'checked' }, async (gpu) => {
+  onDevice({}, async (gpu) => {
     const counts = watch(gpu);
     const { train, validate } = training();
     const first = await callsOf(counts, train);
@@ -159,7 +159,7 @@ function repeatedTraining() {
 }
 
 gpuTest('from step 3 on a repeated step creates nothing, submits once and does not call its body', () =>
-  onDevice({ flags: 'checked' }, async (gpu) => {
+  onDevice({}, async (gpu) => {
     const counts = watch(gpu);
     const { train, validate, calls } = repeatedTraining();
     for (let i = 0; i < 2; i++) await train();
@@ -177,7 +177,7 @@ gpuTest('from step 3 on a repeated step creates nothing, submits once and does n
 );
 
 gpuTest('a step of the same work takes the same memory, and gives it back', () =>
-  onDevice({ flags: 'checked' }, async (gpu) => {
+  onDevice({}, async (gpu) => {
     const { train } = training();
     await train();
     const { liveBytes, created } = { ...gpu.pool.stats };

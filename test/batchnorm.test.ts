@@ -161,10 +161,7 @@ gpuTest('one value a channel, or another number of channels, is refused', async 
   );
 });
 
-/**
- * Barriers take software drivers long to compile, and checks of indices around them longer still: these are few, with the fast flags.
- * Columns of all kinds, empty lanes, several chunks, many.
- */
+/** Barriers take software drivers long to compile: these are few. Columns of all kinds, empty lanes, several chunks, many. */
 const TREE_CASES = [
   '[9,11,13,4], training, ReLU',
   '[30,5,8], training, residual, ReLU',
@@ -174,7 +171,7 @@ const TREE_CASES = [
 ];
 
 const withTree = (run: () => Promise<void>): Promise<void> =>
-  onDevice({ flags: 'fast' }, (other) => {
+  onDevice({}, (other) => {
     Object.defineProperty(other, 'adapter', { value: { ...other.adapter, software: false } });
     return run();
   });

@@ -40,7 +40,7 @@ halfTest('reaches past 65,535 workgroups', async () => {
 });
 
 halfTest('goes in parts over what the adapter cannot bind at once', () =>
-  onDevice({ flags: 'checked' }, async (gpu) => {
+  onDevice({}, async (gpu) => {
     limitBindings(gpu, 2048);
     for (const size of [1027, 1536]) {
       const values = Float32Array.from({ length: size }, (_, i) => i);

@@ -74,12 +74,12 @@ for (const name of ['sgd', 'adamw'] as const) {
 
 gpuTest('several ranges have one norm, and a hardware adapter’s tree finds the same', async () => {
   const run = torch.sgd[0]!;
-  await onDevice({ flags: 'checked' }, async (gpu) => {
+  await onDevice({}, async (gpu) => {
     Object.defineProperty(gpu, 'limits', { value: { maxStorageBufferBindingSize: 512, maxBufferSize: 512 } });
     asTorch(await stepsOf(run, 'sgd'), run);
     if (gpu.adapter.features.has('shader-f16')) asTorch(await stepsOf(run, 'sgd', new optim.LossScale()), run);
   });
-  await onDevice({ flags: 'checked' }, async (gpu) => {
+  await onDevice({}, async (gpu) => {
     Object.defineProperty(gpu, 'adapter', { value: { ...gpu.adapter, software: false } });
     asTorch(await stepsOf(run, 'sgd'), run);
   });

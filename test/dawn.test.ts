@@ -58,11 +58,7 @@ async function compute({ device }: OpenedDevice): Promise<number[]> {
   const [MAP_READ, COPY_SRC, COPY_DST, STORAGE] = [1, 4, 8, 128] as const;
   const buffer = device.createBuffer({ size: 256, usage: STORAGE | COPY_SRC | COPY_DST });
   const readable = device.createBuffer({ size: 256, usage: MAP_READ | COPY_DST });
-  device.queue.writeBuffer(
-    buffer,
-    0,
-    Float32Array.from({ length: 64 }, (_, i) => i),
-  );
+  device.queue.writeBuffer(buffer, 0, Float32Array.of(0, 1, 2, 3));
   const entries = [{ binding: 0, resource: { buffer } }];
   const encoder = device.createCommandEncoder();
   const pass = encoder.beginComputePass();
@@ -165,18 +161,19 @@ test('openDevice rejects an unknown adapter with what is here', async () => {
   assert.match(error.message, /none is called "no such adapter"/);
 });
 
-test('checked, fast and null devices work side by side, compute right, and leave the globals alone', async () => {
+test('checked, validated, fast and null devices work side by side, compute right, and leave the globals alone', async () => {
   const globals = Object.getOwnPropertyNames(globalThis).sort();
   const { setImmediate, setTimeout } = globalThis;
   const { VK_DRIVER_FILES, VK_ICD_FILENAMES } = process.env;
   const none = await openDevice({ adapter: 'null' });
   const checked = await openDevice({ flags: 'checked' });
+  const validated = await openDevice({ flags: 'validated' });
   const fast = await openDevice();
-  assert.equal([checked.flags, fast.flags], ['checked', 'fast']);
+  assert.equal([checked.flags, validated.flags, fast.flags], ['checked', 'validated', 'fast']);
   console.log(`adapter: ${checked.why}`);
   assert.is(checked.fingerprint, fast.fingerprint);
   assert.is(none.kind, 'null');
-  const pending = [compute(checked), compute(fast)];
+  const pending = [compute(checked), compute(validated), compute(fast)];
   assert.is(globalThis.setImmediate, setImmediate);
   for (const values of await Promise.all(pending)) assert.equal(values, [1, 3, 5, 7]);
   assert.equal(await compute(checked), [1, 3, 5, 7]);
@@ -184,7 +181,12 @@ test('checked, fast and null devices work side by side, compute right, and leave
   assert.is(globalThis.setTimeout, setTimeout);
   assert.equal(Object.getOwnPropertyNames(globalThis).sort(), globals);
   assert.equal([process.env.VK_DRIVER_FILES, process.env.VK_ICD_FILENAMES], [VK_DRIVER_FILES, VK_ICD_FILENAMES]);
-  for (const opened of [none, checked, fast]) opened.close();
+  for (const { device } of [checked, validated]) {
+    device.pushErrorScope('validation');
+    device.createBuffer({ size: 4, usage: 0 });
+    assert.ok(await device.popErrorScope(), 'a call that is not valid');
+  }
+  for (const opened of [none, checked, validated, fast]) opened.close();
   checked.close();
 });
 

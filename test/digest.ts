@@ -1,8 +1,9 @@
-/** Program: trains a small VGG for five steps from the seed given and prints the SHA-256 of all its state. */
+/** Program: trains a small VGG for five steps, from the seed and with the flags given, and prints the SHA-256 of all its state. */
 import { createHash } from 'node:crypto';
 import { step } from '../src/core/step.ts';
 import { setSeed } from '../src/core/stepbuffer.ts';
 import { Tensor } from '../src/core/tensor.ts';
+import type { DawnFlags } from '../src/gpu/dawn.ts';
 import { openGpu } from '../src/gpu/node.ts';
 import { createModel } from '../src/models/index.ts';
 import { readState } from '../src/nn/index.ts';
@@ -10,7 +11,7 @@ import * as ops from '../src/ops/index.ts';
 import * as optim from '../src/optim/index.ts';
 
 const seed = Number(process.argv[2]);
-const flags = process.argv[3] === 'fast' ? 'fast' : 'checked';
+const flags = process.argv[3] as DawnFlags;
 const gpu = await openGpu({ flags });
 setSeed(seed);
 const net = createModel('vgg13_bn', {

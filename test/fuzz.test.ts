@@ -12,7 +12,7 @@ import { FAMILIES } from './cases/drawn.ts';
 import { halved } from './cases/half.ts';
 import { Draws, drawCount, SEED } from './draws.ts';
 import { forcing } from './forcing.ts';
-import { gpu, kernelTest } from './gpu.ts';
+import { gpu, gpuTest } from './gpu.ts';
 
 const full = process.env.DAWNGRAD_TEST === 'full';
 const DRAWS = drawCount(1, 40);
@@ -29,7 +29,7 @@ const VARIANTS = [
 ].filter((name) => !name.startsWith('tensor ') && (full || !name.startsWith('tile ')));
 
 for (const [family, draw] of Object.entries(FAMILIES)) {
-  kernelTest(
+  gpuTest(
     `${family} of drawn shapes`,
     async () => {
       const draws = new Draws(SEED);

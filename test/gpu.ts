@@ -2,15 +2,19 @@
  * The device that the whole suite shares, opened when the first test file that needs it is loaded: uvu loads all files into
  * one process before it runs any, so the line that names the adapter is the first of the output.
  *
- * DAWNGRAD_ADAPTER chooses the adapter, DAWNGRAD_TEST_FLAGS=fast Dawn's fast flags in place of the checked ones.
+ * DAWNGRAD_ADAPTER chooses the adapter, DAWNGRAD_TEST_FLAGS Dawn's flags. Without it they are the validated ones, and in `npm run
+ * test:full` the checked ones: SwiftShader takes twice as long to compile a kernel with checks of its indices, of which
+ * addresses.test.ts makes its own.
  */
 import { test } from 'uvu';
-import type { DawnFlags } from '../src/gpu/dawn.ts';
 import { type Gpu, useGpu } from '../src/gpu/gpu.ts';
 import { openGpu } from '../src/gpu/node.ts';
 import { gradcheck, type OperationCase } from './cases/case.ts';
 
-const flags: DawnFlags = process.env.DAWNGRAD_TEST_FLAGS === 'fast' ? 'fast' : 'checked';
+const full = process.env.DAWNGRAD_TEST === 'full';
+const asked = process.env.DAWNGRAD_TEST_FLAGS || (full ? 'checked' : 'validated');
+const flags = (['checked', 'validated', 'fast'] as const).find((known) => known === asked);
+if (!flags) throw new Error(`DAWNGRAD_TEST_FLAGS: expected checked, validated or fast, got '${asked}'.`);
 
 export const gpu: Gpu = await openGpu({ flags });
 process.stdout.write(`${gpu.adapter.why} (${flags} flags)\n`);
@@ -53,42 +57,6 @@ export function gpuTest(name: string, run: () => Promise<unknown> | unknown, lim
   });
 }
 
-/** With the fast flags, for the tests of this process; made when the first asks for it. */
-let fast: Promise<Gpu> | null = null;
-
-async function fastDevice(): Promise<Gpu> {
-  const other = await openGpu({ flags: 'fast' });
-  spoilNewMemory(other);
-  return other;
-}
-
-/**
- * `gpuTest` of many kernels, on a device with the fast flags, as a program has it: SwiftShader takes twice as long to compile the checks
- * of indices as the kernel, and addresses.test.ts makes its own. In `npm run test:full` on the shared device.
- */
-export function kernelTest(name: string, run: () => Promise<unknown>, limitMs = LIMIT_MS): void {
-  if (flags === 'fast' || process.env.DAWNGRAD_TEST === 'full') {
-    gpuTest(name, run, limitMs);
-    return;
-  }
-  gpuTest(
-    name,
-    async () => {
-      fast ??= fastDevice();
-      const other = await fast;
-      useGpu(other);
-      try {
-        await within(limitMs, run());
-        await other.stream.finish();
-        other.check();
-      } finally {
-        useGpu(gpu);
-      }
-    },
-    2 * limitMs,
-  );
-}
-
 let said = false;
 
 /** `gpuTest` where the adapter can compute in f16; elsewhere it is skipped, and a line says so. */
@@ -102,12 +70,12 @@ export function halfTest(name: string, run: () => Promise<unknown> | unknown, li
   test.skip(name);
 }
 
-/** Runs `fn` on a device of its own, `options` as for `openGpu`, and then goes back to the shared one. */
+/** Runs `fn` on a device of its own, `options` as for `openGpu` but with the suite's flags, and then goes back to the shared one. */
 export async function onDevice<T>(
   options: Parameters<typeof openGpu>[0],
   fn: (other: Gpu) => Promise<T> | T,
 ): Promise<T> {
-  const other = await openGpu(options);
+  const other = await openGpu({ flags, ...options });
   try {
     const result = await fn(other);
     await other.stream.finish();

@@ -116,7 +116,7 @@ gpuTest('operands and parameters that the shader does not have, or lacks, are re
 });
 
 gpuTest('an operand larger than the adapter can bind is refused, a part of it is not', () =>
-  onDevice({ flags: 'checked' }, async (gpu) => {
+  onDevice({}, async (gpu) => {
     limitBindings(gpu, 2 ** 20);
     const fits = Tensor.zeros([2 ** 18]);
     assert.is(await ops.sum(ops.neg(fits)).item(), 0);
@@ -166,7 +166,7 @@ gpuTest('an entry point that mentions no parameters gets none', async () => {
 
 gpuTest('tensors of another GPU are refused, and those of a closed one', async () => {
   const here = Tensor.from([1]);
-  const [there, other] = await onDevice({ flags: 'checked' }, async (other) => {
+  const [there, other] = await onDevice({}, async (other) => {
     const there = Tensor.from([2]);
     assert.throws(() => ops.add(here, there), /^binary\.forward .*: 'a' is on another GPU, .*, than the one in use, /);
     assert.is(await here.item(), 1);

@@ -154,7 +154,7 @@ halfTest('the scale stays between 2⁻²⁴ and 2⁴⁰, and a share of it can b
 });
 
 halfTest('several ranges are looked at before any is updated', () =>
-  onDevice({ flags: 'checked' }, async (gpu) => {
+  onDevice({}, async (gpu) => {
     Object.defineProperty(gpu, 'limits', { value: { maxStorageBufferBindingSize: 1024, maxBufferSize: 1024 } });
     const params = [70, 3, 200, 64, 1, 130].map((size) => parameter(new Float32Array(size).fill(2)));
     const lossScale = new optim.LossScale();

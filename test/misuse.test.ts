@@ -185,7 +185,7 @@ gpuTest('an optimizer’s options may be undefined, and its layers are those tha
 
 gpuTest('an optimizer is made for parameters of the GPU in use', async () => {
   const here = parameter([1, 2]);
-  await onDevice({ flags: 'checked' }, async () => {
+  await onDevice({}, async () => {
     const refusal = /^a parameter is on another GPU than the one in use; `useGpu` says which that is\.$/;
     assert.match(await messageOf(() => new optim.SGD([here])), refusal);
     assert.match(await messageOf(() => new optim.SGD([parameter([3]), here])), refusal);

@@ -219,7 +219,7 @@ gpuTest('arenas of several ranges give the same as one', async () => {
     return Promise.all(params.map(async (p) => [...(await p.read())]));
   };
   const whole = await train();
-  const split = await onDevice({ flags: 'checked' }, (gpu) => {
+  const split = await onDevice({}, (gpu) => {
     Object.defineProperty(gpu, 'limits', { value: { maxStorageBufferBindingSize: 1024, maxBufferSize: 1024 } });
     return train();
   });
@@ -252,7 +252,7 @@ gpuTest('parameters keep their values when they move into the arena', async () =
 });
 
 gpuTest('what an optimizer holds is given back when it is collected, weights when their tensors are', () =>
-  onDevice({ flags: 'checked' }, async ({ pool }) => {
+  onDevice({}, async ({ pool }) => {
     const arenaBytes = 4 * 2 ** 18;
     let p: Tensor | null = parameter(new Float32Array(2 ** 18).fill(7));
     const train = async () => {

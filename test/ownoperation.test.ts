@@ -99,7 +99,7 @@ gpuTest('a backward function that returns nothing is told so', async () => {
 });
 
 gpuTest('one gradient for two parameters of an arena goes to both, by copies that WebGPU allows', () =>
-  onDevice({ flags: 'checked' }, async (gpu) => {
+  onDevice({}, async (gpu) => {
     const [a, b] = [parameter([1, 2, 3]), parameter([4, 5, 6])];
     const optimizer = new SGD([a, b]);
     for (let i = 1; i <= 2; i++) {

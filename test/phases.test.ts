@@ -156,7 +156,7 @@ gpuTest(
 
 gpuTest('recorded steps of both phases have the bits of eager ones', async () => {
   const run = async (eager: boolean) =>
-    onDevice({ flags: 'checked' }, async ({ stream }) => {
+    onDevice({}, async ({ stream }) => {
       const one = trainer();
       // Under a profile every step is eager.
       stream.profile = eager ? new Profile() : null;
@@ -168,7 +168,7 @@ gpuTest('recorded steps of both phases have the bits of eager ones', async () =>
 });
 
 gpuTest('what is prepared before the first step is what both phases compute', async () => {
-  const problems = await onDevice({ flags: 'checked' }, async (own) => {
+  const problems = await onDevice({}, async (own) => {
     const one = trainer();
     one.rehearse();
     const rehearsed = [...planOf(own).used()].map(([problem]) => problem).sort();

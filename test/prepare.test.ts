@@ -263,7 +263,7 @@ gpuTest('on hardware a winner that goes wrong now and then is found out under lo
 );
 
 gpuTest('a kernel is not blamed where there is no memory to check it, or no device', () =>
-  onDevice({ flags: 'checked' }, async (other) => {
+  onDevice({}, async (other) => {
     const [result, want] = [Tensor.full([8], 1), Tensor.full([8], 1)];
     const check = () => faultOf(other, { recording: [] } as never, { result, want } as never);
     const lacking = (error: GpuError) => () => {

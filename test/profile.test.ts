@@ -49,7 +49,7 @@ const gpuOf = (tensor: Tensor) => tensor.storage.gpu;
 
 for (const how of ['with time stamps, where the adapter has them', 'by waiting for each dispatch']) {
   gpuTest(`dispatches are timed ${how}, and their results stay the same`, () =>
-    onDevice({ flags: 'checked' }, async (other) => {
+    onDevice({}, async (other) => {
       if (how.startsWith('by')) Object.defineProperty(other.device, 'features', { value: new Set() });
       const profile = new Profile();
       other.stream.profile = profile;

@@ -12,8 +12,7 @@ import * as ops from '../src/ops/index.ts';
 import * as optim from '../src/optim/index.ts';
 import { gpuTest, halfTest, messageOf, onDevice } from './gpu.ts';
 
-const ownTest = (name: string, run: () => Promise<void>): void =>
-  gpuTest(name, () => onDevice({ flags: 'checked' }, run));
+const ownTest = (name: string, run: () => Promise<void>): void => gpuTest(name, () => onDevice({}, run));
 
 ownTest('another tensor among what `prepare` is given is the one that is computed from', async () => {
   const [a, b] = [Tensor.full([4], 1), Tensor.full([4], 5)];

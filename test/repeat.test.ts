@@ -17,8 +17,7 @@ import { collected } from './collected.ts';
 import { gpuTest, messageOf, onDevice } from './gpu.ts';
 
 /** On a device of its own: what earlier tests left behind is collected at any time, and another buffer is free then. */
-const ownTest = (name: string, run: () => Promise<void>): void =>
-  gpuTest(name, () => onDevice({ flags: 'checked' }, run));
+const ownTest = (name: string, run: () => Promise<void>): void => gpuTest(name, () => onDevice({}, run));
 
 const BATCH = 8;
 const schedule = optim.oneCycle(1e-2);
@@ -102,8 +101,8 @@ async function run(way: 'eager' | 'again') {
 }
 
 gpuTest('a repeated step gives the bits of an eager one, whatever happens in between', async () => {
-  const eager = await onDevice({ flags: 'checked' }, () => run('eager'));
-  const again = await onDevice({ flags: 'checked' }, () => run('again'));
+  const eager = await onDevice({}, () => run('eager'));
+  const again = await onDevice({}, () => run('again'));
   assert.equal(again.losses, eager.losses);
   assert.equal([again.steps, again.counter], [eager.steps, eager.counter]);
   for (const [i, values] of eager.state.entries()) assert.equal(again.state[i], values, `state ${i}`);
@@ -404,7 +403,7 @@ ownTest('a recording is of one device', async () => {
   };
   await run(1);
   assert.is(calls, 2);
-  await onDevice({ flags: 'checked' }, () => run(5));
+  await onDevice({}, () => run(5));
   assert.is(calls, 4);
 });
 

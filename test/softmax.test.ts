@@ -12,7 +12,7 @@ gradcheckAll(softmaxAndLossCases);
 gpuTest(
   'the tree of a hardware adapter gives the same weighted mean',
   () =>
-    onDevice({ flags: 'checked' }, (other) => {
+    onDevice({}, (other) => {
       Object.defineProperty(other, 'adapter', { value: { ...other.adapter, software: false } });
       const name = 'crossEntropy [67,3] mean, class weights, smoothing';
       const { make, what } = softmaxAndLossCases.find((one) => one.what === name)!;

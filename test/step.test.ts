@@ -184,7 +184,7 @@ gpuTest('each step counts', async () => {
 });
 
 gpuTest('step words are reserved apart from each other, and given back when their slots are collected', () =>
-  onDevice({ flags: 'checked' }, async () => {
+  onDevice({}, async () => {
     let slots = [2, 3, 5, 7].map(reserveStepWords);
     assert.equal(
       slots.map(({ at }) => at),
@@ -206,7 +206,7 @@ gpuTest('step words are reserved apart from each other, and given back when thei
 );
 
 gpuTest('the step buffer grows as batches need it: numbers stay, and a step that was recorded is recorded anew', () =>
-  onDevice({ flags: 'checked' }, async () => {
+  onDevice({}, async () => {
     const count = 20_000;
     const set = {
       ...{
@@ -248,7 +248,7 @@ gpuTest('the step buffer grows as batches need it: numbers stay, and a step that
 );
 
 gpuTest('batches and optimizers that are collected leave the step buffer as it was', () =>
-  onDevice({ flags: 'checked' }, async () => {
+  onDevice({}, async () => {
     const { train: set } = drawToyfaces(7);
     const p = Tensor.from([1], [1], { requiresGrad: true });
     const use = () => {

@@ -110,7 +110,7 @@ gpuTest('a step that has to be cut is cut as well after short ones of fewer disp
 );
 
 gpuTest('a step that is profiled is cut, too', () =>
-  onDevice({ flags: 'checked' }, async (gpu) => {
+  onDevice({}, async (gpu) => {
     const x = Tensor.full([4], 0);
     await step(() => x.fill(0));
     const submits: number[] = [];

@@ -40,7 +40,7 @@ gpuTest('the same gradient that reaches two parameters is not shared between the
 });
 
 gpuTest('one tensor may be the gradient of several inputs, and is given back', () =>
-  onDevice({ flags: 'checked' }, async ({ pool }) => {
+  onDevice({}, async ({ pool }) => {
     const makers: [string, (dy: Tensor) => Tensor, number][] = [
       ['a fresh one', (dy) => ops.add(dy, dy), 2],
       ['dy', (dy) => dy, 1],
@@ -340,7 +340,7 @@ gpuTest('a gradient that is read, and then overwritten by another, is noticed', 
 });
 
 gpuTest('gradients larger than the adapter can bind are added in parts', () =>
-  onDevice({ flags: 'checked' }, async (gpu) => {
+  onDevice({}, async (gpu) => {
     const rows = 128;
     const w = Tensor.full([rows, 9], 1);
     w.requiresGrad = true;

@@ -54,7 +54,7 @@ const pretend = (other: Gpu, facts: Partial<Adapter>): void => {
 
 /** Runs `fn` on a checked device where such products are emulated. */
 const emulating = (matrices: Matrices, fn: (other: Gpu) => Promise<void>): Promise<void> =>
-  onDevice({ flags: 'checked' }, async (other) => {
+  onDevice({}, async (other) => {
     emulateTensorCores(matrices);
     try {
       await fn(other);
@@ -142,7 +142,7 @@ function registersOf({ M, N, K }: Matrices, consts: Consts): number {
 
 for (const [matrices, name] of MATRICES.flatMap((each) => tensorNames(each).map((name) => [each, name] as const))) {
   gpuTest(`every specialisation of "${name}" compiles for tensor cores`, () =>
-    onDevice({ adapter: 'null', flags: 'checked' }, async (other) => {
+    onDevice({ adapter: 'null' }, async (other) => {
       // The null backend makes no pipeline whose workgroup takes more than 16 KiB, as the larger tiles do: as modules they are
       // whole, as pipelines they have a part of their subgroups.
       pretend(other, tensorCores(matrices));
@@ -277,7 +277,7 @@ test('only products of f16 with sums in f32, in subgroups of the size that they 
 });
 
 gpuTest('a tile is offered for f16 operands, and where its workgroup memory is to be had', () =>
-  onDevice({ adapter: 'null', flags: 'checked' }, async (other) => {
+  onDevice({ adapter: 'null' }, async (other) => {
     pretend(other, tensorCores(large));
     const product = { M: 64, N: 64, K: 64, transposeA: false, transposeB: false };
     const offered = (dtype: 'f32' | 'f16'): string[] => {
@@ -308,7 +308,7 @@ gpuTest('a tile is offered for f16 operands, and where its workgroup memory is t
 );
 
 gpuTest('a long reduction is cut where the tiles would leave an adapter idle, in parts of eight steps or more', () =>
-  onDevice({ adapter: 'null', flags: 'checked' }, async (other) => {
+  onDevice({ adapter: 'null' }, async (other) => {
     pretend(other, tensorCores(large));
     const tile = tensorMultiplies.find(({ name }) => name === 'tensor 64×64×32')!;
     const partsOf = (M: number, K: number): number => {

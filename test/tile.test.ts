@@ -16,7 +16,7 @@ import { gradcheck, type OperationCase } from './cases/case.ts';
 import { type ConvShape, convCases, convCasesOf } from './cases/conv2d.ts';
 import { linearCasesOf, matmulCasesOf } from './cases/matmul.ts';
 import { forcing } from './forcing.ts';
-import { gpu, gpuTest, halfTest, kernelTest, onDevice } from './gpu.ts';
+import { gpu, gpuTest, halfTest, onDevice } from './gpu.ts';
 
 const SMALL: TileSize = tileSizes.find(({ BM }) => BM === 32)!;
 const LARGE: TileSize = tileSizes[0]!;
@@ -55,9 +55,9 @@ async function checkAll(cases: readonly OperationCase[]): Promise<void> {
 const full = process.env.DAWNGRAD_TEST === 'full';
 const LIMIT_MS = 240_000;
 
-/** The cases, computed by tiles of a size. The null backend below has the checked flags. */
+/** The cases, computed by tiles of a size. */
 const passes = (size: TileSize, what: string, cases: readonly OperationCase[]): void =>
-  kernelTest(`${tileName(size)}: ${what}`, () => forcing(tileName(size), () => checkAll(cases)), LIMIT_MS);
+  gpuTest(`${tileName(size)}: ${what}`, () => forcing(tileName(size), () => checkAll(cases)), LIMIT_MS);
 
 passes(SMALL, 'products pass the cases', productCases);
 
@@ -176,7 +176,7 @@ gpuTest('hardware takes a tile before anything else, software never', async () =
     };
     return candidatesFor(forwards, { x, w, bias: null, y, shape }).map(({ name }) => name);
   };
-  await onDevice({ adapter: 'null', flags: 'checked' }, () => {
+  await onDevice({ adapter: 'null' }, () => {
     const names = namesOn(false);
     const tiles = names.filter((name) => name.startsWith('tile '));
     assert.ok(tiles.length >= 1 && tiles.length <= 4, names.join(', '));
@@ -186,7 +186,7 @@ gpuTest('hardware takes a tile before anything else, software never', async () =
 });
 
 gpuTest('every size of tile compiles on the null backend in every specialisation of the cases', () =>
-  onDevice({ adapter: 'null', flags: 'checked' }, async (other) => {
+  onDevice({ adapter: 'null' }, async (other) => {
     for (const size of tileSizes) {
       await forcing(tileName(size), async () => {
         for (const { make } of [...productCases, ...convCasesOf(convShapes)]) {
@@ -207,7 +207,7 @@ for (const narrow of [8, 16]) {
   gpuTest(
     `where ${narrow} invocations share the registers of a thread, tiles ask for so many, and the largest are left out`,
     () =>
-      onDevice({ adapter: 'null', flags: 'checked' }, async (other) => {
+      onDevice({ adapter: 'null' }, async (other) => {
         Object.defineProperty(other, 'adapter', { value: { ...other.adapter, narrow } });
         const [a, b, c] = [Tensor.full([64, 64], 1), Tensor.full([64, 64], 1), Tensor.empty([64, 64])];
         const product = { M: 64, N: 64, K: 64, transposeA: false, transposeB: false };
@@ -232,7 +232,7 @@ for (const narrow of [8, 16]) {
 }
 
 gpuTest('the tile that is too large for the null backend compiles as a module', () =>
-  onDevice({ adapter: 'null', flags: 'checked' }, async ({ device, limits }) => {
+  onDevice({ adapter: 'null' }, async ({ device, limits }) => {
     const large = tileSizes.filter((size) => tileBytes(size) > limits.maxComputeWorkgroupStorageSize);
     assert.ok(large.includes(LARGE));
     for (const size of large) {

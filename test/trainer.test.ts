@@ -232,8 +232,8 @@ const recipes: Partial<TrainConfig>[] = [
 for (const change of recipes) {
   gpuTest(`recorded steps have the bits of eager ones: ${JSON.stringify(change)}`, async () => {
     // On devices of their own: memory that is collected after other tests would be taken into a recording.
-    const eager = await onDevice({ flags: 'checked' }, (own) => epochs(own, change, true));
-    const recorded = await onDevice({ flags: 'checked' }, (own) => epochs(own, change, false));
+    const eager = await onDevice({}, (own) => epochs(own, change, true));
+    const recorded = await onDevice({}, (own) => epochs(own, change, false));
     assert.equal(recorded.losses, eager.losses);
     assert.equal(recorded.values, eager.values);
     assert.ok(eager.calls.every((count) => count > 0));

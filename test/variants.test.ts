@@ -10,7 +10,7 @@ import { convCases } from './cases/conv2d.ts';
 import { halved } from './cases/half.ts';
 import { linearCases, matmulCases } from './cases/matmul.ts';
 import { forcing } from './forcing.ts';
-import { gpu, gpuTest, kernelTest, onDevice } from './gpu.ts';
+import { gpu, gpuTest, onDevice } from './gpu.ts';
 
 /** Made once, so that the oracle computes each case once for all variants. */
 const made = new Map<OperationCase, Check>();
@@ -42,7 +42,7 @@ const names = full ? all : all.filter((name) => !name.startsWith('tile '));
 
 // The variants that an adapter takes unasked pass the same cases in the operations' own tests.
 for (const name of names) {
-  kernelTest(
+  gpuTest(
     `the matrix kernels called "${name}" pass the cases where they fit`,
     () => forcing(name, () => checkAll(matrixCases, name)),
     LIMIT_MS,
@@ -66,7 +66,7 @@ for (const [whose, facts] of disguises) {
   gpuTest(
     `the matrix kernels ${whose} pass the cases on this one`,
     () =>
-      onDevice({ flags: 'checked' }, async (other) => {
+      onDevice({}, async (other) => {
         pretend(other, facts);
         await checkAll(matrixCases);
       }),
@@ -80,7 +80,7 @@ const telling = /odd everything|VGG’s first|tiles of phases|odd number of pixe
 gpuTest(
   'the kernels called "lanes" and "outer" pass a few cases as they are on hardware',
   () =>
-    onDevice({ flags: 'checked' }, async (other) => {
+    onDevice({}, async (other) => {
       pretend(other, { software: false });
       const few = plainCases.filter(({ what }) => telling.test(what));
       await forcing('lanes', () => checkAll(few));
@@ -99,7 +99,7 @@ gpuTest('the matrix kernels of every kind of adapter compile on the null backend
     { software: true, features, subgroupSizes: { min: 8, max: 8 } },
   ];
   for (const facts of kinds) {
-    await onDevice({ adapter: 'null', flags: 'checked' }, async (other) => {
+    await onDevice({ adapter: 'null' }, async (other) => {
       pretend(other, facts);
       for (const { make } of [...plainCases, ...halfCases]) {
         const { op, inputs, dtypes } = make();

@@ -9,7 +9,7 @@ import { gradcheck } from './cases/case.ts';
 import { integers, uniform } from './check.ts';
 import { exactOnIntegers, fromValues } from './exact.ts';
 import { forcing } from './forcing.ts';
-import { gpuTest, kernelTest, onDevice } from './gpu.ts';
+import { gpuTest, onDevice } from './gpu.ts';
 import { turned, winogradConv2d, winograds, winogradWeightGradient } from './reference/winograd.ts';
 import * as ref from './reference.ts';
 import { winogradBounds } from './winogradbounds.ts';
@@ -73,7 +73,7 @@ for (const name of outs.flatMap((out) => kinds.map((kind) => nameOf(out, kind)))
   const out = name.includes('4×4') ? 4 : 2;
   for (const { what, x, K, padding = 0, bias = false } of shapes) {
     if (name.endsWith('tile') && !forTiles.test(what)) continue;
-    kernelTest(`${name}, ${what}: value and gradients within the bound`, () =>
+    gpuTest(`${name}, ${what}: value and gradients within the bound`, () =>
       forcing(name, () => {
         const inputs = [uniform(x, 61), uniform([K, 3, 3, x[3]], 62), ...(bias ? [uniform([K], 63)] : [])];
         const [image, weight, b] = inputs as [ref.Values, ref.Values, ref.Values?];
@@ -106,7 +106,7 @@ for (const [kind, what, x, K] of [
   [' tile', 'tiles that hang over', [2, 9, 10, 8], 12],
   [' tile', 'images in several groups', [3, 64, 64, 128], 4],
 ] as const) {
-  kernelTest(`${nameOf(2, kind)} is exact on whole numbers: ${what}`, async () => {
+  gpuTest(`${nameOf(2, kind)} is exact on whole numbers: ${what}`, async () => {
     const [image, weight] = [integers(x, 71, -2, 3), integers([K, 3, 3, x[3]], 72, -2, 3)];
     const want = await onIntegers('plain', image, weight);
     for (const [i, got] of (await onIntegers(nameOf(2, kind), image, weight)).entries()) {
@@ -146,7 +146,7 @@ function layer(N: number, side: number, C: number, K = C) {
 }
 
 gpuTest('it comes first only where it was measured to win', () =>
-  onDevice({ adapter: 'null', flags: 'checked' }, (other) => {
+  onDevice({ adapter: 'null' }, (other) => {
     const first = (facts: Partial<Adapter>, ...extents: Parameters<typeof layer>): string => {
       Object.defineProperty(other, 'adapter', { value: { ...other.adapter, ...facts }, configurable: true });
       const { x, w, y, shape } = layer(...extents);
@@ -169,7 +169,7 @@ gpuTest('it comes first only where it was measured to win', () =>
 );
 
 gpuTest('on software its products are made by lanes, on hardware in tiles, to be measured after all others', () =>
-  onDevice({ adapter: 'null', flags: 'checked' }, (other) => {
+  onDevice({ adapter: 'null' }, (other) => {
     const namesOn = (facts: Partial<Adapter>): string[] => {
       Object.defineProperty(other, 'adapter', { value: { ...other.adapter, ...facts }, configurable: true });
       const { x, w, y, shape } = layer(64, 12, 256);
@@ -183,7 +183,7 @@ gpuTest('on software its products are made by lanes, on hardware in tiles, to be
 );
 
 gpuTest('its temporaries stay below 64 MiB at any batch', () =>
-  onDevice({ adapter: 'null', flags: 'checked' }, (other) => {
+  onDevice({ adapter: 'null' }, (other) => {
     for (const [N, side, C, K] of [
       [128, 48, 64, 64],
       [1, 256, 64, 64],

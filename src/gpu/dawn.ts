@@ -18,8 +18,11 @@ import { holdStderr } from './stderr.ts';
 
 export type { AdapterKind } from './adapters.ts';
 
-/** `checked` for tests: Dawn guards every access. `fast` for training and benchmarks: it trusts the kernels. */
-export type DawnFlags = 'checked' | 'fast';
+/**
+ * `checked`: Dawn validates every call, and guards every access of a kernel. `validated`, for tests: it validates the calls, and kernels
+ * are as with `fast`, for training and benchmarks: it trusts both.
+ */
+export type DawnFlags = 'checked' | 'validated' | 'fast';
 
 export interface OpenOptions {
   /** `auto`, `hardware`, `software`, `lavapipe`, `swiftshader`, `null` or part of a name; default `DAWNGRAD_ADAPTER`, else `auto`. */
@@ -115,31 +118,23 @@ export type LimitName = (typeof usefulLimits)[number];
  * Vulkan driver, and there are no subgroups on Intel's GPUs up to Comet Lake, which broadcast f16 wrongly; no kernel does. Time stamps
  * are rounded to 65.536 µs unless quantization is off.
  */
-const toggles: Record<DawnFlags, { on: readonly string[]; off: readonly string[] }> = {
-  checked: {
-    on: ['allow_unsafe_apis', 'vulkan_enable_f16_on_nvidia', 'enable_subgroups_intel_gen9'],
-    // The validator in this build of Dawn refuses valid modules ("Operand … cannot be a type").
-    off: ['timestamp_quantization', 'enable_spirv_validation'],
-  },
-  fast: {
-    on: [
-      'allow_unsafe_apis',
-      'vulkan_enable_f16_on_nvidia',
-      'enable_subgroups_intel_gen9',
-      'disable_robustness',
-      'disable_workgroup_init',
-      'skip_validation',
-      'disable_polyfills_on_integer_div_and_mod',
-      'disable_lazy_clear_for_mapped_at_creation_buffer',
-    ],
-    off: [
-      'timestamp_quantization',
-      'lazy_clear_resource_on_first_use',
-      'enable_spirv_validation',
-      'blob_cache_hash_validation',
-    ],
-  },
-};
+const toggles: Record<DawnFlags, { on: readonly string[]; off: readonly string[] }> = (() => {
+  const always = ['allow_unsafe_apis', 'vulkan_enable_f16_on_nvidia', 'enable_subgroups_intel_gen9'];
+  const unguarded = [
+    'disable_robustness',
+    'disable_workgroup_init',
+    'disable_polyfills_on_integer_div_and_mod',
+    'disable_lazy_clear_for_mapped_at_creation_buffer',
+  ];
+  // The validator in this build of Dawn refuses valid modules ("Operand … cannot be a type").
+  const never = ['timestamp_quantization', 'enable_spirv_validation'];
+  const uncleared = ['lazy_clear_resource_on_first_use', 'blob_cache_hash_validation'];
+  return {
+    checked: { on: always, off: never },
+    validated: { on: [...always, ...unguarded], off: [...never, ...uncleared] },
+    fast: { on: [...always, ...unguarded, 'skip_validation'], off: [...never, ...uncleared] },
+  };
+})();
 
 /**
  * Opens a device through Dawn: a hardware adapter; else a system lavapipe that works; else the bundled SwiftShader.
