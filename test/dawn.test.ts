@@ -186,8 +186,7 @@ test('checked, validated, fast and null devices work side by side, compute right
     device.createBuffer({ size: 4, usage: 0 });
     assert.ok(await device.popErrorScope(), 'a call that is not valid');
   }
-  for (const opened of [none, checked, validated, fast]) opened.close();
-  checked.close();
+  for (const opened of [none, checked, validated, fast, checked]) opened.close();
 });
 
 test('all that an adapter has is asked for, and offset alignment stays at its default', async () => {

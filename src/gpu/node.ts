@@ -21,7 +21,8 @@ export function readShader(path: string): string {
 /**
  * Opens a GPU, or a software one where there is none, and makes it the one that tensors are created on. `adapter` is `auto`
  * (default, or the environment's DAWNGRAD_ADAPTER), `hardware`, `software`, `lavapipe`, `swiftshader` or part of a name. `flags` is
- * `fast`, or `checked` for whoever writes kernels: Dawn then validates every call, and no kernel reads or writes out of bounds.
+ * `fast`; `validated`, with which Dawn validates every call; or `checked` for whoever writes kernels: then no kernel reads or writes
+ * out of bounds either.
  */
 export async function openGpu(options: OpenOptions = {}): Promise<Gpu> {
   const opened = await openDevice(options);
