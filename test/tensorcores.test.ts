@@ -24,7 +24,7 @@ import { gradcheck, type OperationCase } from './cases/case.ts';
 import { convCases, convCasesOf } from './cases/conv2d.ts';
 import { halved } from './cases/half.ts';
 import { linearCases, matmulCases } from './cases/matmul.ts';
-import { forcing } from './forcing.ts';
+import { checkSpoilt, forcing } from './forcing.ts';
 import { gpu, gpuTest, halfTest, onDevice } from './gpu.ts';
 
 const LIMIT_MS = 600_000;
@@ -80,6 +80,7 @@ const odd = /a·bᵀ 65×33×130/;
 async function pass(name: string, other: Gpu, chosen: readonly OperationCase[], pipelines: number): Promise<void> {
   await forcing(name, async () => {
     for (const { what, make } of chosen) await gradcheck({ ...make(), what });
+    if (pipelines > 3) for (const channels of [3, 8]) await checkSpoilt(channels, 'f16');
   });
   assert.ok(made(other).length >= pipelines, `${made(other).length} pipelines`);
   const others = labelsOf(other.pipelines).filter(
