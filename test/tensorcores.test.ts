@@ -24,13 +24,15 @@ import { gradcheck, type OperationCase } from './cases/case.ts';
 import { convCases, convCasesOf } from './cases/conv2d.ts';
 import { halved } from './cases/half.ts';
 import { linearCases, matmulCases } from './cases/matmul.ts';
-import { forcing } from './forcing.ts';
+import { checkSpoilt, forcing } from './forcing.ts';
 import { gpu, gpuTest, halfTest, onDevice } from './gpu.ts';
 
 const LIMIT_MS = 600_000;
 /** Where a phase sums more terms than one part takes at least twice. */
 const phases = { what: 'stride 2, many terms', x: [1, 4, 4, 8], w: [136, 3, 3], stride: 2, padding: 1 } as const;
-const cases = halved([...convCases, ...convCasesOf([phases]), ...matmulCases, ...linearCases]);
+const uneven = { x: [2, 6, 9, 8], w: [16, 3, 4], stride: [2, 3], padding: [2, 0], bias: true } as const;
+const added = [phases, { what: 'eights, nothing the same down and across', ...uneven }];
+const cases = halved([...convCases, ...convCasesOf(added), ...matmulCases, ...linearCases]);
 const full = process.env.DAWNGRAD_TEST === 'full';
 
 const [large] = MATRICES;
@@ -70,13 +72,15 @@ const labelsOf = (pipelines: object): string[] => [
 ];
 
 /** Rows of any length and of eights, edges, taps, strides, a bias, several parts. */
-const telling = /a·bᵀ (65×33×130|8×12×16)|VGG’s first|stride 2, (even sides|eights|many terms)|deep: 136/;
+const telling =
+  /a·bᵀ (65×33×130|8×12×16)|VGG’s first|stride 2, (even sides|eights|many terms)|deep: 136|nothing the same|strides 1 and 2/;
 const odd = /a·bᵀ 65×33×130/;
 
 /** Holds the variant called `name` against the reference, on a device where it fits. */
 async function pass(name: string, other: Gpu, chosen: readonly OperationCase[], pipelines: number): Promise<void> {
   await forcing(name, async () => {
     for (const { what, make } of chosen) await gradcheck({ ...make(), what });
+    if (pipelines > 3) for (const channels of [3, 8]) await checkSpoilt(channels, 'f16');
   });
   assert.ok(made(other).length >= pipelines, `${made(other).length} pipelines`);
   const others = labelsOf(other.pipelines).filter(
@@ -164,6 +168,7 @@ for (const [matrices, name] of MATRICES.flatMap((each) => tensorNames(each).map(
       });
       assert.ok(made(other).length >= 16, `${made(other).length} pipelines`);
       const different = new Map(asked.map((one) => [JSON.stringify(one), one]));
+      for (const [, { SIZE }] of different.values()) assert.is(SIZE, 'lib/subgroup_size_lanes.wgsl');
       if (intel.has(called(matrices)))
         for (const [, consts] of different.values())
           assert.ok(registersOf(matrices, consts) < 72, JSON.stringify(consts));
@@ -361,6 +366,8 @@ test('large products take large tiles, small ones small tiles, and tiny ones non
   assert.is(best(147_456, 64, 576), 'tensor 128×64×32');
   assert.is(best(512, 512, 64), 'tensor 64×64×32');
   assert.is(best(64, 7, 512), undefined);
+  assert.is(best(64, 64, 15), undefined);
+  assert.is(best(16, 16, 16), 'tensor 64×64×32');
 });
 
 test('tensor cores are for hardware, and for data gradients of few phases, each of which is one part', () => {

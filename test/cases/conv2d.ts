@@ -51,7 +51,7 @@ export const convShapes: readonly ConvShape[] = [
   { what: '7×7, stride 2, 1 channel', x: [2, 13, 12, 1], w: [8, 7, 7], stride: 2, padding: 3, bias: true },
   { what: '3×3, 6 channels, padding wider than the kernel’s half', x: [2, 5, 6, 6], w: [7, 3, 3], padding: 2 },
   { what: '1×3', x: [2, 4, 7, 4], w: [3, 1, 3], padding: [0, 1], bias: true },
-  { what: '3×2, strides 1 and 2, padding 1 and 0', x: [2, 5, 7, 3], w: [4, 3, 2], stride: [1, 2], padding: [1, 0] },
+  { what: '2×3, strides 1 and 2, padding 1 and 0', x: [2, 5, 7, 3], w: [4, 2, 3], stride: [1, 2], padding: [1, 0] },
   { what: 'more than a tile of pixels and channels', x: [2, 9, 9, 20], w: [72, 3, 3], padding: 1, bias: true },
   { what: '1×1, channels that fill tiles', x: [2, 4, 6, 36], w: [40, 1, 1] },
   { what: '1×1, channels that fill tiles, rows of padding', x: [1, 3, 5, 8], w: [32, 1, 1], padding: [1, 0] },
