@@ -15,7 +15,7 @@ import { forcing } from './forcing.ts';
 import { gpu, gpuTest } from './gpu.ts';
 
 const full = process.env.DAWNGRAD_TEST === 'full';
-const DRAWS = drawCount(1, 40);
+const DRAWS = drawCount(1, 15);
 /** A draw may compile four kernels. */
 const LIMIT_MS = 60_000 + 15_000 * DRAWS;
 
