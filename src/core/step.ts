@@ -72,9 +72,9 @@ export const isKept = (tensor: Tensor): boolean => kept.has(tensor);
 
 /**
  * Runs one training or evaluation step: records all GPU work of `fn`, submits it once and gives back the memory of every tensor
- * made in it, but for those that `fn` returns, however deep in arrays, collections and plain objects; what `backward` frees in it has
- * to be kept before. Resolves when the work is submitted, and no more than two steps are running. Steps that are not awaited run one after
- * another, in the order of the calls.
+ * made in it, but for those that `fn` returns, however deep in arrays, collections and plain objects; what `backward` frees in it
+ * has to be kept before. Resolves when the work is submitted, and no more than two steps are running. Steps that are not awaited
+ * run one after another, in the order of the calls.
  *
  * Where `fn` throws, what it recorded before is run all the same, as it would be outside of a step: gradients and running statistics
  * are then what the host takes them for. Forget such gradients with `optimizer.zeroGrad()`.
