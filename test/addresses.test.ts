@@ -1,6 +1,6 @@
 // Kernels of the `tile` and `tensor` tiers load whether there is something to load or not, from an address that must be a valid one:
-// past the end of a reduction, in the padding, in phases without taps, for invocations that are left over. Where Dawn guards accesses,
-// as in the other tests, nobody sees one that is not; here the guard is written into the shaders, and spoils the result. The kernels of
+// past the end of a reduction, in the padding, in phases without taps, for invocations that are left over. In other tests
+// nobody sees one that is not, whether Dawn guards it or not; here a guard is written into the shaders, and spoils the result. The kernels of
 // software adapters clamp and skip what is past an edge in the same way, and are looked at alike.
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -103,7 +103,7 @@ const cases = process.env.DAWNGRAD_TEST === 'full' ? all : all.filter(({ what })
 
 /** Runs `fn` on a device of such shaders. */
 const guarding = (spare: number, fn: (other: Gpu) => Promise<void>): Promise<void> =>
-  onDevice({}, async (other: Gpu) => {
+  onDevice({ flags: 'checked' }, async (other: Gpu) => {
     const pipelines = new PipelineCache(other.device, instrumented(spare), other.adapter.name);
     Object.defineProperty(other, 'pipelines', { value: pipelines });
     await fn(other);

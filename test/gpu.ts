@@ -3,8 +3,7 @@
  * one process before it runs any, so the line that names the adapter is the first of the output.
  *
  * DAWNGRAD_ADAPTER chooses the adapter, DAWNGRAD_TEST_FLAGS Dawn's flags. Without it they are the validated ones, and in `npm run
- * test:full` the checked ones: SwiftShader takes twice as long to compile a kernel with checks of its indices, of which
- * addresses.test.ts makes its own.
+ * test:full` the checked ones: SwiftShader takes twice as long to compile a kernel with checks of its indices.
  */
 import { test } from 'uvu';
 import { type Gpu, useGpu } from '../src/gpu/gpu.ts';

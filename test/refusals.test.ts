@@ -4,6 +4,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { evaluate } from '../src/cli/evaluate.ts';
 import { lrFind } from '../src/cli/lrfind.ts';
+import { withFlags } from '../src/cli/main.ts';
 import { withDefaults } from '../src/cli/option.ts';
 import { evaluateOptions, predictOptions, type TrainOptions } from '../src/cli/options.ts';
 import { predict } from '../src/cli/predict.ts';
@@ -59,7 +60,7 @@ async function refused(run: () => Promise<void>, pattern: RegExp): Promise<void>
   const before = readdirSync(folder.path, { recursive: true }).filter((name) => !String(name).startsWith('cache'));
   const { error } = await ran(run);
   assert.ok(isUserError(error), `expected ${pattern}, not ${error}`);
-  assert.match(error.message, pattern);
+  assert.match(withFlags(error.message), pattern);
   assert.not.match(error.message, /\n/);
   const after = readdirSync(folder.path, { recursive: true }).filter((name) => !String(name).startsWith('cache'));
   assert.equal(after, before);
@@ -68,17 +69,17 @@ async function refused(run: () => Promise<void>, pattern: RegExp): Promise<void>
 test('train refuses what only data, network and adapter together can tell, and makes no folder', async () => {
   const cases: [given: Partial<TrainOptions>, pattern: RegExp][] = [
     [{ data: at('nowhere.csv') }, /nowhere\.csv: no such file or folder/],
-    [{ batch: 15 }, /^batch 15 is larger than the set, which has 14 images/],
-    [{ accumulate: 3 }, /^accumulate 3: times batch 7 it is more than the 14 training images/],
-    [{ batch: 1, head: 'fastai' }, /^batch 1: a batch norm .* Use batch 2 or more/],
-    [{ batch: 65_536, size: 1024, width: 1 }, /^batch 65536: its largest tensor takes .* binds at most .*\. Use /],
+    [{ batch: 15 }, /^--batch 15 is larger than the set, which has 14 images/],
+    [{ accumulate: 3 }, /^--accumulate 3: times batch 7 it is more than the 14 training images/],
+    [{ batch: 1, head: 'fastai' }, /^--batch 1: a batch norm .* Use --batch 2 or more/],
+    [{ batch: 65_536, size: 1024, width: 1 }, /^--batch 65536: its largest tensor takes .* binds at most .*\. Use /],
     [{ out: csv }, /--out .*faces\.csv: cannot be written/],
     [{ out: join(csv, 'run') }, /--out .*faces\.csv.run: cannot be written/],
     [{ store: 96 }, /^--store 96 is for folders of images; these images have 48 px a side\. Leave it out\.$/],
     [{ data: 'toyfaces', store: 32 }, /^--store 32 is for folders of images/],
     [
       { data: tiny, size: null },
-      /^fer2013: the images show 16 px a side, and vgg16_bn takes 32 or more\. Give size 32,/,
+      /^fer2013: the images show 16 px a side, and vgg16_bn takes 32 or more\. Give --size 32,/,
     ],
     [{ adapter: 'swiftshadr' }, /Did you mean "swiftshader"\?/],
   ];

@@ -19,19 +19,21 @@ const root = fileURLToPath(new URL('..', folder));
 const uvu = fileURLToPath(new URL('../node_modules/uvu/bin.js', folder));
 const suffix = '.test.ts';
 const WORKERS = 4;
+/** Files that compile the same kernels. */
+const SAME_KERNELS = ['fuzz', 'tile', 'variants', 'winograd'];
 
 const counted = ['Total', 'Passed', 'Skipped'] as const;
 type Counts = Record<(typeof counted)[number], number>;
 
 /**
  * The files of each process, those first that take longest. Processes share no compiled kernels, so there are only as many as run at
- * once, and files that force kernels, which are the same ones, go into one; but a file of tests that run commands gains nothing from
+ * once, and files that compile the same ones go into one; but a file of tests that run commands gains nothing from
  * others, and is a share of its own for whoever is free.
  */
 function shares(names: readonly string[], workers: number): string[][] {
   const text = (name: string) => readFileSync(new URL(name + suffix, folder), 'utf8');
   const runCommands = names.filter((name) => text(name).includes("'./child.ts'"));
-  const ofKernels = names.filter((name) => /\b(forcing|forceVariant)\(/.test(text(name)));
+  const ofKernels = names.filter((name) => SAME_KERNELS.includes(name));
   const rest = names.filter((name) => !runCommands.includes(name) && !ofKernels.includes(name));
   const parts = Array.from({ length: workers }, (_, i) => rest.filter((_, k) => k % workers === i));
   parts[0]!.push(...ofKernels);

@@ -170,7 +170,7 @@ test('schedules refuse numbers that cannot be', () => {
     [() => optim.stepDecay(0.1, 0.9, 0), /^stepDecay: every is 0; /],
     [() => optim.stepDecay(0.1, 0.9, 5, -0.1), /^stepDecay: gamma is -0\.1; /],
     [() => optim.warmUp(optim.oneCycle(0.1), Number.NaN), /^warmUp: warmup is NaN; /],
-    [() => new optim.Plateau({ factor: 1 }), /^Plateau: factor is 1; it is a number \(above 0, below 1\)\.$/],
+    [() => new optim.Plateau({ factor: 1 }), /^Plateau: factor is 1; it is a number \(0 to below 1\)\.$/],
     [() => new optim.Plateau({ patience: 1.5 }), /^Plateau: patience is 1\.5; it is a whole number \(0 or more\)\.$/],
     [() => new optim.Plateau({ threshold: Number.POSITIVE_INFINITY }), /^Plateau: threshold is Infinity; /],
   ];

@@ -34,6 +34,24 @@ gpuTest('what a step returns lives on, what it made besides does not', async () 
   assert.match(await messageOf(() => made[0]!.read()), /was freed by the end of its step\(\)/);
 });
 
+gpuTest('what a repeated step returns has one of each part, and rings', async () => {
+  const x = Tensor.full([2], 3);
+  const ring = repeated(
+    () => {},
+    () => {
+      const shared = { y: ops.mul(x, 5) };
+      const result = { first: shared, second: shared, all: [] as unknown[] };
+      result.all.push(result);
+      return result;
+    },
+  );
+  for (let i = 0; i < 4; i++) {
+    const { first, second, all } = await ring();
+    assert.equal([...(await first.y.read())], [15, 15]);
+    assert.ok(first === second && (all[0] as { all: unknown }).all === all);
+  }
+});
+
 gpuTest('keep lets a tensor outlive its step', async () => {
   let kept: Tensor | undefined;
   await step(() => {

@@ -38,7 +38,8 @@ const hasHead = (arch: string, head: ModelOptions['head']): boolean => headsOf(a
  * On a software adapter a step costs about a thousand times more: there the network is narrower. There and in the first run,
  * which is short everywhere, it uses what learns fastest in few steps: behind the vgg head, whose weights begin at N(0, 0.01),
  * the loss stands still for the first dozens of steps, the longer the narrower the network is. A row yields to an option that would
- * make no sense with it (`--pool`, `--nesterov`). Weights that are given have their width, and are fine-tuned as fast.ai does it.
+ * make no sense with it (`--pool`, `--nesterov`). Weights that are given are fine-tuned as fast.ai does it, in
+ * torchvision's width where their file names none.
  */
 export const presets: readonly Preset[] = [
   { label: 'with a ResNet', holds: ({ arch }) => hasHead(arch, 'linear'), values: { head: 'linear' } },
@@ -74,7 +75,12 @@ export const presets: readonly Preset[] = [
   {
     label: PRETRAINED,
     holds: ({ pretrained }) => pretrained !== null,
-    values: { width: 1, lrMult: 100, decay: 'weights' },
+    values: { lrMult: 100, decay: 'weights' },
+  },
+  {
+    label: `${PRETRAINED} of torchvision`,
+    holds: ({ pretrained }) => pretrained !== null,
+    values: { width: 1 },
   },
   {
     label: `${PRETRAINED} and ${ONE_CYCLE}`,

@@ -126,10 +126,13 @@ async function trainOn(gpu: Gpu, options: TrainOptions, resumed: Resumed | null,
 const lockRun = (flag: string, dir: string): Promise<WorkLock> =>
   lockFolder(`${flag} ${dir}`, dir, (line) => console.error(line));
 
-/** The options of a new run: `resolveDefaults`, and the width of weights that a run has written. Throws DataError where there are none. */
+/**
+ * The options of a new run: `resolveDefaults`, and the width of weights that a run has written, where it is one of `--width`. Throws
+ * DataError where there are no weights.
+ */
 export function newOptions(given: Partial<TrainOptions>, situation: Situation): TrainOptions {
   const width = typeof given.pretrained === 'string' ? pretrainedWidth(given.pretrained) : null;
-  return resolveDefaults(width === null ? given : { width, ...given }, situation);
+  return resolveDefaults(trainOptions.width.kind.has(width) ? { width, ...given } : given, situation);
 }
 
 /** What the weights that the options start from were trained on. Throws DataError, before any data are read, where there is no such file. */

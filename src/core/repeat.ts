@@ -53,13 +53,15 @@ const objectsIn = (value: unknown): object[] =>
     typeof part !== 'object' || part === null || ArrayBuffer.isView(part) ? [] : [part, ...tensorsIn(part)],
   );
 
-/** What a body returned with `change` made to each part, in new arrays and plain objects, however deep. `above` are those it is in. */
-function mapped(result: unknown, change: (part: unknown) => unknown, above: readonly unknown[] = []): unknown {
-  const plain = typeof result === 'object' && result !== null && (Array.isArray(result) || isPlain(result));
-  if (!plain || above.includes(result)) return change(result);
-  const of = (part: unknown) => mapped(part, change, [...above, result]);
-  if (Array.isArray(result)) return result.map(of);
-  return Object.fromEntries(Object.entries(result).map(([name, part]) => [name, of(part)]));
+/** What a body returned with `change` made to each part, in new arrays and plain objects, however deep: one for each of its own. */
+function mapped(result: unknown, change: (part: unknown) => unknown, done = new Map<unknown, unknown>()): unknown {
+  if (done.has(result)) return done.get(result);
+  const list = Array.isArray(result);
+  if (!list && !(typeof result === 'object' && result !== null && isPlain(result))) return change(result);
+  const made = (list ? [] : {}) as Record<string, unknown>;
+  done.set(result, made);
+  for (const [name, part] of Object.entries(result)) made[name] = mapped(part, change, done);
+  return made;
 }
 
 /** One run of a body, as it can be replayed. */

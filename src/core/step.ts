@@ -170,7 +170,7 @@ function freeingMembers<T>(end: string, fn: () => T): T {
   }
 }
 
-/** The tensors that a step's result consists of, fields of objects of classes among them. */
+/** The tensors that a step's result consists of; of an object of a class those in its own fields. */
 export const tensorsIn = (value: unknown): Tensor[] =>
   [...within(value)].flatMap((part) => {
     if (isTensor(part)) return [part];

@@ -166,9 +166,9 @@ export class Tensor {
   }
 
   /**
-   * Replaces the content, by numbers or by what another tensor holds at that time, which is copied on the GPU: a state that is carried from
-   * step to step, or a second network that follows the first. An f16 tensor takes the nearest of given numbers. No gradient goes back
-   * through it. Throws ShapeError for values of another type or number, or a tensor of another shape or type.
+   * Replaces the content, by numbers or by what another tensor holds at that time, which is copied on the GPU: for a state that each
+   * step hands on (in a repeated step, from the body), or a network that follows another. An f16 tensor takes the nearest of given
+   * numbers. No gradient goes back through it. Throws ShapeError for values of another type or number, or a tensor of another shape or type.
    */
   write(data: Numbers | Tensor): void {
     if (data instanceof Tensor) {

@@ -19,8 +19,8 @@ import { holdStderr } from './stderr.ts';
 export type { AdapterKind } from './adapters.ts';
 
 /**
- * `checked`: Dawn validates every call, and guards every access of a kernel. `validated`, for tests: it validates the calls, and kernels
- * are as with `fast`, for training and benchmarks: it trusts both.
+ * `fast`, for training and benchmarks: Dawn trusts calls and kernels. `validated`, for tests: it validates every call. `checked`: it
+ * guards every access of a kernel, too.
  */
 export type DawnFlags = 'checked' | 'validated' | 'fast';
 
@@ -128,11 +128,11 @@ const toggles: Record<DawnFlags, { on: readonly string[]; off: readonly string[]
   ];
   // The validator in this build of Dawn refuses valid modules ("Operand … cannot be a type").
   const never = ['timestamp_quantization', 'enable_spirv_validation'];
-  const uncleared = ['lazy_clear_resource_on_first_use', 'blob_cache_hash_validation'];
+  const needless = ['lazy_clear_resource_on_first_use', 'blob_cache_hash_validation'];
   return {
     checked: { on: always, off: never },
-    validated: { on: [...always, ...unguarded], off: [...never, ...uncleared] },
-    fast: { on: [...always, ...unguarded, 'skip_validation'], off: [...never, ...uncleared] },
+    validated: { on: [...always, ...unguarded], off: [...never, ...needless] },
+    fast: { on: [...always, ...unguarded, 'skip_validation'], off: [...never, ...needless] },
   };
 })();
 

@@ -17,7 +17,7 @@ export function broadcastStrides(shape: Shape, full: Shape): number[] {
   });
 }
 
-/** A box and the strides of tensors in it, right-aligned to six dimensions. Throws ShapeError where it has no fewer. */
+/** A box and the strides of tensors in it, right-aligned to six dimensions. Throws ShapeError where more are left. */
 export function sixDimensions(op: string, shape: Shape, strides: Strides): { extents: number[]; strides: number[][] } {
   const box = shape.length > MAX_RANK ? joined(shape, strides) : { extents: shape, strides };
   const missing = MAX_RANK - box.extents.length;

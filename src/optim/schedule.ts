@@ -74,7 +74,8 @@ export function cosine(lr: number, momentum: number): Schedule {
 /** lr·gamma^⌊step/every⌋. Source: PyTorch's `StepLR`. */
 export function stepDecay(lr: number, momentum: number, every: number, gamma = 0.1): Schedule {
   checkRates('stepDecay', lr, momentum);
-  checkNumbers('stepDecay', { every, gamma }, { above: 0 });
+  checkNumbers('stepDecay', { every }, { above: 0 });
+  checkNumbers('stepDecay', { gamma }, { from: 0 });
   return (step) => ({ lr: lr * gamma ** Math.floor(step / every), momentum });
 }
 
@@ -109,7 +110,7 @@ export class Plateau {
   private readonly threshold: number;
 
   constructor({ factor = 0.75, patience = 5, threshold = 1e-4 } = {}) {
-    checkNumbers('Plateau', { factor }, { above: 0, below: 1 });
+    checkNumbers('Plateau', { factor }, { from: 0, below: 1 });
     checkWholes('Plateau', { patience }, { from: 0 });
     checkNumbers('Plateau', { threshold }, { from: 0 });
     this.factor = factor;

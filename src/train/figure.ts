@@ -94,7 +94,8 @@ export function titled(svg: string, short: string, whole: string): string {
   const [text, title] = [short, whole].map((each) =>
     drawable(each).replace(/[&<>]/g, (c) => ({ '&': '&amp;', '<': '&lt;', '>': '&gt;' })[c]!),
   );
-  return svg.replaceAll(`>${text}</text>`, () => `><title>${title}</title>${text}</text>`);
+  // Vega's labels are not for the pointer.
+  return svg.replaceAll(`>${text}</text>`, () => ` pointer-events="all"><title>${title}</title>${text}</text>`);
 }
 
 /** Vega warns of things that are meant, as an empty domain. An error is an error. */

@@ -167,7 +167,8 @@ const optionChecks: Readonly<Record<keyof ModelOptions, Check>> = {
   pool: whole(64),
   dropout: (value) =>
     value === undefined || (Number.isFinite(value) && (value as number) >= 0 && (value as number) < 1),
-  seed: isSeed,
+  // No weights depend on it any more, and files of earlier versions have others.
+  seed: Number.isInteger,
 };
 
 const isOrigin = ({ images, valid, seed, limit }: Partial<Origin>): boolean =>
@@ -232,7 +233,7 @@ function wrongFact(facts: Partial<ModelFacts>): string | null {
     ['storedChannels', oneOf(1, 3)(storedChannels)],
     ['augment', oneOf(...Object.keys(AUGMENTATIONS))(augment)],
     ['trainedOn', trainedOn === null || isOrigin(trainedOn)],
-    ['draws', Array.isArray(draws) && draws.every(isSeed)],
+    ['draws', Array.isArray(draws) && draws.every(Number.isInteger)],
     ['startedFrom', Array.isArray(startedFrom) && startedFrom.every((origin) => isOrigin(origin ?? {}))],
   ];
   return checks.find(([, holds]) => !holds)?.[0] ?? null;
