@@ -27,8 +27,8 @@ type Counts = Record<(typeof counted)[number], number>;
 
 /**
  * The files of each process, those first that take longest. Processes share no compiled kernels, so there are only as many as run at
- * once, and files that compile the same ones go into one; but a file of tests that run commands gains nothing from
- * others, and is a share of its own for whoever is free.
+ * once, and files that compile the same ones go into one; but a file of tests that run commands gains nothing from others, and is a
+ * share of its own for whoever is free.
  */
 function shares(names: readonly string[], workers: number): string[][] {
   const text = (name: string) => readFileSync(new URL(name + suffix, folder), 'utf8');

@@ -118,23 +118,23 @@ export type LimitName = (typeof usefulLimits)[number];
  * Vulkan driver, and there are no subgroups on Intel's GPUs up to Comet Lake, which broadcast f16 wrongly; no kernel does. Time stamps
  * are rounded to 65.536 µs unless quantization is off.
  */
-const toggles: Record<DawnFlags, { on: readonly string[]; off: readonly string[] }> = (() => {
-  const always = ['allow_unsafe_apis', 'vulkan_enable_f16_on_nvidia', 'enable_subgroups_intel_gen9'];
-  const unguarded = [
+const checked = {
+  on: ['allow_unsafe_apis', 'vulkan_enable_f16_on_nvidia', 'enable_subgroups_intel_gen9'],
+  // The validator in this build of Dawn refuses valid modules ("Operand … cannot be a type").
+  off: ['timestamp_quantization', 'enable_spirv_validation'],
+};
+const validated = {
+  on: [
+    ...checked.on,
     'disable_robustness',
     'disable_workgroup_init',
     'disable_polyfills_on_integer_div_and_mod',
     'disable_lazy_clear_for_mapped_at_creation_buffer',
-  ];
-  // The validator in this build of Dawn refuses valid modules ("Operand … cannot be a type").
-  const never = ['timestamp_quantization', 'enable_spirv_validation'];
-  const needless = ['lazy_clear_resource_on_first_use', 'blob_cache_hash_validation'];
-  return {
-    checked: { on: always, off: never },
-    validated: { on: [...always, ...unguarded], off: [...never, ...needless] },
-    fast: { on: [...always, ...unguarded, 'skip_validation'], off: [...never, ...needless] },
-  };
-})();
+  ],
+  off: [...checked.off, 'lazy_clear_resource_on_first_use', 'blob_cache_hash_validation'],
+};
+const fast = { ...validated, on: [...validated.on, 'skip_validation'] };
+const toggles = { checked, validated, fast } satisfies Record<DawnFlags, unknown>;
 
 /**
  * Opens a device through Dawn: a hardware adapter; else a system lavapipe that works; else the bundled SwiftShader.
